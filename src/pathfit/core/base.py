@@ -1,0 +1,12 @@
+"""The two base classes of all values."""
+
+import msgspec
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A frozen value; fields at their default are left out when saved. Say ``frozen=True, kw_only=True`` in every
+    subclass: msgspec inherits neither the check nor the keyword form."""
+
+
+class Tagged(Value, frozen=True, kw_only=True, omit_defaults=True, tag=True, tag_field="is"):
+    """A value of a tagged union; its class name is stored under ``is``."""

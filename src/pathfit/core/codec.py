@@ -1,0 +1,43 @@
+"""Values to bytes and back, with a clear error and its place."""
+
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class OpenError(ValueError):
+    """A saved file cannot be opened; the message says what is wrong and where in the document."""
+
+
+def dump(value: Any) -> bytes:
+    """One JSON document, keys in field order, two-space indent, final newline. Deterministic."""
+    return msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2) + b"\n"
+
+
+def load(data: bytes, kind: type[T], *, schema: str, version: str) -> T:
+    """Decode and validate ``data``.
+
+    Raises OpenError for a document that is no JSON, has the wrong shape (with its path), or whose ``schema`` is
+    of another family or newer than ours ("made by 1.4, this is 1.2").
+    """
+    try:
+        head = msgspec.json.decode(data, type=_Head)
+    except (msgspec.MsgspecError, RecursionError) as e:
+        raise OpenError(f"not a pathfit document: {e}") from None
+    family, _, number = schema.partition("/")
+    theirs, _, their_number = head.schema.partition("/")
+    if theirs != family:
+        raise OpenError(f"this is a {head.schema or 'document without schema'}, expected {schema}")
+    if not their_number.isdigit() or int(their_number) > int(number):
+        raise OpenError(f"made by pathfit {head.version or '?'} ({head.schema}), this is {version} ({schema})")
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, RecursionError) as e:
+        raise OpenError(f"damaged {schema}: {e}") from None
+
+
+class _Head(msgspec.Struct):
+    schema: str = ""
+    version: str = ""

@@ -1,0 +1,142 @@
+"""What the world answers: a tagged union. ``ref`` comes from the request, never from arrival order."""
+
+from pathfit.core.base import Tagged
+from pathfit.core.evidence_base import Missing
+from pathfit.core.measured import (
+    Attempt,
+    Bracket,
+    Contact,
+    HopAnswer,
+    LossSeen,
+    SideEffect,
+    TooBig,
+    Uneven,
+    Used,
+)
+from pathfit.core.snapshot import HostSnapshot
+from pathfit.core.sockets import Socket
+
+__all__ = [
+    "ClockFact",
+    "CounterFact",
+    "Evidence",
+    "HopsFact",
+    "Missing",
+    "NameFact",
+    "PlaceFact",
+    "ProbeResult",
+    "SocketFact",
+    "StateFact",
+    "TrialFact",
+]
+
+
+class ClockFact(Tagged, frozen=True, kw_only=True):
+    """A reading of the clock: ``took`` seconds since the run began (monotonic)."""
+
+    ref: str
+    took: float
+
+
+class StateFact(Tagged, frozen=True, kw_only=True):
+    """What was read of this machine."""
+
+    ref: str
+    host: HostSnapshot
+
+
+class PlaceFact(Tagged, frozen=True, kw_only=True):
+    """A WHERE that was found. ``environ`` holds only proxy variables; ``addresses`` its global ones."""
+
+    ref: str
+    where: str
+    netns: str  # NetnsSnapshot.id
+    label: str = ""  # how people call it: container name, namespace name
+    pid: int | None = None
+    environ: dict[str, str] = {}
+    addresses: tuple[str, ...] = ()
+    inside: bool = False  # pathfit itself runs in it
+    privileged: bool = True  # raw and packet sockets may be opened there
+
+
+class SocketFact(Tagged, frozen=True, kw_only=True):
+    """TCP sockets of the source's namespace. ``total`` counts all; ``sockets`` holds at most a few hundred."""
+
+    ref: str
+    sockets: tuple[Socket, ...] = ()
+    total: int = 0
+
+
+class CounterFact(Tagged, frozen=True, kw_only=True):
+    """Counters by name ("Ip.FragFails", "TcpExt.TCPTimeouts", "Icmp.InDestUnreachs")."""
+
+    ref: str
+    counters: dict[str, int] = {}
+
+
+class NameFact(Tagged, frozen=True, kw_only=True):
+    """A resolved name. ``error``: "nxdomain", "nodata", "timeout", "refused", "servfail", "no-nameserver", …"""
+
+    ref: str
+    name: str
+    addresses: tuple[str, ...] = ()
+    error: str | None = None
+    server: str | None = None
+    source: str = ""  # "hosts", "dns", "literal", "--resolve"
+    took: float = 0.0
+
+
+class ProbeResult(Tagged, frozen=True, kw_only=True):
+    """Everything one Measure found out about one address."""
+
+    ref: str
+    contact: Contact
+    forward: tuple[Bracket, ...] = ()  # best first
+    reverse: tuple[Bracket, ...] = ()
+    both: tuple[Bracket, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    too_big: tuple[TooBig, ...] = ()
+    loss: LossSeen = LossSeen()
+    uneven: Uneven | None = None
+    side_effects: tuple[SideEffect, ...] = ()
+    used: Used = Used()
+    rescued_after: float | None = None  # seconds until a stuck connection was rescued by its sender
+    rescued_size: int | None = None
+    missing: tuple[Missing, ...] = ()
+
+
+class HopsFact(Tagged, frozen=True, kw_only=True):
+    """What TTL-limited pairs said, nearest hop first."""
+
+    ref: str
+    hops: tuple[HopAnswer, ...] = ()
+    small: int = 0
+    large: int = 0
+
+
+class TrialFact(Tagged, frozen=True, kw_only=True):
+    """The proof before the change. ``size``: largest IP packet invited. ``body`` bytes that arrived."""
+
+    ref: str
+    size: int
+    ok: bool
+    tls: str = "n/a"
+    http: str = "n/a"
+    body: int = 0
+    arrived: int = 0
+    took: float = 0.0
+    why: str | None = None
+
+
+Evidence = (
+    ClockFact
+    | StateFact
+    | PlaceFact
+    | SocketFact
+    | CounterFact
+    | NameFact
+    | ProbeResult
+    | HopsFact
+    | TrialFact
+    | Missing
+)

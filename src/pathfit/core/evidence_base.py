@@ -1,0 +1,16 @@
+"""What every answer of the world can be instead of an answer."""
+
+from pathfit.core.base import Tagged
+
+
+class Missing(Tagged, frozen=True, kw_only=True):
+    """Something we could not see. ``what`` was wanted, ``why`` it is not there, ``how`` to get it (a line to type).
+
+    ``code``: "permission", "absent", "unsupported", "vanished", "timeout", "malformed", "limit".
+    """
+
+    what: str
+    why: str
+    how: str = ""
+    code: str = "absent"
+    ref: str = ""

@@ -1,0 +1,75 @@
+"""What is said: findings, their proof and their repair."""
+
+import hashlib
+from typing import Literal
+
+from pathfit.core.base import Value
+from pathfit.core.net import Point
+
+Severity = Literal["error", "warning", "info"]
+Confidence = Literal["confirmed", "likely", "possible"]
+Applicability = Literal["safe", "disruptive", "manual"]
+Lasts = Literal["reboot", "recreate", "permanent"]
+Scalar = str | int | float | bool | None
+Facts = dict[str, Scalar | tuple[str, ...] | tuple[int, ...]]
+
+
+class EvidenceLine(Value, frozen=True, kw_only=True):
+    """A piece of evidence as a finding cites it. ``ref`` = evidence id; ``message`` a message id of words/."""
+
+    ref: str
+    message: str = ""
+    facts: Facts = {}
+
+
+class FileEdit(Value, frozen=True, kw_only=True):
+    """A change to a file, as a unified diff and as the whole new text."""
+
+    path: str
+    diff: str
+    new: str = ""
+
+
+class Fix(Value, frozen=True, kw_only=True):
+    """A repair. ``value`` = the number written; ``effective`` = the resulting IP MTU of the container (bytes)."""
+
+    id: str
+    title: str  # message id
+    platform: str
+    value: int | None = None
+    effective: int | None = None
+    applicability: Applicability = "manual"
+    lasts: Lasts = "reboot"
+    interrupts: tuple[str, ...] = ()
+    commands: tuple[tuple[str, ...], ...] = ()
+    files: tuple[FileEdit, ...] = ()
+    undo: tuple[tuple[str, ...], ...] = ()
+    proof: str | None = None
+    where: Point | None = None
+    facts: Facts = {}
+
+
+class Finding(Value, frozen=True, kw_only=True):
+    """One fault. ``evidence`` is never empty (checked). ``facts`` are typed; sentences live in words/."""
+
+    code: str
+    name: str
+    severity: Severity
+    confidence: Confidence
+    where: tuple[Point, ...]
+    facts: Facts
+    evidence: tuple[EvidenceLine, ...]
+    because: tuple[str, ...] = ()
+    explains: tuple[str, ...] = ()
+    fixes: tuple[Fix, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.evidence:
+            raise ValueError(f"{self.code}: a finding without evidence")
+
+    @property
+    def id(self) -> str:
+        """Hash of code, place and direction: the same fault has the same id in every run."""
+        places = "|".join(f"{p.host}/{p.netns}/{p.link}" for p in self.where)
+        key = f"{self.code}|{places}|{self.facts.get('direction', '')}"
+        return hashlib.sha256(key.encode()).hexdigest()[:6]

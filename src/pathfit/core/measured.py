@@ -1,0 +1,177 @@
+"""What the prober measured, attempt by attempt. Raw facts first; the judgement stands beside them."""
+
+from typing import Literal
+
+from pathfit.core.base import Value
+from pathfit.core.net import Direction
+
+Outcome = Literal[
+    "full",  # a segment of the asked size arrived
+    "capped",  # the whole answer arrived, in smaller segments, nothing was missing on the way
+    "healed",  # something was missing first and came later, in smaller segments (the sender was told, or probed)
+    "recovered",  # something was missing first and came later, in segments of the asked size: loss
+    "gap",  # later bytes arrived, the ones before did not, and that stayed so for the settling time
+    "silent",  # our request was acknowledged, nothing came back
+    "unacked",  # our request itself was not acknowledged
+    "short",  # an answer came, too short to hold a full segment
+    "refused",
+    "reset",
+    "timeout",  # no answer to our SYN
+    "unreachable",
+    "closed",  # the peer closed before saying anything
+    "told",  # a "too big" came back for this packet
+    "local",  # EMSGSIZE: our own link or route is smaller
+    "passed",  # forward or echo: acknowledged
+    "lost",  # forward or echo: no answer
+    "aborted",  # we ended it (limit, time)
+]
+
+
+class Attempt(Value, frozen=True, kw_only=True):
+    """One connection or one packet. ``size`` asked and ``arrived`` seen, both bytes of IP packet.
+
+    ``gap``: seconds the gap had stood when we judged; ``got`` payload bytes delivered in order; ``ooo`` segments
+    received out of order; ``acked`` our request bytes acknowledged; ``at`` seconds since the probe began.
+    """
+
+    n: int
+    method: str
+    size: int
+    outcome: Outcome
+    port: int = 0  # our port
+    arrived: int = 0
+    got: int = 0
+    ooo: int = 0
+    gap: float = 0.0
+    acked: int = 0
+    retrans: int = 0
+    rtt: float | None = None
+    at: float = 0.0
+    took: float = 0.0
+    round: int = 0
+    plain: bool = False  # a socket as the asked client would open it, without TCP_MAXSEG
+    by: str | None = None  # who answered (too big, reset, unreachable)
+    mtu: int | None = None  # what a "too big" said
+    ttl: int = 0  # of the packet sent, when limited
+    note: str = ""
+
+
+Grade = Literal["proof", "step", "told", "none"]
+
+
+class Bracket(Value, frozen=True, kw_only=True):
+    """Largest size that gets through and smallest that does not, in one direction, by one method.
+
+    ``grade``: "proof" a gap that stays, repeated, with a smaller size passing; "step" a repeated monotone step
+    without the gap; "told" somebody said "too big"; "none" nothing measured. ``note`` is a message id.
+    """
+
+    method: str  # "tcp-maxseg", "tcp-sack", "icmp-echo", "udp-closed", "tcp-trial"
+    tests: Literal["forward", "reverse", "both"]
+    passes: int | None = None
+    fails: int | None = None
+    grade: Grade = "none"
+    note: str | None = None
+    exact: bool = False
+    told_by: str | None = None
+    told_mtu: int | None = None
+
+
+class TooBig(Value, frozen=True, kw_only=True):
+    """A "fragmentation needed" or "packet too big" that arrived while we measured.
+
+    ``ours``: its embedded headers match a packet we sent. ``sane``: 68 <= mtu < size (v4), 1280 <= mtu (v6).
+    """
+
+    by: str
+    mtu: int
+    size: int = 0
+    ours: bool = True
+    sane: bool = True
+    link: str | None = None
+
+
+class HopAnswer(Value, frozen=True, kw_only=True):
+    """One TTL: who answered the small and the large packet (None: nobody), over ``tries`` each."""
+
+    ttl: int
+    small: str | None = None
+    large: str | None = None
+    small_tries: int = 0
+    large_tries: int = 0
+
+
+class Contact(Value, frozen=True, kw_only=True):
+    """How the asked client fares: a plain connection from the source to one address of the target."""
+
+    address: str
+    family: int
+    port: int
+    tcp: Literal["ok", "refused", "reset", "timeout", "unreachable", "n/a"] = "n/a"
+    tls: Literal["ok", "stalled", "failed", "n/a"] = "n/a"
+    http: str = "n/a"  # "200", "stalled", "n/a", "garbage"
+    protocol: str = "tcp"  # what it turned out to speak: https, http, tcp, udp, icmp
+    rtt: float | None = None
+    promised: int | None = None  # largest IP packet our SYN invites
+    offered: int | None = None  # largest IP packet their SYN-ACK invites, as it reached us
+    sendable: int | None = None  # largest IP packet our TCP would send now (snd_mss + headers)
+    timestamps: bool = False
+    answered: int = 0  # bytes of answer that arrived in order
+    acked: bool = False  # request wholly acknowledged
+    largest: int = 0  # largest IP packet that arrived on plain connections
+    local_address: str | None = None
+    local_ports: tuple[int, ...] = ()
+    alert: str | None = None  # TLS alert or certificate error, in OpenSSL's words
+    alert_kind: str | None = None  # "alert", "certificate", "garbage", "closed"
+    error: str | None = None  # errno name of a failed connect
+    error_from: str | None = None  # who sent the RST or ICMP
+    icmp: tuple[int, int] | None = None  # type, code of the ICMP that ended it
+    synack_ttl: int | None = None
+    rst_ttl: int | None = None
+    rst_after: float | None = None  # seconds from SYN (or request) to RST
+    rst_phase: str | None = None  # "syn", "request", "answer"
+    echo_ttl: int | None = None
+    handshake_retrans: int = 0
+    alpn: str | None = None
+
+
+class SideEffect(Value, frozen=True, kw_only=True):
+    """Something our probing may have left behind, here or there."""
+
+    where: str
+    what: str
+    lasts: float | None = None  # seconds
+
+
+class Used(Value, frozen=True, kw_only=True):
+    """What probing cost. ``packets`` we sent, as far as we can count."""
+
+    packets: int = 0
+    connections: int = 0
+    seconds: float = 0.0
+
+
+class LossSeen(Value, frozen=True, kw_only=True):
+    """Signs of loss that has nothing to do with size."""
+
+    attempts: int = 0
+    disturbed: int = 0  # attempts at sizes that pass, with something missing first
+    unanswered_syns: int = 0
+
+
+class Uneven(Value, frozen=True, kw_only=True):
+    """Flows of one size that fare differently. ``ports_bad`` always failed, ``small_ok`` small ones never did."""
+
+    size: int
+    good: int
+    bad: int
+    ports_good: tuple[int, ...] = ()
+    ports_bad: tuple[int, ...] = ()
+
+
+class DirectionResult(Value, frozen=True, kw_only=True):
+    """The verdict of measurement for one direction: the best bracket, and all that was tried."""
+
+    direction: Direction
+    best: Bracket
+    tried: tuple[Bracket, ...] = ()

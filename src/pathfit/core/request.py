@@ -1,0 +1,119 @@
+"""What the plan asks of the world: a tagged union. Every request has the id its evidence will carry."""
+
+from typing import Literal
+
+from pathfit.core.ask import Protocol
+from pathfit.core.base import Tagged
+from pathfit.core.net import Family
+
+
+class ReadState(Tagged, frozen=True, kw_only=True):
+    """Read namespaces of this machine. ``source`` is always read first and most carefully.
+
+    ``scope`` "all": every namespace we can see; "source": only that of ``source`` and our own.
+    Answer: one StateFact (with ``missing`` inside the snapshot).
+    """
+
+    ref: str
+    source: str
+    scope: Literal["all", "source"] = "all"
+
+
+class ReadSockets(Tagged, frozen=True, kw_only=True):
+    """TCP sockets of the source's namespace, hung ones first. Answer: one SocketFact."""
+
+    ref: str
+    source: str
+
+
+class ReadCounters(Tagged, frozen=True, kw_only=True):
+    """SNMP and netstat counters of the source's namespace. Answer: one CounterFact."""
+
+    ref: str
+    source: str
+
+
+class ReadRules(Tagged, frozen=True, kw_only=True):
+    """Filter counters of all visible namespaces again, after a measurement. Answer: one StateFact, filters only."""
+
+    ref: str
+    source: str
+    namespaces: tuple[str, ...] = ()  # NetnsSnapshot.id
+
+
+class ResolveName(Tagged, frozen=True, kw_only=True):
+    """Resolve a name as the source would (its resolv.conf, hosts file and namespace). Answer: one NameFact."""
+
+    ref: str
+    source: str
+    name: str
+    families: tuple[Family, ...] = (4, 6)
+    timeout: float = 3.0
+
+
+class Locate(Tagged, frozen=True, kw_only=True):
+    """Find a WHERE: namespace, process, environment, addresses. Answer: one PlaceFact or Missing."""
+
+    ref: str
+    where: str
+
+
+class Measure(Tagged, frozen=True, kw_only=True):
+    """Measure one address, both ways. Answer: one ProbeResult.
+
+    ``connections_per_round`` and ``connections_total`` are the politeness limits (probing.md 12).
+    ``floor``: smallest size worth asking for; ``ceiling``: largest, None = what our own SYN promises.
+    """
+
+    ref: str
+    source: str
+    address: str
+    port: int
+    protocol: Protocol
+    host: str = ""  # Host header
+    sni: str | None = None
+    path: str = "/"
+    methods: tuple[str, ...] = ("tcp-maxseg", "tcp-sack", "icmp-echo")
+    connections_per_round: int = 14
+    connections_total: int = 120
+    parallel: int = 14
+    ceiling: int | None = None
+    floor: int = 576
+    budget: float = 3.0  # seconds, for everything under loss
+    contact_only: bool = False
+    patient: float = 0.0  # seconds to keep one failing connection open, waiting for a rescue
+    seed: int = 0
+    proxy: str | None = None  # "host:port" of an HTTP proxy to CONNECT through
+
+
+class MeasureHops(Tagged, frozen=True, kw_only=True):
+    """TTL-limited pairs, small and large, towards the target (forward direction). Answer: one HopsFact."""
+
+    ref: str
+    source: str
+    address: str
+    port: int
+    small: int
+    large: int
+    max_ttl: int = 12
+    budget: float = 1.0
+
+
+class TryFix(Tagged, frozen=True, kw_only=True):
+    """A connection as it would be after the fix (TCP_MAXSEG). Answer: one TrialFact."""
+
+    ref: str
+    source: str
+    address: str
+    port: int
+    protocol: Protocol
+    mss: int
+    host: str = ""
+    sni: str | None = None
+    path: str = "/"
+    body_limit: int = 200_000
+    budget: float = 3.0
+    proxy: str | None = None
+
+
+Request = ReadState | ReadSockets | ReadCounters | ReadRules | ResolveName | Locate | Measure | MeasureHops | TryFix

@@ -1,0 +1,1 @@
+"""lab: written soon."""

@@ -1,0 +1,1 @@
+"""measure: written soon."""

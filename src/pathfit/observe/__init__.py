@@ -1,0 +1,1 @@
+"""observe: written soon."""
