@@ -1,0 +1,74 @@
+"""Stand in another network namespace for a moment, and never stay there by accident.
+
+setns(2) changes the calling *thread*. A socket belongs to the namespace it was created in for its whole life, so
+the pattern is: enter, create the sockets, leave, then use them.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+CLONE_NEWNET = 0x40000000
+OWN = "/proc/thread-self/ns/net"
+
+
+def _load() -> "object":
+    if hasattr(os, "setns"):  # 3.12
+        return os.setns
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def setns(fd: int, kind: int) -> None:
+        if libc.setns(fd, kind) != 0:
+            e = ctypes.get_errno()
+            raise OSError(e, os.strerror(e), "setns")
+
+    return setns
+
+
+_setns = None
+
+
+def setns(fd: int, kind: int = CLONE_NEWNET) -> None:
+    """setns(2). Raises OSError (EPERM without CAP_SYS_ADMIN over that namespace, EINVAL when it is no namespace)."""
+    global _setns
+    if _setns is None:
+        _setns = _load()
+    _setns(fd, kind)  # type: ignore[operator]
+
+
+def identity(fd: int) -> str:
+    """The id of a namespace: "device:inode" of its nsfs file (ioctl_ns(2)); equal ids are the same namespace."""
+    st = os.fstat(fd)
+    return f"{st.st_dev}:{st.st_ino}"
+
+
+@contextmanager
+def inside(fd: int | None) -> Iterator[None]:
+    """This thread is in namespace ``fd`` for the duration; None: where we are.
+
+    Raises OSError when entering fails. When *leaving* fails the process ends at once (exit 3): going on in the
+    wrong namespace could change or measure the wrong machine.
+    """
+    if fd is None:
+        yield
+        return
+    home = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if os.path.samestat(os.fstat(home), os.fstat(fd)):
+            yield
+            return
+        setns(fd)
+        try:
+            yield
+        finally:
+            try:
+                setns(home)
+            except OSError as e:  # pragma: no cover - cannot be provoked without breaking the kernel
+                print(f"pathfit: cannot return to the own namespace ({e}); stopping", file=sys.stderr)
+                sys.stderr.flush()
+                os._exit(3)
+    finally:
+        os.close(home)
