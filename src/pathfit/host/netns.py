@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 CLONE_NEWNET = 0x40000000
 OWN = "/proc/thread-self/ns/net"
@@ -72,3 +73,38 @@ def inside(fd: int | None) -> Iterator[None]:
                 os._exit(3)
     finally:
         os.close(home)
+
+
+@dataclass(frozen=True, slots=True)
+class NetnsHandle:
+    """An open namespace. ``fd`` an nsfs file, ``id`` its :func:`identity`, ``where`` a WHERE that names it,
+    ``pid`` a process that lives in it when one is known. ``mount_root`` is what that process sees as "/" (files such as
+    resolv.conf), None when it sees ours. Close it, or use it in a ``with`` statement.
+    """
+
+    fd: int
+    id: str
+    where: str
+    pid: int | None = None
+    mount_root: str | None = None
+
+    def close(self) -> None:
+        """Give the file back. A second call is harmless only when the number was not used again: call it once."""
+        os.close(self.fd)
+
+    def __enter__(self) -> "NetnsHandle":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_handle(path: str, where: str, pid: int | None = None, mount_root: str | None = None) -> NetnsHandle:
+    """Open the nsfs file at ``path``. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    return NetnsHandle(fd=fd, id=identity(fd), where=where, pid=pid, mount_root=mount_root)
+
+
+def own() -> NetnsHandle:
+    """The namespace this thread is in."""
+    return open_handle(OWN, "host", os.getpid())
