@@ -1,11 +1,14 @@
 """One run: the question, every request with its answer, in the order of the plan."""
 
+from typing import TypeVar
+
 from pathfit.core.ask import Ask
 from pathfit.core.base import Value
-from pathfit.core.evidence import Evidence
+from pathfit.core.evidence import ClockFact, Evidence
 from pathfit.core.request import Request
 
 SCHEMA = "pathfit.case/1"
+E = TypeVar("E")
 
 
 class Exchange(Value, frozen=True, kw_only=True):
@@ -22,25 +25,31 @@ class Case(Value, frozen=True, kw_only=True):
     version: str
     ask: Ask
     exchanges: tuple[Exchange, ...] = ()
-    took: float = 0.0  # seconds, from the examine loop's clock
 
     def add(self, request: Request, answers: tuple[Evidence, ...]) -> "Case":
         exchange = Exchange(request=request, answers=answers)
-        return Case(
-            ask=self.ask,
-            version=self.version,
-            exchanges=(*self.exchanges, exchange),
-            took=self.took,
-            schema=self.schema,
-        )
+        return Case(schema=self.schema, version=self.version, ask=self.ask, exchanges=(*self.exchanges, exchange))
 
-    def done(self, took: float) -> "Case":
-        return Case(ask=self.ask, version=self.version, exchanges=self.exchanges, took=took, schema=self.schema)
+    @property
+    def took(self) -> float:
+        """Seconds from the start of the run to the last reading of the clock."""
+        return max((a.took for a in self.evidence if isinstance(a, ClockFact)), default=0.0)
 
     @property
     def evidence(self) -> tuple[Evidence, ...]:
         return tuple(a for x in self.exchanges for a in x.answers)
 
+    def asked(self, ref: str) -> bool:
+        return any(x.request.ref == ref for x in self.exchanges)
+
     def answers(self, ref: str) -> tuple[Evidence, ...]:
         """Answers to the request with this ref; empty when it was never asked."""
         return tuple(a for x in self.exchanges if x.request.ref == ref for a in x.answers)
+
+    def one(self, ref: str, kind: type[E]) -> E | None:
+        """The first answer of that kind to that request, or None."""
+        return next((a for a in self.answers(ref) if isinstance(a, kind)), None)
+
+    def all(self, kind: type[E]) -> tuple[E, ...]:
+        """Every answer of that kind, in the order of the plan."""
+        return tuple(a for a in self.evidence if isinstance(a, kind))

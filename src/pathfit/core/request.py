@@ -7,6 +7,12 @@ from pathfit.core.base import Tagged
 from pathfit.core.net import Family
 
 
+class ReadClock(Tagged, frozen=True, kw_only=True):
+    """How long the run has taken. Answer: one ClockFact, so that a replay says the same time."""
+
+    ref: str
+
+
 class ReadState(Tagged, frozen=True, kw_only=True):
     """Read namespaces of this machine. ``source`` is always read first and most carefully.
 
@@ -116,4 +122,15 @@ class TryFix(Tagged, frozen=True, kw_only=True):
     proxy: str | None = None
 
 
-Request = ReadState | ReadSockets | ReadCounters | ReadRules | ResolveName | Locate | Measure | MeasureHops | TryFix
+Request = (
+    ReadClock
+    | ReadState
+    | ReadSockets
+    | ReadCounters
+    | ReadRules
+    | ResolveName
+    | Locate
+    | Measure
+    | MeasureHops
+    | TryFix
+)

@@ -1,0 +1,44 @@
+"""Which MTU a repair should set (pure).
+
+Recommended value = min(measured, configured MTU of every known device on the way): the measured limit alone would
+leave a visible smaller device to "too big" messages that may one day not come; the configured one alone may be
+above what really passes.
+"""
+
+from pathfit.core.case import Case
+from pathfit.core.evidence import ProbeResult
+from pathfit.core.measured import Bracket
+from pathfit.core.path import Predicted
+
+SMALLEST = {4: 576, 6: 1280}  # below these a path is broken for other reasons (RFC 791, RFC 8200)
+
+
+def holes(probe: ProbeResult) -> tuple[Bracket, ...]:
+    """The brackets that prove a hole, reverse first."""
+    best = (*probe.reverse[:1], *probe.forward[:1])
+    return tuple(b for b in best if b.fails is not None and b.passes is not None and b.grade in ("proof", "step"))
+
+
+def measured_value(probe: ProbeResult | None) -> int | None:
+    """Largest packet that passes in every direction that has a hole, bytes; None without a hole."""
+    found = holes(probe) if probe is not None else ()
+    return min((b.passes for b in found if b.passes is not None), default=None)
+
+
+def known_value(*ways: Predicted | None) -> int | None:
+    """Smallest visible limit on the predicted ways that a packet would really meet, bytes."""
+    limits = [x.mtu for way in ways if way is not None for x in way.limits if x.then != "pass-gso"]
+    return min(limits, default=None)
+
+
+def repair_value(case: Case, *ways: Predicted | None) -> int | None:
+    """MTU (bytes of IP packet) that clears every known limit; None when nothing is to repair."""
+    probe = next((p for p in case.all(ProbeResult) if holes(p)), None)
+    value = measured_value(probe)
+    if value is None or probe is None:
+        return None
+    known = known_value(*ways)
+    lowest = SMALLEST[6 if probe.contact.family == 6 else 4]
+    if known is not None and lowest <= known < value:
+        value = known
+    return value if value >= lowest else None
