@@ -8,7 +8,8 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+from pathfit.core.base import Value
 
 CLONE_NEWNET = 0x40000000
 OWN = "/proc/thread-self/ns/net"
@@ -75,11 +76,10 @@ def inside(fd: int | None) -> Iterator[None]:
         os.close(home)
 
 
-@dataclass(frozen=True, slots=True)
-class NetnsHandle:
+class NetnsHandle(Value, frozen=True, kw_only=True):
     """An open namespace. ``fd`` an nsfs file, ``id`` its :func:`identity`, ``where`` a WHERE that names it,
     ``pid`` a process that lives in it when one is known. ``mount_root`` is what that process sees as "/" (files such as
-    resolv.conf), None when it sees ours. Close it, or use it in a ``with`` statement.
+    resolv.conf), None when it sees ours. Close it, or use it in a ``with`` statement. Never saved: a number of a file.
     """
 
     fd: int
