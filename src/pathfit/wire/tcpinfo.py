@@ -56,7 +56,7 @@ OPT_TIMESTAMPS, OPT_SACK = 1, 2
 U32 = Struct("=I").unpack_from
 U64 = Struct("=Q").unpack_from
 
-_BASE = Struct("=BxBxBB2xI4xIIIIII4xI4xIII4xII8xI12xI").unpack_from  # 0 .. 104
+_BASE = Struct("=BxBxBB2xI4xIIIII8xI4xIII4xII8xI12xI").unpack_from  # 0 .. 104
 _BYTES = Struct("=QQ").unpack_from  # 120 .. 136, since 4.1
 _SEGS = Struct("=II").unpack_from  # 136 .. 144, since 4.2
 _DATA = Struct("=IIII").unpack_from  # 144 .. 160, since 4.6
