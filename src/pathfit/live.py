@@ -1,1 +1,151 @@
-"""live"""
+"""The World on this machine: every request goes to the one function that performs it.
+
+This is one of the two borders where exceptions are caught (the other is around each rule): whatever goes wrong
+here becomes a :class:`~pathfit.core.evidence.Missing` with a reason, never a traceback in a report.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pathfit.core.evidence import ClockFact, Evidence, Missing
+from pathfit.core.request import (
+    Locate,
+    Measure,
+    MeasureHops,
+    ReadClock,
+    ReadCounters,
+    ReadRules,
+    ReadSockets,
+    ReadState,
+    Request,
+    ResolveName,
+    TryFix,
+)
+from pathfit.observe.places import NetnsHandle, locate
+
+AS_ROOT = "run as root (sudo pathfit …)"
+
+
+class LiveWorld:
+    """This machine. A context manager: leaving it closes the namespaces it holds open.
+
+    ``debug`` is called with every exception that was turned into a Missing (``-v`` prints it).
+    """
+
+    def __init__(self, debug: Callable[[BaseException], None] | None = None) -> None:
+        self._start = time.monotonic()
+        self._debug = debug
+        self._handles: dict[str, NetnsHandle] = {}
+        self._do: dict[type, Callable[[Any], Evidence]] = {
+            ReadClock: self._clock,
+            Locate: self._locate,
+            ReadState: self._state,
+            ReadRules: self._rules,
+            ReadSockets: self._sockets,
+            ReadCounters: self._counters,
+            ResolveName: self._name,
+            Measure: self._measure,
+            MeasureHops: self._hops,
+            TryFix: self._trial,
+        }
+
+    def __enter__(self) -> "LiveWorld":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles.values():
+            handle.close()
+        self._handles.clear()
+
+    def perform(self, request: Request) -> tuple[Evidence, ...]:
+        """Perform one request. Raises only KeyboardInterrupt."""
+        try:
+            return (self._do[type(request)](request),)
+        except _CannotEnter as e:
+            return (e.missing,)
+        except PermissionError as e:
+            self._tell(e)
+            return (_missing(request, e.strerror or "not permitted", "permission", AS_ROOT),)
+        except Exception as e:  # the border: see the module's docstring
+            self._tell(e)
+            return (_missing(request, f"{type(e).__name__}: {e}", "malformed", "run again with -v and report it"),)
+
+    def _tell(self, e: BaseException) -> None:
+        if self._debug is not None:
+            self._debug(e)
+
+    def _handle(self, where: str) -> NetnsHandle:
+        if where not in self._handles:
+            found = locate(where)
+            if isinstance(found, Missing):
+                raise _CannotEnter(found)
+            self._handles[where] = found[0]
+        return self._handles[where]
+
+    def _clock(self, r: ReadClock) -> Evidence:
+        return ClockFact(ref=r.ref, took=round(time.monotonic() - self._start, 6))
+
+    def _locate(self, r: Locate) -> Evidence:
+        found = locate(r.where, ref=r.ref)
+        if isinstance(found, Missing):
+            return found
+        handle, fact = found
+        old = self._handles.pop(r.where, None)
+        if old is not None:
+            old.close()
+        self._handles[r.where] = handle
+        return fact
+
+    def _state(self, r: ReadState) -> Evidence:
+        from pathfit.observe.kernel import read_state
+
+        return read_state(r.ref, self._handle(r.source), r.scope)
+
+    def _rules(self, r: ReadRules) -> Evidence:
+        from pathfit.observe.kernel import read_rules
+
+        return read_rules(r.ref, self._handle(r.source))
+
+    def _sockets(self, r: ReadSockets) -> Evidence:
+        from pathfit.observe.sockets import read
+
+        return read(r.ref, self._handle(r.source))
+
+    def _counters(self, r: ReadCounters) -> Evidence:
+        from pathfit.observe.counters import read
+
+        return read(r.ref, self._handle(r.source))
+
+    def _name(self, r: ResolveName) -> Evidence:
+        from pathfit.observe.names import resolve
+
+        return resolve(self._handle(r.source), r)
+
+    def _measure(self, r: Measure) -> Evidence:
+        from pathfit.probe.engine import measure
+
+        return measure(self._handle(r.source).fd, r)
+
+    def _hops(self, r: MeasureHops) -> Evidence:
+        from pathfit.probe.hops import measure_hops
+
+        return measure_hops(self._handle(r.source).fd, r)
+
+    def _trial(self, r: TryFix) -> Evidence:
+        from pathfit.probe.trial import try_fix
+
+        return try_fix(self._handle(r.source).fd, r)
+
+
+class _CannotEnter(Exception):
+    def __init__(self, missing: Missing) -> None:
+        super().__init__(missing.why)
+        self.missing = missing
+
+
+def _missing(request: Request, why: str, code: str, how: str) -> Missing:
+    what = f"{type(request).__name__} {request.ref}"
+    how = how if os.geteuid() else how.replace(AS_ROOT, "give pathfit CAP_SYS_ADMIN, CAP_NET_ADMIN and CAP_NET_RAW")
+    return Missing(ref=request.ref, what=what, why=why, how=how, code=code)
