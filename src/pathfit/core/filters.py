@@ -34,7 +34,18 @@ Field names of :class:`Match`:
 ``random``          share of packets that match, decimal between 0 and 1 (numgen random, -m statistic random)
 ``nth``             "N/M": every M-th packet (numgen inc, -m statistic nth)
 ``limit``           a rate, for people; matches "sometimes"
+``hash``            "N/M" or "N-K/M": a hash of the flow falls there: always the same for one flow, which is not known
+``nexthdr``         first next-header number of an IPv6 packet (44 when it is a fragment)
+``origsaddr``       the connection's first packet as conntrack remembers it; also ``origdaddr origsport origdport``,
+                    ``replsaddr repldaddr replsport repldport`` (what an answer looks like)
+``skuid skgid``     owner of the socket that sends; a forwarded packet has none and never matches
+``tcpopt``          "mss": the option is present
+``fragmore``        "set": the more-fragments flag
 ==================  =====================================================================================
+
+``Match.values`` of addresses may also be ranges "198.51.100.1-198.51.100.9". A header that is not there (ports of
+a later fragment, the MSS option of a data segment) makes the whole rule fail, negated or not: NFT_BREAK of
+nft_payload_eval, `return false` in the xt matches.
 """
 
 from typing import Literal
@@ -50,12 +61,26 @@ class Match(Tagged, frozen=True, kw_only=True):
     field: str
     values: tuple[str, ...]
     negate: bool = False
+    partial: bool = False  # the set may hold more (too large to read, filled by packets): "not in it" is not certain
+
+
+class Concat(Tagged, frozen=True, kw_only=True):
+    """Several fields tested together (an nft concatenation): true when one row holds in every field."""
+
+    fields: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    negate: bool = False
+    partial: bool = False
 
 
 class Opaque(Tagged, frozen=True, kw_only=True):
-    """Something in the rule we do not understand; ``what`` names it. As a match: may or may not be true."""
+    """Something in the rule we do not understand; ``what`` names it. As a match: may or may not be true.
+
+    ``statement``: it does something we do not know (a target, a rewrite), so anything may happen to the packet.
+    """
 
     what: str
+    statement: bool = False
 
 
 class Verdict(Tagged, frozen=True, kw_only=True):
@@ -87,10 +112,27 @@ class Nat(Tagged, frozen=True, kw_only=True):
 
 
 class SetMark(Tagged, frozen=True, kw_only=True):
-    """Sets the packet mark: (mark & ~mask) ^ value."""
+    """Sets a mark: (old & ~mask) ^ value. ``into`` the packet's or the connection's.
+
+    ``source``: where the value comes from: "value" (``value``), the other mark (save and restore of CONNMARK), or
+    "unknown".
+    """
 
     value: int
     mask: int = 0xFFFFFFFF
+    into: Literal["mark", "ctmark"] = "mark"
+    source: Literal["value", "mark", "ctmark", "unknown"] = "value"
+
+
+class Untrack(Tagged, frozen=True, kw_only=True):
+    """`notrack`, `-j CT --notrack`: conntrack and NAT will not look at this packet."""
+
+
+class Rewrite(Tagged, frozen=True, kw_only=True):
+    """Writes a header field without conntrack (`ip dscp set`, `ip daddr set`). ``value`` None: not known."""
+
+    field: str
+    value: str | None = None
 
 
 class Passive(Tagged, frozen=True, kw_only=True):
@@ -99,7 +141,21 @@ class Passive(Tagged, frozen=True, kw_only=True):
     what: str
 
 
-Expr = Match | Opaque | Verdict | Clamp | Nat | SetMark | Passive
+Action = Verdict | Nat | SetMark | Clamp | Passive | Opaque
+
+
+class Choice(Tagged, frozen=True, kw_only=True):
+    """A map decides what is done (`vmap`, `dnat to … map`). ``then`` is parallel to ``rows``; the first row that
+    holds in every field counts. No row: ``otherwise`` (the set's catch-all), or the rule ends (NFT_BREAK)."""
+
+    fields: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    then: tuple[Action, ...]
+    otherwise: Action | None = None
+    partial: bool = False
+
+
+Expr = Match | Concat | Opaque | Verdict | Clamp | Nat | SetMark | Untrack | Rewrite | Choice | Passive
 
 
 class FilterRule(Value, frozen=True, kw_only=True):
@@ -134,3 +190,4 @@ class Table(Value, frozen=True, kw_only=True):
     chains: tuple[Chain, ...] = ()
     tool: Literal["nft", "iptables-nft", "iptables-legacy"] = "nft"
     flowtable_devices: tuple[str, ...] = ()  # offloaded flows skip the forward chains
+    dormant: bool = False  # switched off (NFT_TABLE_F_DORMANT): its chains are not called
