@@ -94,6 +94,7 @@ class NextHop(Value, frozen=True, kw_only=True):
     weight: int = 1
     onlink: bool = False
     dead: bool = False
+    encap: str | None = None  # lightweight tunnel (RTA_ENCAP_TYPE): mpls ip ip6 seg6 bpf …; its overhead is not known
 
 
 class Route(Value, frozen=True, kw_only=True):
@@ -141,6 +142,8 @@ class PolicyRule(Value, frozen=True, kw_only=True):
     invert: bool = False
     suppress_prefix: int | None = None
     goto: int = 0
+    l3mdev: bool = False  # the table is that of the packet's VRF
+    opaque: tuple[str, ...] = ()  # selectors we do not understand: whether it matches is unknown
 
 
 class PmtuException(Value, frozen=True, kw_only=True):

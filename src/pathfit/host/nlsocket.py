@@ -1,0 +1,126 @@
+"""A netlink socket that reads dumps: one socket, one reused buffer, repeated when the table changed meanwhile.
+
+The socket belongs to the network namespace it was opened in for its whole life.
+"""
+
+import errno
+import os
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self, TypeVar
+
+from pathfit.wire import netlink
+
+T = TypeVar("T")
+Decode = Callable[[bytes, int, int], T | None]
+
+NETLINK_ROUTE, NETLINK_SOCK_DIAG, NETLINK_NETFILTER, NETLINK_GENERIC = 0, 4, 12, 16
+
+_SOL_NETLINK, _STRICT_CHECK = 270, 12
+_SO_NETNS_COOKIE = 71
+_PATIENCE = struct.pack("@ll", 5, 0)  # struct timeval: the kernel answers in microseconds, or never will
+BUFFER = 256 * 1024  # a dump comes in pieces of at most 32 KiB; one message alone may be larger
+ATTEMPTS = 4  # for a dump that is interrupted; a table that never rests is taken as it is
+
+_buffer = bytearray(BUFFER)
+
+
+class NetlinkSocket:
+    """``with NetlinkSocket(NETLINK_ROUTE) as s: links = s.dump(rtnl.links(), rtnl_link.link)``.
+
+    Not for two threads at once: the receive buffer is shared in the process (a lock would cost more than it is
+    worth on the path that reads a thousand namespaces; give each thread a ``buffer`` of its own).
+    """
+
+    def __init__(self, protocol: int, buffer: bytearray | None = None) -> None:
+        """Raises OSError (EPROTONOSUPPORT: this kernel has no such netlink family)."""
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        self._buffer = buffer if buffer is not None else _buffer
+        self._view = memoryview(self._buffer)
+        self._sequence = 1
+        self.interrupted = 0  # dumps that never came undisturbed
+        self.limited = 0  # dumps cut at their limit
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
+        with suppress(OSError):  # before 4.20: filters in requests are ignored, the decoders sort
+            self._socket.setsockopt(_SOL_NETLINK, _STRICT_CHECK, 1)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._socket.close()
+
+    def cookie(self) -> int | None:
+        """SO_NETNS_COOKIE (5.14): a number of this namespace that is never used again, or None."""
+        try:
+            raw = self._socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+        except OSError:
+            return None
+        return int.from_bytes(raw, sys.byteorder)
+
+    def dump(self, request: bytes, decode: Decode[T], limit: int = 1_000_000) -> list[T]:
+        """Every answer to ``request``, decoded; what decodes to None is left out.
+
+        Raises OSError with the errno the kernel refused with, netlink.Malformed for bytes that contradict
+        themselves. An interrupted dump is repeated (NLM_F_DUMP_INTR); ``interrupted`` counts those that stayed so,
+        ``limited`` those with more than ``limit`` answers, of which the first ``limit`` are returned.
+        """
+        for _ in range(ATTEMPTS):
+            found, disturbed = self._once(request, decode, limit)
+            if not disturbed:
+                return found
+        self.interrupted += 1
+        return found
+
+    def ask(self, request: Callable[[int], bytes], decode: Decode[T]) -> T | None:
+        """One question with one answer and no dump. ``request`` makes the message for a sequence number."""
+        self._sequence += 1
+        self._socket.send(request(self._sequence))
+        data = self._receive()
+        batch = netlink.split(data, self._sequence)
+        if batch.errno:
+            raise OSError(batch.errno, os.strerror(batch.errno))
+        for _, start, end in batch.bodies:
+            return decode(data, start, end)
+        return None
+
+    def _once(self, request: bytes, decode: Decode[T], limit: int) -> tuple[list[T], bool]:
+        self._sequence += 1
+        sequence = self._sequence
+        self._socket.send(netlink.numbered(request, sequence))
+        found: list[T] = []
+        add = found.append
+        disturbed = full = False
+        while True:
+            data = self._receive()
+            batch = netlink.split(data, sequence)
+            if not full:
+                for _, start, end in batch.bodies:
+                    value = decode(data, start, end)
+                    if value is not None:
+                        add(value)
+                full = len(found) >= limit
+            disturbed = disturbed or batch.interrupted
+            if batch.errno:
+                raise OSError(batch.errno, os.strerror(batch.errno))
+            if batch.done:
+                break
+        if full:
+            self.limited += 1
+            del found[limit:]
+        return found, disturbed
+
+    def _receive(self) -> bytes:
+        size = self._socket.recv_into(self._buffer, 0, socket.MSG_TRUNC)
+        if size > len(self._buffer):
+            raise OSError(errno.EMSGSIZE, f"a netlink message of {size} bytes")
+        return bytes(self._view[:size])

@@ -1,0 +1,348 @@
+"""RTM_NEWLINK to :class:`~pathfit.core.snapshot.Link` (net/core/rtnetlink.c rtnl_fill_ifinfo).
+
+A link's IFLA_LINK is the other half of a veth or the device below (vlan, macvlan, vxlan, tunnels). With
+IFLA_LINK_NETNSID it is an index in *another* namespace, by the number this namespace has for it. For tunnels the
+other namespace is where the outer packets are routed (Docker makes its overlay's vxlan in the host's namespace and
+moves it), also when no lower device was named.
+"""
+
+from collections.abc import Callable
+from struct import Struct
+from typing import NamedTuple
+
+from pathfit.core.snapshot import BridgePort, Link, Vxlan
+from pathfit.wire.addresses import ip, mac
+from pathfit.wire.netlink import (
+    Malformed,
+    be16,
+    chosen,
+    every,
+    fixed,
+    i32,
+    inner,
+    text,
+    u8,
+    u16,
+    u32,
+)
+
+_HEAD = Struct("=BxHiII")
+
+IFF_UP, IFF_LOOPBACK, IFF_POINTOPOINT, IFF_NOARP, IFF_LOWER_UP = 0x1, 0x8, 0x10, 0x80, 0x10000
+
+_ADDRESS, _IFNAME, _MTU, _LINK, _QDISC, _MASTER, _LINKINFO, _AF_SPEC, _GROUP = 1, 3, 4, 5, 6, 10, 18, 26, 27
+_LINK_NETNSID, _GSO_MAX_SIZE, _XDP = 37, 41, 43
+_WANTED = frozenset((_ADDRESS, _IFNAME, _MTU, _LINK, _QDISC, _MASTER, _LINKINFO, _GROUP, _LINK_NETNSID))
+_WANTED_FULL = _WANTED | {_AF_SPEC, _GSO_MAX_SIZE, _XDP}
+
+_INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
+_XDP_ATTACHED = 2
+
+Facts = dict[str, str | int | bool]
+
+# include/uapi/linux/ip.h IPV4_DEVCONF_* (the array starts at 1), ipv6.h DEVCONF_*: /proc/sys names by index
+_DEVCONF4 = {1: "forwarding", 3: "proxy_arp", 8: "rp_filter", 23: "accept_local", 24: "src_valid_mark"}
+_DEVCONF6 = {0: "forwarding", 2: "mtu", 26: "disable_ipv6"}
+_INET_CONF, _INET6_CONF = 1, 2  # IFLA_INET_CONF, IFLA_INET6_CONF
+AF_INET, AF_INET6 = 2, 10
+
+
+class Read(NamedTuple):
+    """A link with what the dump says beside it: per-device sysctls ("ipv4.conf.eth0.rp_filter")."""
+
+    link: Link
+    sysctls: dict[str, str]
+
+
+def link(data: bytes, at: int, end: int) -> Link:
+    """The facts a light read needs: all but features, offload sizes and XDP. Raises Malformed."""
+    return _link(fixed(_HEAD, data, at, end), chosen(data, at + 16, end, _WANTED))
+
+
+def read(data: bytes, at: int, end: int) -> Read:
+    """Everything the dump says. Raises Malformed."""
+    found = chosen(data, at + 16, end, _WANTED_FULL)
+    made = _link(fixed(_HEAD, data, at, end), found)
+    return Read(made, _device_sysctls(made.name, found.get(_AF_SPEC, b"")))
+
+
+def _link(head: tuple[int, ...], found: dict[int, bytes]) -> Link:
+    _, arphrd, index, flags, _ = head
+    name = text(found.get(_IFNAME, b""))
+    kind, info, port, vxlan, filtering, nf_call = "", {}, None, None, False, False
+    peer = u32(found, _LINK)
+    if raw := found.get(_LINKINFO):
+        about = inner(raw)
+        kind = text(about.get(_INFO_KIND, b""))
+        facts = inner(about[_INFO_DATA]) if _INFO_DATA in about else {}
+        if _INFO_SLAVE_DATA in about and text(about.get(_INFO_SLAVE_KIND, b"")) == "bridge":
+            port = _port(inner(about[_INFO_SLAVE_DATA]))
+        if kind == "vxlan":
+            vxlan = _vxlan(facts)
+            peer = vxlan.lower  # IFLA_LINK is the device itself when there is no lower one
+        elif kind == "bridge":
+            filtering, nf_call = bool(u8(facts, _BR_VLAN_FILTERING)), bool(u8(facts, _BR_NF_CALL_IPTABLES))
+        if decode := KINDS.get(kind):
+            info = decode(facts)
+    return Link(
+        index=index,
+        name=name,
+        mtu=u32(found, _MTU),
+        kind=kind,
+        mac=mac(found.get(_ADDRESS, b"")),
+        up=bool(flags & IFF_UP),
+        carrier=bool(flags & IFF_LOWER_UP),
+        loopback=bool(flags & IFF_LOOPBACK),
+        arp=not flags & IFF_NOARP,
+        pointopoint=bool(flags & IFF_POINTOPOINT),
+        arphrd=arphrd,
+        peer=peer,
+        peer_nsid=i32(found, _LINK_NETNSID) if _LINK_NETNSID in found else None,
+        master=u32(found, _MASTER),
+        bridge_port=port,
+        vlan_filtering=filtering,
+        nf_call_iptables=nf_call,
+        vxlan=vxlan,
+        info=info,
+        qdisc=text(found.get(_QDISC, b"")),
+        group=u32(found, _GROUP),
+        gso_max_size=u32(found, _GSO_MAX_SIZE) if _GSO_MAX_SIZE in found else None,
+        xdp=bool(u8(inner(found[_XDP]), _XDP_ATTACHED)) if _XDP in found else False,
+    )
+
+
+def _device_sysctls(name: str, af_spec: bytes) -> dict[str, str]:
+    """The device's /proc/sys/net/ipv{4,6}/conf values, which the link dump carries anyway (IFLA_AF_SPEC)."""
+    families = inner(af_spec)
+    found: dict[str, str] = {}
+    for family, kind, names, label, shift in (
+        (AF_INET, _INET_CONF, _DEVCONF4, "ipv4", 1),
+        (AF_INET6, _INET6_CONF, _DEVCONF6, "ipv6", 0),
+    ):
+        values = inner(families[family]).get(kind, b"") if family in families else b""
+        for number, word in names.items():
+            if (at := (number - shift) * 4) + 4 <= len(values):
+                found[f"{label}.conf.{name}.{word}"] = str(_I32(values, at)[0])
+    return found
+
+
+_I32 = Struct("=i").unpack_from
+
+# --- vxlan (IFLA_VXLAN_*) ------------------------------------------------------------------------------------------
+
+_VX_ID, _VX_GROUP, _VX_LINK, _VX_LOCAL, _VX_TTL, _VX_LEARNING, _VX_PORT = 1, 2, 3, 4, 5, 7, 15
+_VX_GROUP6, _VX_LOCAL6, _VX_UDP_CSUM, _VX_GBP, _VX_METADATA, _VX_DF = 16, 17, 18, 23, 25, 29
+
+
+def _vxlan(facts: dict[int, bytes]) -> Vxlan:
+    return Vxlan(
+        vni=u32(facts, _VX_ID),
+        local=_address(facts, _VX_LOCAL, _VX_LOCAL6),
+        remote=_address(facts, _VX_GROUP, _VX_GROUP6),
+        lower=u32(facts, _VX_LINK),
+        port=be16(facts, _VX_PORT, 8472),  # drivers/net/vxlan vxlan_port
+        ttl=u8(facts, _VX_TTL),
+        df=u8(facts, _VX_DF),
+        learning=bool(u8(facts, _VX_LEARNING, 1)),
+        collect_metadata=bool(u8(facts, _VX_METADATA)),
+        udp_csum=bool(u8(facts, _VX_UDP_CSUM, 1)),
+        gbp=_VX_GBP in facts,
+    )
+
+
+def _address(facts: dict[int, bytes], v4: int, v6: int) -> str | None:
+    for kind in (v4, v6):
+        if (raw := facts.get(kind)) and any(raw):
+            return _ip(raw)
+    return None
+
+
+def _ip(raw: bytes) -> str:
+    try:
+        return ip(raw)
+    except ValueError as e:
+        raise Malformed(str(e)) from None
+
+
+# --- bridge and its ports (IFLA_BR_*, IFLA_BRPORT_*) ---------------------------------------------------------------
+
+_BR_VLAN_FILTERING, _BR_NF_CALL_IPTABLES, _BR_NF_CALL_IP6TABLES, _BR_DEFAULT_PVID = 7, 36, 37, 39
+_BR_STP, _BR_GROUP_FWD = 5, 9
+_PORT_STATE, _PORT_MODE, _PORT_LEARNING, _PORT_FLOOD, _PORT_ISOLATED = 1, 4, 8, 9, 33
+
+
+def _port(facts: dict[int, bytes]) -> BridgePort:
+    return BridgePort(
+        state=u8(facts, _PORT_STATE, 3),
+        hairpin=bool(u8(facts, _PORT_MODE)),
+        learning=bool(u8(facts, _PORT_LEARNING, 1)),
+        flood=bool(u8(facts, _PORT_FLOOD, 1)),
+        isolated=bool(u8(facts, _PORT_ISOLATED)),
+    )
+
+
+_VLAN_PVID, _VLAN_BEGIN, _VLAN_END = 2, 8, 16  # BRIDGE_VLAN_INFO_*
+
+
+class Vlans(NamedTuple):
+    """VLANs of one bridge port (or of the bridge itself): its index, the untagged one, all of them."""
+
+    link: int
+    pvid: int | None
+    vids: tuple[int, ...]
+
+
+def vlans(data: bytes, at: int, end: int) -> Vlans:
+    """An answer to ``rtnl.links(AF_BRIDGE, FILTER_BRVLAN_COMPRESSED)``. Raises Malformed."""
+    index = fixed(_HEAD, data, at, end)[2]
+    spec = chosen(data, at + 16, end, frozenset((_AF_SPEC,))).get(_AF_SPEC, b"")
+    vids: list[int] = []
+    pvid, begin = None, 0
+    for kind, value in every(spec, 0, len(spec)):
+        if kind != 2:  # IFLA_BRIDGE_VLAN_INFO
+            continue
+        if len(value) < 4:
+            raise Malformed("bridge_vlan_info is too short")
+        flags, vid = _HH(value)
+        if flags & _VLAN_PVID:
+            pvid = vid
+        if flags & _VLAN_BEGIN:
+            begin = vid
+        elif flags & _VLAN_END and 0 < begin <= vid <= 4095:
+            vids.extend(range(begin, vid + 1))
+        else:
+            vids.append(vid)
+    return Vlans(index, pvid, tuple(vids))
+
+
+_HH = Struct("=HH").unpack_from
+
+
+def _bridge(facts: dict[int, bytes]) -> Facts:
+    return {
+        "default_pvid": u16(facts, _BR_DEFAULT_PVID, 1),
+        "nf_call_ip6tables": bool(u8(facts, _BR_NF_CALL_IP6TABLES)),
+        "stp": bool(u32(facts, _BR_STP)),
+    }
+
+
+# --- other kinds: their facts by name -------------------------------------------------------------------------------
+
+_MACVLAN_MODES = {1: "private", 2: "vepa", 4: "bridge", 8: "passthru", 16: "source"}
+_IPVLAN_MODES = {0: "l2", 1: "l3", 2: "l3s"}
+
+
+def _vlan(facts: dict[int, bytes]) -> Facts:
+    return {
+        "vlan_id": u16(facts, 1),
+        "protocol": {0x8100: "802.1Q", 0x88A8: "802.1ad"}.get(be16(facts, 5, 0x8100), "?"),
+    }
+
+
+def _macvlan(facts: dict[int, bytes]) -> Facts:
+    mode = u32(facts, 1)
+    return {"mode": _MACVLAN_MODES.get(mode, str(mode))}
+
+
+def _ipvlan(facts: dict[int, bytes]) -> Facts:
+    mode, flags = u16(facts, 1), u16(facts, 2)
+    return {"mode": _IPVLAN_MODES.get(mode, str(mode)), "private": bool(flags & 1), "vepa": bool(flags & 2)}
+
+
+def _vrf(facts: dict[int, bytes]) -> Facts:
+    return {"table": u32(facts, 1)}
+
+
+def _bond(facts: dict[int, bytes]) -> Facts:
+    return {"mode": u8(facts, 1), "active": u32(facts, 2)}
+
+
+def _tun(facts: dict[int, bytes]) -> Facts:
+    kind = u8(facts, 3)
+    return {"type": {1: "tun", 2: "tap"}.get(kind, str(kind)), "persist": bool(u8(facts, 6))}
+
+
+def _xfrm(facts: dict[int, bytes]) -> Facts:
+    return {"lower": u32(facts, 1), "if_id": u32(facts, 2)}
+
+
+def _geneve(facts: dict[int, bytes]) -> Facts:
+    return {
+        "vni": u32(facts, 1),
+        **_ends(None, _address(facts, 2, 7)),
+        "ttl": u8(facts, 3),
+        "port": be16(facts, 5, 6081),
+        "collect_metadata": 6 in facts,
+        "udp_csum": bool(u8(facts, 8)),
+        "df": u8(facts, 13),
+    }
+
+
+def _ends(local: str | None, remote: str | None) -> Facts:
+    found: Facts = {}
+    if local:
+        found["local"] = local
+    if remote:
+        found["remote"] = remote
+    return found
+
+
+def _iptun(facts: dict[int, bytes]) -> Facts:
+    """ipip, sit, ip6tnl (IFLA_IPTUN_*)."""
+    return {
+        **_ends(_address(facts, 2, 2), _address(facts, 3, 3)),
+        "lower": u32(facts, 1),
+        "ttl": u8(facts, 4),
+        "proto": u8(facts, 9),
+        "pmtudisc": bool(u8(facts, 10, 1)),
+        "encap_limit": u8(facts, 6),
+        "encap_type": u16(facts, 15),
+        "collect_metadata": 19 in facts,
+    }
+
+
+def _gre(facts: dict[int, bytes]) -> Facts:
+    """gre, gretap, ip6gre, ip6gretap, erspan (IFLA_GRE_*). ``key``, ``seq``, ``csum``: words in the header sent."""
+    out = be16(facts, 3)
+    return {
+        **_ends(_address(facts, 6, 6), _address(facts, 7, 7)),
+        "lower": u32(facts, 1),
+        "ttl": u8(facts, 8),
+        "pmtudisc": bool(u8(facts, 10, 1)),
+        "encap_limit": u8(facts, 11),
+        "key": bool(out & 0x2000),
+        "seq": bool(out & 0x1000),
+        "csum": bool(out & 0x8000),
+        "encap_type": u16(facts, 14),
+        "collect_metadata": 18 in facts,
+        "ignore_df": bool(u8(facts, 19)),
+    }
+
+
+def _vti(facts: dict[int, bytes]) -> Facts:
+    return {**_ends(_address(facts, 4, 4), _address(facts, 5, 5)), "lower": u32(facts, 1)}
+
+
+KINDS: dict[str, Callable[[dict[int, bytes]], Facts]] = {
+    "bridge": _bridge,
+    "bond": _bond,
+    "erspan": _gre,
+    "ip6erspan": _gre,
+    "geneve": _geneve,
+    "gre": _gre,
+    "gretap": _gre,
+    "ip6gre": _gre,
+    "ip6gretap": _gre,
+    "ip6tnl": _iptun,
+    "ipip": _iptun,
+    "ipvlan": _ipvlan,
+    "macvlan": _macvlan,
+    "macvtap": _macvlan,
+    "sit": _iptun,
+    "tun": _tun,
+    "vlan": _vlan,
+    "vrf": _vrf,
+    "vti": _vti,
+    "vti6": _vti,
+    "xfrm": _xfrm,
+}

@@ -1,0 +1,295 @@
+"""RTM_NEWROUTE, RTM_NEWNEXTHOP, RTM_NEWRULE to values (net/ipv4/fib_semantics.c fib_dump_info, net/ipv6/route.c
+rt6_fill_node, net/core/fib_rules.c fib_nl_fill_rule).
+
+A cached route (RTM_F_CLONED) is a path MTU exception: what a "too big" message taught this namespace about one
+destination. Its time left comes in clock ticks of user space (USER_HZ, always 100).
+"""
+
+from collections.abc import Mapping
+from struct import Struct
+from typing import NamedTuple
+
+from pathfit.core.net import Family
+from pathfit.core.snapshot import NextHop, PmtuException, PolicyRule, Route
+from pathfit.wire.addresses import FAMILY, ip
+from pathfit.wire.netlink import (
+    Malformed,
+    attributes,
+    chosen,
+    fixed,
+    inner,
+    text,
+    u8,
+    u16,
+    u32,
+)
+
+_HEAD = Struct("=8BI")
+_NEXTHOP = Struct("=HBBi")
+_MEMBER = Struct("=IBBH")
+_U32_PAIR = Struct("=II")
+_U16_PAIR = Struct("=HH")
+_EXPIRES = Struct("=8xi")  # struct rta_cacheinfo: clntref, lastuse, expires
+USER_HZ = 100
+
+_DST, _SRC, _IIF, _OIF, _GATEWAY, _PRIORITY, _PREFSRC, _METRICS, _MULTIPATH = 1, 2, 3, 4, 5, 6, 7, 8, 9
+_CACHEINFO, _TABLE, _VIA, _ENCAP_TYPE, _NH_ID = 12, 15, 18, 21, 30
+_ROUTE_WANTED = frozenset(
+    (
+        _DST,
+        _SRC,
+        _OIF,
+        _GATEWAY,
+        _PRIORITY,
+        _PREFSRC,
+        _METRICS,
+        _MULTIPATH,
+        _CACHEINFO,
+        _TABLE,
+        _VIA,
+        _ENCAP_TYPE,
+        _NH_ID,
+    )
+)
+_RTAX_LOCK, _RTAX_MTU, _RTAX_ADVMSS, _RTAX_INITCWND = 1, 2, 8, 11
+_F_DEAD, _F_ONLINK = 1, 4
+RTM_F_CLONED = 0x200
+
+TYPES = (
+    "unspec", "unicast", "local", "broadcast", "anycast", "multicast",
+    "blackhole", "unreachable", "prohibit", "throw", "nat", "xresolve",
+)  # fmt: skip
+_ENCAPS = {
+    1: "mpls",
+    2: "ip",
+    3: "ila",
+    4: "ip6",
+    5: "seg6",
+    6: "bpf",
+    7: "seg6local",
+    8: "rpl",
+    9: "ioam6",
+    10: "xfrm",
+}
+
+
+class Indirect(NamedTuple):
+    """A route whose ways stand in next hop object ``id`` only (net.ipv4.nexthop_compat_mode=0)."""
+
+    route: Route
+    id: int
+
+
+def route(data: bytes, at: int, end: int) -> Route | Indirect | PmtuException | None:
+    """One RTM_NEWROUTE; None for other families (MPLS, multicast) and for cached routes that hold no path MTU.
+
+    Raises Malformed.
+    """
+    number, dst_len, src_len, tos, table, protocol, scope, kind, flags = fixed(_HEAD, data, at, end)
+    family = FAMILY.get(number)
+    if family is None:
+        return None
+    found = chosen(data, at + 12, end, _ROUTE_WANTED)
+    if flags & RTM_F_CLONED:
+        return _exception(family, found)
+    metrics = inner(found[_METRICS]) if _METRICS in found else {}
+    made = Route(
+        family=family,
+        table=u32(found, _TABLE, table),
+        dst=_ip(found[_DST]) if dst_len and _DST in found else "",
+        prefix=dst_len,
+        hops=_ways(found, flags),
+        type=TYPES[kind] if kind < len(TYPES) else str(kind),
+        scope=scope,
+        prefsrc=_ip(found[_PREFSRC]) if _PREFSRC in found else None,
+        metric=u32(found, _PRIORITY),
+        tos=tos,
+        mtu=u32(metrics, _RTAX_MTU) or None,
+        mtu_lock=bool(u32(metrics, _RTAX_LOCK) & (1 << _RTAX_MTU)),
+        advmss=u32(metrics, _RTAX_ADVMSS) or None,
+        initcwnd=u32(metrics, _RTAX_INITCWND) or None,
+        protocol=protocol,
+        src=_ip(found[_SRC]) if src_len and _SRC in found else "",
+        src_prefix=src_len,
+    )
+    if not made.hops and (object_id := u32(found, _NH_ID)):
+        return Indirect(made, object_id)
+    return made
+
+
+def resolve(indirect: Indirect, objects: Mapping[int, "Ways"]) -> Route | None:
+    """The route with the ways of its next hop object; None when there is no such object (it went meanwhile)."""
+    ways = objects.get(indirect.id)
+    if ways is None:
+        return None
+    if ways.blackhole:
+        return _with(indirect.route, (), "blackhole")
+    if not ways.members:
+        return _with(indirect.route, ways.hops, indirect.route.type)
+    hops: list[NextHop] = []
+    for member, weight in ways.members:
+        for hop in objects[member].hops if member in objects else ():
+            hops.append(NextHop(link=hop.link, via=hop.via, weight=weight, onlink=hop.onlink, dead=hop.dead))  # noqa: PERF401
+    return _with(indirect.route, tuple(hops), indirect.route.type)
+
+
+def _with(route: Route, hops: tuple[NextHop, ...], kind: str) -> Route:
+    values = {name: getattr(route, name) for name in route.__struct_fields__}
+    return Route(**{**values, "hops": hops, "type": kind})
+
+
+class Ways(NamedTuple):
+    """A next hop object: one way, or a group of (id, weight)."""
+
+    id: int
+    hops: tuple[NextHop, ...]
+    members: tuple[tuple[int, int], ...] = ()
+    blackhole: bool = False
+
+
+def nexthop(data: bytes, at: int, end: int) -> Ways:
+    """One RTM_NEWNEXTHOP (net/ipv4/nexthop.c nh_fill_node). Raises Malformed."""
+    flags = fixed(_NHMSG, data, at, end)[4]
+    found = attributes(data, at + 8, end)
+    number = u32(found, 1)
+    if group := found.get(2):
+        if len(group) % _MEMBER.size:
+            raise Malformed("next hop group of an odd size")
+        members = tuple((m, weight + 1 + (high << 8)) for m, weight, high, _ in _MEMBER.iter_unpack(group))
+        return Ways(number, (), members)
+    if 4 in found:
+        return Ways(number, (), (), True)
+    via = _ip(found[6]) if 6 in found else None
+    return Ways(number, (_hop(u32(found, 5), via, 1, flags, found.get(7)),))
+
+
+_NHMSG = Struct("=4BI")
+
+
+def _ways(found: dict[int, bytes], flags: int) -> tuple[NextHop, ...]:
+    if several := found.get(_MULTIPATH):
+        return _multipath(several)
+    if _OIF not in found:
+        return ()
+    return (_hop(u32(found, _OIF), _via(found), 1, flags, found.get(_ENCAP_TYPE)),)
+
+
+def _hop(link: int, via: str | None, weight: int, flags: int, encap: bytes | None) -> NextHop:
+    kind = u16({0: encap}, 0) if encap else 0
+    return NextHop(
+        link=link,
+        via=via,
+        weight=weight,
+        onlink=bool(flags & _F_ONLINK),
+        dead=bool(flags & _F_DEAD),
+        encap=_ENCAPS.get(kind, str(kind)) if kind else None,
+    )
+
+
+def _multipath(value: bytes) -> tuple[NextHop, ...]:
+    """RTA_MULTIPATH: struct rtnexthop, each followed by its own attributes."""
+    hops: list[NextHop] = []
+    at = 0
+    while len(value) - at >= _NEXTHOP.size:
+        length, flags, weight, link = _NEXTHOP.unpack_from(value, at)
+        if length < _NEXTHOP.size or at + length > len(value):
+            raise Malformed(f"next hop of {length} bytes at {at} of {len(value)}")
+        found = attributes(value, at + _NEXTHOP.size, at + length)
+        hops.append(_hop(link, _via(found), weight + 1, flags, found.get(_ENCAP_TYPE)))
+        at += (length + 3) & ~3
+    return tuple(hops)
+
+
+def _via(found: dict[int, bytes]) -> str | None:
+    if raw := found.get(_GATEWAY):
+        return _ip(raw)
+    if raw := found.get(_VIA):  # struct rtvia: family, then the address; an IPv4 route through an IPv6 neighbour
+        return _ip(raw[2:])
+    return None
+
+
+def _exception(family: Family, found: dict[int, bytes]) -> PmtuException | None:
+    metrics = inner(found[_METRICS]) if _METRICS in found else {}
+    mtu = u32(metrics, _RTAX_MTU)
+    cache = found.get(_CACHEINFO, b"")
+    ticks = _EXPIRES.unpack_from(cache)[0] if len(cache) >= _EXPIRES.size else 0
+    if not mtu or _DST not in found or ticks <= 0:
+        return None  # a redirect, or one that ran out: a learned path MTU always has an end (ip_rt_mtu_expires)
+    return PmtuException(
+        family=family,
+        dst=_ip(found[_DST]),
+        mtu=mtu,
+        link=u32(found, _OIF),
+        via=_via(found),
+        expires=ticks / USER_HZ,
+        locked=bool(u32(metrics, _RTAX_LOCK) & (1 << _RTAX_MTU)),
+        src=_ip(found[_SRC]) if _SRC in found else "",
+    )
+
+
+def _ip(raw: bytes) -> str:
+    try:
+        return ip(raw)
+    except ValueError as e:
+        raise Malformed(str(e)) from None
+
+
+# --- rules (struct fib_rule_hdr, FRA_*) ------------------------------------------------------------------------------
+
+_ACTIONS = {1: "lookup", 2: "goto", 3: "nop", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
+_INVERT = 0x2
+_FRA_DST, _FRA_SRC, _FRA_IIF, _FRA_GOTO, _FRA_PRIORITY, _FRA_MARK, _FRA_FLOW, _FRA_TUN_ID = 1, 2, 3, 4, 6, 10, 11, 12
+_FRA_SUP_GROUP, _FRA_SUP_PREFIX, _FRA_TABLE, _FRA_MASK, _FRA_OIF, _FRA_PAD, _FRA_L3MDEV = 13, 14, 15, 16, 17, 18, 19
+_FRA_UID, _FRA_PROTOCOL, _FRA_PROTO, _FRA_SPORT, _FRA_DPORT = 20, 21, 22, 23, 24
+_UNDERSTOOD = frozenset((
+    _FRA_DST, _FRA_SRC, _FRA_IIF, _FRA_GOTO, _FRA_PRIORITY, _FRA_MARK, _FRA_FLOW, _FRA_SUP_GROUP, _FRA_SUP_PREFIX,
+    _FRA_TABLE, _FRA_MASK, _FRA_OIF, _FRA_PAD, _FRA_L3MDEV, _FRA_UID, _FRA_PROTOCOL, _FRA_PROTO, _FRA_SPORT,
+    _FRA_DPORT,
+))  # fmt: skip
+_NONE = 0xFFFFFFFF
+
+
+def rule(data: bytes, at: int, end: int) -> PolicyRule | None:
+    """One RTM_NEWRULE; None for other families. Raises Malformed."""
+    number, dst_len, src_len, tos, table, _, _, action, flags = fixed(_HEAD, data, at, end)
+    family = FAMILY.get(number)
+    if family is None:
+        return None
+    found = attributes(data, at + 12, end)
+    prefix = u32(found, _FRA_SUP_PREFIX, _NONE)
+    other = [k for k in found if k not in _UNDERSTOOD and any(found[k])]
+    if u32(found, _FRA_SUP_GROUP, _NONE) != _NONE:
+        other.append(_FRA_SUP_GROUP)
+    return PolicyRule(
+        family=family,
+        priority=u32(found, _FRA_PRIORITY),
+        table=u32(found, _FRA_TABLE, table),
+        action=_ACTIONS.get(action, str(action)),
+        src=_ip(found[_FRA_SRC]) if _FRA_SRC in found else "",
+        src_prefix=src_len,
+        dst=_ip(found[_FRA_DST]) if _FRA_DST in found else "",
+        dst_prefix=dst_len,
+        iif=text(found[_FRA_IIF]) if _FRA_IIF in found else None,
+        oif=text(found[_FRA_OIF]) if _FRA_OIF in found else None,
+        mark=u32(found, _FRA_MARK),
+        mark_mask=u32(found, _FRA_MASK),
+        tos=tos,
+        proto=u8(found, _FRA_PROTO),
+        sport=_range(found.get(_FRA_SPORT), _U16_PAIR),
+        dport=_range(found.get(_FRA_DPORT), _U16_PAIR),
+        uid=_range(found.get(_FRA_UID), _U32_PAIR),
+        invert=bool(flags & _INVERT),
+        suppress_prefix=None if prefix == _NONE else prefix,
+        goto=u32(found, _FRA_GOTO),
+        l3mdev=bool(u8(found, _FRA_L3MDEV)),
+        opaque=tuple(f"FRA_{k}" for k in sorted(other)),
+    )
+
+
+def _range(raw: bytes | None, layout: Struct) -> tuple[int, int] | None:
+    if raw is None:
+        return None
+    if len(raw) < layout.size:
+        raise Malformed(f"a range of {len(raw)} bytes")
+    first, last = layout.unpack_from(raw)
+    return first, last
