@@ -1,9 +1,42 @@
-# `make setup`, `make demo`, `make test`: see README.md
-PY := .venv/bin/python
+# pathfit. `make setup`, `make demo`, `make test` is all a newcomer needs; CONTRIBUTING.md has the rest.
+# Everything that makes packets runs under tools/isolated: the only link there is lo, nothing outside is touched.
+BIN := .venv/bin
+CHECKED := src tests/unit tests/scenarios tests/*.py bench tools
 
-.PHONY: lint
-lint:
-	.venv/bin/ruff check src tests bench
-	.venv/bin/ruff format --check src tests bench
-	.venv/bin/mypy
-	.venv/bin/lint-imports
+.PHONY: setup demo test test-all lint bench record-demo uninstall
+
+setup: ## .venv with the command .venv/bin/pathfit
+	@sh tools/setup.sh
+
+demo: setup ## builds a lab with a fault, shows it, diagnoses it, proves the repair
+	@$(BIN)/pathfit demo
+
+test: setup ## unit tests, acceptance labs, scenarios
+	@tools/isolated $(BIN)/pytest -m "not slow" tests
+
+test-all: ## what `make test` leaves out because it takes minutes
+	@sh tools/setup.sh --all
+	@tools/isolated $(BIN)/pytest -m slow tests
+
+lint: setup
+	@$(BIN)/ruff check $(wildcard $(CHECKED))
+	@$(BIN)/ruff format --check $(wildcard $(CHECKED))
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python tools/lint_sizes.py src tools
+
+bench: ## side by side with other tools, in one run
+	@sh tools/setup.sh --all
+	@tools/isolated $(BIN)/python -m bench
+
+record-demo: setup ## the case that `demo` replays where namespaces are refused
+	@rm -rf src/pathfit/cli/recorded
+	@$(BIN)/pathfit demo --save src/pathfit/cli/recorded >/dev/null
+
+uninstall: ## removes .venv, caches, state
+	@[ ! -x $(BIN)/pathfit ] || $(BIN)/pathfit lab down all >/dev/null 2>&1 || :
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build
+	@find src tests tools bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || :
+	@rm -rf "$${XDG_STATE_HOME:-$$HOME/.local/state}/pathfit" "$${XDG_CACHE_HOME:-$$HOME/.cache}/pathfit"
+	@[ "$$(id -u)" != 0 ] || rm -rf /var/lib/pathfit /run/pathfit
+	@echo "removed; only this folder's sources are left"

@@ -1,1 +1,31 @@
-"""replay"""
+"""The World of a saved case: a dictionary of request to answers (pure).
+
+The same examine loop runs on it as on a live machine, so a saved case takes the same way to the byte-equal report.
+A request that was not recorded (another version may ask more) is answered with a Missing, as any World would.
+"""
+
+from pathfit.core.case import Case
+from pathfit.core.evidence import Evidence, Missing
+from pathfit.core.request import Request
+
+
+class ReplayWorld:
+    """Answers what was answered when ``case`` was recorded."""
+
+    def __init__(self, case: Case) -> None:
+        self._answers = {x.request: x.answers for x in case.exchanges}
+
+    def perform(self, request: Request) -> tuple[Evidence, ...]:
+        """The recorded answers. Never raises."""
+        try:
+            return self._answers[request]
+        except KeyError:
+            return (
+                Missing(
+                    ref=request.ref,
+                    what=f"{type(request).__name__} {request.ref}",
+                    why="this question was not asked when the case was recorded",
+                    how="record the case again with --save DIR",
+                    code="absent",
+                ),
+            )

@@ -1,1 +1,11 @@
-"""render: written soon."""
+"""A Report drawn for its readers (pure: value in, text or bytes out).
+
+* :mod:`~pathfit.render.json` - the document of CONTRACT ("pathfit.report/1"): every key always there;
+* :mod:`~pathfit.render.text` - what a person reads: verdict, what fails, both directions, why, proof, where, repair,
+  next; in English or Chinese, for a given width, with or without colour, in ASCII when asked;
+* :mod:`~pathfit.render.steps` - one line for one step of a predicted way;
+* :mod:`~pathfit.render.layout` - columns, wrapping and escaping, with East Asian width (UAX #11).
+
+Sentences are not here: they come from words/ by message id. What is here decides which of them are said, in which
+order, and never says what the report does not hold.
+"""

@@ -1,0 +1,184 @@
+"""The commands. Each is a few lines: parse, call, print, choose the status; the work is elsewhere."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pathfit import __version__
+from pathfit.cli import options
+from pathfit.cli.border import usage
+from pathfit.cli.stop import INTERRUPTED, Stop
+
+LATER = ("scan", "fix", "trace", "pcap", "snapshot", "predict", "map", "overhead", "watch", "agent", "hub", "mesh")
+HELP = """Finds out why packets stop fitting on a container's way through the network, and proves it.
+
+\b
+  pathfit diagnose --from container:ci --to https://example.org/   one path, both ways, why, and the repair
+  pathfit probe https://example.org/                               measure only, from here, without privileges
+  pathfit explain MTU101                                           what a fault code means
+  pathfit demo                                                     see it find a fault in a lab of its own
+"""
+
+
+class Commands(click.Group):
+    """A group that suggests the command that was meant."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and self.get_command(ctx, name) is None:
+            raise Stop(*_unknown(name, self.list_commands(ctx), ctx.command_path))
+        return super().resolve_command(ctx, args)
+
+
+def _unknown(name: str, known: list[str], path: str) -> tuple[str, str]:
+    import difflib
+
+    if name in LATER and path == "pathfit":
+        return f"'{name}' is not part of version {__version__}", f"pathfit --help   (now: {', '.join(known)})"
+    near = difflib.get_close_matches(name, known, 1)
+    return f"there is no command '{name[:40]}'", f"{path} {near[0]}" if near else f"{path} --help"
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command line; returns its exit status. Raises Stop, KeyboardInterrupt and what is broken."""
+    try:
+        status = pathfit.main(list(argv), prog_name="pathfit", standalone_mode=False)
+    except click.UsageError as e:
+        return usage(e.format_message(), e.ctx.command_path if e.ctx else "pathfit")
+    except click.ClickException as e:
+        return usage(e.format_message(), "pathfit")
+    except click.Abort:
+        return INTERRUPTED
+    return status if isinstance(status, int) else 0
+
+
+@click.group(cls=Commands, invoke_without_command=True, help=HELP, context_settings={"max_content_width": 100})
+@click.version_option(__version__, message="pathfit %(version)s")
+@click.pass_context
+def pathfit(ctx: click.Context) -> int:
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+    return 0
+
+
+@pathfit.command()
+@click.option("--from", "source", default="host", metavar="WHERE", help="Where the traffic comes from (default: host).")
+@click.option("--to", "to", required=True, metavar="TARGET", help="Where it goes: https://…, H:P, tcp://H:P, …")
+@options.reaching
+@options.running
+@options.everywhere
+def diagnose(source: str, to: str, **o: Any) -> int:
+    """Examine one path, both ways, to a verdict with proof and a repair. Changes nothing.
+
+    \b
+    WHERE   host, netns:NAME, netns:/path, pid:N, container:NAME, network:NAME, pod:NAMESPACE/NAME
+    TARGET  https://H/…, http://H/…, tcp://H:P, udp://H:P, H:P, [v6]:P, H, or a WHERE with :PORT
+    """
+    from pathfit.cli.examining import examine
+
+    return examine("diagnose", source, to, o)
+
+
+@pathfit.command()
+@click.argument("target")
+@options.reaching
+@options.running
+@options.everywhere
+def probe(target: str, **o: Any) -> int:
+    """Measure the path from here to TARGET, both ways. Needs no privileges."""
+    from pathfit.cli.examining import examine
+
+    return examine("probe", "host", target, o)
+
+
+@pathfit.command()
+@click.argument("code", required=False)
+@options.everywhere
+def explain(code: str | None, **o: Any) -> int:
+    """The manual page of a fault CODE; without one, all codes."""
+    from pathfit.cli.explaining import explain as page
+
+    return page(code, o["lang"], as_json=o["as_json"])
+
+
+@pathfit.command()
+@options.save
+@options.everywhere
+def demo(**o: Any) -> int:
+    """Build a container whose large answers vanish, show it, diagnose it, prove the repair. Touches nothing else."""
+    from pathfit.cli.demo import demo as show
+
+    return show(o)
+
+
+@pathfit.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@options.save
+@options.everywhere
+def replay(folder: Path, **o: Any) -> int:
+    """Diagnose a saved case again, from what was recorded. Sends nothing, needs no privileges."""
+    from pathfit.cli.examining import replay as again
+
+    return again(folder, o)
+
+
+@pathfit.group(cls=Commands, invoke_without_command=True)
+@click.pass_context
+def lab(ctx: click.Context) -> int:
+    """Build a known fault from network namespaces, and look at it."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+    return 0
+
+
+@lab.command("list")
+@options.everywhere
+def lab_list(**o: Any) -> int:
+    """The scenarios, and the labs that are up."""
+    from pathfit.cli import labs
+
+    return labs.listing(as_json=o["as_json"], lang=o["lang"])
+
+
+@lab.command("show")
+@click.argument("scenario")
+@options.everywhere
+def lab_show(scenario: str, **o: Any) -> int:
+    """What a SCENARIO (a name, or a YAML file) builds, and what must be found in it."""
+    from pathfit.cli import labs
+
+    return labs.show(scenario, as_json=o["as_json"])
+
+
+@lab.command("up")
+@click.argument("scenario")
+@click.option("--prefix", metavar="P", help="Prefix of the namespaces' names (default: a fresh one).")
+@options.everywhere
+def lab_up(scenario: str, prefix: str | None, **o: Any) -> int:
+    """Build a SCENARIO and leave it up, until `pathfit lab down`."""
+    from pathfit.cli import labs
+
+    return labs.up(scenario, prefix, as_json=o["as_json"])
+
+
+@lab.command("down")
+@click.argument("name")
+@options.everywhere
+def lab_down(name: str, **o: Any) -> int:
+    """Remove the lab NAME (its prefix or its scenario), or `all`."""
+    from pathfit.cli import labs
+
+    return labs.down(name, as_json=o["as_json"])
+
+
+@lab.command("run")
+@click.argument("scenarios", nargs=-1, required=True)
+@options.running
+@options.everywhere
+def lab_run(scenarios: tuple[str, ...], **o: Any) -> int:
+    """Build each SCENARIO, diagnose it, compare with what must be found, remove it."""
+    from pathfit.cli import labs
+
+    return labs.run(scenarios, o)

@@ -1,0 +1,169 @@
+"""Signals, streams, and the border where every way to end becomes one sentence and an exit status."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import TextIO
+
+from pathfit.cli.stop import CANNOT, INTERRUPTED, OR, USAGE, Stop
+
+
+def guarded(argv: Sequence[str]) -> int:
+    """Run the command line; returns the exit status. Raises nothing."""
+    _catch_signals()
+    _mend_streams()
+    verbose = any(a == "-v" or (a[:1] == "-" and a[:2] != "--" and a[1:].strip("v46") == "" and "v" in a) for a in argv)
+    _silence(verbose)
+    status = _run(argv, verbose)
+    return _flush(status)
+
+
+def _run(argv: Sequence[str], verbose: bool) -> int:
+    try:
+        from pathfit.cli.app import run
+
+        return run(argv)
+    except Stop as e:
+        _say(e.message, _typed(argv, e.how))
+        return e.status
+    except KeyboardInterrupt:
+        print("\npathfit: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Ended as e:
+        return e.status
+    except BrokenPipeError:
+        _to_nowhere(sys.stdout)
+        return 0  # the reader has seen enough (head, less); that is no fault of the network
+    except OSError as e:
+        return _defect(e, verbose, f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}")
+    except Exception as e:
+        return _defect(e, verbose, f"{type(e).__name__}: {e}")
+
+
+def _defect(e: BaseException, verbose: bool, text: str) -> int:
+    if verbose:
+        import traceback
+
+        traceback.print_exception(e, file=sys.stderr)
+    _say(f"stopped by an unexpected error: {text}", "the same command with -v, and report what it prints")
+    return CANNOT
+
+
+def _say(message: str, how: str) -> None:
+    print(f"pathfit: {message}", *(f"try: {line}" for line in how.split(OR)), sep="\n", file=sys.stderr)
+
+
+def _typed(argv: Sequence[str], how: str) -> str:
+    """``how`` as a whole command line: "--from netns:x" becomes this command with that option changed."""
+    return OR.join(_command(argv, line) if line.startswith("--") else line for line in how.split(OR))
+
+
+def _command(argv: Sequence[str], line: str) -> str:
+    import shlex
+
+    option, _, value = line.partition(" ")
+    words = list(argv)
+    for n, word in enumerate(words):
+        if word == option:
+            words[n : n + 2] = [option, value]
+            break
+        if word.startswith(option + "="):
+            words[n] = f"{option}={value}"
+            break
+    else:
+        words += [option, value]
+    return shlex.join(["pathfit", *words])
+
+
+def usage(message: str, command: str) -> int:
+    """Say a usage error; returns its exit status."""
+    _say(message, f"{command} --help")
+    return USAGE
+
+
+class Ended(BaseException):
+    """SIGTERM or SIGHUP: unwinds as an interruption does, so that labs and namespaces are put away."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.status = 128 + number
+
+
+_interrupts = 0
+
+
+def _catch_signals() -> None:
+    """The first Ctrl-C unwinds and cleans up; the second is answered, the third ends at once.
+
+    A signal that our parent had ignored (``nohup``, ``&`` of a script) stays ignored.
+    """
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _on_interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _on_end)
+
+
+def _on_interrupt(number: int, frame: FrameType | None) -> None:
+    global _interrupts
+    _interrupts += 1
+    if _interrupts == 1:
+        raise KeyboardInterrupt
+    if _interrupts > 2:
+        os._exit(INTERRUPTED)
+    os.write(2, b"\npathfit: putting things away; once more to stop at once\n")
+
+
+def _on_end(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    raise Ended(number)
+
+
+def _mend_streams() -> None:
+    """What cannot be shown is escaped, never an error; a closed stream is nowhere, never an error."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - lives as long as we do
+        else:
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _silence(verbose: bool) -> None:
+    """Warnings and tracebacks of threads are for those who ask with -v."""
+    if verbose:
+        return
+    import threading
+    import warnings
+
+    warnings.simplefilter("ignore")
+    threading.excepthook = lambda args: None
+    sys.unraisablehook = lambda args: None
+
+
+def _flush(status: int) -> int:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _to_nowhere(sys.stdout)
+    except OSError as e:
+        _to_nowhere(sys.stdout)
+        _say(f"cannot write the output: {e.strerror}", "df -h .")
+        return CANNOT
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _to_nowhere(sys.stderr)
+    return status
+
+
+def _to_nowhere(stream: TextIO) -> None:
+    """The interpreter flushes once more when it ends; let it have somewhere to."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):
+        pass

@@ -1,0 +1,22 @@
+"""The console script. ``--version`` answers from a constant, without importing anything that costs time.
+
+This is the last border: whatever comes up to here ends in one sentence and an exit status, never in a traceback
+(``-v`` shows one).
+"""
+
+import sys
+
+from pathfit import __version__
+
+
+def main() -> int:
+    """Run the command line on ``sys.argv``; returns the exit status. Never raises."""
+    if sys.argv[1:] == ["--version"]:
+        print("pathfit", __version__)
+        return 0
+    try:
+        from pathfit.cli.border import guarded
+
+        return guarded(sys.argv[1:])
+    except KeyboardInterrupt:  # before our own handler stood
+        return 130

@@ -1,0 +1,121 @@
+"""`diagnose`, `probe` and `replay`: the same loop on this machine or on a saved case, then one way to print."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from pathfit.cli import saved
+from pathfit.cli.stop import CANNOT, Stop
+from pathfit.cli.talk import Style, Talk, style
+from pathfit.core.case import Case
+from pathfit.core.report import Report
+from pathfit.core.request import Request
+
+DOING = {  # what the progress line says while a request is performed
+    "Locate": "looking for {0.where}",
+    "ReadState": "reading namespaces",
+    "ReadSockets": "reading sockets",
+    "ResolveName": "resolving {0.name}",
+    "Measure": "measuring the way to {0.address}",
+    "MeasureHops": "asking the hops on the way",
+    "TryFix": "trying the repair",
+}
+
+
+def examine(command: str, source: str, to: str, o: dict[str, Any]) -> int:
+    """Examine live, print, save; returns the exit status. Raises Stop."""
+    from pathfit.cli import options
+
+    look = style(o["lang"])
+    ask = options.ask(command, source, to, look.lang, o)
+    if o["save"]:
+        saved.prepare(o["save"])
+    if not sys.platform.startswith("linux"):
+        raise Stop("only Linux can be examined live", "pathfit replay DIR", CANNOT)
+    from pathfit import examine as loop
+    from pathfit.live import LiveWorld
+
+    talk = Talk(quiet=o["as_json"] and not o["verbose"])
+
+    def progress(request: Request) -> None:
+        doing = DOING.get(type(request).__name__)
+        if doing:
+            talk.progress(doing.format(request))
+
+    try:
+        with LiveWorld(debug=trace if o["verbose"] else None) as world:
+            case = loop.run(ask, world, progress)
+    finally:
+        talk.clear()
+    return conclude(case, look, as_json=o["as_json"], save=o["save"])
+
+
+def trace(e: BaseException) -> None:
+    """Show an exception that became a Missing (``-v``)."""
+    import traceback
+
+    traceback.print_exception(e, file=sys.stderr)
+
+
+def conclude(case: Case, look: Style, *, as_json: bool, save: Path | None) -> int:
+    """Diagnose a finished case, print the report, save the folder; returns the exit status."""
+    from pathfit import diagnose
+
+    report = diagnose.report(case)
+    show(report, look, as_json=as_json)
+    if save:
+        saved.save(save, case, *documents(report))
+        Talk().remark(f"saved in {save}")
+    return diagnose.exit_status(report)
+
+
+def show(report: Report, look: Style, *, as_json: bool) -> None:
+    """Print a report on stdout."""
+    from pathfit.render import json, text
+
+    if as_json:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(json.dump(report))
+        return
+    out = text.render(report, lang=look.lang, width=look.width, colour=look.colour, ascii_only=look.ascii)
+    sys.stdout.write(out)
+
+
+def documents(report: Report) -> tuple[bytes, str]:
+    """report.json and report.txt of a case folder: the text in the asker's language, for 80 columns."""
+    from pathfit.render import json, text
+
+    return json.dump(report), text.render(report, lang=report.ask.lang)
+
+
+def again(case: Case) -> Case:
+    """The same questions, answered by the recorded case."""
+    from pathfit import examine as loop
+    from pathfit.replay import ReplayWorld
+
+    return loop.run(case.ask, ReplayWorld(case))
+
+
+def replay(folder: Path, o: dict[str, Any]) -> int:
+    """Diagnose a saved case again; says on stderr when the outcome differs from the saved one. Raises Stop."""
+    from pathfit import diagnose
+
+    look = style(o["lang"])
+    old = saved.open_case(folder)
+    if o["save"]:
+        saved.prepare(o["save"])
+    try:
+        case = again(old)
+        report = diagnose.report(case)
+    except (ValueError, KeyError, TypeError, IndexError, RuntimeError, RecursionError) as e:
+        if o["verbose"]:
+            trace(e)
+        raise Stop(
+            f"{folder}: the case holds what no run records ({type(e).__name__}: {e})", f"ls -l {folder}", CANNOT
+        ) from None
+    show(report, look, as_json=o["as_json"])
+    if (folder / saved.REPORT).is_file() and saved.read(folder / saved.REPORT) != documents(report)[0]:
+        Talk().remark(f"this differs from {folder / saved.REPORT}, made by {old.version}")
+    if o["save"]:
+        saved.save(o["save"], case, *documents(report))
+    return diagnose.exit_status(report)

@@ -1,0 +1,67 @@
+"""Case folders on disk: ``DIR/case.json`` (everything asked and answered), ``report.json``, ``report.txt``.
+
+A case folder is the format of a bug report and of a regression test. It comes from strangers, so opening is bounded
+in size, refuses what is no regular file, and validates before anything is believed (core.codec).
+"""
+
+import os
+import stat
+from pathlib import Path
+
+from pathfit import __version__
+from pathfit.cli.stop import CANNOT, Stop
+from pathfit.core import codec
+from pathfit.core.case import SCHEMA, Case
+
+CASE, REPORT, TEXT = "case.json", "report.json", "report.txt"
+MOST_BYTES = 256 << 20  # a host of 1000 containers is about 30 MB; more than this is no case of ours
+
+
+def prepare(folder: Path) -> None:
+    """Make ``folder``, before the examination starts. Raises Stop (2) when it could not hold a case."""
+    again = f"--save {folder}-2"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        others = {p.name for p in folder.iterdir()} - {CASE, REPORT, TEXT}
+    except OSError as e:
+        raise Stop(f"cannot save in {folder}: {e.strerror}", "--save ./case-1") from None
+    if others:
+        raise Stop(f"cannot save in {folder}: it holds other files ({sorted(others)[0]})", again)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise Stop(f"cannot save in {folder}: not writable", "--save ./case-1")
+
+
+def save(folder: Path, case: Case, report: bytes, text: str) -> None:
+    """Write the three files; each appears whole or not at all. Raises Stop (3)."""
+    try:
+        for name, data in ((CASE, codec.dump(case)), (REPORT, report), (TEXT, text.encode())):
+            part = folder / (name + ".part")
+            part.write_bytes(data)
+            part.replace(folder / name)
+    except OSError as e:
+        raise Stop(f"cannot save in {folder}: {e.strerror}", f"df {folder}", CANNOT) from None
+
+
+def open_case(folder: Path) -> Case:
+    """Open a saved case. Raises Stop (3): not there, damaged, or made by a newer version."""
+    data = read(folder / CASE)
+    try:
+        return codec.load(data, Case, schema=SCHEMA, version=__version__)
+    except codec.OpenError as e:
+        raise Stop(f"{folder / CASE}: {e}", f"pathfit diagnose --to TARGET --save {folder}-2", CANNOT) from None
+
+
+def read(path: Path) -> bytes:
+    """A regular file of bounded size. Raises Stop (3); never waits on a pipe or device."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as e:
+        why = e.strerror if isinstance(e, OSError) else "no such path can exist"
+        raise Stop(f"cannot open {path}: {why}", f"ls {path.parent}", CANNOT) from None
+    with os.fdopen(fd, "rb") as f:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise Stop(f"{path} is not a regular file", f"ls -l {path.parent}", CANNOT)
+        data = f.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise Stop(f"{path} is larger than {MOST_BYTES >> 20} MB", f"ls -l {path.parent}", CANNOT)
+    return data

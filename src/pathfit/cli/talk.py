@@ -1,0 +1,80 @@
+"""Stdout is data, stderr is talk. What the terminal and the environment allow: language, width, colour, ASCII."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+
+import msgspec
+
+NARROW, WIDE = 60, 120  # columns; text is laid out for 80, used up to 120, and never squeezed below 60
+
+
+class Style(msgspec.Struct, frozen=True, kw_only=True):
+    """How text is to look. ``width`` in columns."""
+
+    lang: str = "en"
+    width: int = 80
+    colour: bool = False
+    ascii: bool = False
+
+
+def style(lang: str | None) -> Style:
+    """For this process: ``--lang``, the environment, and whether stdout is a terminal."""
+    env = os.environ
+    terminal = sys.stdout.isatty()
+    width = 80
+    if terminal:
+        with contextlib.suppress(OSError):
+            width = os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    return Style(
+        lang=lang or language(env),
+        width=max(NARROW, min(WIDE, width)),
+        colour=terminal and not env.get("NO_COLOR") and env.get("TERM", "") not in ("", "dumb"),
+        ascii=plain(env) and lang != "zh",
+    )
+
+
+def _locale(env: Mapping[str, str], category: str) -> str:
+    """The effective locale of a category: LC_ALL, the category itself, LANG (locale(7))."""
+    return env.get("LC_ALL") or env.get(category) or env.get("LANG") or ""
+
+
+def language(env: Mapping[str, str]) -> str:
+    """ "zh" or "en". Traditional and simplified readers both get "zh"."""
+    return "zh" if _locale(env, "LC_MESSAGES").lower().startswith("zh") else "en"
+
+
+def plain(env: Mapping[str, str]) -> bool:
+    """Whether the locale is C or POSIX, so that only ASCII may be printed.
+
+    Python itself sets LC_CTYPE to C.UTF-8 in that case (PEP 538), so that value says nothing.
+    """
+    ctype = env.get("LC_CTYPE", "")
+    said = env.get("LC_ALL") or ("" if ctype in ("C.UTF-8", "C.utf8", "UTF-8") else ctype) or env.get("LANG") or "C"
+    return said in ("C", "POSIX")
+
+
+class Talk:
+    """Progress and remarks on stderr: progress only on a terminal, remarks always."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._live = sys.stderr.isatty() and not quiet
+        self._shown = False
+
+    def progress(self, text: str) -> None:
+        """One line that the next one overwrites."""
+        if self._live:
+            self._shown = True
+            sys.stderr.write(f"\r\x1b[2K{text}")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        if self._shown:
+            self._shown = False
+            sys.stderr.write("\r\x1b[2K")
+            sys.stderr.flush()
+
+    def remark(self, text: str) -> None:
+        self.clear()
+        print(f"pathfit: {text}", file=sys.stderr)

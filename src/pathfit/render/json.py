@@ -1,0 +1,180 @@
+"""The report as JSON, exactly in the shape of CONTRACT ("pathfit.report/1").
+
+Every key is always there, null when there is nothing to say, so that a reader never has to ask twice. Sentences
+(``summary``, ``text``, ``title``, ``note``) are English whatever the user's language; typed facts carry the rest.
+Sizes are bytes of IP packet, header included; ``*_ms`` are milliseconds.
+"""
+
+from typing import Any
+
+import msgspec
+
+from pathfit.core.ask import Ask
+from pathfit.core.finding import Finding, Fix
+from pathfit.core.measured import Bracket
+from pathfit.core.net import Point
+from pathfit.core.path import Fate, Hop, Limit, Predicted
+from pathfit.core.report import SCHEMA, MeasuredAddress, Report
+from pathfit.render import sentences, steps
+from pathfit.words.render import say
+
+Json = dict[str, Any]
+
+
+def dump(report: Report) -> bytes:
+    """One JSON document (UTF-8), two-space indent, final newline. The same report gives the same bytes."""
+    return msgspec.json.format(msgspec.json.encode(document(report)), indent=2) + b"\n"
+
+
+def document(report: Report) -> Json:
+    """The report as plain dictionaries and lists."""
+    return {
+        "schema": SCHEMA,
+        "version": report.version,
+        "verdict": report.verdict,
+        "asked": _asked(report.ask),
+        "path": {"forward": _path(report.forward), "reverse": _path(report.reverse)},
+        "predicted": {"forward": _predicted(report.forward), "reverse": _predicted(report.reverse)},
+        "measured": _measured(report),
+        "findings": [_finding(f) for f in report.findings],
+        "workloads": [dict(w) for w in report.workloads],
+        "missing": [{"what": m.what, "why": m.why, "how": m.how} for m in report.missing],
+        "took_ms": _ms(report.took),
+    }
+
+
+def _asked(ask: Ask) -> Json:
+    return {"from": ask.source, "to": ask.target.text}
+
+
+def _where(point: Point) -> Json:
+    return {"host": point.host, "netns": point.netns, "link": point.link}
+
+
+def _path(way: Predicted | None) -> Json:
+    return {"hops": [_hop(h) for h in way.hops] if way else []}
+
+
+def _hop(hop: Hop) -> Json:
+    return {"where": _where(hop.where), "mtu": hop.mtu, "steps": [steps.line(s) for s in hop.steps]}
+
+
+def _predicted(way: Predicted | None) -> Json:
+    if way is None:
+        return {"fate": Fate.UNKNOWN.value, "large": Fate.UNKNOWN.value, "mtu": None, "limits": [], "why": ""}
+    return {
+        "fate": way.fate.value,
+        "large": way.large.value,
+        "mtu": way.mtu,
+        "limits": [_limit(x) for x in way.limits],
+        "why": way.why,
+    }
+
+
+def _limit(limit: Limit) -> Json:
+    return {
+        "mtu": limit.mtu,
+        "kind": limit.kind,
+        "at": _where(limit.at),
+        "then": limit.then,
+        "told_home": limit.told_home,
+        "function": limit.function,
+    }
+
+
+def _measured(report: Report) -> Json:
+    """``measured[0]`` is the path the asked client would take: its values stand on top, all of them in addresses."""
+    addresses = [_address(m) for m in report.measured]
+    nothing: Json = {"pass": None, "fail": None, "method": None, "evidence": "none", "note": None, "tried": []}
+    first: Json = addresses[0] if addresses else {"forward": nothing, "reverse": nothing, "target": _no_target(report)}
+    return {
+        "forward": first["forward"],
+        "reverse": first["reverse"],
+        "target": first["target"],
+        "addresses": addresses,
+        "side_effects": [{"where": s.where, "what": s.what, "lasts_s": s.lasts} for s in report.side_effects],
+        "used": {"packets": report.used.packets, "connections": report.used.connections},
+    }
+
+
+def _address(m: MeasuredAddress) -> Json:
+    c = m.contact
+    return {
+        "forward": {**_bracket(m.forward), "tried": [_tried(b) for b in m.forward_tried]},
+        "reverse": {**_bracket(m.reverse), "tried": [_tried(b) for b in m.reverse_tried]},
+        "target": {
+            "address": c.address,
+            "family": c.family,
+            "port": c.port,
+            "tcp": c.tcp,
+            "tls": c.tls,
+            "http": c.http,
+            "rtt_ms": None if c.rtt is None else round(c.rtt * 1000, 3),
+            "ends_at": m.ends_at,
+        },
+    }
+
+
+def _no_target(report: Report) -> Json:
+    return {
+        "address": None,
+        "family": report.ask.family,
+        "port": report.ask.target.port or None,
+        "tcp": "n/a",
+        "tls": "n/a",
+        "http": "n/a",
+        "rtt_ms": None,
+        "ends_at": "unknown",
+    }
+
+
+def _bracket(b: Bracket) -> Json:
+    return {
+        "pass": b.passes,
+        "fail": b.fails,
+        "method": b.method,
+        "evidence": b.grade,
+        "note": None if b.note is None else say(b.note, {}, "en"),
+    }
+
+
+def _tried(b: Bracket) -> Json:
+    return {"method": b.method, "pass": b.passes, "fail": b.fails, "tests": b.tests}
+
+
+def _finding(f: Finding) -> Json:
+    return {
+        "id": f.id,
+        "code": f.code,
+        "name": f.name,
+        "severity": f.severity,
+        "confidence": f.confidence,
+        "summary": sentences.summary(f, "en"),
+        "where": [_where(p) for p in f.where],
+        "facts": dict(f.facts),
+        "because": list(f.because),
+        "explains": list(f.explains),
+        "evidence": [{"ref": e.ref, "text": sentences.evidence(e, "en")} for e in f.evidence],
+        "fixes": [_fix(x) for x in f.fixes],
+    }
+
+
+def _fix(fix: Fix) -> Json:
+    return {
+        "id": fix.id,
+        "title": sentences.title(fix, "en"),
+        "platform": fix.platform,
+        "value": fix.value,
+        "effective": fix.effective,
+        "applicability": fix.applicability,
+        "lasts": fix.lasts,
+        "interrupts": list(fix.interrupts),
+        "commands": [list(c) for c in fix.commands],
+        "files": [{"path": e.path, "diff": e.diff} for e in fix.files],
+        "undo": [list(c) for c in fix.undo],
+        "proof": fix.proof,
+    }
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

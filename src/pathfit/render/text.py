@@ -1,0 +1,216 @@
+"""The report as a person reads it. The order is a promise (CONTRACT): verdict, what fails, both directions, why,
+proof, where, repair, next. Each part is left out when the report has nothing for it.
+
+Sentences come from words/ (ids ``ui.*`` and those of the findings); this module decides which of them are said.
+"""
+
+import shlex
+
+from pathfit.core.finding import Finding, Fix
+from pathfit.core.net import Direction
+from pathfit.core.report import MeasuredAddress, Report
+from pathfit.render import questions, sentences, ways
+from pathfit.render.layout import Page, columns, pad
+from pathfit.words.render import say
+
+MOST_PROOF = 4  # lines of evidence of the leading finding; all of them are in --json
+MOST_FIXES = 3
+MOST_MISSING = 6
+DEEP = "       "  # what stands under "  out  "
+LASTING = ("permanent",)
+
+
+def render(report: Report, *, lang: str = "en", width: int = 80, colour: bool = False, ascii_only: bool = False) -> str:
+    """Text for ``width`` columns, with a final newline. ``ascii_only`` escapes everything else (LANG=C)."""
+    text = _Text(report, lang, Page(width, colour=colour, ascii_only=ascii_only))
+    text.write()
+    return str(text.page)
+
+
+class _Text:
+    """One report on its way to a page."""
+
+    def __init__(self, report: Report, lang: str, page: Page) -> None:
+        self.report, self.lang, self.page = report, lang, page
+        self.first = report.findings[0] if report.findings else None
+        self.leading = self.first if self.first and (self.first.severity == "error" or self._degraded) else None
+
+    @property
+    def _degraded(self) -> bool:
+        return self.report.verdict != "healthy"
+
+    def say(self, message: str, **facts: object) -> str:
+        return say(f"ui.{message}", facts, self.lang)
+
+    def write(self) -> None:
+        self._verdict()
+        self._what()
+        self._directions()
+        if self.leading:
+            self._why(self.leading)
+            self._proof(self.leading)
+            self._where(self.leading)
+        self._others()
+        self._questions()
+        self._fixes()
+        self._missing()
+        self._next()
+
+    # -- verdict, what fails, both directions -------------------------------------------------------------------
+
+    def _verdict(self) -> None:
+        r = self.report
+        if self.leading:
+            sentence = sentences.summary(self.leading, self.lang)
+        elif r.verdict == "unknown":
+            sentence = say(r.why_unknown, {}, self.lang) if r.why_unknown else self.say("verdict-unknown")
+        else:
+            sentence = self.say("verdict-healthy", source=r.source_label, target=r.target_label)
+        word = self.say(f"word-{r.verdict}")
+        self.page.line(sentence, f"{word}  ", r.verdict)
+        self.page.blank()
+
+    def _what(self) -> None:
+        if not self.leading:
+            return
+        errors = [f for f in self.report.findings if f.severity == "error"] or [self.leading]
+        for f in errors:
+            sure = self.say(f"sure-{f.confidence}", ms=round(self.report.took * 1000))
+            self.page.line(f"{f.name}   {sure}", f"{f.code} ", "code")
+
+    def _directions(self) -> None:
+        if not self.report.measured and not (self.report.forward and self.report.forward.hops):
+            return
+        measured = self.report.measured[0] if self.report.measured else None
+        directions: tuple[tuple[Direction, str], ...] = (("forward", "label-out"), ("reverse", "label-in"))
+        labels = [self.say(label) for _, label in directions]
+        deep = max(columns(label) for label in labels)
+        for (direction, _), label in zip(directions, labels, strict=True):
+            head = f"  {pad(label, deep)}  "
+            self.page.line(ways.line(self.report, direction), head, "label", indent=" " * columns(head) + "  ")
+            if measured is not None:
+                text, flag, style = self._outcome(measured, direction)
+                self.page.flagged(text, flag, style, indent=" " * columns(head))
+
+    def _outcome(self, m: MeasuredAddress, direction: Direction) -> tuple[str, str, str]:
+        """What one direction carries, its flag and the flag's style."""
+        b = m.forward if direction == "forward" else m.reverse
+        promised = m.contact.promised
+        if b.passes is None and b.fails is None:
+            why = say(b.note, {}, self.lang) if b.note else ""
+            return self.say("way-unmeasured", why=why), "?", "unsure"
+        if b.grade == "told" or b.told_by:
+            by, mtu = b.told_by or "?", b.told_mtu or b.passes
+            return self.say("way-told", passes=b.passes, by=by, mtu=mtu), self.say("flag-ok"), "ok"
+        if b.fails is None:
+            return self.say("way-passes", passes=b.passes), self.say("flag-ok"), "ok"
+        if promised is not None and b.fails > promised:
+            return self.say("way-enough", passes=b.passes, fails=b.fails), self.say("flag-ok"), "ok"
+        if b.grade not in ("proof", "step"):
+            return self.say("way-unsure", passes=b.passes or 0, fails=b.fails), "?", "unsure"
+        exact = b.passes is not None and b.fails == b.passes + 1
+        message = "way-hole" if exact else "way-hole-between"
+        return self.say(message, passes=b.passes or 0, fails=b.fails), self.say("flag-hole"), "hole"
+
+    # -- why, proof, where --------------------------------------------------------------------------------------
+
+    def _labelled(self, label: str, texts: list[str]) -> None:
+        head = f"  {self.say(label)}  "
+        deep = " " * columns(head)
+        for n, text in enumerate(texts):
+            self.page.line(text, head if n == 0 else deep, "label" if n == 0 else "", indent=deep)
+
+    def _why(self, f: Finding) -> None:
+        causes = [c for c in self.report.findings if c.code in f.because]
+        texts = [sentences.summary(c, self.lang) for c in causes]
+        if not texts and f.code in ("MTU101", "MTU102"):
+            texts = [self.say("why-in" if f.code == "MTU101" else "why-out", **f.facts)]
+        if texts:
+            self._labelled("label-why", texts)
+
+    def _proof(self, f: Finding) -> None:
+        lines = [f"{sentences.evidence(e, self.lang)} ({e.ref})" for e in f.evidence[:MOST_PROOF]]
+        self._labelled("label-proof", lines)
+
+    def _where(self, f: Finding) -> None:
+        if not f.where:
+            return
+        at = f.where[0]
+        place = " / ".join(x for x in (ways.bare(at.netns), at.link) if x)
+        text = self.say("where-beyond" if f.facts.get("beyond") else "where-at", place=place, netns=at.netns)
+        hint = f.facts.get("resembles")
+        if isinstance(hint, str):
+            text += self.say("where-hint", limit=f.facts.get("limit"), name=say(f"hint.{hint}", {}, self.lang))
+        self._labelled("label-where", [text])
+
+    def _others(self) -> None:
+        """Causes and further findings that have not been said yet."""
+        shown = {self.leading.code, *self.leading.because} if self.leading else set()
+        rest = [f for f in self.report.findings if f.code not in shown and f is not self.leading]
+        if rest:
+            self.page.blank()
+        for f in rest:
+            sure = self.say(f"sure-{f.confidence}-short")
+            severity = self.say(f"severity-{f.severity}")
+            self.page.line(f"{severity}, {sure}: {sentences.summary(f, self.lang)}", f"  {f.code}  ", "code")
+
+    def _questions(self) -> None:
+        pairs = questions.answered(self.report)
+        if not pairs:
+            return
+        self.page.blank()
+        asked = [self.say(f"ask-{q.key}", **q.facts) for q in pairs]
+        deep = max(columns(a) for a in asked)
+        for q, text in zip(pairs, asked, strict=True):
+            self.page.line(self.say(f"answer-{q.answer}", **q.facts), f"  {pad(text, deep)}  ", "label")
+
+    # -- repair, next -------------------------------------------------------------------------------------------
+
+    def _fixes(self) -> None:
+        if not self.leading or not self.leading.fixes:
+            return
+        self.page.blank()
+        fixes = self.leading.fixes[:MOST_FIXES]
+        heads = [self.say("fix-good" if x.lasts in LASTING else "fix-now") for x in fixes]
+        first = self.say("fix") + " "
+        deep = columns(first) + max(columns(h) for h in heads)
+        for n, (fix, head) in enumerate(zip(fixes, heads, strict=True)):
+            before = (first if n == 0 else " " * columns(first)) + head
+            if n and heads[n - 1] == head:
+                before = ""
+            self._fix(fix, pad(before, deep) + "  ")
+        proof = next((x.proof for x in fixes if x.proof), None)
+        if proof:
+            self.page.line(proof, " " * columns(first) + self.say("fix-tried") + " ", "label")
+
+    def _fix(self, fix: Fix, head: str) -> None:
+        broken = ", ".join(fix.interrupts)
+        stops = self.say("fix-interrupts", what=broken) if broken else self.say("fix-interrupts-nothing")
+        lasts = self.say(f"fix-lasts-{fix.lasts}")
+        deep = " " * columns(head)
+        self.page.line(f"{sentences.title(fix, self.lang)} ({lasts}; {stops})", head, "label" if head.strip() else "")
+        for command in fix.commands:
+            self.page.line(shlex.join(command), deep + "$ ", "command")
+        for edit in fix.files:
+            self.page.line(edit.path, deep + self.say("fix-file") + " ")
+
+    def _missing(self) -> None:
+        missing = self.report.missing
+        if not missing:
+            return
+        self.page.blank()
+        unknown = self.report.verdict == "unknown"
+        for m in missing[: MOST_MISSING if unknown else 2]:
+            self.page.line(f"{m.what}: {m.why}", f"  {self.say('label-unseen')}  ", "label")
+            if m.how:
+                self.page.line(m.how, "  try: ", "command")
+        hidden = len(missing) - (MOST_MISSING if unknown else 2)
+        if hidden > 0:
+            self.page.line(self.say("unseen-more", count=hidden), "  ")
+
+    def _next(self) -> None:
+        self.page.blank()
+        if self.leading:
+            self.page.line(self.say("next", code=self.leading.code))
+        else:
+            self.page.line(self.say("next-plain"))

@@ -1,0 +1,93 @@
+#!/bin/sh
+# setup.sh [--all]: makes .venv with the command .venv/bin/pathfit, and sees to the programs that labs need.
+# As root it installs what is missing; otherwise it prints the exact line to type and goes on as far as it can.
+# --all: also what only the benchmarks and the slow tests need. No service is started by anything installed here.
+set -eu
+cd "$(dirname "$0")/.."
+
+# program, then its package in Debian/Ubuntu, Fedora, Alpine
+NEEDED="ip:iproute2:iproute:iproute2
+ss:iproute2:iproute:iproute2
+nft:nftables:nftables:nftables
+iptables:iptables:iptables-nft:iptables
+ethtool:ethtool:ethtool:ethtool
+curl:curl:curl:curl
+openssl:openssl:openssl:openssl
+ping:iputils-ping:iputils:iputils
+sysctl:procps:procps-ng:procps
+unshare:util-linux:util-linux:util-linux-misc"
+MORE="tracepath:iputils-tracepath:iputils:iputils
+traceroute:traceroute:traceroute:traceroute
+nmap:nmap:nmap:nmap
+scamper:scamper:scamper:scamper"
+
+PATH=$PATH:/usr/sbin:/sbin
+python=
+for p in python3 python3.14 python3.13 python3.12 python3.11; do
+  if command -v $p >/dev/null 2>&1 && $p -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then python=$p; break; fi
+done
+[ -n "$python" ] || { echo "pathfit needs python3 >= 3.11, and there is none on the PATH" >&2; exit 1; }
+
+missing() { # missing COLUMN: packages that are not there, in the words of one distribution
+  {
+    printf '%s\n' "$NEEDED"
+    [ "${ALL:-}" = 1 ] && printf '%s\n' "$MORE"
+    :
+  } | while IFS=: read -r program deb rpm apk; do
+    command -v "$program" >/dev/null 2>&1 || case $1 in deb) echo "$deb" ;; rpm) echo "$rpm" ;; apk) echo "$apk" ;; esac
+  done | sort -u
+  [ -x .venv/bin/python ] || $python -c 'import ensurepip, venv' 2>/dev/null || case $1 in
+    deb) echo "python3-venv" ;;
+    rpm) echo "python3-pip" ;;
+    apk) echo "py3-pip" ;;
+  esac
+}
+
+quiet_apt() { # quiet_apt PACKAGE...: installs; for the duration nothing may start a service (policy-rc.d, invoke-rc.d(8))
+  policy=/usr/sbin/policy-rc.d
+  [ -e $policy ] && mv $policy $policy.pathfit
+  trap 'rm -f $policy; [ -e $policy.pathfit ] && mv $policy.pathfit $policy; trap - EXIT INT TERM' EXIT INT TERM
+  printf '#!/bin/sh\nexit 101\n' >$policy
+  chmod 755 $policy
+  options="-qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0"
+  export DEBIAN_FRONTEND=noninteractive
+  # shellcheck disable=SC2086
+  { apt-get install $options "$@" </dev/null >/dev/null 2>&1; } || {
+    apt-get update -qq -o DPkg::Lock::Timeout=300 </dev/null
+    apt-get install $options "$@" </dev/null >/dev/null
+  }
+  rm -f $policy
+  [ -e $policy.pathfit ] && mv $policy.pathfit $policy
+  trap - EXIT INT TERM
+}
+
+ALL=0
+[ "${1:-}" = --all ] && ALL=1
+want=$(missing deb | tr '\n' ' ')
+if [ -n "$want" ]; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    echo "installing: $want"
+    # shellcheck disable=SC2086
+    quiet_apt $want
+  else
+    echo "missing on this system; please type:" >&2
+    if command -v dnf >/dev/null 2>&1; then
+      echo "  sudo dnf install -y $(missing rpm | tr '\n' ' ')" >&2
+    elif command -v apk >/dev/null 2>&1; then
+      echo "  doas apk add $(missing apk | tr '\n' ' ')" >&2
+    else
+      echo "  sudo apt-get install -y --no-install-recommends $want" >&2
+    fi
+    case " $want" in *" python3-venv "*) exit 1 ;; esac
+  fi
+fi
+
+if [ ! -x .venv/bin/pathfit ] || [ pyproject.toml -nt .venv/.complete ]; then
+  echo "making .venv ($($python -V))"
+  $python -m venv .venv
+  .venv/bin/python -m pip install -q --disable-pip-version-check -e '.[dev]' </dev/null
+  touch .venv/.complete
+fi
+# Byte code ahead of time, where the environment forbids Python to write it later: a tenth of a second per command.
+.venv/bin/python -m compileall -q .venv/lib/python3*/site-packages/[a-zA-Z]* src >/dev/null 2>&1 || :
+echo "$(.venv/bin/pathfit --version) is ready: .venv/bin/pathfit"
