@@ -6,7 +6,7 @@ the pattern is: enter, create the sockets, leave, then use them.
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pathfit.core.base import Value
@@ -108,3 +108,33 @@ def open_handle(path: str, where: str, pid: int | None = None, mount_root: str |
 def own() -> NetnsHandle:
     """The namespace this thread is in."""
     return open_handle(OWN, "host", os.getpid())
+
+
+@contextmanager
+def wandering() -> Iterator[Callable[[int, str], None]]:
+    """Yields ``enter(fd, id)`` for a thread that visits many namespaces in a row and comes home once, at the end.
+
+    ``enter`` does nothing when the thread is there already (entering needs CAP_SYS_ADMIN even then) and raises
+    OSError when it may not; the thread then stays where it was. The way home is as in :func:`inside`.
+    """
+    home = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
+    started = here = identity(home)
+
+    def enter(fd: int, target: str) -> None:
+        nonlocal here
+        if target != here:
+            setns(fd)
+            here = target
+
+    try:
+        yield enter
+    finally:
+        try:
+            if here != started:
+                setns(home)
+        except OSError as e:  # pragma: no cover - cannot be provoked without breaking the kernel
+            print(f"pathfit: cannot return to the own namespace ({e}); stopping", file=sys.stderr)
+            sys.stderr.flush()
+            os._exit(3)
+        finally:
+            os.close(home)

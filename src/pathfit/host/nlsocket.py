@@ -81,10 +81,10 @@ class NetlinkSocket:
         self.interrupted += 1
         return found
 
-    def ask(self, request: Callable[[int], bytes], decode: Decode[T]) -> T | None:
-        """One question with one answer and no dump. ``request`` makes the message for a sequence number."""
+    def ask(self, request: bytes, decode: Decode[T]) -> T | None:
+        """One question with one answer: ``request`` without its dump flags. Raises as :meth:`dump`."""
         self._sequence += 1
-        self._socket.send(request(self._sequence))
+        self._socket.send(netlink.numbered(netlink.single(request), self._sequence))
         data = self._receive()
         batch = netlink.split(data, self._sequence)
         if batch.errno:

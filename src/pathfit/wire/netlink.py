@@ -59,6 +59,11 @@ def numbered(message: bytes, sequence: int) -> bytes:
     return message[:8] + sequence.to_bytes(4, byteorder) + message[12:]
 
 
+def single(message: bytes) -> bytes:
+    """The same request without the dump flags: one answer."""
+    return message[:6] + F_REQUEST.to_bytes(2, byteorder) + message[8:]
+
+
 def attribute(kind: int, value: bytes) -> bytes:
     """One attribute, padded to four bytes."""
     return _ATTR.pack(4 + len(value), kind) + value + b"\0" * (-len(value) & 3)

@@ -77,9 +77,9 @@ def nexthops() -> bytes:
     return request(GETNEXTHOP, _NHMSG.pack(0, 0, 0, 0, 0))
 
 
-def nsid_of(fd: int, sequence: int) -> bytes:
+def nsid_of(fd: int) -> bytes:
     """How the namespace of the socket numbers the namespace that file ``fd`` of this process is open on."""
-    return request(GETNSID, _RTGEN.pack(0) + attribute(_NETNSA_FD, _U32.pack(fd)), sequence, flags=1)
+    return request(GETNSID, _RTGEN.pack(0) + attribute(_NETNSA_FD, _U32.pack(fd)))
 
 
 def nsid(data: bytes, at: int, end: int) -> int:

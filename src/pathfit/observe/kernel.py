@@ -1,0 +1,134 @@
+"""The state of this machine: every namespace we can see, read in one thread, one after the other.
+
+Nothing is changed. The thread stands in the namespace it reads and comes home at the end, whatever happens
+(:func:`pathfit.host.netns.wandering`).
+"""
+
+import os
+from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import Literal
+
+from msgspec.structs import replace
+
+from pathfit.core.evidence import StateFact
+from pathfit.core.evidence_base import Missing
+from pathfit.core.snapshot import SCHEMA, HostSnapshot, Kernel, NetnsSnapshot, Process
+from pathfit.host import netns, procfs
+from pathfit.observe import discover, holders, peers
+from pathfit.observe.features import Features
+from pathfit.observe.namespace import Detail, read, refused
+
+Scope = Literal["all", "source"]
+
+
+def read_state(ref: str, source: netns.NetnsHandle | None, scope: Scope) -> StateFact:
+    """The answer to a ReadState request."""
+    return StateFact(ref=ref, host=read_host(source, scope))
+
+
+def read_host(source: netns.NetnsHandle | None, scope: Scope = "all", detail: Detail = "full") -> HostSnapshot:
+    """Everything we can see. ``source`` is read first; ``scope`` "source": only it and our own.
+
+    What cannot be read stands in ``missing`` of the host or of the namespace. Raises OSError only without /proc.
+    """
+    census = discover.census(source) if scope == "all" else discover.near(source)
+    features = Features()
+    missing = list(census.missing)
+    snapshots: list[NetnsSnapshot] = []
+    with ExitStack() as stack:
+        files: dict[str, int] = {}
+        for one in census.found:
+            try:
+                files[one.id] = discover.open_found(one)
+                stack.callback(os.close, files[one.id])
+            except OSError as e:
+                missing.append(refused(f"namespace {one.names[0]}", e))
+        with netns.wandering() as enter:
+            for one in census.found:
+                if one.id not in files:
+                    continue
+                try:
+                    enter(files[one.id], one.id)
+                    snapshots.append(read(one.id, one.names[0], one.names[1:], detail, features))
+                except OSError as e:
+                    missing.append(refused(f"namespace {one.names[0]}", e))
+            snapshots = peers.resolve(snapshots, files, enter)
+    if detail == "full":
+        lives = {one.id: one.pids for one in census.found}
+        snapshots = [replace(s, processes=processes(lives[s.id])) for s in snapshots]
+        snapshots = holders.name(snapshots)
+    return _host(snapshots, missing, census)
+
+
+def _host(snapshots: Iterable[NetnsSnapshot], missing: Iterable[Missing], census: discover.Census) -> HostSnapshot:
+    system = os.uname()
+    return HostSnapshot(
+        schema=SCHEMA,
+        host=system.nodename,
+        boot_id=procfs.maybe("/proc/sys/kernel/random/boot_id"),
+        kernel=Kernel(release=system.release, machine=system.machine, system=system.sysname),
+        namespaces=tuple(snapshots),
+        own=census.own,
+        complete=census.complete,
+        missing=tuple(missing),
+    )
+
+
+def processes(pids: Iterable[int]) -> tuple[Process, ...]:
+    """Names of the first processes of a namespace; those that went meanwhile are left out."""
+    found: list[Process] = []
+    for pid in pids:
+        if len(found) >= discover.PROCESSES:
+            break
+        if name := _name(pid):
+            found.append(Process(pid=pid, name=name, inside_pid=_inside_pid(pid), container=discover.container_of(pid)))
+    return tuple(found)
+
+
+_PF_KTHREAD = 0x00200000  # include/linux/sched.h
+
+
+def _name(pid: int) -> str:
+    """The name out of /proc/PID/stat ("1 (name) S ppid pgrp session tty tpgid flags ..."), "" for kernel threads."""
+    head, _, rest = procfs.maybe(f"/proc/{pid}/stat", 4096).rpartition(")")
+    fields = rest.split()
+    if len(fields) < 7 or int(fields[6]) & _PF_KTHREAD:
+        return ""
+    return head.partition("(")[2]
+
+
+def _inside_pid(pid: int) -> int:
+    for line in procfs.maybe(f"/proc/{pid}/status").splitlines():
+        if line.startswith("NSpid:"):
+            return int(line.split()[-1])
+    return pid
+
+
+def read_rules(ref: str, source: netns.NetnsHandle | None, namespaces: tuple[str, ...] = ()) -> StateFact:
+    """Filters (with their counters) of ``namespaces``, or of all we can see, and nothing else."""
+    from pathfit.observe.namespace import tables
+
+    census = discover.census(source)
+    missing = list(census.missing)
+    snapshots: list[NetnsSnapshot] = []
+    with netns.wandering() as enter:
+        for one in census.found:
+            if namespaces and one.id not in namespaces:
+                continue
+            try:
+                fd = discover.open_found(one)
+            except OSError as e:
+                missing.append(refused(f"namespace {one.names[0]}", e))
+                continue
+            try:
+                enter(fd, one.id)
+                found, lacking = tables(one.names[0])
+                snapshots.append(
+                    NetnsSnapshot(id=one.id, where=one.names[0], names=one.names[1:], tables=found, missing=lacking)
+                )
+            except OSError as e:
+                missing.append(refused(f"namespace {one.names[0]}", e))
+            finally:
+                os.close(fd)
+    return StateFact(ref=ref, host=_host(snapshots, missing, census))

@@ -1,0 +1,243 @@
+"""Read one network namespace while standing in it. A light read and a full one are the same code.
+
+Each part is read on its own: what is refused or not there becomes a Missing and the rest goes on.
+"""
+
+import errno
+from collections.abc import Callable
+from typing import Literal, TypeVar
+
+from msgspec.structs import replace
+
+from pathfit.core.evidence_base import Missing
+from pathfit.core.filters import Table
+from pathfit.core.snapshot import (
+    FdbEntry,
+    Link,
+    NetnsSnapshot,
+    PmtuException,
+    PolicyRule,
+    Route,
+)
+from pathfit.host import procfs
+from pathfit.host.nlsocket import NETLINK_ROUTE, NetlinkSocket
+from pathfit.observe.features import Features
+from pathfit.wire import rtnl, rtnl_link, rtnl_near, rtnl_route
+from pathfit.wire.netlink import Malformed
+
+T = TypeVar("T")
+Detail = Literal["light", "full"]
+Decoded = Route | rtnl_route.Indirect | PmtuException
+
+ROUTES = 300_000  # kept of one namespace: a full Internet table fits, with both families and a spare
+NEIGHBOURS = 65_536
+
+# Not there is not missing: this kernel was built without, or has it switched off.
+_ABSENT = frozenset((errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT))
+
+_FAMILIES = ((rtnl.AF_INET, 4), (rtnl.AF_INET6, 6))
+
+_DEVICES = ("all", "default")
+SYSCTLS = (
+    "ipv4.ip_forward",
+    "ipv4.ip_default_ttl",
+    "ipv4.ip_forward_use_pmtu",
+    "ipv4.ip_no_pmtu_disc",
+    "ipv4.tcp_mtu_probing",
+    "ipv4.tcp_base_mss",
+    "ipv4.tcp_mtu_probe_floor",
+    "ipv4.tcp_min_snd_mss",
+    "ipv4.tcp_timestamps",
+    "ipv4.tcp_sack",
+    "ipv4.tcp_syncookies",
+    "ipv4.route.mtu_expires",
+    "ipv4.route.min_adv_mss",
+    "ipv4.route.min_pmtu",
+    "ipv4.icmp_ratelimit",
+    "ipv4.icmp_ratemask",
+    "ipv4.fib_multipath_hash_policy",
+    *(f"ipv4.conf.{d}.{k}" for d in _DEVICES for k in ("forwarding", "rp_filter", "accept_local", "proxy_arp")),
+    "ipv4.conf.all.src_valid_mark",
+    *(f"ipv6.conf.{d}.{k}" for d in _DEVICES for k in ("forwarding", "disable_ipv6", "mtu")),
+    "ipv6.route.mtu_expires",
+    "ipv6.route.min_adv_mss",
+    "ipv6.icmp.ratelimit",
+    "ipv6.fib_multipath_hash_policy",
+    "bridge.bridge-nf-call-iptables",
+    "bridge.bridge-nf-call-ip6tables",
+    "bridge.bridge-nf-filter-vlan-tagged",
+    "netfilter.nf_conntrack_tcp_be_liberal",
+    "netfilter.nf_conntrack_checksum",
+)
+
+
+class Reader:
+    """Reads the namespace the thread stands in through one NETLINK_ROUTE socket, and collects what is missing."""
+
+    def __init__(self, where: str, sock: NetlinkSocket) -> None:
+        self.where = where
+        self.missing: list[Missing] = []
+        self._sock = sock
+
+    def dump(
+        self, what: str, request: bytes, decode: Callable[[bytes, int, int], T | None], limit: int = ROUTES
+    ) -> list[T]:
+        """Everything one dump says; nothing, with the reason noted, when it is refused or malformed."""
+        sock = self._sock
+        found = self.part(what, lambda: sock.dump(request, decode, limit), list[T]())
+        if sock.limited or sock.interrupted:
+            self._note(
+                f"all {what}", "too many; the first ones are here" if sock.limited else "they keep changing", "limit"
+            )
+            sock.limited = sock.interrupted = 0
+        return found
+
+    def part(self, what: str, read: Callable[[], T], default: T) -> T:
+        """``read()``, or ``default`` with the reason noted."""
+        try:
+            return read()
+        except OSError as e:
+            if e.errno not in _ABSENT:
+                self.missing.append(refused(f"{what} of {self.where}", e))
+        except Malformed as e:
+            self._note(what, str(e), "malformed")
+        return default
+
+    def _note(self, what: str, why: str, code: str) -> None:
+        self.missing.append(Missing(what=f"{what} of {self.where}", why=why, code=code))
+
+
+def refused(what: str, e: OSError) -> Missing:
+    """An errno as a Missing."""
+    code = "permission" if e.errno in (errno.EPERM, errno.EACCES) else "absent"
+    if e.errno in (errno.ENOENT, errno.ESRCH, errno.ENODEV):
+        code = "vanished"
+    if e.errno in (errno.EAGAIN, errno.ETIMEDOUT):
+        code = "timeout"
+    name = errno.errorcode.get(e.errno or 0, "error")
+    how = "run as root (sudo pathfit …)" if code == "permission" else ""
+    return Missing(what=what, why=f"{e.strerror or e} ({name})", how=how, code=code)
+
+
+def read(identity: str, where: str, names: tuple[str, ...], detail: Detail, features: Features) -> NetnsSnapshot:
+    """The namespace this thread stands in. Raises OSError only when no netlink socket can be opened at all."""
+    with NetlinkSocket(NETLINK_ROUTE) as sock:
+        reader = Reader(where, sock)
+        if detail == "light":
+            return _light(reader, identity, where, names)
+        links, sysctls = _links(reader)
+        routes, exceptions = _routes(reader)
+        snapshot = NetnsSnapshot(
+            id=identity,
+            where=where,
+            names=names,
+            cookie=sock.cookie(),
+            addresses=tuple(reader.dump("addresses", rtnl.addresses(), rtnl_near.address)),
+            routes=routes,
+            rules=_rules(reader),
+            exceptions=exceptions,
+            neighbours=tuple(reader.dump("neighbours", rtnl.neighbours(), rtnl_near.neighbour, NEIGHBOURS)),
+            fdb=_fdb(reader, links),
+        )
+        links = _vlans(reader, links)
+    sysctls.update(procfs.sysctls(SYSCTLS))
+    known = reader.part("offload features", features.read, dict[int, dict[str, bool]]())
+    filters, lacking = tables(where)
+    return replace(
+        snapshot,
+        links=tuple(replace(link, features=known.get(link.index), driver=features.driver(link)) for link in links),
+        sysctls=sysctls,
+        tables=filters,
+        missing=(*reader.missing, *lacking),
+    )
+
+
+def _light(reader: Reader, identity: str, where: str, names: tuple[str, ...]) -> NetnsSnapshot:
+    """Links, addresses and the main tables: what a scan of a thousand namespaces can afford first."""
+    links = reader.dump("links", rtnl.links(), rtnl_link.link)
+    addresses = reader.dump("addresses", rtnl.addresses(), rtnl_near.address)
+    routes = reader.dump("routes", rtnl.routes(0, table=rtnl.TABLE_MAIN), rtnl_route.route)
+    return NetnsSnapshot(
+        id=identity,
+        where=where,
+        names=names,
+        links=tuple(links),
+        addresses=tuple(addresses),
+        routes=tuple(r for r in routes if isinstance(r, Route)),
+        missing=tuple(reader.missing),
+    )
+
+
+def _links(reader: Reader) -> tuple[list[Link], dict[str, str]]:
+    found = reader.dump("links", rtnl.links(), rtnl_link.read)
+    sysctls: dict[str, str] = {}
+    for one in found:
+        sysctls.update(one.sysctls)
+    return [one.link for one in found], sysctls
+
+
+def _rules(reader: Reader) -> tuple[PolicyRule, ...]:
+    found: list[PolicyRule] = []
+    for number, family in _FAMILIES:
+        read = reader.dump(f"IPv{family} rules", rtnl.rules(number), rtnl_route.rule)
+        found += [r for r in read if r.family == family]
+    return tuple(found)
+
+
+def _fdb(reader: Reader, links: list[Link]) -> tuple[FdbEntry, ...]:
+    """Only where something forwards by MAC: without a bridge or a vxlan the table holds multicast filters alone."""
+    if not any(link.kind in ("bridge", "vxlan") for link in links):
+        return ()
+    return tuple(reader.dump("forwarding entries", rtnl.fdb(), rtnl_near.fdb, NEIGHBOURS))
+
+
+def _routes(reader: Reader) -> tuple[tuple[Route, ...], tuple[PmtuException, ...]]:
+    """Routes of all tables and cached path MTUs. A family this kernel lacks answers with the other's: sort."""
+    routes: list[Route | rtnl_route.Indirect] = []
+    exceptions: dict[PmtuException, None] = {}  # one may be dumped once for each way of its route
+    for number, family in _FAMILIES:
+        read: list[Decoded] = reader.dump(f"IPv{family} routes", rtnl.routes(number), rtnl_route.route)
+        routes.extend(r for r in read if not isinstance(r, PmtuException) and _family(r) == family)
+        read = reader.dump(f"IPv{family} path MTU exceptions", rtnl.routes(number, cached=True), rtnl_route.route)
+        exceptions.update((e, None) for e in read if isinstance(e, PmtuException) and e.family == family)
+    objects: dict[int, rtnl_route.Ways] = {}
+    if any(isinstance(r, rtnl_route.Indirect) for r in routes):
+        objects = {w.id: w for w in reader.dump("next hop objects", rtnl.nexthops(), rtnl_route.nexthop)}
+    resolved = [rtnl_route.resolve(r, objects) if isinstance(r, rtnl_route.Indirect) else r for r in routes]
+    return tuple(r for r in resolved if r is not None), tuple(exceptions)
+
+
+def _family(one: Route | rtnl_route.Indirect) -> int:
+    return one.route.family if isinstance(one, rtnl_route.Indirect) else one.family
+
+
+def _vlans(reader: Reader, links: list[Link]) -> list[Link]:
+    """VLANs of bridge ports, asked for only where a bridge looks at them."""
+    filtering = {link.index for link in links if link.vlan_filtering}
+    if not filtering:
+        return links
+    request = rtnl.links(rtnl.AF_BRIDGE, rtnl.FILTER_BRVLAN_COMPRESSED)
+    found = {v.link: v for v in reader.dump("bridge VLANs", request, rtnl_link.vlans)}
+    made: list[Link] = []
+    for link in links:
+        vlans = found.get(link.index)
+        if vlans and link.bridge_port and link.master in filtering:
+            link = replace(link, bridge_port=replace(link.bridge_port, pvid=vlans.pvid, vlans=vlans.vids))
+        elif vlans and link.index in filtering:  # the bridge's own door to the host
+            link = replace(link, info={**link.info, "pvid": vlans.pvid or 0, "vlans": " ".join(map(str, vlans.vids))})
+        made.append(link)
+    return made
+
+
+def tables(where: str) -> tuple[tuple[Table, ...], tuple[Missing, ...]]:
+    """Packet filters of the namespace this thread stands in, with their counters."""
+    try:
+        from pathfit.observe.filters import read_tables
+    except ImportError as e:
+        return (), (Missing(what=f"filters of {where}", why=f"no reader for them: {e}", code="unsupported"),)
+    try:
+        return read_tables()
+    except OSError as e:
+        return (), (refused(f"filters of {where}", e),)
+    except Malformed as e:
+        return (), (Missing(what=f"filters of {where}", why=str(e), code="malformed"),)

@@ -1,0 +1,275 @@
+"""A WHERE and the namespace it means.
+
+=======================  ==========================================================================================
+``host``                 the namespace pathfit runs in
+``netns:NAME``           a name under /run/netns, /var/run/netns or /run/docker/netns
+``netns:/path``          any nsfs file
+``pid:N``                the namespace process N lives in
+``container:NAME|ID``    by id (at least 6 hex digits), or by the hostname its processes see
+``docker:`` … ``pod:``   need an engine to ask: :data:`ENGINES` is where its readers join
+=======================  ==========================================================================================
+
+Whatever is not found says what was looked for, and which names there are.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from pathfit.core.evidence import PlaceFact
+from pathfit.core.evidence_base import Missing
+from pathfit.host import netns, procfs
+from pathfit.host.netns import NetnsHandle
+from pathfit.host.nlsocket import NETLINK_ROUTE, NetlinkSocket
+from pathfit.observe import discover
+from pathfit.wire import rtnl, rtnl_near
+
+__all__ = ["ENGINES", "NetnsHandle", "Where", "WhereError", "locate", "parse_where"]
+
+KINDS = ("host", "netns", "pid", "container", "docker", "podman", "containerd", "network", "pod")
+_CONTAINERS = ("container", "docker", "podman", "containerd")
+SHORTEST_ID = 6  # hex digits; fewer would be a name as easily
+_PROXY_LIMIT = 4096  # bytes of one proxy variable
+
+
+class Where(NamedTuple):
+    """A WHERE taken apart. ``host`` is what stands before "!", "" for this machine."""
+
+    kind: str
+    name: str
+    host: str = ""
+
+
+class WhereError(ValueError):
+    """The text is no WHERE; the message says why, ``how`` what to type instead."""
+
+    def __init__(self, why: str, how: str) -> None:
+        super().__init__(why)
+        self.how = how
+
+
+# Asked in order for a container by name: (name) -> a pid inside it, or None. Readers of engine APIs are added here.
+ENGINES: tuple[Callable[[str], int | None], ...] = ()
+
+
+def parse_where(text: str) -> Where:
+    """Take a WHERE apart. Raises WhereError."""
+    if "!" in text:
+        host, _, rest = text.partition("!")
+        inner = parse_where(rest)
+        return Where(inner.kind, inner.name, host)
+    kind, colon, name = text.partition(":")
+    if kind == "host" and not colon:
+        return Where("host", "")
+    if not colon:
+        near = f"netns:{text}, container:{text}" if text and not text.isdigit() else f"pid:{text or 'N'}"
+        raise WhereError(f"{text!r} does not say what it is", f"try: {near} or host")
+    if kind not in KINDS or kind == "host":
+        meant = (get_close_matches(kind, KINDS, 1) or ["netns"])[0]
+        raise WhereError(f"{kind!r} is no kind of place", f"try: {meant}:{name}" if meant != "host" else "try: host")
+    if not name:
+        raise WhereError(f"{text!r} names nothing", f"try: {kind}:{'N' if kind == 'pid' else 'NAME'}")
+    if kind == "pid" and not (name.isascii() and name.isdigit() and 0 < int(name) < 1 << 31):
+        raise WhereError(f"{name!r} is no process number", "try: pid:1234")
+    return Where(kind, name)
+
+
+def locate(where: str, ref: str = "") -> tuple[NetnsHandle, PlaceFact] | Missing:
+    """Find a WHERE and open it. The caller closes the handle. Never raises for what people type."""
+    try:
+        asked = parse_where(where)
+    except WhereError as e:
+        return Missing(ref=ref, what=where or "an empty WHERE", why=str(e), how=e.how, code="malformed")
+    try:
+        handle = _open(asked, where)
+    except _NotThere as e:
+        return Missing(ref=ref, what=where, why=str(e), how=e.how, code=e.code)
+    except OSError as e:
+        return _refused(where, e, ref)
+    try:
+        return handle, _fact(handle, asked, ref)
+    except BaseException:
+        handle.close()
+        raise
+
+
+class _NotThere(Exception):
+    def __init__(self, why: str, how: str, code: str = "absent") -> None:
+        super().__init__(why)
+        self.how = how
+        self.code = code
+
+
+def _refused(where: str, e: OSError, ref: str) -> Missing:
+    if e.errno in (errno.EPERM, errno.EACCES):
+        how = "try: sudo pathfit …" if os.geteuid() else "give pathfit CAP_SYS_ADMIN and CAP_SYS_PTRACE"
+        return Missing(
+            ref=ref, what=where, why="it belongs to somebody else (not permitted)", how=how, code="permission"
+        )
+    return Missing(ref=ref, what=where, why=e.strerror or str(e), how="try: pathfit scan (lists what is there)")
+
+
+def _open(asked: Where, where: str) -> NetnsHandle:
+    if asked.host:
+        raise _NotThere(
+            "other hosts need a fleet", f"try: on {asked.host}: pathfit … --from {_plain(asked)}", "unsupported"
+        )
+    if asked.kind == "host":
+        return netns.own()
+    if asked.kind == "netns":
+        return _named(asked.name, where)
+    if asked.kind == "pid":
+        return _of_process(int(asked.name), where)
+    if asked.kind in _CONTAINERS:
+        return _of_process(_container(asked), where)
+    how = {
+        "network": "try: --from container:NAME with a container of that network, or netns:/path",
+        "pod": "try: --from container:ID of one of its containers (crictl ps), or pid:N",
+    }[asked.kind]
+    raise _NotThere(f"{asked.kind}: cannot be found yet", how, "unsupported")
+
+
+def _plain(asked: Where) -> str:
+    return f"{asked.kind}:{asked.name}" if asked.name else asked.kind
+
+
+def _named(name: str, where: str) -> NetnsHandle:
+    if name.startswith("/"):
+        if not os.path.exists(name):
+            raise _NotThere("there is no such file", "try: ip netns list")
+        return _checked(name, where)
+    for folder in discover.NAMED:
+        path = f"{folder}/{name}"
+        if "/" not in name and name not in (".", "..") and os.path.exists(path):
+            return _checked(path, where)
+    names = list(dict.fromkeys(n for folder in discover.NAMED for n in procfs.names(folder)))
+    raise _NotThere("there is no namespace of that name", _suggest("netns", name, names))
+
+
+def _checked(path: str, where: str) -> NetnsHandle:
+    if not discover.is_namespace(path):
+        raise _NotThere("it is not a network namespace (any more)", "try: ip netns list")
+    handle = netns.open_handle(path, where)
+    homes, _, _ = discover.processes_by_namespace()
+    pids = homes.get(handle.id)
+    named = path.rpartition("/")[2] if path.startswith("/run/netns/") else None
+    root = None if named else _root(pids[0] if pids else None)
+    return NetnsHandle(fd=handle.fd, id=handle.id, where=where, pid=pids[0] if pids else None, mount_root=root)
+
+
+def _of_process(pid: int, where: str) -> NetnsHandle:
+    try:
+        return netns.open_handle(f"/proc/{pid}/ns/net", where, pid, _root(pid))
+    except FileNotFoundError:
+        if os.path.exists(f"/proc/{pid}"):
+            raise _NotThere(f"process {pid} is ending", "try: another process") from None
+        raise _NotThere(f"there is no process {pid}", "try: ps -e") from None
+
+
+def _root(pid: int | None) -> str | None:
+    """What the process sees as "/", None when that is what we see."""
+    if pid is None or pid == os.getpid():
+        return None
+    same = procfs.link(f"/proc/{pid}/ns/mnt") == procfs.link("/proc/self/ns/mnt")
+    if same and procfs.link(f"/proc/{pid}/root") == procfs.link("/proc/self/root"):
+        return None
+    return f"/proc/{pid}/root"
+
+
+# --- containers ------------------------------------------------------------------------------------------------------
+
+
+def _container(asked: Where) -> int:
+    """A process of the container. Raises _NotThere."""
+    for engine in ENGINES:
+        if pid := engine(asked.name):
+            return pid
+    seen: dict[str, int] = {}
+    for pid in procfs.pids():
+        if found := discover.container_of(pid):
+            seen.setdefault(found, pid)
+    name = asked.name.lower()
+    if len(name) >= SHORTEST_ID and all(c in "0123456789abcdef" for c in name):
+        matches = [i for i in seen if i.startswith(name)]
+        if len(matches) == 1:
+            return seen[matches[0]]
+        if matches:
+            several = " or ".join(f"{asked.kind}:{i[:16]}" for i in sorted(matches)[:4])
+            raise _NotThere(f"{len(matches)} containers begin with {name}", f"try: {several}")
+    hosts = _hostnames(seen.values())
+    if matching := hosts.get(asked.name):
+        if len(matching) == 1:
+            return matching[0]
+        several = " or ".join(f"pid:{pid}" for pid in matching[:4])
+        raise _NotThere(f"{len(matching)} containers call themselves {asked.name}", f"try: {several}")
+    known = [*hosts, *(i[:12] for i in seen)]
+    how = _suggest(asked.kind, asked.name, known) if known else "try: pid:N (docker inspect -f '{{.State.Pid}}' NAME)"
+    raise _NotThere("no running container has that id or hostname", how)
+
+
+def _hostnames(pids: Iterable[int]) -> dict[str, list[int]]:
+    """Hostnames by /etc/hostname in the processes' own roots (an engine writes it; UTS namespaces cannot be read)."""
+    found: dict[str, list[int]] = {}
+    for pid in pids:
+        if name := procfs.maybe(f"/proc/{pid}/root/etc/hostname", 256):
+            found.setdefault(name.splitlines()[0], []).append(pid)
+    return found
+
+
+def _suggest(kind: str, name: str, names: list[str]) -> str:
+    near = get_close_matches(name, names, 3, 0.5) or names[:3]
+    if not near:
+        return "try: pathfit scan (lists what is there)"
+    return "try: " + " or ".join(f"{kind}:{n}" for n in near)
+
+
+# --- facts -----------------------------------------------------------------------------------------------------------
+
+
+def _fact(handle: NetnsHandle, asked: Where, ref: str) -> PlaceFact:
+    own = os.stat(netns.OWN)
+    inside = handle.id == f"{own.st_dev}:{own.st_ino}"
+    addresses, privileged = _look(handle)
+    return PlaceFact(
+        ref=ref,
+        where=handle.where,
+        netns=handle.id,
+        label=asked.name or procfs.maybe("/proc/sys/kernel/hostname") or "host",
+        pid=handle.pid,
+        environ=_environ(handle, asked, inside),
+        addresses=addresses,
+        inside=inside,
+        privileged=privileged,
+    )
+
+
+def _look(handle: NetnsHandle) -> tuple[tuple[str, ...], bool]:
+    """Global addresses, and whether raw sockets may be opened there (CAP_NET_RAW over it): tried, not guessed."""
+    import socket
+
+    addresses: tuple[str, ...] = ()
+    privileged = False
+    with suppress(OSError), netns.inside(handle.fd):
+        with suppress(OSError):
+            socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_RAW).close()
+            privileged = True
+        with suppress(OSError, ValueError), NetlinkSocket(NETLINK_ROUTE) as sock:
+            found = sock.dump(rtnl.addresses(), rtnl_near.address)
+            addresses = tuple(a.address for a in found if a.scope == 0)
+    return addresses, privileged
+
+
+def _environ(handle: NetnsHandle, asked: Where, inside: bool) -> dict[str, str]:
+    """Proxy variables alone: an environment holds secrets, and a report is shown to others."""
+    if asked.kind == "host" or (inside and asked.kind == "netns"):
+        raw = [f"{k}={v}" for k, v in os.environ.items()]
+    elif handle.pid is not None:
+        data = procfs.maybe(f"/proc/{handle.pid}/environ")
+        raw = data.split("\0")
+    else:
+        return {}
+    found = (entry.partition("=") for entry in raw)
+    return {k: v[:_PROXY_LIMIT] for k, _, v in found if k.lower().endswith("_proxy") and v}
