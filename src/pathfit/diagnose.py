@@ -1,1 +1,203 @@
-"""diagnose"""
+"""From a case to a report (pure): run the rules, tie causes to what they explain, order, decide the verdict.
+
+The verdict is about the asked traffic: TCP to the target's port with any segment size the two ends promise each
+other, both ways. docs/rules.md says in words what is decided here:
+
+* broken - at least one finding of severity error;
+* unknown - no error, but a direction that could not be measured (with the reason as a message id);
+* degraded - it works, but slowly, late, or only while something fragile holds (:data:`DEGRADING`);
+* healthy - both directions carry what the ends promise each other.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from pathfit import remedies
+from pathfit.core.case import Case
+from pathfit.core.evidence import ProbeResult
+from pathfit.core.finding import Facts, Finding
+from pathfit.core.measured import Bracket, SideEffect, Used
+from pathfit.core.path import Fate
+from pathfit.core.report import MeasuredAddress, Report, VerdictWord
+from pathfit.rules import RULES
+from pathfit.rules.base import Rule
+from pathfit.rules.ends import Ends, ends_at
+from pathfit.rules.view import NOTHING, View
+
+ORDER = ("MTU101", "MTU102", "MTU118", "MTU119", "RST", "FLT", "RTE", "NET", "DNS", "APP", "MTU106", "MTU", "SYS")
+"""What fails for the asker stands before its causes, those before remarks (CONTRACT, "Order")."""
+
+SEVERITIES = ("error", "warning", "info")
+
+CAUSES: dict[str, tuple[str, ...]] = {
+    "MTU101": ("MTU104", "MTU107", "MTU111", "FLT401", "MTU103"),
+    "MTU102": ("MTU104", "MTU107", "MTU111", "FLT401", "MTU103"),
+    "MTU106": ("MTU104", "MTU103"),
+    "MTU118": ("MTU103",),
+    "RST202": ("FLT401",),
+    "NET152": ("FLT401",),
+}
+"""Which findings explain which, nearest cause first. Only a warning or info can be a cause."""
+
+DEGRADING = frozenset({"MTU101", "MTU102", "MTU106", "MTU110", "MTU118", "MTU119", "NET151"})
+SPEAKS_LITTLE = ("http", "https")  # protocols whose server we can always make say a full segment
+EXIT = {"healthy": 0, "degraded": 0, "broken": 1, "unknown": 3}
+
+
+def report(case: Case) -> Report:
+    """The whole answer to ``case``. Never raises on what a case may hold; a rule that does becomes SYS902."""
+    view = View.of(case)
+    findings = _with_fixes(arrange(link(run(view, RULES))), view)
+    verdict, why = judge(view, findings)
+    first = view.probe
+    probes = sorted(view.probes, key=lambda p: 0 if first is not None and p.ref == first.ref else 1)
+    return Report(
+        version=case.version,
+        ask=case.ask,
+        verdict=verdict,
+        findings=findings,
+        forward=view.predicted_forward,
+        reverse=view.predicted_reverse,
+        measured=tuple(_measured(p, ends_at(view)[0] if p is first else "unknown") for p in probes),
+        side_effects=_side_effects(probes),
+        used=_used(probes),
+        missing=view.missing,
+        took=case.took,
+        source_label=view.source_label,
+        target_label=view.target_label,
+        why_unknown=why,
+        host=view.host,
+    )
+
+
+def exit_status(report: Report) -> int:
+    """0 no fault of severity error, 1 at least one, 3 verdict unknown; 3 wins over 1."""
+    if report.verdict == "unknown":
+        return EXIT["unknown"]
+    return 1 if any(f.severity == "error" for f in report.findings) else 0
+
+
+def run(view: View, rules: Sequence[Rule]) -> tuple[Finding, ...]:
+    """All rules on one view. This is the second of the two borders where exceptions are caught: around each rule."""
+    found: list[Finding] = []
+    for rule in rules:
+        try:
+            found += tuple(rule.check(view))
+        except Exception as e:
+            view = view.crashed(rule.code, e)
+    return _once(found)
+
+
+def link(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The same findings with ``because`` and ``explains`` filled in."""
+    all_ = tuple(findings)
+    because: dict[int, list[str]] = {i: list(f.because) for i, f in enumerate(all_)}
+    explains: dict[int, list[str]] = {i: list(f.explains) for i, f in enumerate(all_)}
+    for i, symptom in enumerate(all_):
+        for code in CAUSES.get(symptom.code, ()):
+            for j, cause in enumerate(all_):
+                if cause.code == code and cause.severity != "error" and _same_way(symptom.facts, cause.facts):
+                    because[i] += [] if code in because[i] else [code]
+                    explains[j] += [] if symptom.code in explains[j] else [symptom.code]
+    return tuple(
+        msgspec.structs.replace(f, because=tuple(because[i]), explains=tuple(explains[i])) for i, f in enumerate(all_)
+    )
+
+
+def arrange(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Errors, warnings, infos; within each what fails, then its causes; stable."""
+    return tuple(sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), _rank(f), f.code)))
+
+
+def judge(view: View, findings: Sequence[Finding]) -> tuple[VerdictWord, str | None]:
+    """(verdict, message id of the reason when it is unknown)."""
+    if any(f.severity == "error" for f in findings):
+        return "broken", None
+    why = _why_unknown(view, findings)
+    if why is not None:
+        return "unknown", why
+    if any(f.severity == "warning" and f.code in DEGRADING for f in findings):
+        return "degraded", None
+    return "healthy", None
+
+
+def _why_unknown(view: View, findings: Sequence[Finding]) -> str | None:
+    if view.place is None:
+        return "why.no-source"
+    if view.probe is None:
+        return "why.not-measured" if view.names or view.address else "why.no-address"
+    if view.fails_to_connect:
+        return "why.no-connection"  # every way of failing is a finding; reached only when that rule crashed
+    if any(f.code == "APP801" for f in findings):
+        return "why.target-silent"
+    if _undecided(view.bracket("reverse"), view.carries("reverse")) or _undecided(
+        view.bracket("forward"), view.carries("forward")
+    ):
+        return "why.not-proven"
+    if view.carries("reverse") is None and not _excused(view) and not _predicted_well(view, "reverse"):
+        return "why.in-not-measured"
+    if view.carries("forward") is None and not _predicted_well(view, "forward"):
+        return "why.out-not-measured"
+    return None
+
+
+def _undecided(b: Bracket, carries: bool | None) -> bool:
+    """Something was measured, larger sizes did not come, and it could not be repeated to a proof."""
+    return carries is None and (b.fails is not None or b.note == "unproven")
+
+
+def _excused(view: View) -> bool:
+    """A plain TCP service that never sends a full segment: its answers cannot tell, and need not."""
+    return view.contact is not None and view.contact.tcp == "ok" and view.contact.protocol not in SPEAKS_LITTLE
+
+
+def _predicted_well(view: View, direction: str) -> bool:
+    """State sees all of the way, and a packet of the promised size arrives."""
+    way = view.predicted_forward if direction == "forward" else view.predicted_reverse
+    return way is not None and way.complete and way.fate == Fate.DELIVERED and way.large == Fate.DELIVERED
+
+
+def _with_fixes(findings: tuple[Finding, ...], view: View) -> tuple[Finding, ...]:
+    return tuple(msgspec.structs.replace(f, fixes=(*f.fixes, *remedies.propose(f, view))) for f in findings)
+
+
+def _rank(finding: Finding) -> int:
+    return next((i for i, start in enumerate(ORDER) if finding.code.startswith(start)), len(ORDER))
+
+
+def _same_way(symptom: Facts, cause: Facts) -> bool:
+    a, b = symptom.get("direction"), cause.get("direction")
+    return a is None or b is None or "both" in (a, b) or a == b
+
+
+def _once(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """One finding for each id (code, place, direction): the first."""
+    kept: dict[tuple[str, str], Finding] = {}
+    for f in findings:
+        kept.setdefault((f.code, f.id), f)
+    return tuple(kept.values())
+
+
+def _measured(probe: ProbeResult, ends: Ends) -> MeasuredAddress:
+    return MeasuredAddress(
+        contact=probe.contact,
+        forward=probe.forward[0] if probe.forward else NOTHING,
+        reverse=probe.reverse[0] if probe.reverse else NOTHING,
+        forward_tried=(*probe.forward, *probe.both),
+        reverse_tried=(*probe.reverse, *probe.both),
+        ends_at=ends,
+    )
+
+
+def _side_effects(probes: Iterable[ProbeResult]) -> tuple[SideEffect, ...]:
+    return tuple(dict.fromkeys(s for p in probes for s in p.side_effects))
+
+
+def _used(probes: Iterable[ProbeResult]) -> Used:
+    used = [p.used for p in probes]
+    return Used(
+        packets=sum(u.packets for u in used),
+        connections=sum(u.connections for u in used),
+        seconds=sum(u.seconds for u in used),
+    )

@@ -1,1 +1,76 @@
-"""remedies: written soon."""
+"""Remedies: a finding and what is known of its place -> repairs, as data (pure).
+
+A :class:`~pathfit.core.finding.Fix` holds the commands as argument vectors (with the words in front that make them
+run in the right namespace), their undo, how safe they are, how long they last and what they interrupt. Nothing here
+runs anything. The first fix of a finding is the recommended one; the value is min(measured limits, MTU of every
+known device on the way), see :mod:`~pathfit.remedies.value`.
+
+One module a family: ``route`` (recommended), ``link``, ``clamp``, ``manual`` (what somebody else must decide).
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from pathfit.core.evidence import TrialFact
+from pathfit.core.finding import Facts, Finding, Fix
+from pathfit.core.net import Family, mss_of
+from pathfit.remedies import clamp, link, manual, route
+from pathfit.remedies.value import known_value, repair_value
+from pathfit.rules.view import View
+from pathfit.words.render import say
+
+SIZE_FAULTS = ("MTU101", "MTU102", "MTU103", "MTU104", "MTU106", "MTU111")
+BY_HAND: dict[str, Callable[[Finding, View], tuple[Fix, ...]]] = {
+    "MTU107": manual.of_too_big,
+    "FLT401": manual.of_filter,
+    "FLT402": manual.of_rp_filter,
+    "FLT403": manual.of_forwarding,
+    "RTE503": manual.of_link,
+}
+
+
+def propose(finding: Finding, view: View) -> tuple[Fix, ...]:
+    """Repairs for a finding, the recommended one first; empty when none is known or nothing certain can be said."""
+    if finding.code in SIZE_FAULTS:
+        value = recommended(view)
+        if value is None:
+            return ()
+        fixes = (*route.route_mtu(view, value), *link.link_mtu(view, value), *clamp.mss_clamp(view, value))
+        return tuple(_tried(fix, view) for fix in fixes)
+    if finding.code == "MTU110":
+        return route.flushed(view) if finding.facts.get("case") == "cached" else route.unlocked(view)
+    by_hand = BY_HAND.get(finding.code)
+    return by_hand(finding, view) if by_hand else ()
+
+
+def recommended(view: View) -> int | None:
+    """The MTU (bytes of IP packet) that clears every limit measured or visible; None when there is nothing to clear.
+
+    Holes first; else what the senders had to be told; else, with nothing measured, what state alone shows.
+    """
+    value = repair_value(view.case, *view.predicted)
+    if value is not None:
+        return value
+    told = [t for t in (view.told("reverse"), view.told("forward")) if t is not None]
+    known = known_value(*view.predicted)
+    if told:
+        return min(told) if known is None else min(*told, known)
+    return known if not view.connects else None
+
+
+def _tried(fix: Fix, view: View) -> Fix:
+    """The fix with the trial that was made of its value, in English (CONTRACT) and as facts for other languages."""
+    trial = next((t for t in view.trials if t.ok and t.size == fix.effective), None)
+    if trial is None or fix.id == "mss-clamp":
+        return fix  # a trial lowers both directions at one end; of a clamp on another box it proves nothing
+    message, facts = _proof(trial, view)
+    return msgspec.structs.replace(fix, proof=say(message, facts, "en"), facts={**fix.facts, **facts, "proof": message})
+
+
+def _proof(trial: TrialFact, view: View) -> tuple[str, Facts]:
+    family: Family = 6 if view.family == 6 else 4
+    facts: Facts = {"size": trial.size, "mss": mss_of(family, trial.size), "body": trial.body}
+    if trial.tls != "ok":
+        return "proof.completed", facts
+    return ("proof.body" if trial.body else "proof.tls"), facts

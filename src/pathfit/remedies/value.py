@@ -26,8 +26,13 @@ def measured_value(probe: ProbeResult | None) -> int | None:
 
 
 def known_value(*ways: Predicted | None) -> int | None:
-    """Smallest visible limit on the predicted ways that a packet would really meet, bytes."""
-    limits = [x.mtu for way in ways if way is not None for x in way.limits if x.then != "pass-gso"]
+    """Smallest visible limit on the predicted ways that a packet would really meet, bytes.
+
+    What is only remembered (a cached path MTU) is no device and may be stale.
+    """
+    limits = [
+        x.mtu for way in ways if way is not None for x in way.limits if x.then != "pass-gso" and x.kind != "cached"
+    ]
     return min(limits, default=None)
 
 

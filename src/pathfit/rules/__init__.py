@@ -1,1 +1,102 @@
-"""rules: written soon."""
+"""Rules: one function per fault, one module per family.
+
+A rule looks at the :class:`~pathfit.rules.view.View` of one case and yields findings: a code, places, typed facts
+and evidence (never a sentence; those live in words/). It never raises on missing knowledge: it stays silent, or
+says less. Three words carry its confidence:
+
+* *confirmed* - measured, or certain from state **and** in agreement with what the asked traffic met;
+* *likely* - the pattern fits and nothing contradicts it;
+* *possible* - worth a look.
+
+State alone gives no error unless every hop of the failing path is seen and the drop is certain. Causes are
+warnings or infos, so that one fault gives one error; diagnose.py links them to what they explain.
+
+The docstring of a rule is its manual page (``pathfit explain CODE``, docs/rules.md): a first line that names the
+fault, then the fields of :data:`FIELDS`. ``RULES`` is the whole registry; ``rule_crashed`` stands last because it
+reports on the others.
+"""
+
+from typing import NamedTuple
+
+from pathfit.rules import apps, filters, mtu_causes, mtu_holes, mtu_path, reach, resets, routes, system
+from pathfit.rules.base import NAMES, Rule
+
+RULES: tuple[Rule, ...] = (
+    Rule("MTU101", mtu_holes.inbound),
+    Rule("MTU102", mtu_holes.outbound),
+    Rule("MTU103", mtu_causes.overpromise),
+    Rule("MTU104", mtu_causes.overlay),
+    Rule("MTU106", mtu_path.pmtud_dependent),
+    Rule("MTU107", mtu_causes.too_big_lost),
+    Rule("MTU110", mtu_path.stale),
+    Rule("MTU111", mtu_path.clamp_one_sided),
+    Rule("MTU118", mtu_path.uneven),
+    Rule("MTU119", mtu_path.rescued),
+    Rule("MTU120", mtu_holes.masked),
+    Rule("RST201", resets.by_target),
+    Rule("RST202", resets.by_middlebox),
+    Rule("FLT401", filters.dropped),
+    Rule("FLT402", filters.reverse_path),
+    Rule("FLT403", filters.not_forwarding),
+    Rule("RTE501", routes.no_route),
+    Rule("RTE502", routes.neighbour),
+    Rule("RTE503", routes.link_down),
+    Rule("NET151", reach.random_loss),
+    Rule("NET152", reach.no_answer),
+    Rule("DNS251", reach.name_not_resolved),
+    Rule("APP801", apps.target_silent),
+    Rule("APP802", apps.tls_alert),
+    Rule("APP803", apps.http_error),
+    Rule("APP804", apps.proxy_in_path),
+    Rule("SYS901", system.not_permitted),
+    Rule("SYS903", system.model_disagrees),
+    Rule("SYS902", system.rule_crashed),
+)
+
+FIELDS = ("Why it hurts", "Example", "Repair", "Severity", "Possible", "Likely", "Confirmed", "References")
+
+
+class Page(NamedTuple):
+    """The manual page of one code: ``fields`` by the names of FIELDS, each one paragraph."""
+
+    code: str
+    name: str
+    title: str
+    fields: dict[str, str]
+
+    @property
+    def text(self) -> str:
+        """The page as plain text, one paragraph a field."""
+        head = f"{self.code} {self.name}\n\n{self.title}\n"
+        return head + "".join(f"\n{name}: {text}\n" for name, text in self.fields.items())
+
+
+def manual(code: str) -> Page | None:
+    """The manual page of a code (case does not matter), None when there is no such code."""
+    rule = next((r for r in RULES if r.code == code.upper()), None)
+    if rule is None:
+        return None
+    title, fields = _fields(rule.check.__doc__ or "")
+    return Page(rule.code, NAMES[rule.code], title, fields)
+
+
+def codes() -> tuple[str, ...]:
+    """Every code this version can say, in the order of the list in CONTRACT's families."""
+    return tuple(NAMES)
+
+
+def _fields(doc: str) -> tuple[str, dict[str, str]]:
+    lines = [x.strip() for x in doc.strip().splitlines()]
+    title: list[str] = []
+    fields: dict[str, str] = {}
+    current: str | None = None
+    for text in lines:
+        name, sep, rest = text.partition(":")
+        if sep and name in FIELDS:
+            current = name
+            fields[name] = rest.strip()
+        elif current is not None:
+            fields[current] = f"{fields[current]} {text}".strip()
+        else:
+            title.append(text)
+    return " ".join(t for t in title if t), fields

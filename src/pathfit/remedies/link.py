@@ -1,0 +1,53 @@
+"""The MTU of the devices themselves: both halves of the veth, and the bridge on the other side.
+
+One half alone makes a new hole: what the larger half still sends, the smaller one does not receive (above its
+MTU + 4, __dev_forward_skb2()). So the fix exists only where both halves are visible. Below 1280 the kernel takes
+IPv6 off the device (addrconf_notify(), NETDEV_CHANGEMTU), addresses and routes with it: then it is disruptive.
+"""
+
+from pathfit.core.finding import Applicability, Fix
+from pathfit.core.snapshot import Link, NetnsSnapshot
+from pathfit.model.network import Network
+from pathfit.remedies.base import Argv, at, ip, reachable
+from pathfit.rules.view import View, place_text
+
+IPV6_MIN_MTU = 1280  # RFC 8200 section 5
+
+
+def link_mtu(view: View, value: int) -> tuple[Fix, ...]:
+    """The fix, or nothing when the other half or its namespace is not visible."""
+    ns, link = view.source, view.source_link
+    if view.state is None or ns is None or link is None or link.kind != "veth" or link.mtu <= value:
+        return ()
+    network = Network.of(view.state)
+    net = network.find(ns.id)
+    other = network.peer(net, link) if net is not None else None
+    if other is None or not reachable(ns) or not reachable(other[0].snap):
+        return ()
+    far, half = other[0].snap, other[1]
+    bridge = next((x for x in far.links if x.index == half.master and x.kind == "bridge"), None)
+    parts = [(ns, link), (far, half), *([(far, bridge)] if bridge is not None else [])]
+    todo = [(n, x) for n, x in parts if x.mtu > value]
+    breaks_v6 = value < IPV6_MIN_MTU and any(
+        ":" in a.address for n, x in todo for a in n.addresses if a.link == x.index
+    )
+    applicability: Applicability = "disruptive" if breaks_v6 or value < IPV6_MIN_MTU else "safe"
+    return (
+        Fix(
+            id="link-mtu",
+            title="fix.link-mtu",
+            platform="linux",
+            value=value,
+            effective=value,
+            applicability=applicability,
+            lasts="reboot" if "host" in (ns.where, *ns.names) else "recreate",
+            commands=tuple(_set(n, x, value) for n, x in todo),
+            undo=tuple(_set(n, x, x.mtu) for n, x in reversed(todo)),
+            where=at(view, ns, link.name),
+            facts={"place": place_text(at(view, ns, link.name))},
+        ),
+    )
+
+
+def _set(ns: NetnsSnapshot, link: Link, mtu: int) -> Argv:
+    return (*ip(ns), "link", "set", "dev", link.name, "mtu", str(mtu))

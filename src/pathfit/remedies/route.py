@@ -1,0 +1,126 @@
+"""The runtime repair that is recommended first: `mtu` on the route that carries the asked flow.
+
+It bounds both directions at once: what the source sends (dst_mtu()) and what it invites (tcp_advmss_sock() takes
+the route's MTU). It touches one route of one namespace, interrupts nothing, and is undone by writing the route back
+as it was. `ip route change` replaces all attributes, so every one that was read is written again.
+"""
+
+from pathfit.core.finding import Facts, Fix
+from pathfit.core.snapshot import NetnsSnapshot, NextHop, Route
+from pathfit.remedies.base import MAIN_TABLE, SAFE_FLOOR, Argv, at, carrying, ip, link_name, reachable
+from pathfit.rules.view import View, place_text
+
+SCOPES = {0: None, 200: "site", 253: "link", 254: "host"}
+PROTOCOLS = {2: "kernel", 3: "boot", 4: "static", 9: "ra", 16: "dhcp", 186: "bgp"}
+RA = 9  # RTPROT_RA: written again by the next router advertisement
+
+
+def route_mtu(view: View, value: int) -> tuple[Fix, ...]:
+    """The fix, or nothing when the route is not known for certain or already has a smaller one."""
+    ns, carried = view.source, carrying(view)
+    if ns is None or carried is None or not reachable(ns):
+        return ()
+    route, hop = carried
+    if route.mtu is not None and route.mtu <= value:
+        return ()
+    words = spelled(ns, route, hop)
+    if words is None:
+        return ()
+    family = f"-{route.family}"
+    where = at(view, ns, link_name(ns, hop.link))
+    facts: Facts = {"place": place_text(at(view, ns)), "route": route.dst or "default"}
+    return (
+        Fix(
+            id="route-mtu",
+            title="fix.route-mtu",
+            platform="linux",
+            value=value,
+            effective=value,
+            applicability="safe" if value >= SAFE_FLOOR[route.family] else "manual",
+            lasts="reboot" if "host" in (ns.where, *ns.names) else "recreate",
+            commands=((*ip(ns), family, "route", "change", *words, "mtu", str(value)),),
+            undo=((*ip(ns), family, "route", "change", *words, *_mtu(route)),),
+            where=where,
+            facts=facts,
+        ),
+    )
+
+
+def unlocked(view: View) -> tuple[Fix, ...]:
+    """Take `mtu lock` out of the route that carries the asked flow; by hand, for somebody wrote it on purpose."""
+    ns, carried = view.source, carrying(view)
+    if ns is None or carried is None or not reachable(ns) or not carried[0].mtu_lock:
+        return ()
+    words = spelled(ns, *carried)
+    if words is None:
+        return ()
+    route = carried[0]
+    return (
+        Fix(
+            id="route-unlock",
+            title="fix.unlock-route",
+            platform="linux",
+            applicability="manual",
+            commands=((*ip(ns), f"-{route.family}", "route", "change", *words),),
+            undo=((*ip(ns), f"-{route.family}", "route", "change", *words, *_mtu(route)),),
+            where=at(view, ns),
+            facts={"place": place_text(at(view, ns))},
+        ),
+    )
+
+
+def flushed(view: View) -> tuple[Fix, ...]:
+    """Forget the cached path MTUs of the source's namespace. The kernel learns them again where they are true."""
+    ns = view.source
+    if ns is None or not reachable(ns):
+        return ()
+    return (
+        Fix(
+            id="flush-cache",
+            title="fix.flush-cache",
+            platform="linux",
+            applicability="safe",
+            lasts="reboot",
+            commands=((*ip(ns), f"-{view.family}", "route", "flush", "cache"),),
+            where=at(view, ns),
+            facts={"place": place_text(at(view, ns))},
+        ),
+    )
+
+
+def spelled(ns: NetnsSnapshot, route: Route, hop: NextHop) -> Argv | None:
+    """The route without its MTU, as arguments of `ip route`; None when its device has no name here."""
+    device = link_name(ns, hop.link)
+    if device is None:
+        return None
+    words: list[str] = [f"{route.dst}/{route.prefix}" if route.prefix else "default"]
+    if route.src:
+        words += ["from", f"{route.src}/{route.src_prefix}"]
+    if hop.via:
+        gateway_family = 6 if ":" in hop.via else 4
+        words += ["via", *(["inet6"] if gateway_family != route.family else []), hop.via]
+    words += ["dev", device, *(["onlink"] if hop.onlink else [])]
+    if route.table != MAIN_TABLE:
+        words += ["table", str(route.table)]
+    if route.protocol:
+        words += ["proto", PROTOCOLS.get(route.protocol, str(route.protocol))]
+    scope = SCOPES.get(route.scope, str(route.scope))
+    if route.family == 4 and scope:
+        words += ["scope", scope]
+    if route.tos:
+        words += ["tos", hex(route.tos)]
+    if route.prefsrc:
+        words += ["src", route.prefsrc]
+    if route.metric:
+        words += ["metric", str(route.metric)]
+    if route.advmss:
+        words += ["advmss", str(route.advmss)]
+    if route.initcwnd:
+        words += ["initcwnd", str(route.initcwnd)]
+    return tuple(words)
+
+
+def _mtu(route: Route) -> Argv:
+    if route.mtu is None:
+        return ()
+    return ("mtu", "lock", str(route.mtu)) if route.mtu_lock else ("mtu", str(route.mtu))

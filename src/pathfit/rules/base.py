@@ -1,0 +1,78 @@
+"""What every rule is made of: its place in the list of codes, and how a finding is built."""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from pathfit.core.finding import Confidence, EvidenceLine, Facts, Finding, Severity
+from pathfit.core.net import Point
+
+if TYPE_CHECKING:
+    from pathfit.rules.view import View
+
+NAMES: dict[str, str] = {
+    "MTU101": "inbound-black-hole",
+    "MTU102": "outbound-black-hole",
+    "MTU103": "mss-overpromise",
+    "MTU104": "overlay-overhead-ignored",
+    "MTU106": "pmtud-dependent",
+    "MTU107": "too-big-ineffective",
+    "MTU110": "stale-path-mtu",
+    "MTU111": "mss-clamp-one-sided",
+    "MTU118": "uneven-paths",
+    "MTU119": "rescued-late",
+    "MTU120": "limit-masked",
+    "RST201": "refused-by-target",
+    "RST202": "reset-by-middlebox",
+    "FLT401": "dropped-by-rule",
+    "FLT402": "reverse-path-filter",
+    "FLT403": "forwarding-disabled",
+    "RTE501": "no-route",
+    "RTE502": "neighbour-failed",
+    "RTE503": "link-down",
+    "NET151": "random-loss",
+    "NET152": "no-answer",
+    "DNS251": "name-not-resolved",
+    "APP801": "target-silent",
+    "APP802": "tls-alert",
+    "APP803": "http-error",
+    "APP804": "proxy-in-path",
+    "SYS901": "not-permitted",
+    "SYS902": "rule-crashed",
+    "SYS903": "model-disagrees",
+}
+"""Every fault code of this version and its name. Codes are stable; names say the fault, never the fix."""
+
+
+class Rule(NamedTuple):
+    """One line of the registry: the code, and the function that looks for it.
+
+    ``check(view)`` yields findings of that code and nothing else. Its docstring is the manual page.
+    """
+
+    code: str
+    check: "Callable[[View], Iterable[Finding]]"
+
+
+def line(ref: str, message: str, **facts: str | int | float | bool | None) -> EvidenceLine:
+    """A piece of evidence; ``message`` is an id of words/ without its section ("gap-stays")."""
+    return EvidenceLine(ref=ref, message=f"evidence.{message}", facts=dict(facts))
+
+
+def found(
+    code: str,
+    severity: Severity,
+    confidence: Confidence,
+    where: Point | tuple[Point, ...],
+    facts: Facts,
+    *evidence: EvidenceLine,
+) -> Finding:
+    """A finding of ``code`` with its name. ``facts["case"]`` chooses the sentence when a code has several."""
+    return Finding(
+        code=code,
+        name=NAMES[code],
+        severity=severity,
+        confidence=confidence,
+        where=(where,) if isinstance(where, Point) else where,
+        facts=facts,
+        evidence=evidence,
+    )

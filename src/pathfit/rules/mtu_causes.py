@@ -1,0 +1,170 @@
+"""Why a black hole is there: a promise too large, an overlay that forgot its own bytes, a "too big" that got lost.
+
+These are causes: warnings that explain the one error, so that one fault is counted once.
+"""
+
+from collections.abc import Iterable
+
+from pathfit.core.filters import Match, Table, Verdict
+from pathfit.core.finding import Confidence, Facts, Finding
+from pathfit.core.net import Direction
+from pathfit.core.path import Limit
+from pathfit.core.snapshot import NetnsSnapshot
+from pathfit.rules.base import found, line
+from pathfit.rules.view import SAID, Hole, View, place_text
+
+
+def overpromise(view: View) -> Iterable[Finding]:
+    """The asking side's own MTU is larger than what the way in or out can carry.
+
+    Why it hurts: TCP derives from it what it invites the far end to send (the MSS) and what it sends itself. Above
+    the real limit everything depends on "too big" messages that may be lost.
+    Example: docker0 1500 behind an eth0 of 1400; the host itself is fine, because its MSS is honest.
+    Repair: give the container's network the MTU of the smallest device on the way.
+    Severity: warning; it is the cause of MTU101, MTU102 or MTU106, which say what fails.
+    Possible: never said.
+    Likely: nothing was measured, and state shows a device on the way that is smaller than the source's own.
+    Confirmed: measurement found the limit (a hole, or a sender that had to be told) below the promise.
+    References: RFC 9293 section 3.7.1; RFC 6691; tcp_advmss_sock().
+    """
+    limits = {h.direction: h.passes for h in view.holes}
+    for direction in ("reverse", "forward"):
+        told = view.told(direction)
+        if direction not in limits and told is not None:
+            limits[direction] = told
+    own = view.promised("reverse") or (view.source_link.mtu if view.source_link else None)
+    if own is None:
+        return
+    measured = bool(limits)
+    if not measured and not (view.measured_tcp and view.connects):
+        visible = [x.mtu for x in view.limits("forward") if x.then in ("icmp", "silent") and x.kind != "cached"]
+        if visible:
+            limits["forward"] = min(visible)
+    if not limits or own <= min(limits.values()):
+        return
+    lowest = min(limits.values())
+    ways = sorted(SAID[d] for d, v in limits.items() if v < own)
+    facts: Facts = {
+        "direction": ways[0] if len(ways) == 1 else "both",
+        "source": view.source_label,
+        "own": own,
+        "limit": lowest,
+        "link": view.source_point.link,
+    }
+    confidence: Confidence = "confirmed" if measured else "likely"
+    ref = view.ref if measured else view.state_ref
+    yield found("MTU103", "warning", confidence, view.source_point, facts, line(ref, "promise", own=own, limit=lowest))
+
+
+def overlay(view: View) -> Iterable[Finding]:
+    """An overlay device has an MTU that leaves no room for the bytes the overlay adds.
+
+    Why it hurts: packets of that size become too large for the network underneath. They are fragmented, and the
+    fragments are often dropped; or they vanish at the tunnel itself.
+    Example: a VXLAN device forced to 1500 over an underlay of 1500: 50 bytes too many, 1450 fit.
+    Repair: the overlay's MTU = underlay - overhead; until then a route `mtu` in the containers.
+    Severity: warning; it is the cause of MTU101 or MTU102.
+    Possible: never said.
+    Likely: state shows the tunnel's limit below what is promised, and nothing was measured that contradicts it.
+    Confirmed: the measured limit is exactly the one state predicts at that tunnel.
+    References: RFC 7348 section 4.3; vxlan_xmit_one(), iptunnel_xmit(); docs of the overlay in question.
+    """
+    seen: set[str] = set()
+    for direction in ("reverse", "forward"):
+        for limit in view.limits(direction):
+            if limit.kind != "tunnel" or not limit.overhead or place_text(limit.at) in seen:
+                continue
+            hole = next((h for h in view.holes if h.passes == limit.mtu), None)
+            own = view.promised(direction) or (view.source_link.mtu if view.source_link else None)
+            if hole is None and (view.measured_tcp or own is None or own <= limit.mtu):
+                continue  # measured, and not this one; or nobody sends that much
+            seen.add(place_text(limit.at))
+            way: Direction = hole.direction if hole else direction
+            yield _overlay_found(view, limit, hole, "both" if len(view.holes) > 1 else SAID[way])
+
+
+def _overlay_found(view: View, limit: Limit, hole: Hole | None, direction: str) -> Finding:
+    device = view.namespace(limit.at.netns)
+    link = next((x for x in device.links if x.name == limit.at.link), None) if device else None
+    facts: Facts = {
+        "direction": direction,
+        "device": place_text(limit.at),
+        "kind": limit.device or "tunnel",
+        "device_mtu": link.mtu if link else limit.mtu,
+        "overhead": limit.overhead,
+        "limit": limit.mtu,
+        "underlay": limit.mtu + limit.overhead,
+    }
+    lines = [line(view.state_ref, "tunnel", device=place_text(limit.at), overhead=limit.overhead, limit=limit.mtu)]
+    if hole is not None:
+        lines.append(line(hole.ref, "equals-measured", limit=hole.passes))
+    return found("MTU104", "warning", "confirmed" if hole else "likely", limit.at, facts, *lines)
+
+
+def too_big_lost(view: View) -> Iterable[Finding]:
+    """The message "too big" is sent but has no effect: filtered, misrouted, for the wrong flow, or ignored.
+
+    Why it hurts: path MTU discovery rests on this one message. Without it every packet above the limit vanishes.
+    Example: a security group, or `iptables -A INPUT -p icmp -j DROP` on the server, swallows "fragmentation needed".
+    Repair: let ICMP type 3 code 4 (ICMPv6 type 2) through where it is dropped; a smaller MTU at the source helps
+    without it.
+    Severity: warning; it is a cause. A forged or senseless message is a finding of its own.
+    Possible: never said.
+    Likely: state says that the message is lost at a limit that was not measured; or a senseless one arrived.
+    Confirmed: the measured limit is one where state shows the message made and lost; or it reached our namespace,
+    our own filter drops it, and our segments above the limit stay lost.
+    References: RFC 1191; RFC 8201; RFC 4890 section 4.3.1; icmp_unreach(), tcp_v4_err().
+    """
+    for direction in ("reverse", "forward"):
+        for limit in view.limits(direction):
+            if limit.then == "icmp" and limit.told_home is False:
+                hole = next((h for h in view.holes if h.direction == direction and h.passes == limit.mtu), None)
+                if hole is None and view.carries(direction):
+                    continue
+                yield _untold(view, limit, direction, hole)
+                break
+    if view.probe is None:
+        return
+    real = [t for t in view.probe.too_big if t.ours and t.sane]
+    if real and view.hole_out is not None and not any(x.told_home is False for x in view.limits("forward")):
+        own = _drops_too_big(view.source, view.family)
+        facts: Facts = {"case": "ignored", "direction": "outbound", "by": real[0].by, "limit": real[0].mtu}
+        facts["table"] = f"{own.family} {own.name}" if own else None
+        seen = line(view.ref, "too-big-seen", by=real[0].by, mtu=real[0].mtu)
+        yield found("MTU107", "warning", "confirmed" if own else "likely", view.source_point, facts, seen)
+    odd = [t for t in view.probe.too_big if not (t.ours and t.sane)]
+    if odd:
+        facts = {"case": "senseless", "direction": "outbound", "by": odd[0].by, "limit": odd[0].mtu, "count": len(odd)}
+        yield found(
+            "MTU107", "warning", "likely", view.edge, facts, line(view.ref, "too-big-odd", by=odd[0].by, mtu=odd[0].mtu)
+        )
+
+
+def _untold(view: View, limit: Limit, direction: Direction, hole: Hole | None) -> Finding:
+    facts: Facts = {
+        "direction": SAID[direction],
+        "place": place_text(limit.at),
+        "limit": limit.mtu,
+        "why": limit.why_untold or "",
+    }
+    lines = [
+        line(view.state_ref, "too-big-lost", place=place_text(limit.at), limit=limit.mtu, why=limit.why_untold or "-")
+    ]
+    if hole is not None:
+        lines.append(line(hole.ref, "equals-measured", limit=hole.passes))
+    return found("MTU107", "warning", "confirmed" if hole else "likely", limit.at, facts, *lines)
+
+
+def _drops_too_big(ns: NetnsSnapshot | None, family: int) -> Table | None:
+    """The table of this namespace whose input rules drop "too big", when we understand one that does."""
+    wanted = {"icmptype": ("2",)} if family == 6 else {"icmptype": ("3",), "icmpcode": ("4",)}
+    for table in ns.tables if ns else ():
+        for chain in table.chains:
+            if chain.hook not in ("input", "prerouting", "ingress"):
+                continue
+            for rule in chain.rules:
+                tests = {e.field: e.values for e in rule.exprs if isinstance(e, Match) and not e.negate}
+                drops = any(isinstance(e, Verdict) and e.kind in ("drop", "reject") for e in rule.exprs)
+                if drops and all(tests.get(k) == v for k, v in wanted.items()):
+                    return table
+    return None

@@ -1,0 +1,196 @@
+"""Black holes: packets above a size vanish and nobody tells the sender. Only measurement can confirm one."""
+
+from collections.abc import Iterable
+
+from pathfit.core.finding import Confidence, EvidenceLine, Facts, Finding, Severity
+from pathfit.core.net import Direction, Family, Point, packet_of
+from pathfit.core.sockets import Socket, TcpInfo
+from pathfit.rules.base import found, line
+from pathfit.rules.hints import resembles
+from pathfit.rules.view import SAID, Hole, View, place_text
+
+HUNG_SECONDS = 1.0  # longer than any retransmission timeout on a healthy short path (RFC 6298: minimum 1 s)
+HUNG_BACKOFF = 2  # a segment lost three times in a row: at 3 % loss about 1 in 37 000
+
+
+def inbound(view: View) -> Iterable[Finding]:
+    """Large packets towards the asking side vanish, and their sender never learns it.
+
+    Why it hurts: the handshake and small answers arrive, so everything looks open; certificates, pages and
+    downloads are sent in full-sized packets, which are lost again at every repetition. The client hangs.
+    Example: a container with MTU 1500 invites packets of 1500 bytes; a VXLAN on the way in carries 1450, and the
+    "fragmentation needed" never gets back to the server. `curl https://…` stops after the ClientHello.
+    Repair: invite less: a smaller `mtu` on the route of the container (at once), the MTU of its network (for good).
+    Severity: error.
+    Possible: never said.
+    Likely: no measurement, but a hung connection of the source has later segments and lacks the full-sized ones
+    before them.
+    Confirmed: on two connections of one size the later bytes arrived, the full-sized segments before them stayed
+    away for max(2 RTT, 50 ms), while a smaller size passed (grades proof and step).
+    References: RFC 2923 section 2.1; RFC 4821; RFC 8899; tcp_rcv_established(), struct tcp_info.
+    """
+    hole = view.hole_in
+    if hole is not None:
+        yield _hole_found("MTU101", "error", view, hole)
+        return
+    if view.carries("reverse"):
+        return
+    hung = [s for s in view.sockets if s.info and _lacks_large(s, s.info)]
+    if hung:
+        yield _hung_found("MTU101", view, "inbound", hung)
+
+
+def outbound(view: View) -> Iterable[Finding]:
+    """Large packets from the asking side vanish, and it never learns it.
+
+    Why it hurts: requests with cookies, uploads, pushes and large ClientHellos stall; downloads work.
+    Example: `docker push` stops at the first layer. The container sends 1500-byte packets into a tunnel that
+    carries 1422; the host that should say "too big" has its ICMP filtered.
+    Repair: as for MTU101: a smaller route `mtu` bounds what is sent as well as what is invited.
+    Severity: error; warning when the same limit already is MTU101, which then stands for the fault.
+    Possible: never said.
+    Likely: no measurement, but a hung connection keeps repeating a full-sized segment.
+    Confirmed: our segments up to one size are acknowledged, larger ones never, repeatedly (grades proof and step),
+    and the two ends promise each other such segments.
+    References: RFC 2923 section 2.1; RFC 2018 (SACK); tcp_sacktag_write_queue().
+    """
+    hole = view.hole_out
+    if hole is not None:
+        same = view.hole_in is not None and view.hole_in.passes == hole.passes
+        yield _hole_found("MTU102", "warning" if same else "error", view, hole)
+        return
+    if view.carries("forward"):
+        return
+    hung = [s for s in view.sockets if s.info and _repeats_large(s, s.info)]
+    if hung:
+        yield _hung_found("MTU102", view, "outbound", hung)
+
+
+def masked(view: View) -> Iterable[Finding]:
+    """Something other than TCP is limited here, while TCP itself is healthy.
+
+    Why it hurts: it does not, as long as only TCP is used. QUIC, DNS with large answers, VPNs and pings above the
+    limit are lost.
+    Example: a tunnel carries 1400, a correct MSS clamp keeps all TCP segments below; `ping -s 1472` fails.
+    Repair: none needed for TCP; lower the MTU of the container's network if UDP matters.
+    Severity: info.
+    Possible: never said.
+    Likely: an echo or UDP packet above a size repeatedly found no answer. A filter that drops large pings looks
+    the same, therefore never more than likely.
+    Confirmed: never said.
+    References: RFC 4821 section 7.7; RFC 9000 section 14.
+    """
+    if view.holes or view.probe is None or not (view.carries("forward") and view.carries("reverse")):
+        return
+    ours = view.contact.promised if view.contact else None
+    for b in (*view.probe.both, *view.tried("forward")):
+        if b.method.startswith("tcp") or b.passes is None or b.fails is None or b.grade not in ("proof", "step"):
+            continue
+        if ours is not None and b.fails > ours:
+            continue
+        facts: Facts = {"limit": b.passes, "method": b.method, "direction": b.tests}
+        proof = line(view.ref, "bracket", method=b.method, passes=b.passes, fails=b.fails)
+        yield found("MTU120", "info", "likely", view.edge, facts, proof)
+        return
+
+
+def place(view: View, hole: Hole) -> tuple[Point, bool]:
+    """Where packets get lost, and whether that is beyond what we can see."""
+    limit = view.limit_of(hole)
+    return (limit.at, False) if limit is not None else (view.edge, True)
+
+
+def _hole_found(code: str, severity: Severity, view: View, hole: Hole) -> Finding:
+    where, beyond = place(view, hole)
+    limit = view.limit_of(hole)
+    facts: Facts = {
+        "direction": SAID[hole.direction],
+        "source": view.source_label,
+        "target": view.target_label,
+        "promised": hole.promised,
+        "limit": hole.passes,
+        "fails": hole.fails,
+        "told": False,
+        "place": place_text(where),
+        "beyond": beyond,
+        "resembles": resembles(hole.passes, view.family) if beyond else None,
+        "layer": limit.kind if limit else None,
+        "other_way": view.bracket("forward" if hole.direction == "reverse" else "reverse").passes,
+    }
+    return found(code, severity, "confirmed", where, facts, *_proof(view, hole))
+
+
+def _proof(view: View, hole: Hole) -> list[EvidenceLine]:
+    passed = "in-passes" if hole.direction == "reverse" else "out-passes"
+    lines = [line(hole.ref, passed, passes=hole.passes, fails=hole.fails, method=hole.method)]
+    gaps = view.attempts(hole.method, ("gap",))
+    if gaps:
+        smallest = min(a.size for a in gaps)
+        again = [a for a in gaps if a.size == smallest]
+        ms = round(max(a.gap for a in again) * 1000)
+        lines.append(line(hole.ref, "gap-stays", size=smallest, times=len(again), ms=ms))
+    silent = len(view.attempts(hole.method, ("silent", "lost", "unacked")))
+    if silent and not gaps:
+        lines.append(line(hole.ref, "silence", times=silent, fails=hole.fails))
+    hung = [s for s in view.sockets if s.info and _lacks_large(s, s.info)]
+    if hung and hole.direction == "reverse":
+        lines.append(_socket_line(view, hung))
+    trial = next((t for t in view.trials if t.ok), None)
+    if trial is not None:
+        lines.append(line(trial.ref, "trial-ok", size=trial.size))
+    return lines
+
+
+def _lacks_large(s: Socket, info: TcpInfo) -> bool:
+    """Segments arrived out of order, none of them full-sized, and nothing has come since: the gap is the large ones.
+
+    ``rcv_ooopack`` counts since the beginning, so an idle connection that once saw reordering has it too; but that
+    one has received full-sized segments (tcp_measure_rcv_mss()).
+    """
+    return bool(
+        info.rcv_ooopack
+        and info.last_data_recv >= HUNG_SECONDS
+        and info.advmss > 536
+        and info.rcv_mss + (12 if info.timestamps else 0) < info.advmss
+        and s.rqueue == 0
+    )
+
+
+def _repeats_large(s: Socket, info: TcpInfo) -> bool:
+    """Data is out, the front segment was repeated with back-off, later ones were acknowledged selectively."""
+    return bool(
+        info.unacked
+        and info.sacked
+        and (info.backoff >= HUNG_BACKOFF or info.retransmits >= HUNG_BACKOFF)
+        and s.wqueue >= info.snd_mss > 536
+    )
+
+
+def _socket_line(view: View, hung: list[Socket]) -> EvidenceLine:
+    s = hung[0]
+    seconds = round(s.info.last_data_recv, 1) if s.info else 0.0
+    ref = view.socket_facts[0].ref if view.socket_facts else view.ref
+    return line(ref, "hung-socket", process=s.process or f"port {s.sport}", count=len(hung), seconds=seconds)
+
+
+def _hung_found(code: str, view: View, direction: str, hung: list[Socket]) -> Finding:
+    info = hung[0].info
+    family: Family = 6 if view.family == 6 else 4
+    promised = packet_of(family, info.advmss if direction == "inbound" else info.snd_mss) if info else None
+    facts: Facts = {
+        "case": "hung",
+        "direction": direction,
+        "source": view.source_label,
+        "target": view.target_label,
+        "promised": promised,
+        "sockets": len(hung),
+        "told": None,
+    }
+    # Only a pattern of one socket: the asked traffic may yet prove healthy, so no error from it alone.
+    severity: Severity = "error" if len(hung) > 1 else "warning"
+    confidence: Confidence = "likely"
+    return found(code, severity, confidence, view.source_point, facts, _socket_line(view, hung))
+
+
+def other(direction: Direction) -> Direction:
+    return "forward" if direction == "reverse" else "reverse"

@@ -1,0 +1,82 @@
+"""Loss that has nothing to do with size, silence, and names."""
+
+from collections.abc import Iterable
+
+from pathfit.core.finding import Facts, Finding
+from pathfit.core.path import Fate
+from pathfit.rules.base import found, line
+from pathfit.rules.view import View
+
+FEW, SURE = 2, 3  # disturbed attempts: two may be a burst of reordering, three are a pattern
+
+
+def random_loss(view: View) -> Iterable[Finding]:
+    """Packets of every size get lost now and then.
+
+    Why it hurts: everything is slow, large transfers most; and it can be mistaken for a black hole.
+    Example: a bad cable, a full queue, a policer; 3 % are enough to halve the speed.
+    Repair: none by MTU. Look for errors on the links and for queues that overflow.
+    Severity: warning; the verdict is "degraded".
+    Possible: never said.
+    Likely: two connections at sizes that pass had something missing first and got it later.
+    Confirmed: three or more.
+    References: RFC 9293 section 3.8; RFC 6675.
+    """
+    loss = view.probe.loss if view.probe else None
+    if loss is None or loss.attempts <= 0 or (view.probe and view.probe.uneven is not None):
+        return
+    if loss.disturbed < FEW:
+        return
+    percent = round(100 * loss.disturbed / loss.attempts, 1)
+    facts: Facts = {"disturbed": loss.disturbed, "attempts": loss.attempts, "percent": percent}
+    facts["unanswered_syns"] = loss.unanswered_syns
+    seen = line(view.ref, "loss", disturbed=loss.disturbed, attempts=loss.attempts)
+    yield found("NET151", "warning", "confirmed" if loss.disturbed >= SURE else "likely", view.edge, facts, seen)
+
+
+def no_answer(view: View) -> Iterable[Finding]:
+    """Nobody answers the first packet of the connection, and nothing says why.
+
+    Why it hurts: the client waits until its own time-out. An unanswered SYN says nothing about sizes.
+    Example: a firewall outside this machine drops the port; the host behind the address is switched off.
+    Repair: ask whoever runs the next network; `pathfit trace` shows how far packets get.
+    Severity: error.
+    Possible: never said.
+    Likely: the connection timed out, and no rule, route or link that we can see explains it.
+    Confirmed: never said, for it is the absence of an answer.
+    References: RFC 9293 section 3.8.3; tcp(7) tcp_syn_retries.
+    """
+    c = view.contact
+    if c is None or c.tcp != "timeout":
+        return
+    explained = (Fate.DELIVERED, Fate.UNKNOWN, Fate.FRAGMENTED, Fate.TOO_BIG_TOLD, Fate.TOO_BIG_SILENT)
+    if any(way is not None and way.fate not in explained for way in view.predicted):
+        return  # the rule of that fate says more
+    if view.counters.get("TcpExt.IPReversePathFilter", 0):
+        return
+    tries = 1 + c.handshake_retrans
+    facts: Facts = {"target": view.target_label, "port": c.port, "tries": tries}
+    yield found("NET152", "error", "likely", view.edge, facts, line(view.ref, "syn-unanswered", times=tries))
+
+
+def name_not_resolved(view: View) -> Iterable[Finding]:
+    """The target's name does not resolve from where the client stands.
+
+    Why it hurts: the connection is never tried. The same name may resolve on the host.
+    Example: a container's resolv.conf names a server it cannot reach; a typing error.
+    Repair: correct the name, or the resolver of the source.
+    Severity: error.
+    Possible: never said.
+    Likely: no server answered, which may pass.
+    Confirmed: a server said that the name does not exist or has no address; or there is no server to ask.
+    References: RFC 1035; RFC 2308; resolv.conf(5).
+    """
+    for name in view.names:
+        if name.addresses:
+            continue
+        error = name.error or "nodata"
+        sure = error in ("nxdomain", "nodata", "no-nameserver", "refused")
+        facts: Facts = {"asked": name.name, "error": error, "server": name.server, "source": view.source_label}
+        facts["case"] = error if error in ("nxdomain", "nodata", "timeout", "no-nameserver") else "failed"
+        said = line(name.ref, "name", asked=name.name, error=error, server=name.server or "-")
+        yield found("DNS251", "error", "confirmed" if sure else "likely", view.source_point, facts, said)

@@ -1,0 +1,89 @@
+"""Connections that are refused or torn down, and by whom."""
+
+from collections.abc import Iterable
+
+from pathfit.core.finding import Confidence, EvidenceLine, Facts, Finding
+from pathfit.core.measured import Contact
+from pathfit.core.path import Fate, Filtered
+from pathfit.rules.base import found, line
+from pathfit.rules.view import View, place_text
+
+FIRST_TTLS = (64, 128, 255)  # what stacks start from: Linux and BSD, Windows, routers
+
+
+def by_target(view: View) -> Iterable[Finding]:
+    """The target itself refuses the connection: nothing listens there, or the application hangs up.
+
+    Why it hurts: it is no fault of the network; but the asked traffic does fail, hence an error.
+    Example: `connect: connection refused`, because the service is stopped or bound to 127.0.0.1.
+    Repair: start the service, or ask the right port. No MTU or route changes that.
+    Severity: error (what was asked for fails; a closed port is closed).
+    Possible: a connection was torn down later than in its handshake and nothing says by whom.
+    Likely: the handshake was refused, and nothing contradicts that the target did it.
+    Confirmed: the RST travelled as many hops as the target's own answers (echo, SYN-ACK), or every hop is visible
+    and lets the packet through.
+    References: RFC 9293 section 3.5.2; tcp_v4_send_reset().
+    """
+    c = view.contact
+    if c is None or c.tcp not in ("refused", "reset") or c.icmp is not None or _boxed(view, c):
+        return
+    way = view.predicted_forward
+    arrives = way is not None and way.complete and way.fate == Fate.DELIVERED
+    same = c.rst_ttl is not None and c.rst_ttl in (c.echo_ttl, c.synack_ttl)
+    early = c.tcp == "refused" or c.rst_phase == "syn"
+    confidence: Confidence = "confirmed" if same or (arrives and early) else "likely" if early else "possible"
+    facts: Facts = {"case": "port" if early else "later", "target": view.target_label, "port": c.port}
+    facts["phase"] = c.rst_phase
+    yield found("RST201", "error", confidence, view.edge, facts, _seen(view, c))
+
+
+def by_middlebox(view: View) -> Iterable[Finding]:
+    """Something on the way answers in the target's name and ends the connection.
+
+    Why it hurts: it looks like a refusal of the target, so people search there.
+    Example: a firewall with `reject with tcp reset`, an intrusion prevention box, a stale load balancer.
+    Repair: at that box. Dropping RSTs locally only hides it.
+    Severity: error.
+    Possible: never said.
+    Likely: the RST travelled another number of hops than the target's own answers.
+    Confirmed: state shows the rule that sends it, and all of the way up to it.
+    References: RFC 9293 section 3.5.2; RFC 3360; nf_send_reset().
+    """
+    c = view.contact
+    if c is None or c.tcp not in ("refused", "reset"):
+        return
+    rule = _rejecting(view)
+    if rule is not None:
+        facts: Facts = {"case": "rule", "target": view.target_label, "port": c.port, "place": place_text(rule.at)}
+        yield found("RST202", "error", "confirmed", rule.at, facts, _seen(view, c))
+    elif _boxed(view, c):
+        facts = {"case": "hops", "target": view.target_label, "port": c.port, "rst_ttl": c.rst_ttl}
+        facts["own_ttl"] = c.synack_ttl if c.synack_ttl is not None else c.echo_ttl
+        yield found("RST202", "error", "likely", view.edge, facts, _seen(view, c))
+
+
+def hops_away(ttl: int) -> int:
+    """Routers between the sender of a packet that arrived with ``ttl`` and us, guessing what it started from."""
+    return next(first for first in FIRST_TTLS if ttl <= first) - ttl if ttl <= 255 else 0
+
+
+def _boxed(view: View, c: Contact) -> bool:
+    """Did somebody else than the target send the RST?"""
+    if _rejecting(view) is not None:
+        return True
+    if c.rst_ttl is None:
+        return False
+    own = [hops_away(t) for t in (c.synack_ttl, c.echo_ttl) if t is not None]
+    return bool(own) and hops_away(c.rst_ttl) not in own
+
+
+def _rejecting(view: View) -> Filtered | None:
+    for _, way in view.ended(Fate.FILTERED):
+        step = way.culprit
+        if isinstance(step, Filtered) and step.verdict == "reject" and "reset" in (step.reject_with or ""):
+            return step
+    return None
+
+
+def _seen(view: View, c: Contact) -> EvidenceLine:
+    return line(view.ref, "reset", phase=c.rst_phase or "syn", ttl=c.rst_ttl if c.rst_ttl is not None else 0)

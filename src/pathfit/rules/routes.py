@@ -1,0 +1,113 @@
+"""No way at all: no route, no neighbour, no link, no answer."""
+
+from collections.abc import Iterable
+
+from pathfit.core.finding import Facts, Finding
+from pathfit.core.path import Fate
+from pathfit.rules.base import found, line
+from pathfit.rules.view import SAID, View, place_text
+
+NO_ROUTE_V4 = (0, 6, 11)  # network unreachable, network unknown, unreachable for TOS (RFC 792, RFC 1122)
+HOST_DOWN_V4 = (1, 7)  # host unreachable, host unknown
+LOCAL_NO_ROUTE = ("ENETUNREACH", "EACCES", "EINVAL")  # what connect() says of unreachable, prohibit, blackhole
+
+
+def no_route(view: View) -> Iterable[Finding]:
+    """There is no route to the target, or back from it, or the route says so on purpose.
+
+    Why it hurts: nothing passes, of any size.
+    Example: a container without default route; a `blackhole` or `prohibit` route left by a CNI.
+    Repair: add the route; remove the blackhole.
+    Severity: error.
+    Possible: never said.
+    Likely: a router answered "network unreachable"; or state alone, all of the way up to there visible.
+    Confirmed: the source's own kernel refused, or state shows where the route is missing, and the connection failed.
+    References: fib_lookup(), ip_error(); RFC 792; ip-route(8).
+    """
+    if view.connects:
+        return
+    for direction, way in view.ended(Fate.NO_ROUTE, Fate.UNREACHABLE):
+        at = way.culprit.at if way.culprit else view.edge
+        facts: Facts = {
+            "case": "state",
+            "direction": SAID[direction],
+            "target": view.target_label,
+            "place": place_text(at),
+        }
+        sure = view.fails_to_connect
+        proof = line(view.state_ref, "no-route", place=place_text(at), target=view.address)
+        yield found("RTE501", "error", "confirmed" if sure else "likely", at, facts, proof)
+        return
+    c = view.contact
+    if c is None or not view.fails_to_connect:
+        return
+    if c.icmp is None and c.error in LOCAL_NO_ROUTE:
+        facts = {"case": "local", "direction": "outbound", "target": view.target_label, "errno": c.error}
+        facts["place"] = place_text(view.source_point)
+        yield found("RTE501", "error", "confirmed", view.source_point, facts, line(view.ref, "errno", errno=c.error))
+    elif c.icmp in {(3, x) for x in NO_ROUTE_V4} | {(1, 0)}:
+        facts = {"case": "told", "direction": "outbound", "target": view.target_label, "by": c.error_from or "-"}
+        said = line(view.ref, "icmp", type=c.icmp[0], code=c.icmp[1], by=c.error_from or "-") if c.icmp else None
+        if said is not None:
+            yield found("RTE501", "error", "likely", view.edge, facts, said)
+
+
+def neighbour(view: View) -> Iterable[Finding]:
+    """The next hop, or the target itself, does not answer on its own link (ARP, NDP).
+
+    Why it hurts: nothing passes; after about three seconds "no route to host" comes back.
+    Example: the container behind an address is gone; the VLAN of a port is wrong.
+    Repair: find out why that address does not answer on that link.
+    Severity: error.
+    Possible: never said.
+    Likely: somebody answered "host unreachable"; or state alone shows a failed entry.
+    Confirmed: state shows the failed entry on the way, and the connection failed.
+    References: neigh_invalidate(), arp_error_report(); RFC 826; RFC 4861 section 7.
+    """
+    if view.connects:
+        return
+    for direction, way in view.ended(Fate.NEIGH_FAILED):
+        at = way.culprit.at if way.culprit else view.edge
+        address = getattr(way.culprit, "address", view.address)
+        facts: Facts = {"case": "state", "direction": SAID[direction], "address": address, "place": place_text(at)}
+        sure = view.fails_to_connect
+        proof = line(view.state_ref, "neighbour", place=place_text(at), address=address)
+        yield found("RTE502", "error", "confirmed" if sure else "likely", at, facts, proof)
+        return
+    c = view.contact
+    if c is None or c.tcp != "unreachable":
+        return
+    by_icmp = c.icmp in {(3, x) for x in HOST_DOWN_V4} | {(1, 3)}
+    if by_icmp or (c.icmp is None and c.error == "EHOSTUNREACH"):
+        by = c.error_from or place_text(view.source_point)
+        facts = {"case": "told", "direction": "outbound", "address": view.address, "by": by}
+        yield found(
+            "RTE502", "error", "likely", view.edge, facts, line(view.ref, "errno", errno=c.error or "EHOSTUNREACH")
+        )
+
+
+def link_down(view: View) -> Iterable[Finding]:
+    """A device on the way is down or has no carrier.
+
+    Why it hurts: nothing passes.
+    Example: the far half of a veth pair, or a bridge port, was never set up.
+    Repair: `ip link set DEV up`; for "no carrier" look at the other end.
+    Severity: error.
+    Possible: never said.
+    Likely: state alone, all of the way up to there visible.
+    Confirmed: state shows it on the way, and the connection failed.
+    References: IFF_UP, IFF_LOWER_UP (netdevice(7)); dev_queue_xmit().
+    """
+    if view.connects:
+        return
+    for direction, way in view.ended(Fate.LINK_DOWN):
+        at = way.culprit.at if way.culprit else view.edge
+        facts: Facts = {"direction": SAID[direction], "place": place_text(at)}
+        sure = view.fails_to_connect
+        proof = line(view.state_ref, "link-down", place=place_text(at))
+        yield found("RTE503", "error", "confirmed" if sure else "likely", at, facts, proof)
+        return
+    c = view.contact
+    if c is not None and c.error == "ENETDOWN":
+        facts = {"direction": "outbound", "place": place_text(view.source_point)}
+        yield found("RTE503", "error", "confirmed", view.source_point, facts, line(view.ref, "errno", errno="ENETDOWN"))

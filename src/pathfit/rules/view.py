@@ -1,0 +1,460 @@
+"""A convenient face of the evidence, for rules and remedies (pure).
+
+A :class:`View` answers the questions rules ask: where do we stand, what did the asked client meet, what passes in
+each direction, what does state predict. Everything is computed from one :class:`~pathfit.core.case.Case`, on
+demand, once. Whatever is not known is None or empty; no property raises.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar
+
+from pathfit.core.ask import Ask
+from pathfit.core.case import Case
+from pathfit.core.evidence import (
+    CounterFact,
+    HopsFact,
+    Missing,
+    NameFact,
+    PlaceFact,
+    ProbeResult,
+    SocketFact,
+    TrialFact,
+)
+from pathfit.core.evidence import StateFact as State
+from pathfit.core.filters import Chain, FilterRule, Table
+from pathfit.core.measured import Attempt, Bracket, Contact
+from pathfit.core.net import Direction, Point
+from pathfit.core.path import Fate, Filtered, Limit, Predicted
+from pathfit.core.request import Measure
+from pathfit.core.snapshot import HostSnapshot, Link, NetnsSnapshot
+from pathfit.core.sockets import Socket
+from pathfit.rules import forecast
+
+E = TypeVar("E")
+NOTHING = Bracket(method="none", tests="both", note="note.not-measured")
+PROVEN = ("proof", "step")
+DIRECTIONS: tuple[Direction, Direction] = ("reverse", "forward")
+SAID = {"reverse": "inbound", "forward": "outbound"}
+ESTABLISHED = 1  # TCP_ESTABLISHED, include/net/tcp_states.h
+
+
+@dataclass(frozen=True)
+class Hole:
+    """A size from which packets vanish in one direction, as measured: ``passes`` arrive, ``fails`` do not (bytes)."""
+
+    direction: Direction
+    passes: int
+    fails: int
+    promised: int | None
+    grade: str
+    method: str
+    ref: str
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A filter rule whose counter grew by ``packets`` while we measured."""
+
+    netns: str
+    where: str
+    table: Table
+    chain: Chain
+    rule: FilterRule
+    packets: int
+
+
+@dataclass(frozen=True)
+class View:
+    """See the module. ``crashes``: (code, error) of rules that raised, filled in by diagnose.py."""
+
+    case: Case
+    crashes: tuple[tuple[str, str], ...] = ()
+
+    @staticmethod
+    def of(case: Case) -> "View":
+        return View(case)
+
+    def crashed(self, code: str, error: BaseException) -> "View":
+        text = f"{type(error).__name__}: {error}"
+        return replace(self, crashes=(*self.crashes, (code, text[:200])))
+
+    # -- the question and the places ----------------------------------------------------------------------------
+
+    @property
+    def ask(self) -> Ask:
+        return self.case.ask
+
+    @cached_property
+    def place(self) -> PlaceFact | None:
+        """Where the asked client lives."""
+        return self.case.one("source", PlaceFact)
+
+    @cached_property
+    def state_fact(self) -> State | None:
+        """What was read before the first packet."""
+        return self.case.one("state", State) or _first(self.case.all(State))
+
+    @property
+    def state(self) -> HostSnapshot | None:
+        return self.state_fact.host if self.state_fact else None
+
+    @property
+    def host(self) -> str:
+        return self.state.host if self.state else ""
+
+    @property
+    def namespaces(self) -> tuple[NetnsSnapshot, ...]:
+        return self.state.namespaces if self.state else ()
+
+    @cached_property
+    def source(self) -> NetnsSnapshot | None:
+        """The snapshot of the source's namespace."""
+        return next((n for n in self.namespaces if self.place and n.id == self.place.netns), None)
+
+    @cached_property
+    def target(self) -> NetnsSnapshot | None:
+        """The target's namespace, when it is one we can see: asked for by WHERE, or holding the address."""
+        asked = self.case.one("target", PlaceFact)
+        if asked is not None:
+            return next((n for n in self.namespaces if n.id == asked.netns), None)
+        address = self.arrives_at
+        holders = [n for n in self.namespaces if any(a.address == address for a in n.addresses)]
+        way = self.predicted_forward
+        if way is None or not way.complete or not way.hops:
+            return None
+        return next((n for n in holders if n.where == way.hops[-1].where.netns), None)
+
+    @property
+    def arrives_at(self) -> str:
+        """The target's address after NAT, as far as we can see."""
+        way = self.predicted_forward
+        return way.final.dst if way and way.final else self.address
+
+    @property
+    def source_label(self) -> str:
+        return (self.place.label if self.place else "") or _bare(self.ask.source)
+
+    @property
+    def target_label(self) -> str:
+        return self.ask.target.host or _bare(self.ask.target.where or self.ask.target.text)
+
+    def namespace(self, where: str) -> NetnsSnapshot | None:
+        """A namespace by one of its WHEREs."""
+        return next((n for n in self.namespaces if where == n.where or where in n.names), None)
+
+    @cached_property
+    def source_link(self) -> Link | None:
+        """The device by which the asked flow leaves the source."""
+        if self.source is None:
+            return None
+        way = self.predicted_forward
+        name = next((p.link for p in _exits(way) if p.netns == self.source.where), None) if way else None
+        links = [x for x in self.source.links if not x.loopback]
+        if name is None and len(links) != 1:
+            return None
+        return next((x for x in links if name is None or x.name == name), None)
+
+    @property
+    def source_point(self) -> Point:
+        where = self.source.where if self.source else self.ask.source
+        return Point(host=self.host, netns=where, link=self.source_link.name if self.source_link else None)
+
+    @property
+    def edge(self) -> Point:
+        """The last place we can see on the way out; what lies beyond is known from measurement alone."""
+        way = self.predicted_forward
+        if way is not None and way.ends is not None:
+            return way.ends
+        exits = list(_exits(way)) if way is not None else []
+        return exits[-1] if exits else self.source_point
+
+    # -- what was measured --------------------------------------------------------------------------------------
+
+    @cached_property
+    def probes(self) -> tuple[ProbeResult, ...]:
+        """One for each address, the fullest one, in the order the asked client would try them."""
+        shallow = {
+            x.request.ref for x in self.case.exchanges if isinstance(x.request, Measure) and x.request.contact_only
+        }
+        best: dict[str, ProbeResult] = {}
+        for probe in self.case.all(ProbeResult):
+            known = best.get(probe.contact.address)
+            if known is None or (known.ref in shallow and probe.ref not in shallow):
+                best[probe.contact.address] = probe
+        return tuple(best.values())
+
+    @cached_property
+    def probe(self) -> ProbeResult | None:
+        """The path the asked client would take: the first address that answers, else the first."""
+        return next((p for p in self.probes if p.contact.tcp in ("ok", "n/a")), _first(self.probes))
+
+    @property
+    def contact(self) -> Contact | None:
+        return self.probe.contact if self.probe else None
+
+    @property
+    def ref(self) -> str:
+        """Evidence id of the measurement (of the state when nothing was measured)."""
+        return self.probe.ref if self.probe else self.state_ref
+
+    @property
+    def state_ref(self) -> str:
+        return self.state_fact.ref if self.state_fact else "state"
+
+    @property
+    def address(self) -> str:
+        if self.contact is not None:
+            return self.contact.address
+        measure = next((x.request for x in self.case.exchanges if isinstance(x.request, Measure)), None)
+        names = [a for n in self.names for a in n.addresses]
+        return measure.address if measure else names[0] if names else self.ask.target.host
+
+    @property
+    def family(self) -> int:
+        return 6 if ":" in self.address else 4
+
+    @property
+    def port(self) -> int:
+        return self.contact.port if self.contact and self.contact.port else self.ask.target.port
+
+    @property
+    def measured_tcp(self) -> bool:
+        """The asked client's TCP connection was tried."""
+        return self.contact is not None and self.contact.tcp != "n/a"
+
+    @property
+    def connects(self) -> bool:
+        return self.contact is not None and self.contact.tcp == "ok"
+
+    @property
+    def fails_to_connect(self) -> bool:
+        return self.contact is not None and self.contact.tcp in ("refused", "reset", "timeout", "unreachable")
+
+    def tried(self, direction: Direction) -> tuple[Bracket, ...]:
+        """All brackets of a direction, best first."""
+        if self.probe is None:
+            return ()
+        return self.probe.forward if direction == "forward" else self.probe.reverse
+
+    def bracket(self, direction: Direction) -> Bracket:
+        """The best bracket of a direction; NOTHING when none."""
+        return _first(self.tried(direction)) or NOTHING
+
+    def promised(self, direction: Direction) -> int | None:
+        """Largest IP packet that TCP may put on the wire in that direction, bytes; None when not known.
+
+        Inbound it is what our SYN invites. Outbound it is what their SYN-ACK invites, but never more than our own
+        device or route lets out (our own promise says that, tcp_advmss_sock()).
+        """
+        if self.contact is None:
+            return None
+        if direction == "reverse":
+            return self.contact.promised
+        known = [x for x in (self.contact.offered, self.contact.promised) if x is not None]
+        return min(known, default=None)
+
+    def hole(self, direction: Direction) -> Hole | None:
+        """The hole measurement proves in that direction: repeated, with a smaller size passing, within the promise."""
+        b = self.bracket(direction)
+        promised = self.promised(direction)
+        if self.probe is None or b.passes is None or b.fails is None or b.grade not in PROVEN:
+            return None
+        if promised is not None and b.fails > promised:
+            return None  # nobody sends such packets here: masked, no fault of TCP
+        return Hole(direction, b.passes, b.fails, promised, b.grade, b.method, self.probe.ref)
+
+    @cached_property
+    def hole_in(self) -> Hole | None:
+        return self.hole("reverse")
+
+    @cached_property
+    def hole_out(self) -> Hole | None:
+        return self.hole("forward")
+
+    @property
+    def holes(self) -> tuple[Hole, ...]:
+        return tuple(h for h in (self.hole_in, self.hole_out) if h is not None)
+
+    def told(self, direction: Direction) -> int | None:
+        """The size up to which packets pass because "too big" taught the sender; None when that did not happen."""
+        b = self.bracket(direction)
+        promised = self.promised(direction)
+        size = b.told_mtu or b.passes
+        if b.grade != "told" or size is None or (promised is not None and size >= promised):
+            return None
+        return size
+
+    def carries(self, direction: Direction) -> bool | None:
+        """Does the direction carry all that the ends promise each other? None when measurement cannot say."""
+        b = self.bracket(direction)
+        if self.hole(direction) is not None:
+            return False
+        if b.passes is None:
+            return None
+        promised = self.promised(direction)
+        if promised is not None and (b.passes >= promised or (b.fails is not None and b.fails > promised)):
+            return True
+        # Below the promise only a proof counts: a clamp or a sender that was told, nothing missing on the way.
+        return True if b.grade == "told" or (b.grade in PROVEN and b.fails is None) else None
+
+    def attempts(self, method: str, outcome: tuple[str, ...], size: int | None = None) -> tuple[Attempt, ...]:
+        """Connections or packets of a method that ended in one of ``outcome`` (of one size)."""
+        found = self.probe.attempts if self.probe else ()
+        return tuple(
+            a for a in found if a.method == method and a.outcome in outcome and (size is None or a.size == size)
+        )
+
+    # -- sockets, counters, names -------------------------------------------------------------------------------
+
+    @cached_property
+    def socket_facts(self) -> tuple[SocketFact, ...]:
+        return self.case.all(SocketFact)
+
+    @cached_property
+    def sockets(self) -> tuple[Socket, ...]:
+        """Established sockets of the source towards the asked address and port, before we sent anything."""
+        fact = self.case.one("sockets", SocketFact) or _first(self.socket_facts)
+        wanted = {a for n in self.names for a in n.addresses} | {self.address}
+        found = fact.sockets if fact else ()
+        return tuple(
+            s
+            for s in found
+            if s.state == ESTABLISHED and s.dst in wanted and s.dport == self.port and s.info is not None
+        )
+
+    @cached_property
+    def target_sockets(self) -> tuple[tuple[str, Socket], ...]:
+        """(ref, socket) on the target's side of the asked port; empty when its namespace was not read."""
+        place = self.case.one("target", PlaceFact)
+        ours = {x.request.ref for x in self.case.exchanges if getattr(x.request, "source", "") == self.ask.source}
+        facts = [f for f in self.socket_facts if f.ref not in ours]
+        if place is None and self.target is None:
+            return ()
+        return tuple((f.ref, s) for f in facts for s in f.sockets if s.sport == self.port)
+
+    @cached_property
+    def counters(self) -> dict[str, int]:
+        """SNMP and netstat counters that grew while we measured, by how much."""
+        before = self.case.one("counters:before", CounterFact)
+        after = self.case.one("counters:after", CounterFact)
+        if before is None or after is None:
+            return {}
+        deltas = {k: v - before.counters.get(k, 0) for k, v in after.counters.items()}
+        return {k: v for k, v in deltas.items() if v > 0}
+
+    @cached_property
+    def moved(self) -> tuple[Moved, ...]:
+        """Filter rules whose counter grew while we measured."""
+        later = self.case.one("rules:after", State)
+        if later is None:
+            return ()
+        return tuple(m for ns in later.host.namespaces for m in _moved(self._before(ns.id), ns))
+
+    def _before(self, ns_id: str) -> NetnsSnapshot | None:
+        return next((n for n in self.namespaces if n.id == ns_id), None)
+
+    def grew(self, step: Filtered) -> int:
+        """By how many packets the counter of the rule (or policy) of ``step`` grew while we measured."""
+        for m in self.moved:
+            same_table = f"{m.table.family} {m.table.name}" == step.table
+            if m.where == step.at.netns and same_table and m.chain.name == step.chain and m.rule.handle == step.handle:
+                return m.packets
+        return 0
+
+    @cached_property
+    def names(self) -> tuple[NameFact, ...]:
+        return self.case.all(NameFact)
+
+    @cached_property
+    def hops(self) -> HopsFact | None:
+        return _first(self.case.all(HopsFact))
+
+    @cached_property
+    def trials(self) -> tuple[TrialFact, ...]:
+        return self.case.all(TrialFact)
+
+    @cached_property
+    def missing(self) -> tuple[Missing, ...]:
+        """Everything that could not be seen, each once."""
+        said: list[Missing] = [*self.case.all(Missing)]
+        if self.state is not None:
+            said += self.state.missing
+            said += [m for ns in self.state.namespaces for m in ns.missing]
+        said += [m for p in self.probes for m in p.missing]
+        return tuple(dict.fromkeys(said))
+
+    # -- what state predicts ------------------------------------------------------------------------------------
+
+    @cached_property
+    def predicted(self) -> tuple[Predicted | None, Predicted | None]:
+        """(forward, reverse) of a full-sized packet of the asked flow; None when it cannot be walked."""
+        if self.state is None or self.source is None or not self.address:
+            return None, None
+        return forecast.both(self.state, self.source.id, self.address, self.port, self.ask.target.protocol)
+
+    @property
+    def predicted_forward(self) -> Predicted | None:
+        return self.predicted[0]
+
+    @property
+    def predicted_reverse(self) -> Predicted | None:
+        return self.predicted[1]
+
+    def way(self, direction: Direction) -> Predicted | None:
+        return self.predicted[0] if direction == "forward" else self.predicted[1]
+
+    def limits(self, direction: Direction) -> tuple[Limit, ...]:
+        way = self.way(direction)
+        return way.limits if way is not None else ()
+
+    def limit_of(self, hole: Hole) -> Limit | None:
+        """The visible place whose limit is exactly what was measured."""
+        return next((x for x in self.limits(hole.direction) if x.mtu == hole.passes and x.then != "pass-gso"), None)
+
+    def ended(self, *fates: Fate) -> Iterator[tuple[Direction, Predicted]]:
+        """Directions in which state says that any packet ends so."""
+        for direction in ("forward", "reverse"):
+            way = self.way(direction)
+            if way is not None and way.fate in fates:
+                yield direction, way
+
+
+def place_text(point: Point) -> str:
+    """A place as people say it: "h/eth0", "pid:812/eth0", "host/docker0"."""
+    name = _bare(point.netns)
+    return f"{name}/{point.link}" if point.link else name
+
+
+def _moved(before: NetnsSnapshot | None, after: NetnsSnapshot) -> Iterator[Moved]:
+    """Rules that counted more than before; a rule that was not there before is not compared."""
+    old = {
+        (t.family, t.name, t.tool, c.name, r.handle, i): r.packets
+        for t in (before.tables if before else ())
+        for c in t.chains
+        for i, r in enumerate(c.rules)
+    }
+    for t in after.tables:
+        for c in t.chains:
+            for i, r in enumerate(c.rules):
+                was = old.get((t.family, t.name, t.tool, c.name, r.handle, i))
+                if was is not None and r.packets is not None and r.packets > was:
+                    where = before.where if before else after.where
+                    yield Moved(after.id, where, t, c, r, r.packets - was)
+
+
+def _exits(way: Predicted | None) -> Iterator[Point]:
+    for hop in way.hops if way else ():
+        for step in hop.steps:
+            if type(step).__name__ == "Exit" and step.at.link:
+                yield step.at
+
+
+def _bare(where: str) -> str:
+    kind, sep, name = where.partition(":")
+    return name if sep and kind in ("netns", "container", "docker", "podman", "pod", "network") else where
+
+
+def _first(items: tuple[E, ...]) -> E | None:
+    return items[0] if items else None

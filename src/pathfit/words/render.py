@@ -1,0 +1,97 @@
+"""Message id and facts to a sentence.
+
+``say`` never shows an id or a bare template to a reader: a missing id falls back to English and then to a plain
+sentence about it, a missing fact to "?". Tests call it with ``strict`` and get an error instead.
+"""
+
+import pkgutil
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from pathfit.core.finding import EvidenceLine, Finding, Fix
+
+LANGUAGES = ("en", "zh")
+FILES = ("{lang}.toml", "ui_{lang}.toml")
+DIRECTIONS = {"zh": {"inbound": "进来方向", "outbound": "出去方向", "both": "两个方向"}}
+
+
+class WordsError(LookupError):
+    """No such message, or a fact of it is missing."""
+
+
+@cache
+def templates(lang: str) -> Mapping[str, str]:
+    """All templates of a language by message id. An unknown language is English."""
+    lang = lang if lang in LANGUAGES else "en"
+    found: dict[str, str] = {}
+    for name in FILES:
+        try:
+            data = pkgutil.get_data(__package__ or "pathfit.words", name.format(lang=lang))
+        except FileNotFoundError:
+            continue
+        for section, entries in tomllib.loads((data or b"").decode()).items():
+            found |= {f"{section}.{key}": text for key, text in entries.items()}
+    return found
+
+
+def say(message: str, facts: Mapping[str, Any], lang: str = "en", *, strict: bool = False) -> str:
+    """The sentence of ``message`` with ``facts`` filled in.
+
+    An id without a section is a note. With ``strict`` a missing id or fact (None counts as missing) raises WordsError.
+    """
+    key = message if "." in message else f"note.{message}"
+    text = templates(lang).get(key)
+    if text is None:
+        if strict:
+            raise WordsError(f"no words for {key} in {lang}")
+        text = templates("en").get(key)
+    if text is None:
+        return key.rpartition(".")[2].replace("-", " ")
+    return text.format_map(_Facts(key, facts, lang, strict))
+
+
+def summary(finding: Finding, lang: str = "en", *, strict: bool = False) -> str:
+    """What a finding says, in one sentence. ``facts["case"]`` chooses among the sentences of a code."""
+    return say(summary_id(finding), finding.facts, lang, strict=strict)
+
+
+def summary_id(finding: Finding) -> str:
+    """The message id of a finding's sentence: "summary.CODE" or "summary.CODE.CASE"."""
+    case = finding.facts.get("case")
+    return f"summary.{finding.code}.{case}" if case else f"summary.{finding.code}"
+
+
+def evidence(line: EvidenceLine, lang: str = "en", *, strict: bool = False) -> str:
+    """What a piece of evidence shows."""
+    return say(line.message, line.facts, lang, strict=strict)
+
+
+def title(fix: Fix, lang: str = "en", *, strict: bool = False) -> str:
+    """What a repair does, in a few words."""
+    return say(fix.title, {"value": fix.value, **fix.facts}, lang, strict=strict)
+
+
+def proof(fix: Fix, lang: str = "en", *, strict: bool = False) -> str | None:
+    """How the repair was tried before it is proposed; None when it was not."""
+    message = fix.facts.get("proof")
+    return say(message, fix.facts, lang, strict=strict) if isinstance(message, str) else fix.proof
+
+
+class _Facts(dict[str, Any]):
+    """Facts as a template asks for them: a direction in the reader's language, a missing one as "?"."""
+
+    def __init__(self, key: str, facts: Mapping[str, Any], lang: str, strict: bool) -> None:
+        super().__init__({k: v for k, v in facts.items() if v is not None})
+        self.key, self.lang, self.strict = key, lang, strict
+
+    def __getitem__(self, name: str) -> Any:
+        value = super().__getitem__(name)
+        words = DIRECTIONS.get(self.lang, {})
+        return words.get(value, value) if name in ("direction", "protected") else value
+
+    def __missing__(self, name: str) -> str:
+        if self.strict:
+            raise WordsError(f"{self.key} needs the fact {name}")
+        return "?"
