@@ -1,1 +1,20 @@
-"""model: written soon."""
+"""What the kernel would do with a packet, from snapshots alone: pure, no packet is sent.
+
+* :mod:`~pathfit.model.network` joins the namespaces of one or many hosts;
+* :mod:`~pathfit.model.lookup` finds the route (rules, tables, longest prefix) and the source address;
+* :mod:`~pathfit.model.mtu` says how large a packet a host sends, and how large ones its SYN invites;
+* :mod:`~pathfit.model.l2` carries a frame: veth, bridge, vlan, macvlan, bond;
+* :mod:`~pathfit.model.tunnel` wraps packets in packets and predicts the outer ones in turn;
+* :mod:`~pathfit.model.filter` evaluates packet filters, :mod:`~pathfit.model.nat` translates, forth and back;
+* :mod:`~pathfit.model.journey` is the walk, step by step; :mod:`~pathfit.model.walk` has the two questions.
+
+Ask :func:`predict` for one direction, :func:`predict_both` for a conversation, :func:`advertised` for the MSS a SYN
+promises. A route's, a device's and a cached MTU bound what a host *sends*; what it *receives* is another limit.
+Sizes are bytes of IP packet, header included. What cannot be known is ``Fate.UNKNOWN``, with ``why`` and ``ends``.
+"""
+
+from pathfit.model.mtu import advertised, own_mtu
+from pathfit.model.network import Net, Network
+from pathfit.model.walk import predict, predict_both
+
+__all__ = ["Net", "Network", "advertised", "own_mtu", "predict", "predict_both"]

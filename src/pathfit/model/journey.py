@@ -1,0 +1,475 @@
+"""Follow one packet through the network, as the kernel would pass it on.
+
+``step(state) -> next``: a packet is made (output), taken in (receive), passed on (forward), sent (send) or arrives
+(input). Each step asks the lookup, the filters, NAT and layer 2, notes what it saw and what bounds the packet's size,
+and names the next state or the end. The walk is of a *small* packet; whether a large one fits is judged afterwards
+from the bounds, which are all collected, in order.
+
+Loops end: a state seen twice is a loop, and no packet passes more than 64 (the usual TTL).
+"""
+
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from pathfit.core.filters import Nat
+from pathfit.core.net import TCP, Point
+from pathfit.core.path import Clamped, Enter, Exit, Fate, Filtered, Lookup, Resolve, Step, Translated
+from pathfit.core.snapshot import Link, NextHop
+from pathfit.model import _policy, nat
+from pathfit.model._policy import Outcome, Where
+from pathfit.model.l2 import Carried, Frame, Note, Wire, emit, receive
+from pathfit.model.lookup import Found, Query, describe, lookup, source_address
+from pathfit.model.mtu import SMALLEST_V6, accepts_source, device_mtu, route_mtu
+from pathfit.model.network import Net, Network
+from pathfit.model.packet import Bound, Packet, too_big
+from pathfit.model.tunnel import Steps, through
+
+MAX_STEPS = 64 * 4  # a packet dies after 64 forwarding hosts; each takes up to four states
+MAX_NESTED = 4  # tunnels in tunnels
+UNRESOLVED = frozenset({"failed", "incomplete", "none"})
+
+
+class Journey(NamedTuple):
+    """How a walk ended. ``net`` and ``link`` where it was; ``packet`` as it was then; ``talks`` what namespaces on the
+    way remember; ``forks`` how many ways there were at each choice; ``gaps`` stretches passed without seeing them."""
+
+    fate: Fate
+    notes: tuple[Note, ...]
+    packet: Packet
+    net: Net | None
+    link: Link | None
+    ends: Point | None = None
+    why: str = ""
+    culprit: Step | None = None
+    talks: nat.Memory = ()
+    forks: tuple[int, ...] = ()
+    gaps: tuple[str, ...] = ()
+    clamps: tuple[Clamped, ...] = ()
+
+
+class State(NamedTuple):
+    """Where the packet is. ``link``: the device it came in by (None: made here); ``found`` and ``hop`` once routed."""
+
+    phase: Literal["output", "receive", "forward", "send", "input"]
+    net: Net
+    packet: Packet
+    link: Link | None = None
+    found: Found | None = None
+    hop: NextHop | None = None
+    gso: bool | None = False
+    oif: int = 0
+
+
+class _End(NamedTuple):
+    fate: Fate
+    why: str = ""
+    ends: Point | None = None
+    culprit: Step | None = None
+
+
+class Walk:
+    """One walk. ``memory``: conversations known from the other direction; ``choices``: which way at each fork."""
+
+    def __init__(
+        self, network: Network, *, memory: nat.Memory = (), choices: tuple[int, ...] = (), depth: int = 0
+    ) -> None:
+        self.network, self.memory, self.choices, self.depth = network, memory, choices, depth
+        self.notes: list[Note] = []
+        self.talks: dict[str, nat.Talk] = {}
+        self.forks: list[int] = []
+        self.gaps: list[str] = []
+        self.clamps: list[Clamped] = []
+        self.wire = Wire(network, self._l2_hook, self._tunnel)
+
+    def run(self, state: State) -> Journey:
+        """To the end."""
+        seen = set()
+        for _ in range(MAX_STEPS):
+            p = state.packet
+            key = (state.phase, state.net.key, state.link.index if state.link else 0, p.src, p.dst, p.sport, p.dport)
+            if key in seen:
+                break
+            seen.add(key)
+            got = self.step(state)
+            if isinstance(got, _End):
+                return self._journey(state, got)
+            state = got
+        return self._journey(state, _End(Fate.LOOP, "the packet goes round in circles"))
+
+    def enter_from_outside(self, net: Net, link: Link, packet: Packet) -> Journey:
+        """The walk of a packet that arrives at ``link`` from where we do not see (its own gso state is unknown)."""
+        gso = None if packet.proto == TCP and (link.features is None or link.features.get("gro", True)) else False
+        frame = Frame(packet, link.mac or None, packet.dst, gso)
+        start = State("receive", net, packet, link)
+        got = self._arrived(start, receive(self.wire, net, link, frame), None)
+        return self._journey(start, got) if isinstance(got, _End) else self.run(got)
+
+    def _journey(self, state: State, end: _End) -> Journey:
+        if not end.ends and end.fate is Fate.UNKNOWN:
+            end = end._replace(ends=state.net.point(state.link.name if state.link else None))
+        return Journey(
+            end.fate, tuple(self.notes), state.packet, state.net, state.link, end.ends, end.why, end.culprit,
+            tuple(self.talks.values()), tuple(self.forks), tuple(self.gaps), tuple(self.clamps),
+        )  # fmt: skip
+
+    def step(self, s: State) -> State | _End:
+        """One state to the next, or to the end."""
+        if s.phase == "output":
+            return self._output(s)
+        if s.phase == "receive":
+            return self._receive(s)
+        if s.phase == "forward":
+            return self._forward(s)
+        if s.phase == "send":
+            return self._send(s)
+        return self._input(s)
+
+    # -- the five places -----------------------------------------------------------------------------------------
+
+    def _output(self, s: State) -> State | _End:
+        """Made here: route, source address, the output hook, and the route again when that changed something."""
+        net, p = s.net, s.packet
+        found = self._look(net, p, None, s.oif, without_source=not p.src)
+        if not p.src:
+            src = source_address(net, found, found.hops[0] if found.hops else None, p.dst)
+            if src is None and found.kind in ("unicast", "local"):
+                return _End(Fate.NO_ROUTE, "there is no source address to use")
+            p = msgspec.structs.replace(p, src=src or "")
+            if net.snap.rules and src:
+                found = self._look(net, p, None, s.oif)
+        refused = self._refused(net, found, None)
+        if refused:
+            return refused
+        self._remember(net, p)
+        out = self._hook(net, "output", p, Where(oif=self._oif(net, found)))
+        ended = self._ended(out, net)
+        if ended:
+            return ended
+        changed = self._translate(net, out.nat, p, None, None, "") if out.nat else p
+        if changed is None:
+            return _End(Fate.UNKNOWN, "NAT chooses among several addresses")
+        changed = self._after_hook(changed, out)
+        if (changed.dst, changed.dport, changed.mark) != (p.dst, p.dport, p.mark):
+            found = self._look(net, changed, None, s.oif)
+            refused = self._refused(net, found, None)
+            if refused:
+                return refused
+        return self._choose(State("send", net, changed, None, found, None, s.gso))
+
+    def _receive(self, s: State) -> State | _End:
+        """Taken in by ``link``: prerouting, NAT, route; for us, or to be passed on."""
+        net, p, link = s.net, s.packet, s.link
+        assert link is not None
+        self.notes.append(Enter(at=net.point(link.name), size=p.size))
+        self._remember(net, p)
+        out = self._hook(net, "prerouting", p, Where(iif=link))
+        ended = self._ended(out, net)
+        if ended:
+            return ended
+        talk = nat.known(self.memory, net, p) if self.memory else None
+        if talk:
+            back = nat.inward(talk, p)
+            self._note_nat(net, "reply", p, back)
+            p = back
+        elif out.nat:
+            changed = self._translate(net, out.nat, p, link, None, "")
+            if changed is None:
+                return _End(Fate.UNKNOWN, "NAT chooses among several addresses")
+            p = changed
+        p = self._after_hook(p, out)
+        found = self._look(net, p, link, 0)
+        if found.kind in ("local", "broadcast"):
+            return self._source_refused(net, link, p) or State("input", net, p, link, found, None, s.gso)
+        if found.kind == "unicast" and not self._forwards(net, link, p):
+            self._note_route(net, found)
+            return _End(Fate.FORWARDING_OFF, "this host does not forward", None, self._last())
+        refused = self._refused(net, found, link) or self._source_refused(net, link, p)
+        return refused or self._choose(State("forward", net, p, link, found, None, s.gso))
+
+    def _forward(self, s: State) -> State | _End:
+        """Passed on (ip_forward, ip6_forward): the size is judged first, then the forward hook."""
+        net, p = s.net, s.packet
+        assert s.found is not None and s.hop is not None
+        mtu = route_mtu(net, s.found, s.hop, p.dst, forwarding=True)
+        out_link = net.links.get(s.hop.link)
+        if mtu is None or out_link is None:
+            return _End(Fate.UNKNOWN, f"the device of {describe(s.found, net)} is not in the snapshot")
+        v6 = p.family == 6
+        self.notes.append(
+            Bound(
+                max(mtu.value, SMALLEST_V6) if v6 else mtu.value, mtu.kind, net.point(out_link.name), "icmp",
+                "icmp" if v6 else "fragment", net.key, p, out_link.kind, "ip6_forward" if v6 else "ip_forward",
+            )
+        )  # fmt: skip
+        out = self._hook(net, "forward", p, Where(iif=s.link, oif=out_link))
+        return self._ended(out, net) or s._replace(phase="send", packet=self._after_hook(p, out))
+
+    def _send(self, s: State) -> State | _End:
+        """Leaves by a device: own size, postrouting, NAT, neighbour, then layer 2 to the next namespace."""
+        net, p, found, hop = s.net, s.packet, s.found, s.hop
+        assert found is not None and hop is not None
+        link = net.links.get(hop.link)
+        if link is None:
+            return _End(Fate.UNKNOWN, f"the device of {describe(found, net)} is not in the snapshot")
+        if found.kind == "local":
+            link = net.loopback or link
+        near = hop.via or p.dst
+        if s.link is None:
+            self._own_bound(net, found, hop, link, p)
+        out = self._hook(net, "postrouting", p, Where(iif=s.link, oif=link))
+        ended = self._ended(out, net)
+        if ended:
+            return ended
+        talk = nat.known(self.memory, net, p) if self.memory else None
+        if talk:
+            turned = nat.outward(talk, p)
+            self._note_nat(net, "reply", p, turned)
+            p = turned
+        elif out.nat:
+            changed = self._translate(net, out.nat, p, s.link, link, near)
+            if changed is None:
+                return _End(Fate.UNKNOWN, f"the address NAT gives on {link.name} is not known")
+            p = changed
+        p = self._after_hook(p, out)
+        self._left(net, p)
+        mac, step = self._neighbour(net, link, near)
+        if step:
+            self.notes.append(step)
+        at = net.point(link.name)
+        self.notes.append(Exit(at=at, size=p.size, mtu=device_mtu(net, link, p.family)))
+        frame = Frame(p, mac, near, s.gso, link.mac, s.link is None)
+        return self._arrived(s._replace(packet=p), emit(self.wire, net, link, frame), step)
+
+    def _input(self, s: State) -> State | _End:
+        """Arrives: the input hook is the last that can end it."""
+        assert s.link is not None
+        out = self._hook(s.net, "input", s.packet, Where(iif=s.link))
+        ended = self._ended(out, s.net)
+        if ended:
+            return ended
+        self._left(s.net, s.packet)
+        self.notes.append(Exit(at=s.net.point(s.link.name), size=s.packet.size, local=True))
+        return _End(Fate.DELIVERED)
+
+    # -- what they ask -------------------------------------------------------------------------------------------
+
+    def _look(self, net: Net, p: Packet, iif: Link | None, oif: int, *, without_source: bool = False) -> Found:
+        src = "" if without_source else p.src
+        return lookup(net, Query(p.dst, src, iif, oif, p.mark, 0, p.proto, p.sport, p.dport))
+
+    def _choose(self, s: State) -> State | _End:
+        """One of several equal ways (fib_select_path): which one is a hash's choice, so the caller tries them all."""
+        assert s.found is not None
+        self._note_route(s.net, s.found)
+        hops = s.found.hops
+        if not hops:
+            return _End(Fate.NO_ROUTE, f"{describe(s.found, s.net)}: no way that is up", None, self._last())
+        which = 0
+        if len(hops) > 1:
+            turn = len(self.forks)
+            which = self.choices[turn] if turn < len(self.choices) else 0
+            self.forks.append(len(hops))
+        return s._replace(hop=hops[which])
+
+    def _oif(self, net: Net, found: Found) -> Link | None:
+        if found.kind == "local":
+            return net.loopback
+        return net.links.get(found.hops[0].link) if found.hops else None
+
+    def _refused(self, net: Net, found: Found, iif: Link | None) -> _End | None:
+        """Routes that lead nowhere (fib_props, ip_error)."""
+        if found.kind in ("unicast", "local", "broadcast"):
+            return None
+        if found.kind in ("unknown", "multicast"):
+            return _End(Fate.UNKNOWN, found.why or "multicast is not modelled")
+        self._note_route(net, found)
+        if iif is not None and found.kind == "none" and not self._forwards(net, iif, None):
+            return _End(Fate.FORWARDING_OFF, "this host does not forward", None, self._last())
+        fate = Fate.NO_ROUTE if found.kind in ("none", "blackhole") else Fate.UNREACHABLE
+        return _End(fate, describe(found, net), None, self._last())
+
+    def _source_refused(self, net: Net, link: Link, p: Packet) -> _End | None:
+        why = accepts_source(net, link, p.src, p.dst, p.mark)
+        if why is None:
+            return None
+        return _End(Fate.RP_FILTER, f"{why} on {link.name}", None, Enter(at=net.point(link.name), size=p.size))
+
+    def _forwards(self, net: Net, link: Link, p: Packet | None) -> bool:
+        """IN_DEV_FORWARD of the device it came by; IPv6: the switch for all."""
+        if p is not None and p.family == 6:
+            own = net.per_link("ipv6", link, "force_forwarding")
+            return bool(net.sysctl("ipv6.conf.all.forwarding") or own)
+        own_v4 = net.snap.sysctls.get(f"ipv4.conf.{link.name}.forwarding")
+        return own_v4 != "0" if own_v4 is not None else bool(net.sysctl("ipv4.ip_forward"))
+
+    def _own_bound(self, net: Net, found: Found, hop: NextHop, link: Link, p: Packet) -> None:
+        """What this host itself sends (ip_append_data, __ip_queue_xmit): EMSGSIZE with DF, fragments without."""
+        mtu = route_mtu(net, found, hop, p.dst, forwarding=False)
+        if mtu:
+            self.notes.append(
+                Bound(
+                    mtu.value, mtu.kind, net.point(link.name), "error", "error" if p.family == 6 else "fragment",
+                    net.key, p, link.kind, "ip6_append_data" if p.family == 6 else "ip_append_data",
+                )
+            )  # fmt: skip
+
+    def _neighbour(self, net: Net, link: Link, near: str) -> tuple[str | None, Resolve | None]:
+        """The MAC address for the next hop; None: not known (it will be asked for), or none is needed."""
+        if not link.arp or link.loopback or link.pointopoint:
+            return None, None
+        entry = net.neighbours.get((link.index, near))
+        if entry is None:
+            return None, Resolve(at=net.point(link.name), address=near, state="none")
+        mac = None if entry.state in UNRESOLVED else entry.mac
+        return mac, Resolve(at=net.point(link.name), address=near, mac=entry.mac, state=entry.state)
+
+    def _arrived(self, s: State, got: Carried, neighbour: Resolve | None) -> State | _End:
+        """Layer 2 is done: into the next namespace, or the end."""
+        self.notes += got.notes
+        if got.kind == "ip":
+            assert got.net is not None
+            if got.why:
+                self.gaps.append(got.why)
+            return State("receive", got.net, got.packet or s.packet, got.link, gso=got.gso)
+        failed = neighbour is not None and neighbour.state == "failed"
+        if failed and got.kind != "unknown":
+            return _End(Fate.NEIGH_FAILED, f"{neighbour.address} does not answer", got.at, neighbour)  # type: ignore[union-attr]
+        if got.kind == "lost":
+            if got.fate is Fate.UNREACHABLE and neighbour is not None:
+                fate = Fate.NEIGH_FAILED if neighbour.mac is None else Fate.UNREACHABLE
+                return _End(fate, got.why, got.at, got.culprit or neighbour)
+            return _End(got.fate, got.why, got.at, got.culprit or self._last())
+        return _End(Fate.UNKNOWN, got.why, got.at, got.culprit)
+
+    # -- filters, NAT, tunnels -----------------------------------------------------------------------------------
+
+    def _where(self, net: Net, p: Packet, where: Where) -> Where:
+        """The state conntrack gives the packet here."""
+        if p.kind == "request":
+            return where
+        known = nat.known(self.memory, net, p)
+        if p.kind == "error":
+            return where._replace(state="related" if known else "invalid")
+        return where._replace(state="established" if known else "invalid", reply=known is not None)
+
+    def _hook(self, net: Net, hook: str, p: Packet, where: Where) -> Outcome:
+        if not net.filtered:
+            return _policy.pass_on(p)
+        out = _policy.hook(net, "ip", hook, p, self._where(net, p, where))
+        self.notes += out.steps
+        self.clamps += out.clamps
+        return out
+
+    def _l2_hook(self, net: Net, family: str, hook: str, p: Packet, where: Where) -> Outcome:
+        if not net.filtered:
+            return _policy.pass_on(p)
+        return _policy.hook(net, family, hook, p, self._where(net, p, where))
+
+    def _after_hook(self, p: Packet, out: Outcome) -> Packet:
+        if out.mark == p.mark and out.mss == p.mss:
+            return p
+        return msgspec.structs.replace(p, mark=out.mark, mss=out.mss)
+
+    def _ended(self, out: Outcome, net: Net) -> _End | None:
+        if out.verdict == "accept":
+            return None
+        culprit = out.steps[-1] if out.steps else None
+        if out.verdict == "unknown":
+            return _End(Fate.UNKNOWN, out.why or "a filter that is not understood", net.point(), culprit)
+        return _End(Fate.FILTERED, out.why, None, culprit)
+
+    def _translate(
+        self, net: Net, rule: Nat, p: Packet, iif: Link | None, oif: Link | None, near: str
+    ) -> Packet | None:
+        """NAT is decided by a conversation's first packet only (nf_nat_inet_fn)."""
+        if p.kind != "request":
+            return p
+        changed = nat.apply(net, rule, p, iif=iif, oif=oif, near=near)
+        if changed is not None:
+            self._note_nat(net, rule.kind, p, changed)
+        return changed
+
+    def _note_nat(self, net: Net, kind: str, before: Packet, after: Packet) -> None:
+        if before.talk != after.talk:
+            self.notes.append(Translated(at=net.point(), kind=kind, before=before.flow(), after=after.flow()))
+
+    def _note_route(self, net: Net, found: Found) -> None:
+        hop = found.hops[0] if found.hops else None
+        self.notes.append(
+            Lookup(
+                at=net.point(), route=describe(found, net), table=found.table, via=hop.via if hop else None,
+                mtu=found.route.mtu if found.route else None,
+            )
+        )  # fmt: skip
+
+    def _last(self) -> Step | None:
+        last = self.notes[-1] if self.notes else None
+        return None if isinstance(last, Bound) else last
+
+    def _remember(self, net: Net, p: Packet) -> None:
+        if p.kind == "request" and net.key not in self.talks:
+            self.talks[net.key] = nat.Talk(net.key, p.talk, p.talk)
+
+    def _left(self, net: Net, p: Packet) -> None:
+        talk = self.talks.get(net.key)
+        if talk and talk.left != p.talk and p.kind == "request":
+            self.talks[net.key] = nat.Talk(net.key, talk.came, p.talk)
+
+    def _tunnel(self, net: Net, link: Link, frame: Frame, bridged: bool) -> Carried:
+        if self.depth >= MAX_NESTED:
+            return Carried("unknown", at=net.point(link.name), why="tunnels in tunnels in tunnels")
+        return through(Steps(self.network, self._outer, self._outer_told, self._enter), net, link, frame, bridged)
+
+    def _outer(self, net: Net, outer: Packet, lower: int) -> Journey:
+        """The way of an outer packet: a walk of its own, one level deeper."""
+        return Walk(self.network, depth=self.depth + 1).run(State("output", net, outer, oif=lower))
+
+    def _outer_told(self, bound: Bound) -> bool | None:
+        return told(self.network, bound, (), self.depth + 1)[0]
+
+    def _enter(self, net: Net, link: Link, frame: Frame) -> Carried:
+        return receive(self.wire, net, link, frame)
+
+
+def told(network: Network, bound: Bound, memory: nat.Memory, depth: int = 0) -> tuple[bool | None, str | None]:
+    """Would the "too big" made at ``bound`` reach the sender of the packet? Its way is walked like any packet's.
+
+    Returns (True, None), (False, what stops it) or (None, where our view ends).
+    """
+    net = network.nets.get(bound.net)
+    if net is None:
+        return None, None
+    lost = bound.lost
+    if bound.inward:
+        link = net.links.get(bound.inward)
+        if link is None:
+            return None, None
+        error = too_big(lost.dst, lost)
+        way = _thrown_back(network, net, link, error, bound.mac, memory, depth)
+    else:
+        way = Walk(network, memory=memory, depth=depth).run(State("output", net, too_big("", lost)))
+    if way.fate is Fate.DELIVERED:
+        return True, None
+    if way.fate is Fate.UNKNOWN:
+        return None, way.why or None
+    return False, _stopped(way)
+
+
+def _thrown_back(
+    network: Network, net: Net, link: Link, error: Packet, mac: str, memory: nat.Memory, depth: int
+) -> Journey:
+    """A bridged tunnel's own answer comes out of the tunnel device (vxlan_encap_bypass), as if the far end sent it."""
+    walk = Walk(network, memory=memory, depth=depth)
+    start = State("send", net, error, link)
+    got = walk._arrived(start, receive(walk.wire, net, link, Frame(error, mac or None, error.dst)), None)
+    return walk._journey(start, got) if isinstance(got, _End) else walk.run(got)
+
+
+def _stopped(way: Journey) -> str:
+    step = way.culprit
+    if isinstance(step, Filtered):
+        place = f"{step.at.netns}: {step.table} {step.chain}"
+        return f"dropped by {place}: {step.rule}" if step.rule else f"dropped by {place}"
+    where = f" in {way.net.snap.where}" if way.net else ""
+    return f"{way.why or way.fate.value}{where}"

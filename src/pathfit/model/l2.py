@@ -1,0 +1,410 @@
+"""Layer 2: from the device a frame leaves by to the namespace whose IP stack takes it.
+
+What bounds a frame here (bytes of IP packet; measured, and as the kernel's code says):
+
+* a veth half or bridge port takes its MTU + 4 (room for a VLAN tag), GSO super-packets of any size
+  (is_skb_forwardable in __dev_forward_skb2 < veth_xmit, br_dev_queue_push_xmit), and drops more in silence;
+* with bridge-nf-call-iptables a bridge port takes exactly its MTU; without DF it fragments (br_nf_dev_queue_xmit);
+* a device that only sends (vlan, macvlan) is bounded by the IP layer above it.
+
+The search follows the destination's MAC address through forwarding tables. Where a bridge does not know it, it floods:
+then every port is followed until one leads to the host that owns the MAC, or answers for the address. What is not
+visible ends the search with ``unseen``.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from pathfit.core.net import Point
+from pathfit.core.path import Bridged, Fate, Step
+from pathfit.core.snapshot import Link
+from pathfit.model._policy import Outcome, Where
+from pathfit.model.addr import is_link_local
+from pathfit.model.network import AGGREGATES, Net, Network
+from pathfit.model.packet import Bound, Packet
+
+VLAN_ROOM = 4  # VLAN_HLEN in __is_skb_forwardable
+BR_FORWARDING = 3  # BR_STATE_FORWARDING
+BROADCAST = "ff:ff:ff:ff:ff:ff"
+MAX_DEPTH = 24  # devices a frame may pass between two IP hops
+NO_RECEIVE = frozenset({"dummy", "nlmon", "ifb"})
+UNDERSTOOD_ENDS = frozenset({"", "tun"})  # beyond these nothing of ours is visible
+
+Note = Step | Bound
+
+
+class Frame(NamedTuple):
+    """What travels. ``dmac`` None: not known yet, whoever answers for ``want`` (the next hop) will get it."""
+
+    packet: Packet
+    dmac: str | None
+    want: str
+    gso: bool | None = False  # may it still be a GSO super-packet? None: the sender's features were not read
+    smac: str = ""  # who sent it on this segment, and the address it has there
+    local: bool = False  # made by the namespace that sends it here
+    vlan: int | None = None
+    seen: tuple[tuple[str, int], ...] = ()  # devices it came in by, to end loops
+
+
+class Carried(NamedTuple):
+    """Where it ended. ``kind``: "ip" (the IP stack of ``net`` takes it, as from ``link``), "unseen" (it leaves our
+    view at ``at``), "unknown" (something not understood), "lost" (``fate``)."""
+
+    kind: Literal["ip", "unseen", "unknown", "lost"]
+    notes: tuple[Note, ...] = ()
+    net: Net | None = None
+    link: Link | None = None
+    at: Point | None = None
+    fate: Fate = Fate.UNKNOWN
+    why: str = ""
+    packet: Packet | None = None
+    gso: bool | None = False
+    culprit: Step | None = None
+
+
+Hook = Callable[[Net, str, str, Packet, Where], Outcome]  # net, family ("ip", "bridge", "netdev"), hook, packet
+Tunnel = Callable[[Net, Link, Frame, bool], Carried]
+RANK = {"ip": 0, "unseen": 1, "unknown": 2, "lost": 3}
+
+
+class Wire(NamedTuple):
+    """What the search needs: the network, the filters, and the way into a tunnel (all passed in, none imported)."""
+
+    network: Network
+    hook: Hook
+    tunnel: Tunnel
+
+
+def _lost(fate: Fate, why: str, at: Point, culprit: Step | None = None) -> Carried:
+    return Carried("lost", at=at, fate=fate, why=why, culprit=culprit)
+
+
+def _after(notes: tuple[Note, ...], rest: Carried) -> Carried:
+    return rest._replace(notes=notes + rest.notes) if notes else rest
+
+
+def emit(wire: Wire, net: Net, link: Link, frame: Frame) -> Carried:
+    """The frame is given to ``link`` (dev_queue_xmit). Never raises."""
+    at = net.point(link.name)
+    if len(frame.seen) >= MAX_DEPTH:
+        return _lost(Fate.LOOP, "a frame goes round in circles", at)
+    if not link.up:
+        return _lost(Fate.LINK_DOWN, f"{link.name} is down", at)
+    if not link.carrier and link.kind not in ("vxlan", "geneve"):
+        return _lost(Fate.LINK_DOWN, f"{link.name} has no carrier", at)
+    out = wire.hook(net, "netdev", "egress", frame.packet, Where(oif=link))
+    if out.verdict != "accept":
+        return _filtered(out, at)
+    frame = frame._replace(gso=_still_gso(link, frame.gso))
+    return _after(out.steps, _by_kind(wire, net, link, frame, at))
+
+
+def _by_kind(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> Carried:
+    kind = link.kind
+    if kind == "veth":
+        return _through_veth(wire, net, link, frame, at)
+    if kind == "bridge":
+        return switch(wire, net, link, None, frame)
+    if kind in ("vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"):
+        return _stacked_out(wire, net, link, frame, at)
+    if kind in AGGREGATES:
+        return _best([emit(wire, net, p, frame) for p in net.ports.get(link.index, ()) if p.up and p.carrier], at)
+    if kind in NO_RECEIVE:
+        return _lost(Fate.UNREACHABLE, f"{link.name} ({kind}) swallows what is sent to it", at)
+    if link.loopback:
+        return Carried("ip", net=net, link=link, packet=frame.packet, gso=frame.gso)
+    if kind in UNDERSTOOD_ENDS:
+        return _outside(wire, net, link, frame, at)
+    return wire.tunnel(net, link, frame, bool(link.master))
+
+
+def _still_gso(link: Link, gso: bool | None) -> bool | None:
+    """A device without segmentation offload gets single packets (validate_xmit_skb, netif_needs_gso)."""
+    if gso is False or link.loopback:
+        return gso
+    if link.features is None:
+        return None
+    return gso if link.features.get("tso", False) else False
+
+
+def _filtered(out: Outcome, at: Point) -> Carried:
+    culprit = out.steps[-1] if out.steps else None
+    if out.verdict == "unknown":
+        return Carried("unknown", out.steps, at=at, why=out.why, culprit=culprit)
+    return Carried("lost", out.steps, at=at, fate=Fate.FILTERED, why=out.why, culprit=culprit)
+
+
+def _through_veth(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> Carried:
+    other = wire.network.peer(net, link)
+    if other is None:
+        return Carried("unseen", at=at, why=f"the other half of {link.name} is not visible", packet=frame.packet)
+    far, half = other
+    here = far.point(half.name)
+    if not half.up:
+        return _lost(Fate.LINK_DOWN, f"{half.name}, the other half of {link.name}, is down", here)
+    bound = Bound(
+        half.mtu + VLAN_ROOM, "receive", here, "silent", "silent", net.key, frame.packet, "veth",
+        "__dev_forward_skb2", 0, True, frame.gso,
+    )  # fmt: skip
+    return _after((bound,), receive(wire, far, half, frame))
+
+
+def receive(wire: Wire, net: Net, link: Link, frame: Frame) -> Carried:
+    """The frame comes in by ``link`` (__netif_receive_skb_core): filters, then bridge, stacked devices or IP."""
+    at = net.point(link.name)
+    if (net.key, link.index) in frame.seen or len(frame.seen) >= MAX_DEPTH:
+        return _lost(Fate.LOOP, "a frame goes round in circles", at)
+    if link.xdp:
+        return Carried("unknown", at=at, why=f"an XDP program on {link.name}")
+    frame = frame._replace(seen=(*frame.seen, (net.key, link.index)))
+    out = wire.hook(net, "netdev", "ingress", frame.packet, Where(iif=link))
+    if out.verdict != "accept":
+        return _filtered(out, at)
+    return _after(out.steps, _handed_up(wire, net, link, frame, at))
+
+
+def _handed_up(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> Carried:
+    master = net.links.get(link.master) if link.master else None
+    uppers = wire.network.stacked_on(net, link)
+    if uppers:
+        found = _to_stacked(wire, net, link, uppers, frame)
+        if found:
+            return found
+    if frame.vlan is not None and not (master and master.kind == "bridge"):
+        return _lost(Fate.UNREACHABLE, f"{link.name} has no VLAN {frame.vlan}", at)
+    if master and master.kind == "bridge":
+        return switch(wire, net, master, link, frame)
+    if master and master.kind in AGGREGATES:
+        return receive(wire, net, master, frame)
+    if master:
+        return Carried("unknown", at=at, why=f"{link.name} belongs to {master.name} ({master.kind or 'unknown kind'})")
+    return _to_ip(net, link, frame, at)
+
+
+def _to_ip(net: Net, link: Link, frame: Frame, at: Point) -> Carried:
+    """Does this host take the frame (eth_type_trans, PACKET_OTHERHOST in ip_rcv_core)?"""
+    if not link.up:
+        return _lost(Fate.LINK_DOWN, f"{link.name} is down", at)
+    if frame.dmac is not None and frame.dmac != BROADCAST:
+        mine = not link.mac or frame.dmac == link.mac
+    else:
+        mine = answers(net, link, frame.want)
+    if mine:
+        return Carried("ip", net=net, link=link, packet=frame.packet, gso=frame.gso)
+    return _lost(Fate.UNREACHABLE, f"{link.name} is not the one addressed", at)
+
+
+def answers(net: Net, link: Link, address: str) -> bool:
+    """Would this namespace answer an ARP request or a neighbour solicitation for ``address`` on ``link``?
+
+    IPv4 answers for every address of the host (arp_process: RTN_LOCAL) unless arp_ignore says otherwise; IPv6 for
+    those of the link (ndisc_recv_ns). Proxies answer for what they route elsewhere.
+    """
+    if not link.arp:
+        return True
+    held = net.addresses.get(address, ())
+    if ":" in address:
+        if any(x.link == link.index for x in held):
+            return True
+    elif held:
+        strict = max(net.sysctl("ipv4.conf.all.arp_ignore"), net.per_link("ipv4", link, "arp_ignore"))
+        if not strict or any(x.link == link.index for x in held):
+            return True
+    if (link.index, address) in net.proxies:
+        return True
+    return (
+        ":" not in address
+        and not is_link_local(address)
+        and bool(net.sysctl("ipv4.conf.all.proxy_arp") or net.per_link("ipv4", link, "proxy_arp"))
+    )
+
+
+def switch(wire: Wire, net: Net, bridge: Link, came: Link | None, frame: Frame) -> Carried:
+    """A bridge passes the frame on (br_handle_frame_finish; br_dev_xmit when the host itself sends)."""
+    at = net.point(bridge.name)
+    if not bridge.up:
+        return _lost(Fate.LINK_DOWN, f"{bridge.name} is down", at)
+    notes: tuple[Note, ...] = ()
+    if came is not None:
+        port = came.bridge_port
+        if port and port.state != BR_FORWARDING:
+            return _lost(Fate.LINK_DOWN, f"bridge port {came.name} is not forwarding", net.point(came.name))
+        out = wire.hook(net, "bridge", "prerouting", frame.packet, Where(iif=bridge, bridge_in=came))
+        if out.verdict != "accept":
+            return _filtered(out, net.point(came.name))
+        notes = out.steps
+    if bridge.vlan_filtering and _mixed_vlans(net, bridge):
+        return Carried("unknown", notes, at=at, why=f"{bridge.name} filters VLANs")
+    if came is not None and _is_own(net, bridge, frame):
+        up = wire.hook(net, "bridge", "input", frame.packet, Where(iif=bridge, bridge_in=came))
+        if up.verdict != "accept":
+            return _filtered(up, at)
+        return _after(notes, Carried("ip", net=net, link=bridge, packet=frame.packet, gso=frame.gso))
+    known = net.switched.get((bridge.index, frame.dmac)) if frame.dmac else None
+    port_link = net.links.get(known.link) if known else None
+    if port_link and port_link.index != bridge.index and port_link.master == bridge.index:
+        if came is not None and came.index == port_link.index and not (came.bridge_port and came.bridge_port.hairpin):
+            return _lost(Fate.UNREACHABLE, f"{bridge.name} would send it back by {came.name}", at)
+        return _after(notes, _out_by_port(wire, net, bridge, came, port_link, frame, flooded=False))
+    return _after(notes, _flood(wire, net, bridge, came, frame, at))
+
+
+def _mixed_vlans(net: Net, bridge: Link) -> bool:
+    """VLAN filtering changes nothing when every port carries the same single VLAN untagged."""
+    ports = [p.bridge_port for p in net.ports.get(bridge.index, ()) if p.bridge_port]
+    return len({(p.pvid, p.vlans) for p in ports}) > 1
+
+
+def _is_own(net: Net, bridge: Link, frame: Frame) -> bool:
+    """Is the frame for the bridge's host itself?"""
+    if frame.dmac is not None and frame.dmac != BROADCAST:
+        if frame.dmac == bridge.mac:
+            return True
+        known = net.switched.get((bridge.index, frame.dmac))
+        return bool(known and known.state == "permanent" and _is_mac_of_port(net, bridge, frame.dmac))
+    return bool(net.on_link.get(bridge.index)) and answers(net, bridge, frame.want)
+
+
+def _is_mac_of_port(net: Net, bridge: Link, mac: str) -> bool:
+    return any(p.mac == mac for p in net.ports.get(bridge.index, ()))
+
+
+def _flood(wire: Wire, net: Net, bridge: Link, came: Link | None, frame: Frame, at: Point) -> Carried:
+    """Unknown MAC: every port (br_flood). The first way that leads to the addressee is the packet's."""
+    tried: list[Carried] = []
+    for port in net.ports.get(bridge.index, ()):
+        if came is not None and port.index == came.index and not (port.bridge_port and port.bridge_port.hairpin):
+            continue
+        if port.bridge_port and not port.bridge_port.flood and frame.dmac is not None:
+            continue
+        if not port.up or not port.carrier:
+            continue
+        found = _out_by_port(wire, net, bridge, came, port, frame, flooded=True)
+        if found.kind == "ip":
+            return found
+        tried.append(found)
+    return _best(tried, at)
+
+
+def _best(tried: list[Carried], at: Point) -> Carried:
+    """The most telling of several ways: one that arrives, else one that leaves our view, else unknown, else lost."""
+    if not tried:
+        return _lost(Fate.UNREACHABLE, "no device there leads on", at)
+    best = min(tried, key=lambda c: RANK[c.kind])
+    if best.kind == "lost" and len({c.fate for c in tried}) > 1:
+        told = [c for c in tried if c.fate is not Fate.UNREACHABLE]
+        return told[0] if len(told) == 1 else _lost(Fate.UNREACHABLE, "nobody there is the one addressed", at)
+    return best
+
+
+def _bridge_nf(net: Net, bridge: Link, family: int) -> bool:
+    """Do bridged packets pass iptables here (br_nf_pre_routing)?"""
+    name = "bridge.bridge-nf-call-iptables" if family == 4 else "bridge.bridge-nf-call-ip6tables"
+    return bool(net.sysctl(name)) or (family == 4 and bridge.nf_call_iptables)
+
+
+def _out_by_port(
+    wire: Wire, net: Net, bridge: Link, came: Link | None, port: Link, frame: Frame, *, flooded: bool
+) -> Carried:
+    """One port of a bridge (br_forward, __br_forward, br_dev_queue_push_xmit)."""
+    at = net.point(port.name)
+    state = port.bridge_port
+    if state and state.state != BR_FORWARDING:
+        return _lost(Fate.LINK_DOWN, f"bridge port {port.name} is not forwarding", at)
+    if state and state.isolated and came and came.bridge_port and came.bridge_port.isolated:
+        return _lost(Fate.UNREACHABLE, f"bridge ports {came.name} and {port.name} are isolated from each other", at)
+    steps: list[Note] = [Bridged(at=net.point(bridge.name), out=port.name, flooded=flooded)]
+    filtered_by_ip = came is not None and _bridge_nf(net, bridge, frame.packet.family)
+    where = Where(iif=bridge, oif=bridge, bridge_in=came, bridge_out=port)
+    hooks = [("bridge", "forward"), ("bridge", "postrouting")] if came else [("bridge", "postrouting")]
+    if filtered_by_ip:
+        hooks = [("ip", "prerouting"), ("ip", "forward"), *hooks, ("ip", "postrouting")]
+    for family, hook in hooks:
+        out = wire.hook(net, family, hook, frame.packet, where)
+        steps += out.steps
+        if out.nat is not None:
+            return Carried("unknown", tuple(steps), at=at, why=f"NAT of bridged packets on {bridge.name}")
+        if out.verdict != "accept":
+            return _filtered(out._replace(steps=()), at)._replace(
+                notes=tuple(steps), culprit=out.steps[-1] if out.steps else None
+            )
+    steps.append(_port_bound(net, port, frame, at, filtered_by_ip))
+    return _after(tuple(steps), emit(wire, net, port, frame))
+
+
+def _port_bound(net: Net, port: Link, frame: Frame, at: Point, exact: bool) -> Bound:
+    if exact:
+        return Bound(
+            port.mtu, "l2", at, "silent", "silent" if frame.packet.family == 6 else "fragment", net.key, frame.packet,
+            "bridge", "br_nf_dev_queue_xmit", 0, True, frame.gso,
+        )  # fmt: skip
+    return Bound(
+        port.mtu + VLAN_ROOM, "l2", at, "silent", "silent", net.key, frame.packet, "bridge",
+        "br_dev_queue_push_xmit", 0, True, frame.gso,
+    )  # fmt: skip
+
+
+def _stacked_out(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> Carried:
+    """vlan, macvlan, ipvlan: to a sibling on the same lower device, or out by it."""
+    lower = wire.network.peer(net, link)
+    if lower is None:
+        return Carried("unseen", at=at, why=f"the device below {link.name} is not visible", packet=frame.packet)
+    below, device = lower
+    if link.kind == "vlan":
+        tag = link.info.get("vlan_id", link.info.get("id"))
+        if frame.vlan is not None or not isinstance(tag, int):
+            return Carried("unknown", at=at, why=f"VLAN tags of {link.name}")
+        return emit(wire, below, device, frame._replace(vlan=tag))
+    siblings = [
+        x for x in wire.network.stacked_on(below, device) if x[1] is not link and x[1].kind[:5] == link.kind[:5]
+    ]
+    mode = link.info.get("mode", "")
+    if mode in ("", "bridge", 4, "l2", 0):
+        for far, sibling in siblings:
+            if sibling.up and _is_addressee(far, sibling, frame):
+                return _after((_sibling_bound(net, below, device, frame),), receive(wire, far, sibling, frame))
+    elif mode != "vepa" and link.kind.startswith("ip"):
+        return Carried("unknown", at=at, why=f"{link.kind} mode {mode}")
+    return emit(wire, below, device, frame)
+
+
+def _sibling_bound(net: Net, below: Net, device: Link, frame: Frame) -> Bound:
+    """macvlan_queue_xmit and ipvlan hand a frame to a sibling through the lower device's receive check."""
+    return Bound(
+        device.mtu + VLAN_ROOM, "receive", below.point(device.name), "silent", "silent", net.key, frame.packet,
+        "macvlan", "dev_forward_skb", 0, True, frame.gso,
+    )  # fmt: skip
+
+
+def _is_addressee(net: Net, link: Link, frame: Frame) -> bool:
+    if link.kind.startswith("ip"):  # ipvlan devices share one MAC: the address decides (ipvlan_addr_lookup)
+        return any(x.address == frame.want for x in net.on_link.get(link.index, ()))
+    if frame.dmac is not None and frame.dmac != BROADCAST:
+        return bool(link.mac) and link.mac == frame.dmac
+    return answers(net, link, frame.want)
+
+
+def _to_stacked(wire: Wire, net: Net, link: Link, uppers: tuple[tuple[Net, Link], ...], frame: Frame) -> Carried | None:
+    """The device on top that takes a frame coming in by ``link`` (vlan_do_receive, macvlan_handle_frame)."""
+    for far, upper in uppers:
+        if not upper.up:
+            continue
+        if upper.kind == "vlan":
+            if frame.vlan is not None and upper.info.get("vlan_id", upper.info.get("id")) == frame.vlan:
+                return receive(wire, far, upper, frame._replace(vlan=None))
+        elif upper.kind == "macsec":
+            return Carried("unknown", at=far.point(upper.name), why="macsec is not modelled")
+        elif frame.vlan is None and _is_addressee(far, upper, frame):
+            return receive(wire, far, upper, frame)
+    return None
+
+
+def _outside(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> Carried:
+    """A physical device or a tun/tap: another host of ours may be at the other end, else our view ends here."""
+    if not link.kind and len(wire.network.nets) > 1:
+        for far, there in wire.network.strangers(net):
+            if (frame.dmac and there.mac == frame.dmac) or (not frame.dmac and answers(far, there, frame.want)):
+                found = receive(wire, far, there, frame)
+                return found._replace(why=found.why or f"the wire between {net.host} and {far.host} is not visible")
+    who = f" (held by {link.holder})" if link.holder else ""
+    return Carried("unseen", at=at, why=f"what lies beyond {link.name}{who} is not visible", packet=frame.packet)

@@ -1,0 +1,280 @@
+"""Join snapshots: namespaces, and what connects them.
+
+A :class:`Net` is one namespace with lookup structures that are made when they are first used (a routing table with
+100 000 routes costs nothing until a packet is looked up in it). A :class:`Network` is all of them, from one host or
+many, with the cables between them: veth halves, devices stacked across namespaces, VTEPs.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+
+from pathfit.core.net import Point
+from pathfit.core.snapshot import Address, FdbEntry, HostSnapshot, Link, Neighbour, NetnsSnapshot, Route
+
+STACKED = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"})  # Link.peer is the lower device
+AGGREGATES = frozenset({"bond", "team"})
+
+
+class Net:
+    """One namespace of one host. Everything is read-only; structures are made at first use."""
+
+    def __init__(self, host: str, key: str, snap: NetnsSnapshot) -> None:
+        self.host = host
+        self.key = key  # unique in the Network
+        self.snap = snap
+        self.fibs: dict[tuple[int, int], object] = {}  # filled by lookup.py: (family, table) -> compiled table
+        self._points: dict[str | None, Point] = {}
+
+    def __repr__(self) -> str:
+        return f"Net({self.snap.where})"
+
+    @cached_property
+    def links(self) -> dict[int, Link]:
+        """By ifindex."""
+        return {x.index: x for x in self.snap.links}
+
+    @cached_property
+    def names(self) -> dict[str, Link]:
+        """By name."""
+        return {x.name: x for x in self.snap.links}
+
+    @cached_property
+    def loopback(self) -> Link | None:
+        return next((x for x in self.snap.links if x.loopback), None)
+
+    @cached_property
+    def ports(self) -> dict[int, tuple[Link, ...]]:
+        """Links by the ifindex of their master (bridge, bond, vrf)."""
+        found: dict[int, tuple[Link, ...]] = {}
+        for x in self.snap.links:
+            if x.master:
+                found[x.master] = (*found.get(x.master, ()), x)
+        return found
+
+    @cached_property
+    def addresses(self) -> dict[str, tuple[Address, ...]]:
+        """By address."""
+        found: dict[str, tuple[Address, ...]] = {}
+        for x in self.snap.addresses:
+            found[x.address] = (*found.get(x.address, ()), x)
+        return found
+
+    @cached_property
+    def on_link(self) -> dict[int, tuple[Address, ...]]:
+        """Addresses by ifindex, in the kernel's order (primary ones first)."""
+        found: dict[int, tuple[Address, ...]] = {}
+        for x in self.snap.addresses:
+            found[x.link] = (*found.get(x.link, ()), x)
+        return found
+
+    @cached_property
+    def neighbours(self) -> dict[tuple[int, str], Neighbour]:
+        """By (ifindex, address); proxy entries are in :attr:`proxies`."""
+        return {(x.link, x.address): x for x in self.snap.neighbours if not x.proxy}
+
+    @cached_property
+    def proxies(self) -> frozenset[tuple[int, str]]:
+        """Addresses this namespace answers for (`ip neigh add proxy`)."""
+        return frozenset((x.link, x.address) for x in self.snap.neighbours if x.proxy)
+
+    @cached_property
+    def switched(self) -> dict[tuple[int, str], FdbEntry]:
+        """A bridge's forwarding table: (bridge ifindex, MAC) -> entry whose ``link`` is the port or the bridge."""
+        found: dict[tuple[int, str], FdbEntry] = {}
+        for x in self.snap.fdb:
+            link = self.links.get(x.link)
+            if x.own or link is None:
+                continue
+            bridge = link.index if link.kind == "bridge" else link.master
+            if bridge:
+                found.setdefault((bridge, x.mac), x)
+        return found
+
+    @cached_property
+    def destinations(self) -> dict[tuple[int, str], tuple[FdbEntry, ...]]:
+        """A VXLAN device's own table: (ifindex, MAC) -> entries with ``remote``; MAC of zeros = everybody else."""
+        found: dict[tuple[int, str], tuple[FdbEntry, ...]] = {}
+        for x in self.snap.fdb:
+            if x.own and x.remote is not None:
+                found[x.link, x.mac] = (*found.get((x.link, x.mac), ()), x)
+        return found
+
+    @cached_property
+    def routes(self) -> dict[tuple[int, int], list[Route]]:
+        """Routes by (family, table)."""
+        found: dict[tuple[int, int], list[Route]] = {}
+        for x in self.snap.routes:
+            found.setdefault((x.family, x.table), []).append(x)
+        return found
+
+    @cached_property
+    def filtered(self) -> bool:
+        """Is there any filter table at all?"""
+        return bool(self.snap.tables)
+
+    @cached_property
+    def has_vrf(self) -> bool:
+        return any(x.kind == "vrf" for x in self.snap.links)
+
+    def sysctl(self, name: str, default: int = 0) -> int:
+        """An integer sysctl; ``default`` is the kernel's own when it was not read or is no number."""
+        try:
+            return int(self.snap.sysctls.get(name, default))
+        except ValueError:
+            return default
+
+    def per_link(self, family: str, link: Link, name: str, default: int = 0) -> int:
+        """``ipv4.conf.LINK.name``, or what new links get when it was not read."""
+        at = self.snap.sysctls
+        text = at.get(f"{family}.conf.{link.name}.{name}")
+        if text is None:
+            text = at.get(f"{family}.conf.default.{name}", str(default))
+        return int(text) if text.lstrip("-").isdigit() else default
+
+    def point(self, link: str | None = None) -> Point:
+        """This place as a Point; one value for each link."""
+        found = self._points.get(link)
+        if found is None:
+            found = self._points[link] = Point(host=self.host, netns=self.snap.where, link=link)
+        return found
+
+
+class Network:
+    """All visible namespaces. Build it with :meth:`of`."""
+
+    def __init__(self, nets: dict[str, Net]) -> None:
+        self.nets = nets
+
+    @classmethod
+    def of(cls, *hosts: HostSnapshot) -> "Network":
+        """Join snapshots of different hosts.
+
+        A namespace's key is its ``NetnsSnapshot.id``; ids that two hosts share are written ``HOST!id``.
+        Two snapshots of one boot (equal ``boot_id``) are one host: what the later one read replaces the earlier.
+        """
+        latest: dict[tuple[str, str], tuple[HostSnapshot, NetnsSnapshot]] = {}
+        for host in hosts:
+            for snap in host.namespaces:
+                latest[host.boot_id or host.host, snap.id] = (host, snap)
+        count: dict[str, int] = {}
+        for _, ident in latest:
+            count[ident] = count.get(ident, 0) + 1
+        nets = {}
+        for host, snap in latest.values():
+            key = snap.id if count[snap.id] == 1 else f"{host.host}!{snap.id}"
+            nets[key] = Net(host.host, key, snap)
+        return cls(nets)
+
+    @cached_property
+    def _by_host(self) -> dict[tuple[str, str], Net]:
+        return {(x.host, x.snap.id): x for x in self.nets.values()}
+
+    @cached_property
+    def _by_where(self) -> dict[str, Net]:
+        found: dict[str, Net] = {}
+        for x in self.nets.values():
+            for name in (x.snap.where, *x.snap.names, f"{x.host}!{x.snap.where}"):
+                found.setdefault(name, x)
+        return found
+
+    def find(self, ns: str) -> Net | None:
+        """A namespace by key, by WHERE ("netns:c", "host") or by "HOST!WHERE"; None when it is not visible."""
+        return self.nets.get(ns) or self._by_where.get(ns)
+
+    def at(self, point: Point) -> Net | None:
+        """The namespace a Point names."""
+        return self._by_where.get(f"{point.host}!{point.netns}")
+
+    @cached_property
+    def _claims(self) -> dict[tuple[str, str, int], tuple[Net, Link]]:
+        """Who says "my other half is (host, namespace id, ifindex)": for halves that do not know it themselves."""
+        found = {}
+        for net in self.nets.values():
+            for link in net.snap.links:
+                if link.kind == "veth" and link.peer:
+                    ns = link.peer_ns or (net.snap.id if link.peer_nsid is None else None)
+                    if ns:
+                        found[net.host, ns, link.peer] = (net, link)
+        return found
+
+    def peer(self, net: Net, link: Link) -> tuple[Net, Link] | None:
+        """The other half of a veth (or the device a stacked one lies on); None when it is not visible."""
+        if link.peer:
+            ident = link.peer_ns or (net.snap.id if link.peer_nsid is None else None)
+            other = net if ident == net.snap.id else self._by_host.get((net.host, ident)) if ident else None
+            there = other.links.get(link.peer) if other else None
+            if other and there:
+                return other, there
+        return self._claims.get((net.host, net.snap.id, link.index)) if link.kind == "veth" else None
+
+    def home(self, net: Net, link: Link) -> Net | None:
+        """The namespace a device was made in and still uses (vxlan->net, tunnel->net): where its outer packets are."""
+        if link.peer_nsid is None and link.peer_ns is None:
+            return net
+        return self._by_host.get((net.host, link.peer_ns)) if link.peer_ns else None
+
+    @cached_property
+    def _vteps(self) -> dict[tuple[str, int, int], tuple[Net, Link]]:
+        found = {}
+        for net in self.nets.values():
+            for link in net.snap.links:
+                if link.vxlan and not link.vxlan.collect_metadata:
+                    base = self.home(net, link)
+                    if base:
+                        found[base.key, link.vxlan.port, link.vxlan.vni] = (net, link)
+        return found
+
+    def vtep(self, net: Net, port: int, vni: int) -> tuple[Net, Link] | None:
+        """The VXLAN device that takes packets for this port and VNI arriving in ``net`` (vxlan_vs_find_vni)."""
+        return self._vteps.get((net.key, port, vni))
+
+    @cached_property
+    def _tunnels(self) -> dict[tuple[str, str], list[tuple[Net, Link]]]:
+        found: dict[tuple[str, str], list[tuple[Net, Link]]] = {}
+        for net in self.nets.values():
+            for link in net.snap.links:
+                if "remote" in link.info or "local" in link.info:
+                    base = self.home(net, link)
+                    if base:
+                        found.setdefault((base.key, link.kind), []).append((net, link))
+        return found
+
+    def tunnels(self, net: Net, kind: str) -> list[tuple[Net, Link]]:
+        """Tunnel devices of a kind whose outer packets arrive in ``net``."""
+        return self._tunnels.get((net.key, kind), [])
+
+    @cached_property
+    def _stacked(self) -> dict[tuple[str, int], tuple[tuple[Net, Link], ...]]:
+        found: dict[tuple[str, int], tuple[tuple[Net, Link], ...]] = {}
+        for net in self.nets.values():
+            for link in net.snap.links:
+                if link.kind in STACKED:
+                    lower = self.peer(net, link)
+                    if lower:
+                        key = (lower[0].key, lower[1].index)
+                        found[key] = (*found.get(key, ()), (net, link))
+        return found
+
+    def stacked_on(self, net: Net, link: Link) -> tuple[tuple[Net, Link], ...]:
+        """VLAN, macvlan, ipvlan … devices that lie on this one, in whatever namespace."""
+        return self._stacked.get((net.key, link.index), ())
+
+    @cached_property
+    def _owners(self) -> dict[str, tuple[tuple[Net, Address], ...]]:
+        found: dict[str, tuple[tuple[Net, Address], ...]] = {}
+        for net in self.nets.values():
+            for x in net.snap.addresses:
+                found[x.address] = (*found.get(x.address, ()), (net, x))
+        return found
+
+    def owners(self, address: str) -> tuple[tuple[Net, Address], ...]:
+        """Every namespace that has this address (an address of a private range may live in many)."""
+        return self._owners.get(address, ())
+
+    def strangers(self, net: Net) -> Iterator[tuple[Net, Link]]:
+        """Physical-looking links of *other hosts*: where a packet that leaves ``net``'s host may come in."""
+        for other in self.nets.values():
+            if other.host != net.host:
+                for link in other.snap.links:
+                    if not link.kind and not link.loopback:
+                        yield other, link

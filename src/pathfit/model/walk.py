@@ -1,0 +1,258 @@
+"""The model's two questions: what happens to this flow, and what happens to this conversation, both ways.
+
+All sizes are bytes of IP packet, header included. Nothing is measured here and nothing guessed: what is not visible or
+not understood ends the prediction with ``Fate.UNKNOWN``, ``why`` and ``ends``, and everything up to there still counts.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from pathfit.core.net import TCP, Flow, Point, packet_of
+from pathfit.core.path import Clamped, Exit, Fate, Hop, Limit, Predicted, Step, Then
+from pathfit.model.journey import Journey, State, Walk, told
+from pathfit.model.mtu import advertised, own_mtu
+from pathfit.model.nat import Memory
+from pathfit.model.network import Net, Network
+from pathfit.model.packet import Bound, Packet, packet_of_flow
+
+MAX_WAYS = 8  # equal-cost alternatives that are tried
+ANY_MSS = 65495  # larger than any promise: a clamp below it shows
+USUAL = 1500  # bytes; the size asked about when neither end's own MTU is known
+
+
+def predict(
+    network: Network,
+    ns: str,
+    flow: Flow,
+    *,
+    mss: int | None = None,
+    reply: bool = False,
+    memory: Memory = (),
+    entering: str | None = None,
+) -> Predicted:
+    """The way of ``flow`` from namespace ``ns`` (key, id or WHERE), in one direction.
+
+    ``flow.src`` "" = the kernel chooses. ``flow.size`` 0 = as large as this namespace sends to that destination.
+    ``mss``: the MSS option of its SYN (None: what the namespace advertises). ``reply``: it answers a conversation that
+    ``memory`` knows. ``entering``: it comes in from outside by this link instead of being made in ``ns``.
+    Limits are listed when they are smaller than ``flow.size``, nearest first.
+    Raises KeyError when ``ns`` is not in the network.
+    """
+    net = network.find(ns)
+    if net is None:
+        raise KeyError(ns)
+    flow = _sized(net, flow, entering)
+    packet = packet_of_flow(flow, mss=mss, kind="reply" if reply else "request")
+    if packet.mss is None and flow.proto == TCP:
+        promised = None if entering else advertised(net, flow.dst, src=flow.src, mark=flow.mark)
+        packet = msgspec.structs.replace(packet, mss=promised or ANY_MSS)
+    ways = _ways(network, net, packet, memory, entering)
+    return _merged([_predicted(network, way, packet, memory) for way in ways])
+
+
+def predict_both(
+    network: Network,
+    ns: str,
+    target: str,
+    *,
+    proto: int = TCP,
+    dport: int = 0,
+    sport: int = 0,
+    src: str = "",
+    size_forward: int | None = None,
+    size_reverse: int | None = None,
+    peer_mss: int | None = None,
+    mark: int = 0,
+) -> tuple[Predicted, Predicted]:
+    """A conversation of ``ns`` with ``target``, both ways: (forward, reverse).
+
+    The reverse is walked from the target's namespace when the forward walk arrives there; else from the device where
+    our view ended, inward: then it lists the limits we can see and is not ``complete``. ``size_reverse`` None = the
+    packet our own SYN invites, after clamps on its way; ``size_forward`` None = what we send by ourselves, or what
+    ``peer_mss`` (the MSS the peer was seen to promise) invites when that is less.
+    Raises KeyError when ``ns`` is not in the network.
+    """
+    net = network.find(ns)
+    if net is None:
+        raise KeyError(ns)
+    asked = Flow(src=src, dst=target, proto=proto, sport=sport or 40000, dport=dport, size=size_forward or 0, mark=mark)
+    if not size_forward:
+        asked = _sized(net, asked, None)
+        if peer_mss:
+            asked = msgspec.structs.replace(asked, size=min(asked.size, packet_of(asked.family, peer_mss)))
+    packet = packet_of_flow(asked)
+    if proto == TCP:
+        packet = msgspec.structs.replace(packet, mss=advertised(net, target, src=src, mark=mark) or ANY_MSS)
+    ways = _ways(network, net, packet, (), None)
+    forward = _merged([_predicted(network, way, packet, ()) for way in ways])
+    return forward, _reverse(network, ways[0], forward, size_reverse, peer_mss)
+
+
+def _reverse(network: Network, way: Journey, forward: Predicted, size: int | None, peer_mss: int | None) -> Predicted:
+    final = forward.final or forward.flow
+    if not size:
+        size = packet_of(final.family, forward.mss) if forward.mss else USUAL
+    back = Flow(src=final.dst, dst=final.src, proto=final.proto, sport=final.dport, dport=final.sport, size=size)
+    if way.fate is Fate.DELIVERED and way.net is not None:
+        return predict(network, way.net.key, back, mss=peer_mss, reply=True, memory=way.talks)
+    if way.fate is Fate.UNKNOWN and way.ends is not None and way.ends.link:
+        net = network.at(way.ends)
+        if net is not None and way.ends.link in net.names:
+            got = predict(network, net.key, back, mss=peer_mss, reply=True, memory=way.talks, entering=way.ends.link)
+            return msgspec.structs.replace(got, complete=False, ends=got.ends or way.ends)
+    why = way.why or f"the way there ends: {way.fate.value}"
+    return Predicted(flow=back, fate=Fate.UNKNOWN, large=Fate.UNKNOWN, ends=way.ends, why=why)
+
+
+def _sized(net: Net, flow: Flow, entering: str | None) -> Flow:
+    if flow.size:
+        return flow
+    own = None if entering else own_mtu(net, flow.dst, src=flow.src)
+    return msgspec.structs.replace(flow, size=own.value if own else USUAL)
+
+
+def _start(network: Network, net: Net, packet: Packet, entering: str | None, walk: Walk) -> Journey:
+    if entering is None:
+        return walk.run(State("output", net, packet, gso=packet.proto == TCP))
+    link = net.names[entering]
+    return walk.enter_from_outside(net, link, packet)
+
+
+def _ways(network: Network, net: Net, packet: Packet, memory: Memory, entering: str | None) -> list[Journey]:
+    """The walk; and every other one where routes have several equal ways."""
+    first = _start(network, net, packet, entering, Walk(network, memory=memory))
+    ways = [first]
+    todo = [(0,) * i + (n,) for i, count in enumerate(first.forks) for n in range(1, count)]
+    while todo and len(ways) < MAX_WAYS:
+        choices = todo.pop(0)
+        way = _start(network, net, packet, entering, Walk(network, memory=memory, choices=choices))
+        ways.append(way)
+        todo += [
+            choices + (0,) * (i - len(choices)) + (n,)
+            for i, count in enumerate(way.forks)
+            if i >= len(choices)
+            for n in range(1, count)
+        ]
+    return ways
+
+
+def _predicted(network: Network, way: Journey, packet: Packet, memory: Memory) -> Predicted:
+    bounds = [x for x in way.notes if isinstance(x, Bound)]
+    known = memory or way.talks
+    limits = tuple(_limit(network, b, packet, known) for b in bounds if b.mtu < packet.size)
+    passing = [b.mtu for b in bounds if not (b.hides and b.gso and packet.proto == TCP)]
+    large, hiding = _large(way, bounds, packet)
+    src = _first_source(way, packet)
+    return Predicted(
+        flow=msgspec.structs.replace(packet.flow(), src=src),
+        fate=way.fate,
+        large=large,
+        mtu=min(passing, default=None),
+        limits=limits,
+        hops=_hops(way.notes),
+        ends=way.ends if way.fate is Fate.UNKNOWN else None,
+        complete=way.fate is not Fate.UNKNOWN and not way.gaps,
+        why=way.why or "; ".join(way.gaps) or hiding,
+        mss=way.packet.mss if way.packet.mss != ANY_MSS else None,
+        clamps=way.clamps,
+        culprit=way.culprit,
+        final=way.packet.flow(),
+    )
+
+
+def _first_source(way: Journey, packet: Packet) -> str:
+    return packet.src or (way.talks[0].came.src if way.talks else way.packet.src)
+
+
+def _limit(network: Network, b: Bound, packet: Packet, memory: Memory) -> Limit:
+    then: Then = b.then(packet)
+    if b.hides and b.gso and packet.proto == TCP:
+        then = "pass-gso"
+    home: bool | None = None
+    why = b.untold
+    if then == "icmp":
+        home, why = told(network, b, memory)
+    elif then == "error":
+        home = True
+    elif then == "silent":
+        home = False
+    return Limit(
+        mtu=b.mtu, kind=b.kind, at=b.at, then=then, told_home=home, why_untold=why, device=b.device,
+        overhead=b.overhead, function=b.function,
+    )  # fmt: skip
+
+
+def _large(way: Journey, bounds: Iterable[Bound], packet: Packet) -> tuple[Fate, str]:
+    """What happens to a packet of the asked size: the first bound that stops it decides."""
+    size, in_pieces = packet.size, False
+    for b in bounds:
+        if b.mtu >= size:
+            continue
+        if b.hides and packet.proto == TCP and b.gso is not False:
+            if b.gso is None:
+                return Fate.UNKNOWN, f"whether offloading hides the limit at {b.at.link} is not known"
+            continue
+        then = b.then(packet)
+        if then in ("icmp", "error"):
+            return Fate.TOO_BIG_TOLD, ""
+        if then == "silent":
+            return Fate.TOO_BIG_SILENT, ""
+        in_pieces = True
+        if b.kind != "tunnel":
+            size = b.mtu
+    if way.fate is not Fate.DELIVERED:
+        return way.fate, ""
+    return (Fate.FRAGMENTED if in_pieces else Fate.DELIVERED), ""
+
+
+def _hops(notes: Iterable[Step | Bound]) -> tuple[Hop, ...]:
+    """Steps grouped by the namespace they happened in."""
+    hops: list[Hop] = []
+    where: Point | None = None
+    steps: list[Step] = []
+    for x in notes:
+        if isinstance(x, Bound):
+            continue
+        here = x.at
+        if where is not None and (here.netns, here.host) != (where.netns, where.host):
+            hops.append(_hop(where, steps))
+            steps = []
+        if not steps:
+            where = here
+        steps.append(x)
+    if where is not None and steps:
+        hops.append(_hop(where, steps))
+    return tuple(hops)
+
+
+def _hop(where: Point, steps: list[Step]) -> Hop:
+    out = next((x for x in reversed(steps) if isinstance(x, Exit) and not x.local), None)
+    return Hop(
+        where=Point(host=where.host, netns=where.netns, link=out.at.link if out else where.link),
+        mtu=out.mtu if out else None,
+        steps=tuple(steps),
+    )
+
+
+def _merged(ways: list[Predicted]) -> Predicted:
+    """Several equal ways: what is true of all; unknown where they differ."""
+    first = ways[0]
+    if len(ways) == 1:
+        return first
+    worst = min(ways, key=lambda w: w.mtu if w.mtu is not None else 1 << 16)
+    fates, larges = {w.fate for w in ways}, {w.large for w in ways}
+    if len(fates) == 1 and len(larges) == 1 and len({w.mtu for w in ways}) == 1:
+        return first
+    clamps: tuple[Clamped, ...] = first.clamps
+    return msgspec.structs.replace(
+        worst,
+        fate=first.fate if len(fates) == 1 else Fate.UNKNOWN,
+        large=first.large if len(larges) == 1 else Fate.UNKNOWN,
+        complete=all(w.complete for w in ways) and len(fates) == 1 and len(larges) == 1,
+        why=f"{len(ways)} equal ways differ; a hash chooses among them",
+        clamps=clamps,
+    )
+
+
+__all__ = ["predict", "predict_both"]
