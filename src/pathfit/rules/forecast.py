@@ -4,7 +4,7 @@ from pathfit.core.net import ICMP, ICMPV6, TCP, UDP
 from pathfit.core.path import Predicted
 from pathfit.core.snapshot import HostSnapshot
 from pathfit.model.network import Network
-from pathfit.model.predict import predict_both
+from pathfit.model.walk import predict_both
 
 Ways = tuple[Predicted | None, Predicted | None]
 
