@@ -160,7 +160,7 @@ def lab_up(scenario: str, prefix: str | None, **o: Any) -> int:
     """Build a SCENARIO and leave it up, until `pathfit lab down`."""
     from pathfit.cli import labs
 
-    return labs.up(scenario, prefix, as_json=o["as_json"])
+    return labs.up(scenario, prefix, as_json=o["as_json"], lang=o["lang"])
 
 
 @lab.command("down")
@@ -170,15 +170,16 @@ def lab_down(name: str, **o: Any) -> int:
     """Remove the lab NAME (its prefix or its scenario), or `all`."""
     from pathfit.cli import labs
 
-    return labs.down(name, as_json=o["as_json"])
+    return labs.down(name, as_json=o["as_json"], lang=o["lang"])
 
 
 @lab.command("run")
 @click.argument("scenarios", nargs=-1, required=True)
+@click.option("--blind", is_flag=True, help="Also with only the container's side visible.")
 @options.running
 @options.everywhere
-def lab_run(scenarios: tuple[str, ...], **o: Any) -> int:
-    """Build each SCENARIO, diagnose it, compare with what must be found, remove it."""
+def lab_run(scenarios: tuple[str, ...], blind: bool, **o: Any) -> int:
+    """Build each SCENARIO (or `all`), diagnose it, compare with what must be found, remove it."""
     from pathfit.cli import labs
 
-    return labs.run(scenarios, o)
+    return labs.run(scenarios, blind, o)

@@ -4,36 +4,47 @@ import sys
 
 from pathfit.cli.stop import OR, Stop
 from pathfit.cli.talk import style
+from pathfit.rules import Page, manual
+from pathfit.rules.base import NAMES
+from pathfit.words.render import say
 
 
 def explain(code: str | None, lang: str | None, *, as_json: bool) -> int:
     """Print one manual page, or the list of all codes. Raises Stop (2) for a code that does not exist."""
-    from pathfit import rules
-
     look = style(lang)
-    pages = rules.manuals(look.lang)
-    if code is not None:
-        wanted = code.upper()
-        page = pages.get(wanted) or next((p for p in pages.values() if p.name == code.lower()), None)
-        if page is None:
-            raise Stop(f"there is no fault code '{code[:40]}'", _near(code, pages))
-        pages = {page.code: page}
+    pages = [_find(code)] if code is not None else [p for p in map(manual, NAMES) if p is not None]
     if as_json:
-        import msgspec
-
-        listing = [{"code": p.code, "name": p.name, "severity": p.severity, "text": p.text} for p in pages.values()]
-        document = {"schema": "pathfit.explain/1", "codes": listing}
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+        _json(pages)
         return 0
-    for p in pages.values():
-        print(f"{p.code}  {p.name}" if code is None else f"{p.code} {p.name}\n\n{p.text.rstrip()}")
-    if code is None:
-        print("\npathfit explain CODE", file=sys.stderr)
+    if code is not None:
+        sys.stdout.write(pages[0].text)
+        return 0
+    for page in pages:
+        print(f"{page.code}  {page.name:<26} {page.title}")
+    print("\n" + say("ui.explain-next", {}, look.lang), file=sys.stderr)
     return 0
 
 
-def _near(code: str, pages: object) -> str:
+def _find(code: str) -> Page:
+    by_name = next((c for c, name in NAMES.items() if name == code.lower()), code)
+    page = manual(by_name)
+    if page is None:
+        raise Stop(f"there is no fault code '{code[:40]}'", _near(code))
+    return page
+
+
+def _near(code: str) -> str:
     import difflib
 
-    near = difflib.get_close_matches(code.upper(), list(pages), 3, 0.5)  # type: ignore[call-overload]
-    return OR.join(f"pathfit explain {n}" for n in near) or "pathfit explain   (lists all codes)"
+    near = difflib.get_close_matches(code.upper(), list(NAMES), 2, 0.6)
+    names = difflib.get_close_matches(code.lower(), list(NAMES.values()), 2, 0.6)
+    return OR.join(f"pathfit explain {n}" for n in (near or names)[:2]) or "pathfit explain"
+
+
+def _json(pages: list[Page]) -> None:
+    import msgspec
+
+    listing = [{"code": p.code, "name": p.name, "title": p.title, "fields": p.fields} for p in pages]
+    document = {"schema": "pathfit.explain/1", "codes": listing}
+    sys.stdout.flush()
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")

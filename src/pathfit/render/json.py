@@ -15,8 +15,8 @@ from pathfit.core.measured import Bracket
 from pathfit.core.net import Point
 from pathfit.core.path import Fate, Hop, Limit, Predicted
 from pathfit.core.report import SCHEMA, MeasuredAddress, Report
-from pathfit.render import sentences, steps
-from pathfit.words.render import say
+from pathfit.render import steps
+from pathfit.words import render as words
 
 Json = dict[str, Any]
 
@@ -134,7 +134,7 @@ def _bracket(b: Bracket) -> Json:
         "fail": b.fails,
         "method": b.method,
         "evidence": b.grade,
-        "note": None if b.note is None else say(b.note, {}, "en"),
+        "note": None if b.note is None else words.say(b.note, {}, "en"),
     }
 
 
@@ -149,12 +149,12 @@ def _finding(f: Finding) -> Json:
         "name": f.name,
         "severity": f.severity,
         "confidence": f.confidence,
-        "summary": sentences.summary(f, "en"),
+        "summary": words.summary(f, "en"),
         "where": [_where(p) for p in f.where],
         "facts": dict(f.facts),
         "because": list(f.because),
         "explains": list(f.explains),
-        "evidence": [{"ref": e.ref, "text": sentences.evidence(e, "en")} for e in f.evidence],
+        "evidence": [{"ref": e.ref, "text": words.evidence(e, "en")} for e in f.evidence],
         "fixes": [_fix(x) for x in f.fixes],
     }
 
@@ -162,7 +162,7 @@ def _finding(f: Finding) -> Json:
 def _fix(fix: Fix) -> Json:
     return {
         "id": fix.id,
-        "title": sentences.title(fix, "en"),
+        "title": words.title(fix, "en"),
         "platform": fix.platform,
         "value": fix.value,
         "effective": fix.effective,
@@ -172,7 +172,7 @@ def _fix(fix: Fix) -> Json:
         "commands": [list(c) for c in fix.commands],
         "files": [{"path": e.path, "diff": e.diff} for e in fix.files],
         "undo": [list(c) for c in fix.undo],
-        "proof": fix.proof,
+        "proof": words.proof(fix, "en"),
     }
 
 

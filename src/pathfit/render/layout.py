@@ -126,6 +126,10 @@ class Page:
                 line = head[:start] + self.paint(word, style) + line[start + len(word) :]
             self._lines.append(line)
 
+    def command(self, text: str, head: str) -> None:
+        """A line to copy: never broken, however long."""
+        self._lines.append(head + self.paint(clean(text, ascii_only=self.ascii_only), "command"))
+
     def flagged(self, text: str, flag: str, style: str, *, indent: str) -> None:
         """A paragraph whose last line ends in ``flag`` at the right margin."""
         text = clean(text, ascii_only=self.ascii_only)

@@ -9,15 +9,15 @@ import shlex
 from pathfit.core.finding import Finding, Fix
 from pathfit.core.net import Direction
 from pathfit.core.report import MeasuredAddress, Report
-from pathfit.render import questions, sentences, ways
+from pathfit.render import questions, ways
 from pathfit.render.layout import Page, columns, pad
-from pathfit.words.render import say
+from pathfit.words import render as words
 
 MOST_PROOF = 4  # lines of evidence of the leading finding; all of them are in --json
 MOST_FIXES = 3
 MOST_MISSING = 6
 DEEP = "       "  # what stands under "  out  "
-LASTING = ("permanent",)
+HOLES = {"MTU101": "why-in", "MTU102": "why-out"}
 
 
 def render(report: Report, *, lang: str = "en", width: int = 80, colour: bool = False, ascii_only: bool = False) -> str:
@@ -40,7 +40,7 @@ class _Text:
         return self.report.verdict != "healthy"
 
     def say(self, message: str, **facts: object) -> str:
-        return say(f"ui.{message}", facts, self.lang)
+        return words.say(f"ui.{message}", facts, self.lang)
 
     def write(self) -> None:
         self._verdict()
@@ -61,9 +61,9 @@ class _Text:
     def _verdict(self) -> None:
         r = self.report
         if self.leading:
-            sentence = sentences.summary(self.leading, self.lang)
+            sentence = words.summary(self.leading, self.lang)
         elif r.verdict == "unknown":
-            sentence = say(r.why_unknown, {}, self.lang) if r.why_unknown else self.say("verdict-unknown")
+            sentence = words.say(r.why_unknown, {}, self.lang) if r.why_unknown else self.say("verdict-unknown")
         else:
             sentence = self.say("verdict-healthy", source=r.source_label, target=r.target_label)
         word = self.say(f"word-{r.verdict}")
@@ -76,7 +76,7 @@ class _Text:
         errors = [f for f in self.report.findings if f.severity == "error"] or [self.leading]
         for f in errors:
             sure = self.say(f"sure-{f.confidence}", ms=round(self.report.took * 1000))
-            self.page.line(f"{f.name}   {sure}", f"{f.code} ", "code")
+            self.page.line(sure, f"{f.code} {f.name}   ", "code")
 
     def _directions(self) -> None:
         if not self.report.measured and not (self.report.forward and self.report.forward.hops):
@@ -97,7 +97,7 @@ class _Text:
         b = m.forward if direction == "forward" else m.reverse
         promised = m.contact.promised
         if b.passes is None and b.fails is None:
-            why = say(b.note, {}, self.lang) if b.note else ""
+            why = words.say(b.note, {}, self.lang) if b.note else ""
             return self.say("way-unmeasured", why=why), "?", "unsure"
         if b.grade == "told" or b.told_by:
             by, mtu = b.told_by or "?", b.told_mtu or b.passes
@@ -122,25 +122,27 @@ class _Text:
 
     def _why(self, f: Finding) -> None:
         causes = [c for c in self.report.findings if c.code in f.because]
-        texts = [sentences.summary(c, self.lang) for c in causes]
-        if not texts and f.code in ("MTU101", "MTU102"):
-            texts = [self.say("why-in" if f.code == "MTU101" else "why-out", **f.facts)]
+        texts = []
+        if f.code in HOLES and f.facts.get("promised") and f.facts.get("limit"):
+            texts = [self.say(HOLES[f.code], **f.facts)]  # says what MTU103 says, of this direction
+            causes = [c for c in causes if c.code != "MTU103"]
+        texts += [words.summary(c, self.lang) for c in causes]
         if texts:
             self._labelled("label-why", texts)
 
     def _proof(self, f: Finding) -> None:
-        lines = [f"{sentences.evidence(e, self.lang)} ({e.ref})" for e in f.evidence[:MOST_PROOF]]
+        lines = [f"{words.evidence(e, self.lang)} ({e.ref})" for e in f.evidence[:MOST_PROOF]]
         self._labelled("label-proof", lines)
 
     def _where(self, f: Finding) -> None:
         if not f.where:
             return
         at = f.where[0]
-        place = " / ".join(x for x in (ways.bare(at.netns), at.link) if x)
+        place = "/".join(x for x in (ways.bare(at.netns) if at.netns != "host" else "", at.link) if x) or at.netns
         text = self.say("where-beyond" if f.facts.get("beyond") else "where-at", place=place, netns=at.netns)
         hint = f.facts.get("resembles")
         if isinstance(hint, str):
-            text += self.say("where-hint", limit=f.facts.get("limit"), name=say(f"hint.{hint}", {}, self.lang))
+            text += self.say("where-hint", limit=f.facts.get("limit"), name=words.say(f"hint.{hint}", {}, self.lang))
         self._labelled("label-where", [text])
 
     def _others(self) -> None:
@@ -152,7 +154,7 @@ class _Text:
         for f in rest:
             sure = self.say(f"sure-{f.confidence}-short")
             severity = self.say(f"severity-{f.severity}")
-            self.page.line(f"{severity}, {sure}: {sentences.summary(f, self.lang)}", f"  {f.code}  ", "code")
+            self.page.line(f"{severity}, {sure}: {words.summary(f, self.lang)}", f"  {f.code}  ", "code")
 
     def _questions(self) -> None:
         pairs = questions.answered(self.report)
@@ -171,7 +173,7 @@ class _Text:
             return
         self.page.blank()
         fixes = self.leading.fixes[:MOST_FIXES]
-        heads = [self.say("fix-good" if x.lasts in LASTING else "fix-now") for x in fixes]
+        heads = [self.say("fix-good" if x.lasts == "permanent" else "fix-now") for x in fixes]
         first = self.say("fix") + " "
         deep = columns(first) + max(columns(h) for h in heads)
         for n, (fix, head) in enumerate(zip(fixes, heads, strict=True)):
@@ -179,7 +181,7 @@ class _Text:
             if n and heads[n - 1] == head:
                 before = ""
             self._fix(fix, pad(before, deep) + "  ")
-        proof = next((x.proof for x in fixes if x.proof), None)
+        proof = next(filter(None, (words.proof(x, self.lang) for x in fixes)), None)
         if proof:
             self.page.line(proof, " " * columns(first) + self.say("fix-tried") + " ", "label")
 
@@ -188,9 +190,9 @@ class _Text:
         stops = self.say("fix-interrupts", what=broken) if broken else self.say("fix-interrupts-nothing")
         lasts = self.say(f"fix-lasts-{fix.lasts}")
         deep = " " * columns(head)
-        self.page.line(f"{sentences.title(fix, self.lang)} ({lasts}; {stops})", head, "label" if head.strip() else "")
+        self.page.line(f"{words.title(fix, self.lang)} ({lasts}; {stops})", head, "label" if head.strip() else "")
         for command in fix.commands:
-            self.page.line(shlex.join(command), deep + "$ ", "command")
+            self.page.command(shlex.join(command), deep + "$ ")
         for edit in fix.files:
             self.page.line(edit.path, deep + self.say("fix-file") + " ")
 
@@ -203,7 +205,7 @@ class _Text:
         for m in missing[: MOST_MISSING if unknown else 2]:
             self.page.line(f"{m.what}: {m.why}", f"  {self.say('label-unseen')}  ", "label")
             if m.how:
-                self.page.line(m.how, "  try: ", "command")
+                self.page.command(m.how, "  try: ")
         hidden = len(missing) - (MOST_MISSING if unknown else 2)
         if hidden > 0:
             self.page.line(self.say("unseen-more", count=hidden), "  ")
