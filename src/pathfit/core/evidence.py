@@ -65,6 +65,8 @@ class SocketFact(Tagged, frozen=True, kw_only=True):
     ref: str
     sockets: tuple[Socket, ...] = ()
     total: int = 0
+    listening: tuple[int, ...] = ()  # TCP ports somebody accepts connections on here
+    missing: tuple[Missing, ...] = ()
 
 
 class CounterFact(Tagged, frozen=True, kw_only=True):

@@ -63,3 +63,4 @@ class Socket(Value, frozen=True, kw_only=True):
     expires: float = 0.0
     info: TcpInfo | None = None
     process: str | None = None  # "curl[812]"
+    rmem: int | None = None  # bytes of receive buffer in use; with rqueue 0 they wait behind a gap
