@@ -85,6 +85,7 @@ class NameFact(Tagged, frozen=True, kw_only=True):
     error: str | None = None
     server: str | None = None
     source: str = ""  # "hosts", "dns", "literal", "--resolve"
+    more: int = 0  # addresses the answer held beyond those kept
     took: float = 0.0
 
 

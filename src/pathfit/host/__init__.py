@@ -1,6 +1,10 @@
 """The only place with sockets, setns, ctypes, subprocess and clocks.
 
-* :mod:`~pathfit.host.netns` - stand in another network namespace for a moment, and never stay there.
+* :mod:`~pathfit.host.netns` - stand in another network namespace for a moment, and never stay there;
+* :mod:`~pathfit.host.nlsocket` - netlink dumps, repeated when the table changed meanwhile;
+* :mod:`~pathfit.host.procfs` - /proc and sysctls; :mod:`~pathfit.host.clock` - the clock;
+* :mod:`~pathfit.host.dns` - one DNS question, UDP then TCP, from inside a namespace;
+* :mod:`~pathfit.host.rawsock`, :mod:`~pathfit.host.tcpsock` - packets and connections of the prober.
 
 Everything here is thin: it does what it is told and returns values or raises OSError.
 """

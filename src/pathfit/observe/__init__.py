@@ -1,1 +1,15 @@
-"""observe: written soon."""
+"""What this machine is like, read and never changed: values of core out of netlink, /proc and DNS.
+
+* :mod:`~pathfit.observe.places` - a WHERE ("netns:c", "pid:812", "container:ci") to an open namespace;
+* :mod:`~pathfit.observe.discover` - all namespaces there are, wherever they hide;
+* :mod:`~pathfit.observe.kernel` - all of them read to one HostSnapshot; :mod:`~pathfit.observe.namespace` reads
+  one, light (links, addresses, main routes) or full; :mod:`~pathfit.observe.peers` finds where a link's other end
+  is; :mod:`~pathfit.observe.features` offload features, :mod:`~pathfit.observe.holders` who holds a tun device;
+* :mod:`~pathfit.observe.filters` - nftables and iptables;
+* :mod:`~pathfit.observe.sockets`, :mod:`~pathfit.observe.counters` - TCP sockets and SNMP counters of a namespace;
+* :mod:`~pathfit.observe.names` - a name resolved as the source would (:mod:`~pathfit.observe.resolvconf`).
+
+Namespaces are "device:inode" of their nsfs file (ioctl_ns(2)). What is refused, absent or malformed becomes a
+``Missing`` beside what could be read. The thread that reads stands in the namespace meanwhile and always returns
+(:mod:`pathfit.host.netns`); nothing is written there and, where the kernel lets one choose, no module is loaded.
+"""
