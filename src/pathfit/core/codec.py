@@ -24,17 +24,17 @@ def load(data: bytes, kind: type[T], *, schema: str, version: str) -> T:
     """
     try:
         head = msgspec.json.decode(data, type=_Head)
-    except (msgspec.MsgspecError, RecursionError) as e:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
         raise OpenError(f"not a pathfit document: {e}") from None
     family, _, number = schema.partition("/")
     theirs, _, their_number = head.schema.partition("/")
     if theirs != family:
         raise OpenError(f"this is a {head.schema or 'document without schema'}, expected {schema}")
-    if not their_number.isdigit() or int(their_number) > int(number):
+    if not their_number.isdecimal() or len(their_number) > 9 or int(their_number) > int(number):
         raise OpenError(f"made by pathfit {head.version or '?'} ({head.schema}), this is {version} ({schema})")
     try:
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.MsgspecError, RecursionError) as e:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
         raise OpenError(f"damaged {schema}: {e}") from None
 
 
