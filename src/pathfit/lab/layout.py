@@ -312,7 +312,7 @@ def _number(plan: Layout) -> None:
 
 
 def _underlay(plan: Layout) -> None:
-    """Outer addresses of tunnels: on a network both ends share, else their first addresses."""
+    """Outer addresses of tunnels: on a network both ends share, else their first addresses that are not behind NAT."""
     for pipe in plan.pipes:
         t = pipe.tunnel
         ends = [_under(plan, here, there, t.outer, t.name) for here, there in (t.ends, t.ends[::-1])]
@@ -322,7 +322,8 @@ def _underlay(plan: Layout) -> None:
 def _under(plan: Layout, here: str, there: str, family: int, tunnel: str) -> tuple[str, str]:
     ports = [p for p in plan.hosts[here].ports if p.link not in (tunnel, "lo")]
     shared = [p for s in plan.segments for p in s.members if p in ports and any(m.host == there for m in s.members)]
-    for port in (*shared, *ports):
+    hidden = {id(p) for s in plan.segments if s.owner is not None for p in s.members}  # nobody routes to these
+    for port in (*shared, *sorted(ports, key=lambda p: id(p) in hidden)):
         for cidr in port.addresses:
             if (interface := ipaddress.ip_interface(cidr)).version == family:
                 return str(interface.ip), port.link
