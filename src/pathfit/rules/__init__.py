@@ -21,6 +21,8 @@ from typing import NamedTuple
 from pathfit.rules import apps, filters, mtu_causes, mtu_holes, mtu_path, reach, resets, routes, system
 from pathfit.rules.base import NAMES, Rule
 
+__all__ = ["FIELDS", "NAMES", "RULES", "Page", "Rule", "codes", "manual"]
+
 RULES: tuple[Rule, ...] = (
     Rule("MTU101", mtu_holes.inbound),
     Rule("MTU102", mtu_holes.outbound),

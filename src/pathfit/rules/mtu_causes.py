@@ -5,11 +5,9 @@ These are causes: warnings that explain the one error, so that one fault is coun
 
 from collections.abc import Iterable
 
-from pathfit.core.filters import Match, Table, Verdict
 from pathfit.core.finding import Confidence, Facts, Finding
-from pathfit.core.net import Direction
-from pathfit.core.path import Limit
-from pathfit.core.snapshot import NetnsSnapshot
+from pathfit.core.net import Direction, Point
+from pathfit.core.path import Encap, Limit
 from pathfit.rules.base import found, line
 from pathfit.rules.view import SAID, Hole, View, place_text
 
@@ -84,21 +82,31 @@ def overlay(view: View) -> Iterable[Finding]:
 
 
 def _overlay_found(view: View, limit: Limit, hole: Hole | None, direction: str) -> Finding:
-    device = view.namespace(limit.at.netns)
-    link = next((x for x in device.links if x.name == limit.at.link), None) if device else None
+    at = _device(view, limit)
+    ns = view.namespace(at.netns)
+    link = next((x for x in ns.links if x.name == at.link), None) if ns else None
     facts: Facts = {
         "direction": direction,
-        "device": place_text(limit.at),
+        "device": place_text(at),
         "kind": limit.device or "tunnel",
         "device_mtu": link.mtu if link else limit.mtu,
         "overhead": limit.overhead,
         "limit": limit.mtu,
         "underlay": limit.mtu + limit.overhead,
     }
-    lines = [line(view.state_ref, "tunnel", device=place_text(limit.at), overhead=limit.overhead, limit=limit.mtu)]
+    lines = [line(view.state_ref, "tunnel", device=place_text(at), overhead=limit.overhead, limit=limit.mtu)]
     if hole is not None:
         lines.append(line(hole.ref, "equals-measured", limit=hole.passes))
-    return found("MTU104", "warning", "confirmed" if hole else "likely", limit.at, facts, *lines)
+    return found("MTU104", "warning", "confirmed" if hole else "likely", at, facts, *lines)
+
+
+def _device(view: View, limit: Limit) -> Point:
+    """The tunnel device itself; a limit stands at the device underneath, by which the outer packet leaves."""
+    for way in view.predicted:
+        for step in (s for h in (way.hops if way else ()) for s in h.steps):
+            if isinstance(step, Encap) and step.at.netns == limit.at.netns and step.overhead == limit.overhead:
+                return step.at
+    return limit.at
 
 
 def too_big_lost(view: View) -> Iterable[Finding]:
@@ -127,7 +135,7 @@ def too_big_lost(view: View) -> Iterable[Finding]:
         return
     real = [t for t in view.probe.too_big if t.ours and t.sane]
     if real and view.hole_out is not None and not any(x.told_home is False for x in view.limits("forward")):
-        own = _drops_too_big(view.source, view.family)
+        own = view.deaf
         facts: Facts = {"case": "ignored", "direction": "outbound", "by": real[0].by, "limit": real[0].mtu}
         facts["table"] = f"{own.family} {own.name}" if own else None
         seen = line(view.ref, "too-big-seen", by=real[0].by, mtu=real[0].mtu)
@@ -153,18 +161,3 @@ def _untold(view: View, limit: Limit, direction: Direction, hole: Hole | None) -
     if hole is not None:
         lines.append(line(hole.ref, "equals-measured", limit=hole.passes))
     return found("MTU107", "warning", "confirmed" if hole else "likely", limit.at, facts, *lines)
-
-
-def _drops_too_big(ns: NetnsSnapshot | None, family: int) -> Table | None:
-    """The table of this namespace whose input rules drop "too big", when we understand one that does."""
-    wanted = {"icmptype": ("2",)} if family == 6 else {"icmptype": ("3",), "icmpcode": ("4",)}
-    for table in ns.tables if ns else ():
-        for chain in table.chains:
-            if chain.hook not in ("input", "prerouting", "ingress"):
-                continue
-            for rule in chain.rules:
-                tests = {e.field: e.values for e in rule.exprs if isinstance(e, Match) and not e.negate}
-                drops = any(isinstance(e, Verdict) and e.kind in ("drop", "reject") for e in rule.exprs)
-                if drops and all(tests.get(k) == v for k, v in wanted.items()):
-                    return table
-    return None

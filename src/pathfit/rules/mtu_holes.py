@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 
 from pathfit.core.finding import Confidence, EvidenceLine, Facts, Finding, Severity
-from pathfit.core.net import Direction, Family, Point, packet_of
-from pathfit.core.sockets import Socket, TcpInfo
+from pathfit.core.net import TIMESTAMPS, Direction, Family, Point, packet_of
+from pathfit.core.sockets import Socket
+from pathfit.model.hung import Kind, look
 from pathfit.rules.base import found, line
 from pathfit.rules.hints import resembles
 from pathfit.rules.view import SAID, Hole, View, place_text
 
 HUNG_SECONDS = 1.0  # longer than any retransmission timeout on a healthy short path (RFC 6298: minimum 1 s)
-HUNG_BACKOFF = 2  # a segment lost three times in a row: at 3 % loss about 1 in 37 000
 
 
 def inbound(view: View) -> Iterable[Finding]:
@@ -35,7 +35,7 @@ def inbound(view: View) -> Iterable[Finding]:
         return
     if view.carries("reverse"):
         return
-    hung = [s for s in view.sockets if s.info and _lacks_large(s, s.info)]
+    hung = _hung(view, "inbound-gap")
     if hung:
         yield _hung_found("MTU101", view, "inbound", hung)
 
@@ -61,7 +61,7 @@ def outbound(view: View) -> Iterable[Finding]:
         return
     if view.carries("forward"):
         return
-    hung = [s for s in view.sockets if s.info and _repeats_large(s, s.info)]
+    hung = _hung(view, "outbound-gap")
     if hung:
         yield _hung_found("MTU102", view, "outbound", hung)
 
@@ -132,49 +132,40 @@ def _proof(view: View, hole: Hole) -> list[EvidenceLine]:
     silent = len(view.attempts(hole.method, ("silent", "lost", "unacked")))
     if silent and not gaps:
         lines.append(line(hole.ref, "silence", times=silent, fails=hole.fails))
-    hung = [s for s in view.sockets if s.info and _lacks_large(s, s.info)]
+    hung = _hung(view, "inbound-gap")
     if hung and hole.direction == "reverse":
-        lines.append(_socket_line(view, hung))
+        lines.append(_socket_line(view, "hung-in", hung))
     trial = next((t for t in view.trials if t.ok), None)
     if trial is not None:
         lines.append(line(trial.ref, "trial-ok", size=trial.size))
     return lines
 
 
-def _lacks_large(s: Socket, info: TcpInfo) -> bool:
-    """Segments arrived out of order, none of them full-sized, and nothing has come since: the gap is the large ones.
+def _hung(view: View, kind: Kind) -> list[tuple[Socket, float]]:
+    """Sockets to the asked target that hang so, each with its seconds, and never saw a full-sized packet pass.
 
-    ``rcv_ooopack`` counts since the beginning, so an idle connection that once saw reordering has it too; but that
-    one has received full-sized segments (tcp_measure_rcv_mss()).
+    One lost segment leaves the same traces; a connection on which full-sized segments did pass has another trouble.
     """
-    return bool(
-        info.rcv_ooopack
-        and info.last_data_recv >= HUNG_SECONDS
-        and info.advmss > 536
-        and info.rcv_mss + (12 if info.timestamps else 0) < info.advmss
-        and s.rqueue == 0
-    )
+    found: list[tuple[Socket, float]] = []
+    for s in view.sockets:
+        hang = look(s)
+        if hang is None or hang.kind != kind or hang.since < HUNG_SECONDS or s.info is None:
+            continue
+        full = s.info.rcv_mss + (TIMESTAMPS if s.info.timestamps else 0) >= s.info.advmss
+        if kind != "inbound-gap" or not full:
+            found.append((s, hang.since))
+    return found
 
 
-def _repeats_large(s: Socket, info: TcpInfo) -> bool:
-    """Data is out, the front segment was repeated with back-off, later ones were acknowledged selectively."""
-    return bool(
-        info.unacked
-        and info.sacked
-        and (info.backoff >= HUNG_BACKOFF or info.retransmits >= HUNG_BACKOFF)
-        and s.wqueue >= info.snd_mss > 536
-    )
-
-
-def _socket_line(view: View, hung: list[Socket]) -> EvidenceLine:
-    s = hung[0]
-    seconds = round(s.info.last_data_recv, 1) if s.info else 0.0
+def _socket_line(view: View, message: str, hung: list[tuple[Socket, float]]) -> EvidenceLine:
+    s, since = hung[0]
+    seconds = round(since, 1)
     ref = view.socket_facts[0].ref if view.socket_facts else view.ref
-    return line(ref, "hung-socket", process=s.process or f"port {s.sport}", count=len(hung), seconds=seconds)
+    return line(ref, message, process=s.process or f"port {s.sport}", count=len(hung), seconds=seconds)
 
 
-def _hung_found(code: str, view: View, direction: str, hung: list[Socket]) -> Finding:
-    info = hung[0].info
+def _hung_found(code: str, view: View, direction: str, hung: list[tuple[Socket, float]]) -> Finding:
+    info = hung[0][0].info
     family: Family = 6 if view.family == 6 else 4
     promised = packet_of(family, info.advmss if direction == "inbound" else info.snd_mss) if info else None
     facts: Facts = {
@@ -189,7 +180,14 @@ def _hung_found(code: str, view: View, direction: str, hung: list[Socket]) -> Fi
     # Only a pattern of one socket: the asked traffic may yet prove healthy, so no error from it alone.
     severity: Severity = "error" if len(hung) > 1 else "warning"
     confidence: Confidence = "likely"
-    return found(code, severity, confidence, view.source_point, facts, _socket_line(view, hung))
+    return found(
+        code,
+        severity,
+        confidence,
+        view.source_point,
+        facts,
+        _socket_line(view, "hung-in" if direction == "inbound" else "hung-out", hung),
+    )
 
 
 def other(direction: Direction) -> Direction:

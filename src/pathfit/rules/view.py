@@ -23,7 +23,7 @@ from pathfit.core.evidence import (
     TrialFact,
 )
 from pathfit.core.evidence import StateFact as State
-from pathfit.core.filters import Chain, FilterRule, Table
+from pathfit.core.filters import Table
 from pathfit.core.measured import Attempt, Bracket, Contact
 from pathfit.core.net import Direction, Point
 from pathfit.core.path import Fate, Filtered, Limit, Predicted
@@ -31,6 +31,7 @@ from pathfit.core.request import Measure
 from pathfit.core.snapshot import HostSnapshot, Link, NetnsSnapshot
 from pathfit.core.sockets import Socket
 from pathfit.rules import forecast
+from pathfit.rules.tables import Moved, drops_too_big, moved
 
 E = TypeVar("E")
 NOTHING = Bracket(method="none", tests="both", note="note.not-measured")
@@ -42,7 +43,10 @@ ESTABLISHED = 1  # TCP_ESTABLISHED, include/net/tcp_states.h
 
 @dataclass(frozen=True)
 class Hole:
-    """A size from which packets vanish in one direction, as measured: ``passes`` arrive, ``fails`` do not (bytes)."""
+    """A size from which packets vanish in one direction, as measured: ``passes`` arrive, ``fails`` do not (bytes).
+
+    ``grade`` "told": somebody says "too big" to us, and our own namespace takes the message away.
+    """
 
     direction: Direction
     passes: int
@@ -51,18 +55,6 @@ class Hole:
     grade: str
     method: str
     ref: str
-
-
-@dataclass(frozen=True)
-class Moved:
-    """A filter rule whose counter grew by ``packets`` while we measured."""
-
-    netns: str
-    where: str
-    table: Table
-    chain: Chain
-    rule: FilterRule
-    packets: int
 
 
 @dataclass(frozen=True)
@@ -259,7 +251,9 @@ class View:
         """The hole measurement proves in that direction: repeated, with a smaller size passing, within the promise."""
         b = self.bracket(direction)
         promised = self.promised(direction)
-        if self.probe is None or b.passes is None or b.fails is None or b.grade not in PROVEN:
+        if self.probe is None or b.passes is None or b.fails is None:
+            return None
+        if b.grade not in PROVEN and not (b.grade == "told" and direction == "forward" and self.deaf):
             return None
         if promised is not None and b.fails > promised:
             return None  # nobody sends such packets here: masked, no fault of TCP
@@ -277,10 +271,17 @@ class View:
     def holes(self) -> tuple[Hole, ...]:
         return tuple(h for h in (self.hole_in, self.hole_out) if h is not None)
 
+    @cached_property
+    def deaf(self) -> Table | None:
+        """The table of the source's own filters that takes every "too big" away before TCP hears it."""
+        return drops_too_big(self.source, self.family)
+
     def told(self, direction: Direction) -> int | None:
         """The size up to which packets pass because "too big" taught the sender; None when that did not happen."""
         b = self.bracket(direction)
         promised = self.promised(direction)
+        if self.hole(direction) is not None:
+            return None
         size = b.told_mtu or b.passes
         if b.grade != "told" or size is None or (promised is not None and size >= promised):
             return None
@@ -350,7 +351,7 @@ class View:
         later = self.case.one("rules:after", State)
         if later is None:
             return ()
-        return tuple(m for ns in later.host.namespaces for m in _moved(self._before(ns.id), ns))
+        return tuple(m for ns in later.host.namespaces for m in moved(self._before(ns.id), ns))
 
     def _before(self, ns_id: str) -> NetnsSnapshot | None:
         return next((n for n in self.namespaces if n.id == ns_id), None)
@@ -405,6 +406,13 @@ class View:
     def way(self, direction: Direction) -> Predicted | None:
         return self.predicted[0] if direction == "forward" else self.predicted[1]
 
+    @cached_property
+    def on_way(self) -> frozenset[str]:
+        """WHEREs of the namespaces that the asked flow passes, as far as we can see."""
+        hops = {h.where.netns for way in self.predicted if way is not None for h in way.hops}
+        ends = {way.ends.netns for way in self.predicted if way is not None and way.ends is not None}
+        return frozenset(hops | ends | ({self.source.where} if self.source else set()))
+
     def limits(self, direction: Direction) -> tuple[Limit, ...]:
         way = self.way(direction)
         return way.limits if way is not None else ()
@@ -425,23 +433,6 @@ def place_text(point: Point) -> str:
     """A place as people say it: "h/eth0", "pid:812/eth0", "host/docker0"."""
     name = _bare(point.netns)
     return f"{name}/{point.link}" if point.link else name
-
-
-def _moved(before: NetnsSnapshot | None, after: NetnsSnapshot) -> Iterator[Moved]:
-    """Rules that counted more than before; a rule that was not there before is not compared."""
-    old = {
-        (t.family, t.name, t.tool, c.name, r.handle, i): r.packets
-        for t in (before.tables if before else ())
-        for c in t.chains
-        for i, r in enumerate(c.rules)
-    }
-    for t in after.tables:
-        for c in t.chains:
-            for i, r in enumerate(c.rules):
-                was = old.get((t.family, t.name, t.tool, c.name, r.handle, i))
-                if was is not None and r.packets is not None and r.packets > was:
-                    where = before.where if before else after.where
-                    yield Moved(after.id, where, t, c, r, r.packets - was)
 
 
 def _exits(way: Predicted | None) -> Iterator[Point]:
