@@ -1,0 +1,63 @@
+"""Kernel TCP sockets for the prober: opened without waiting, closed without a trace."""
+
+import errno
+import socket
+import struct
+
+TCP_MAXSEG, TCP_INFO, TCP_NODELAY, TCP_QUICKACK = 2, 11, 1, 12
+IP_RECVERR, IPV6_RECVERR = 11, 25
+LINGER_RST = struct.pack("ii", 1, 0)
+INFO_SIZE = 232
+PIECE = 400  # bytes per write: TCP_MAXSEG caps our segments too, and a forward hole must not look like one of the
+# answer's (probing.md 2)
+
+
+def tcp(family: int, mss: int | None = None) -> socket.socket:
+    """A non-blocking TCP socket; ``mss`` set before connect bounds what the peer may send us, in payload bytes."""
+    s = socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        s.setsockopt(socket.IPPROTO_TCP, TCP_NODELAY, 1)
+        # Closing sends RST and leaves neither FIN_WAIT nor retransmissions, also when we are killed.
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RST)
+        if mss is not None:
+            s.setsockopt(socket.IPPROTO_TCP, TCP_MAXSEG, mss)
+    except OSError:
+        s.close()
+        raise
+    return s
+
+
+def connect(s: socket.socket, address: str, port: int) -> int:
+    """Begin to connect; 0 when under way, else the errno."""
+    code = s.connect_ex((address, port))
+    return 0 if code in (0, errno.EINPROGRESS) else code
+
+
+def send_pieces(s: socket.socket, data: bytes, piece: int = PIECE) -> bytes:
+    """Send in pieces, each a segment of its own; returns what did not fit."""
+    at = 0
+    while at < len(data):
+        try:
+            at += s.send(data[at : at + piece])
+        except (BlockingIOError, InterruptedError):
+            break
+    return data[at:]
+
+
+def info(s: socket.socket) -> bytes:
+    """struct tcp_info as this kernel has it."""
+    return s.getsockopt(socket.IPPROTO_TCP, TCP_INFO, INFO_SIZE)
+
+
+def error(s: socket.socket) -> int:
+    """The pending error (errno), cleared by reading it."""
+    return s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def route_mtu(s: socket.socket, family: int) -> int | None:
+    """What the kernel believes the path carries now (IP_MTU of a connected socket): device, route or cached."""
+    level, name = (socket.IPPROTO_IP, 14) if family == 4 else (socket.IPPROTO_IPV6, 24)
+    try:
+        return s.getsockopt(level, name)
+    except OSError:
+        return None

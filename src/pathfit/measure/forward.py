@@ -1,0 +1,365 @@
+"""The search for the largest packet that gets *out*, judged by answers that are always small. Pure.
+
+One lane is one kernel TCP connection into which segments are injected, all beyond what the connection itself has
+sent and with one byte left out in front, so that the peer's TCP keeps them aside and its application never sees
+them::
+
+    snd_nxt                 the byte never sent
+    + 2, 4, 6 ...           controls, one byte each with a gap after it: "the path and the peer are alive"
+    + DATA                  segments of growing size that all begin here
+
+Every segment that arrives is answered at once by a small acknowledgement with SACK blocks (RFC 2018, RFC 5681
+4.2): the block that begins at DATA ends where the largest segment that arrived ended. An answer to a control that
+was sent after a large segment, and no growth of that block, is a hole; repeated, and on a second connection, it is
+proof (probing.md 4, "forward twin"). A "too big" that comes back is news about who dropped it, never the judge.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pathfit.core.measured import Attempt, Bracket, Outcome
+from pathfit.core.net import IP_HEADER, TCP_HEADER, TIMESTAMPS
+from pathfit.measure import sizes
+from pathfit.measure.verdict import SETTLE
+
+CONTROLS = 120  # one-byte controls that fit below DATA
+DATA = 2 * CONTROLS + 16  # offset of the sized segments from snd_nxt
+LANES = 2
+REPEATS = 3  # failing size sent so often on each lane, a control after each
+REPEATS_LOSS = 6
+ROUND = 12  # sizes in one round
+PACE = 0.25  # seconds without any answer before controls are sent again
+PATIENCE = 1.2  # seconds without any answer to any control: nothing can be said
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLane:
+    """Open a connection for lane ``lane`` (0, 1)."""
+
+    lane: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inject:
+    """Send one segment on a lane: ``size`` bytes of IP packet at ``offset`` from snd_nxt."""
+
+    lane: int
+    size: int
+    offset: int
+
+
+Command = OpenLane | Inject
+
+
+@dataclass(slots=True)
+class Sent:
+    """One sized segment: when it was sent and with which control behind it."""
+
+    size: int
+    at: float
+    round: int
+    control: int
+    local: bool = False
+
+
+@dataclass(slots=True)
+class Lane:
+    """What happened on one connection. ``ceiling``: largest packet both ends and our link allow."""
+
+    n: int
+    asked: bool = False
+    header: int = 0  # IP + TCP + options
+    ceiling: int = 0
+    rtt: float = 0.0
+    opened: float = 0.0
+    ready: bool = False
+    dead: bool = False
+    port: int = 0
+    controls: int = 0  # sent
+    answered: set[int] = field(default_factory=set)  # controls answered
+    heard: float = 0.0  # last answer
+    started: float = 0.0
+    passed: int = 0  # largest size acknowledged
+    sent: list[Sent] = field(default_factory=list)
+    told: dict[int, tuple[int, str]] = field(default_factory=dict)  # size -> (mtu, by)
+
+    def control(self) -> int:
+        """Number of the next control; the last ones are used again when they run out."""
+        n = self.controls
+        self.controls += 1
+        return n % CONTROLS
+
+    def lost(self, size: int) -> list[Sent]:
+        """Segments of this size that were not acknowledged although a control sent after them was."""
+        if self.passed >= size:
+            return []
+        return [s for s in self.sent if s.size == size and not s.local and s.control in self.answered]
+
+
+def header_of(family: int, timestamps: bool) -> int:
+    """Header bytes of an injected segment."""
+    return IP_HEADER[family] + TCP_HEADER + (TIMESTAMPS if timestamps else 0)
+
+
+@dataclass(slots=True)
+class Forward:
+    """See the module. The shell calls ``ready``/``failed``/``acked``/``told``/``local`` and carries out what
+    :meth:`step` returns."""
+
+    family: int
+    start: float
+    floor: int = 576
+    budget: float = 3.0
+    ceiling: int | None = None
+    lanes: list[Lane] = field(default_factory=lambda: [Lane(n=i) for i in range(LANES)])
+    round: int = 0
+    finished: bool = False
+    note: str | None = None
+    lossy: bool = False
+    local_limit: int | None = None
+    _round_at: float = 0.0
+    _last: dict[int, int] = field(default_factory=dict)  # lane -> control that closes the round
+
+    # -- events ----------------------------------------------------------------------------------------------
+
+    def ready(self, now: float, lane: int, *, timestamps: bool, sack: bool, offered: int, sendable: int, rtt: float,
+              window: int, port: int) -> None:  # fmt: skip
+        """The lane's connection stands. ``offered``: what their SYN-ACK invites; ``sendable``: our own route."""
+        it = self.lanes[lane]
+        it.header = header_of(self.family, timestamps)
+        it.ceiling = min(offered, sendable, window - DATA + it.header)
+        if self.ceiling is not None:
+            it.ceiling = min(it.ceiling, self.ceiling)
+        it.rtt, it.port, it.ready, it.started = rtt, port, True, now
+        if not sack:
+            it.dead = True
+            self.note = "no-sack"
+
+    def failed(self, lane: int, note: str) -> None:
+        """The lane's connection did not come about, or ended."""
+        self.lanes[lane].dead = True
+        self.note = self.note or note
+
+    def acked(self, now: float, lane: int, blocks: Sequence[tuple[int, int]]) -> None:
+        """SACK blocks that came, as offsets from snd_nxt."""
+        it = self.lanes[lane]
+        it.heard = now
+        for left, right in blocks:
+            if left == DATA:
+                # Only sizes that were sent can be acknowledged; anything else is somebody's mischief.
+                size = right - DATA + it.header
+                if any(s.size == size for s in it.sent):
+                    it.passed = max(it.passed, size)
+            elif 0 < left < DATA and right == left + 1:
+                it.answered.add(left // 2 - 1)
+
+    def told(self, lane: int, size: int, mtu: int, by: str) -> None:
+        """A sane "too big" that quotes one of our segments."""
+        self.lanes[lane].told.setdefault(size, (mtu, by))
+
+    def local(self, lane: int, size: int) -> None:
+        """EMSGSIZE: our own link is smaller than this (probing.md 5: no hole)."""
+        for s in self.lanes[lane].sent:
+            if s.size == size:
+                s.local = True
+        self.local_limit = min(self.local_limit or size, size)
+
+    # -- the machine -----------------------------------------------------------------------------------------
+
+    def step(self, now: float) -> list[Command]:
+        """What to do now."""
+        if self.finished:
+            return []
+        out: list[Command] = []
+        for it in self.lanes:
+            if not it.asked:
+                it.asked, it.opened = True, now
+                out.append(OpenLane(it.n))
+        live = [it for it in self.lanes if it.ready and not it.dead]
+        waiting = [it for it in self.lanes if not it.ready and not it.dead]
+        if now - self.start > self.budget:
+            self._finish("time")
+        elif not live:
+            if not waiting:
+                self._finish("no-connection")
+        elif self.round == 0:
+            self._first(now, live[0], out)
+        else:
+            self._go_on(now, live, waiting, out)
+        return out
+
+    def pause(self, now: float) -> float:
+        """Seconds until the next look is worth while."""
+        rtt = max((it.rtt for it in self.lanes), default=0.0)
+        return min(max(rtt / 8, 0.0005), 0.005)
+
+    @property
+    def rtt(self) -> float:
+        return max((it.rtt for it in self.lanes if it.ready), default=0.0)
+
+    @property
+    def passed(self) -> int:
+        return max(it.passed for it in self.lanes)
+
+    def top(self, lane: Lane) -> int:
+        """The largest size worth sending."""
+        return lane.ceiling if self.local_limit is None else min(lane.ceiling, self.local_limit - 1)
+
+    def _control(self, now: float, it: Lane, out: list[Command]) -> int:
+        n = it.control()
+        out.append(Inject(it.n, it.header + 1, 2 * n + 2))
+        return n
+
+    def _send(self, now: float, it: Lane, wanted: list[int], out: list[Command], *, guarded: bool = False) -> None:
+        """Sizes ascending, then a control. ``guarded``: a control after each."""
+        self._round_at = now
+        batch: list[Sent] = []
+        self._control(now, it, out)
+        for size in wanted:
+            sent = Sent(size, now, self.round, -1)
+            batch.append(sent)
+            it.sent.append(sent)
+            out.append(Inject(it.n, size, DATA))
+            if guarded:
+                sent.control = self._control(now, it, out)
+        last = self._control(now, it, out)
+        for sent in batch:
+            if sent.control < 0:
+                sent.control = last
+        self._last[it.n] = last
+
+    def _first(self, now: float, it: Lane, out: list[Command]) -> None:
+        self.round = 1
+        top = self.top(it)
+        least = it.header + 8
+        rungs = [s for s in sizes.ladder(self.floor, top, ROUND) if s > least]
+        self._send(now, it, sorted({*rungs, *[s for s in (296, sizes.SENTINEL) if least < s < top], top}), out)
+
+    def _go_on(self, now: float, live: list[Lane], waiting: list[Lane], out: list[Command]) -> None:
+        if not self._round_over(now, live, out):
+            return
+        it = live[0]
+        top, lo = self.top(it), self.passed
+        above = sorted({s.size for lane in self.lanes for s in lane.sent if s.size > lo and not s.local})
+        if lo >= top or not above:
+            self._finish(None)
+            return
+        hi = above[0]
+        if hi - lo > 1 and lo:
+            self.round += 1
+            self._send(now, it, self._cut(it, lo, hi), out)
+            return
+        self._prove(now, live, waiting, lo, hi, out)
+
+    def _cut(self, it: Lane, lo: int, hi: int) -> list[int]:
+        """Sizes between; what a "too big" said comes first, it is mostly true."""
+        hints = {m for m, _ in it.told.values() if lo <= m < hi}
+        wanted = set(sizes.section(lo, hi, ROUND))
+        for m in hints:
+            wanted |= {s for s in (m, m + 1) if lo < s < hi}
+        return sorted(wanted)
+
+    def _round_over(self, now: float, live: list[Lane], out: list[Command]) -> bool:
+        """Every lane of the round answered the control sent last, and what was in front had its chance."""
+        for it in live:
+            last = self._last.get(it.n)
+            if last is None:
+                continue
+            if last not in it.answered:
+                age = now - max(self._round_at, it.heard)
+                if age > max(PACE, 4 * it.rtt):
+                    if now - max(it.started, it.heard) > PATIENCE:
+                        self.failed(it.n, "no-answer")
+                        continue
+                    # A control or its answer was lost: signs of loss, ask again.
+                    self.lossy = self.lossy or bool(it.answered)
+                    self._round_at = now
+                    self._last[it.n] = self._control(now, it, out)
+                return False
+            if now - it.heard < max(it.rtt / 4, 0.001) and self.passed < self.top(it):
+                return False
+        return True
+
+    def _prove(self, now: float, live: list[Lane], waiting: list[Lane], lo: int, hi: int, out: list[Command]) -> None:
+        """The failing size again, on every lane, with the passing one beside it."""
+        need = REPEATS_LOSS if self.lossy else REPEATS
+        todo = [it for it in live if len(it.lost(hi)) < need or it.passed < lo]
+        if todo:
+            if max(sum(1 for s in it.sent if s.size == hi) for it in todo) > 4 * need:
+                self._finish("unproven")
+                return
+            self.round += 1
+            for it in todo:
+                again = [s for s in (lo,) if s > it.header + 1] + [hi] * (need - min(need - 1, len(it.lost(hi))))
+                self._send(now, it, again, out, guarded=True)
+            return
+        if waiting and now - self.start < 1.5:
+            return  # the second connection is still being made
+        if now - self._round_at >= max(2 * self.rtt, SETTLE):
+            self._finish(None)
+
+    def _finish(self, note: str | None) -> None:
+        self.finished = True
+        self.note = note or self.note
+
+    # -- the facts -------------------------------------------------------------------------------------------
+
+    def bracket(self) -> Bracket:
+        """The verdict. Notes: "no-connection", "no-sack", "no-answer" (nothing injected is answered: a filter, or
+        a peer that does not acknowledge out of order), "unproven", "one-connection", "time"."""
+        lo = self.passed
+        tops = [self.top(it) for it in self.lanes if it.ready]
+        answered = any(it.answered for it in self.lanes)
+        if not answered or not tops:
+            return Bracket(method="tcp-sack", tests="forward", note=self.note or "no-answer")
+        if lo >= max(tops):
+            return Bracket(method="tcp-sack", tests="forward", passes=lo, grade="proof")
+        above = sorted({s.size for it in self.lanes for s in it.sent if s.size > lo and not s.local})
+        if not above:
+            return Bracket(method="tcp-sack", tests="forward", passes=lo or None, note=self.note)
+        hi = above[0]
+        need = REPEATS_LOSS if self.lossy else REPEATS
+        proof = [it for it in self.lanes if len(it.lost(hi)) >= need]
+        told = [(m, by) for it in self.lanes for s, (m, by) in it.told.items() if s >= hi]
+        # The one to believe is the one that measured true; another is reported, not followed.
+        best = next(((m, by) for m, by in told if m == lo), told[0] if told else None)
+        if len(proof) < 1 or (len(proof) < LANES and not told):
+            note = "one-connection" if proof else self.note or "unproven"
+            return Bracket(method="tcp-sack", tests="forward", passes=lo or None, fails=None, note=note)
+        return Bracket(
+            method="tcp-sack",
+            tests="forward",
+            passes=lo or None,
+            fails=hi,
+            grade="told" if told else "proof",
+            exact=lo + 1 == hi,
+            told_by=best[1] if best else None,
+            told_mtu=best[0] if best else None,
+        )
+
+    def attempts(self, first: int, start: float) -> tuple[Attempt, ...]:
+        """Every sized segment as one attempt, numbered from ``first``."""
+        out: list[Attempt] = []
+        for it in self.lanes:
+            for s in it.sent:
+                told = it.told.get(s.size)
+                outcome: Outcome = "passed" if it.passed >= s.size else "told" if told else "lost"
+                if s.local:
+                    outcome = "local"
+                elif outcome == "lost" and s.control not in it.answered:
+                    outcome = "aborted"
+                out.append(
+                    Attempt(
+                        n=first + len(out),
+                        method="tcp-sack",
+                        size=s.size,
+                        outcome=outcome,
+                        port=it.port,
+                        rtt=it.rtt,
+                        at=round(s.at - start, 4),
+                        round=s.round,
+                        by=told[1] if told else None,
+                        mtu=told[0] if told else None,
+                    )
+                )
+        return tuple(out)

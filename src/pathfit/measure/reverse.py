@@ -1,0 +1,367 @@
+"""The search for the largest packet that gets *in*: which connections to open when, and when enough is known.
+
+::
+
+    round 1   two plain connections, a ladder of sizes, the sentinel last
+    round 2   cuts what is left between "passes" and "fails"; begun on tentative gaps, a quarter RTT old
+    proof     several connections at F = P + 1, all with a gap that stays, and several at P that pass
+    even      when the promised size passes: a dozen connections of it, because one good flow proves one flow
+
+The machine is pure: the engine calls :meth:`Reverse.step` with the time, carries out the commands it gets, and
+feeds readings into the tracks. Rounds are pipelined: gaps of earlier rounds go on ageing while later rounds run,
+so the settling time is waited for once, at the end (probing.md 12).
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from pathfit.core.measured import Bracket
+from pathfit.measure import sizes, verdict
+from pathfit.measure.track import Status, Track
+
+STALL = 2.0  # seconds to wait for the first answer at all (probing.md 6: a busy server is no hole)
+CONNECT = 2.2  # seconds to wait for a SYN-ACK: the first retransmission is sent after 1 s (RFC 6298)
+PATIENCE = 0.002  # seconds: what two threads of one server may overtake each other by
+EVEN_WAIT = verdict.UNEVEN_AGE + 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Open this connection. ``size`` 0 in the track's place does not occur; plain ones carry the promised size."""
+
+    track: Track
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close this connection with RST; nothing more is to be learned from it."""
+
+    track: Track
+
+
+Command = Open | Close
+
+
+@dataclass(slots=True)
+class Limits:
+    """What a search may do (probing.md 12)."""
+
+    family: int
+    floor: int = 576
+    per_round: int = 14
+    total: int = 120
+    parallel: int = 14
+    budget: float = 3.0
+
+    @property
+    def polite(self) -> bool:
+        return self.parallel < 8
+
+
+@dataclass(slots=True)
+class Reverse:
+    """See the module. ``promised``: largest IP packet our plain SYN invites; ``start``: when the search began."""
+
+    limits: Limits
+    promised: int
+    start: float
+    tracks: list[Track] = field(default_factory=list)
+    round: int = 0
+    sized: bool = True
+    done: bool = False
+    why: str = ""
+    _queue: deque[Track] = field(default_factory=deque)
+    _open: set[int] = field(default_factory=set)
+    _lowered: bool = False
+    _even: bool = False
+
+    # -- what the engine calls -------------------------------------------------------------------------------
+
+    def begin(self, now: float, plain: int = 2, sized: bool = True) -> None:
+        """Round 1. ``sized`` False: only see how plain connections fare (a banner, a contact)."""
+        lim = self.limits
+        plain = min(plain, max(1, lim.per_round - 3))
+        self.sized = sized
+        ceiling = min(self.promised, sizes.LARGEST_SEGMENT)
+        rungs = sizes.ladder(lim.floor, ceiling, lim.per_round - plain - 1)
+        self.round = 1
+        for _ in range(plain):
+            self._add(self.promised, now, "plain", plain=True)
+        if not sized:
+            return
+        for size in rungs:
+            if size > sizes.SENTINEL:
+                self._add(size, now, "ladder")
+        self._add(min(sizes.SENTINEL, ceiling), now, "sentinel")  # trap 6: the smallest goes last
+
+    def step(self, now: float) -> list[Command]:
+        """What to do now. Call it after readings, and every :meth:`pause` seconds."""
+        commands: list[Command] = []
+        if not self.done:
+            self._advance(now, commands)
+        if not self.done:
+            self._start(now, commands)
+        return commands
+
+    def pause(self, now: float) -> float:
+        """Seconds until the next look is worth while."""
+        rtt = self.times(now).rtt
+        return min(max(rtt / 8, 0.0005), 0.005)
+
+    def closed(self, track: Track) -> None:
+        """The engine closed it, or it ended by itself."""
+        self._open.discard(track.n)
+
+    def times(self, now: float, lossy: bool | None = None) -> verdict.Timing:
+        if lossy is None:
+            ok = max((t.size for t in self.tracks if t.passed), default=0)
+            lossy = verdict.is_lossy(self.tracks, ok, now)
+        return verdict.timing(self.tracks, lossy)
+
+    def result(self, now: float) -> Bracket:
+        """The bracket as it stands."""
+        if not self.tracks:
+            return Bracket(method="tcp-maxseg", tests="reverse", note="not-asked")
+        return verdict.bracket(self.tracks, now, self.times(now), self.promised)
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    @property
+    def remaining(self) -> int:
+        return self.limits.total - len(self.tracks)
+
+    def _add(self, size: int, now: float, purpose: str, *, plain: bool = False) -> None:
+        track = Track(
+            n=len(self.tracks) + 1,
+            size=size,
+            plain=plain,
+            round=self.round,
+            family=self.limits.family,
+            opened=now,
+            purpose=purpose,
+        )
+        self.tracks.append(track)
+        self._queue.append(track)
+
+    def _start(self, now: float, commands: list[Command]) -> None:
+        """Open what waits, as far as the limit of parallel connections allows."""
+        while self._queue and len(self._open) < self._slots(now):
+            track = self._queue.popleft()
+            track.opened = now
+            self._open.add(track.n)
+            commands.append(Open(track))
+
+    def _slots(self, now: float) -> int:
+        if self.limits.polite:
+            return self.limits.parallel
+        # Connections that only wait for their gap to age load nobody; they do not hold up the next round. Nor do
+        # those whose handshake waits for a retransmission.
+        times = self.times(now)
+        states = (t.status(now, times.tentative, times.hush) for t in self.tracks if t.n in self._open)
+        ageing = sum(1 for s in states if s in (Status.FAIL, Status.MUTE))
+        return self.limits.parallel + ageing
+
+    def _advance(self, now: float, commands: list[Command]) -> None:
+        self._release(now, commands)
+        if now - self.start > self.limits.budget:
+            self._finish("time")
+            return
+        if self._queue or not self._ready(now):
+            return
+        self._plan(now, commands)
+
+    def _release(self, now: float, commands: list[Command]) -> None:
+        """Close what has said all it can. Contact connections are the engine's to close."""
+        times = self.times(now)
+        for t in self.tracks:
+            if t.n not in self._open or (t.plain and t.purpose == "plain"):
+                continue
+            if t.passed or t.complete:
+                commands.append(Close(t))
+                self._open.discard(t.n)
+        if self.limits.polite and self._queue:
+            # Guides to the bracket, not evidence: they need not age. Those at the proof stay.
+            proof = {t.size for t in self._queue}
+            self._shed(now, times.tentative, proof, commands)
+        if self._starved(now, times):
+            self._shed(now, times.settle, set(), commands)
+
+    def _shed(self, now: float, age: float, spare: set[int], commands: list[Command]) -> None:
+        """Close connections whose gap has stood for ``age``, except sizes in ``spare``."""
+        for t in self.tracks:
+            if t.n in self._open and t.size not in spare and t.status(now, age, 9e9) is Status.FAIL:
+                commands.append(Close(t))
+                self._open.discard(t.n)
+
+    def _starved(self, now: float, times: verdict.Timing) -> bool:
+        """A server that serves one connection at a time answers nobody while it waits for one that hangs; and a
+        polite search has no slot left. Then gaps that have been judged are closed."""
+        if self.limits.polite and self._queue:
+            return True
+        return any(
+            t.connected is not None and t.heard and not t.got and t.n in self._open and t.silent_for(now) > times.settle
+            for t in self.tracks
+        )
+
+    def _ready(self, now: float) -> bool:
+        """Has the newest round said enough to plan on? Tentative gaps count (they go on ageing)."""
+        times = self.times(now)
+        mine = [t for t in self.tracks if t.round == self.round]
+        states = [t.status(now, times.tentative, times.hush) for t in mine]
+        waiting = [t for t, s in zip(mine, states, strict=True) if s is Status.WAIT]
+        if not waiting:
+            return True
+        last = mine[-1]
+        answered = last.passed or last.complete
+        if answered:
+            since = max(last.progress, last.asked or last.opened)
+            slow = since - (last.asked or since)
+            # Those not even connected wait for a SYN sent again: they are no evidence, nobody waits for them.
+            waiting = [t for t in waiting if t.connected is not None]
+            patience = max(times.rtt / 4, PATIENCE, slow / 2)
+            if any(t.status(now, times.tentative, times.hush) is Status.MUTE for t in self.tracks):
+                patience = times.hush  # this server leaves no tail: silence is what there is to wait for
+            return not waiting or now - since > patience
+        return False
+
+    def _plan(self, now: float, commands: list[Command]) -> None:
+        times = self.times(now)
+        soon = verdict.weigh(self.tracks, now, times.tentative, times.hush)
+        if not self.sized:
+            self._plan_contact(now, soon, times)
+        elif not soon.ok:
+            self._plan_nothing(now, soon, times)
+        elif soon.fails is None:
+            self._plan_open_end(now, soon, times)
+        elif soon.fails - soon.ok > 1 and self._plan_section(now, soon):
+            pass
+        else:
+            self._plan_proof(now, soon, times, commands)
+
+    def _plan_contact(self, now: float, soon: verdict.Weighed, times: verdict.Timing) -> None:
+        """Only plain connections: done when they have said what they can, or a gap has stood long enough."""
+        if not soon.ok and not any(t.missing_for(now) >= times.settle for t in self.tracks):
+            self._plan_nothing(now, soon, times)
+        else:
+            self._finish("contact")
+
+    def _plan_nothing(self, now: float, soon: verdict.Weighed, times: verdict.Timing) -> None:
+        """Nothing came through yet."""
+        connected = [t for t in self.tracks if t.connected is not None]
+        age = now - self.start
+        if not connected:
+            if all(t.ended for t in self.tracks) or age > min(CONNECT, self.limits.budget):
+                self._finish("no-connection")
+            return
+        lowest = min(t.size for t in self.tracks)
+        gap_there = any(t.size == lowest for t in soon.failing)
+        if self.sized and gap_there and not self._lowered and self.remaining >= 2:
+            self._lowered = True
+            self._new_round([(s, "sentinel") for s in sizes.LOW_SENTINELS if s < lowest][: self.limits.per_round], now)
+            return
+        if all(t.closed is not None or t.complete for t in connected) or age > min(STALL, self.limits.budget):
+            self._finish("stalled")
+
+    def _plan_open_end(self, now: float, soon: verdict.Weighed, times: verdict.Timing) -> None:
+        """No size fails so far: is that so for every flow (MTU118), and do the stragglers agree?"""
+        at_top = [t for t in self.tracks if t.size >= self.promised]
+        if self._stragglers(now, times):
+            return
+        top = [t.status(now, times.tentative, times.hush) for t in at_top]
+        if not any(s in (Status.PASS, Status.FLAT, Status.FAIL) for s in top):
+            self._finish("short")  # nobody says enough: more connections would not either
+            return
+        if len(at_top) < verdict.EVEN and self.remaining > 0 and not self._even:
+            self._even = True
+            count = min(verdict.EVEN - len(at_top), self.remaining)
+            self._new_round([(self.promised, "even")] * count, now)
+            return
+        bad = [t for t in soon.below if t.n in self._open]
+        if bad and any(t.missing_for(now) < verdict.UNEVEN_AGE for t in bad):
+            if now - self.start < max(EVEN_WAIT, self.limits.budget - 0.2):
+                return
+        elif len([t for t in at_top if t.missing_for(now) >= verdict.UNEVEN_AGE]) == 1 and len(at_top) < 24:
+            # One flow in a dozen: ask again before it is called chance (trap 7).
+            count = min(verdict.EVEN, self.remaining, self.limits.per_round)
+            if count > 0:
+                self._new_round([(self.promised, "even")] * count, now)
+                return
+        self._finish("passes")
+
+    def _stragglers(self, now: float, times: verdict.Timing) -> bool:
+        """Connections that were asked, acknowledged and have said nothing yet. A slow server is no hole: they are
+        waited for as long as the slowest answer makes likely, then they count as silent."""
+        return any(
+            t.n in self._open
+            and t.size > 0
+            and t.purpose != "even"
+            and t.connected is not None
+            and t.status(now, times.tentative, times.silence) is Status.WAIT
+            for t in self.tracks
+        )
+
+    def _plan_section(self, now: float, soon: verdict.Weighed) -> bool:
+        """Cut the open range; beside a guess that the largest passing size is the limit. False: go on to proof."""
+        assert soon.fails is not None
+        lim = self.limits
+        spare = self.remaining - (2 * verdict.PROOF_POLITE)
+        count = min(lim.per_round, spare)
+        inner = soon.fails - soon.ok - 1
+        if count <= 0:
+            return False
+        if lim.polite:
+            cuts = sizes.favour(soon.ok, soon.fails, count)
+        else:
+            cuts = sizes.section(soon.ok, soon.fails, count)
+        plan = [(s, "section") for s in cuts]
+        room = count - len(cuts)
+        if inner <= count and room >= 2:
+            # Every size in between is asked already: use what is left for the likely proof, F = ok + 1.
+            passing = min(2, room // 2)
+            plan += [(soon.ok + 1, "proof")] * (room - passing) + [(soon.ok, "proof")] * passing
+            plan.sort(key=lambda p: -p[0])
+        self._new_round(plan, now)
+        return True
+
+    def _plan_proof(
+        self, now: float, soon: verdict.Weighed, times: verdict.Timing, commands: list[Command]
+    ) -> None:
+        """F = P + 1, or no connections left to come closer: repeat until it is certain."""
+        assert soon.fails is not None
+        need = self._need(soon.lossy)
+        missing = need - len(soon.failing)
+        rounds = {t.round for t in soon.failing}
+        beside = verdict.passes_beside(self.tracks, soon, rounds, now, times)
+        if missing > 0 or beside < verdict.PROOF_PASSES:
+            room = min(self.remaining, self.limits.per_round)
+            if room >= 2:
+                passing = min(verdict.PROOF_PASSES, room // 2)
+                again = max(1, min(missing, room - passing))
+                self._new_round(
+                    [(soon.fails, "proof")] * again + [(max(soon.ok, 1), "proof")] * passing,
+                    now,
+                )
+                return
+            need = min(need, len(soon.failing))
+        final = verdict.weigh(self.tracks, now, times.settle, times.silence)
+        if final.fails == soon.fails and verdict.proven(self.tracks, final, now, times, max(need, verdict.PROOF_LEAST)):
+            self._finish("proof")
+        elif not self._can_age(now, soon):
+            self._finish("unproven")
+
+    def _can_age(self, now: float, soon: verdict.Weighed) -> bool:
+        return any(t.n in self._open for t in soon.failing) or self.remaining >= 2
+
+    def _need(self, lossy: bool) -> int:
+        if lossy:
+            return verdict.PROOF_LOSSY
+        return verdict.PROOF_POLITE if self.limits.polite else verdict.PROOF_LOSSLESS
+
+    def _new_round(self, plan: list[tuple[int, str]], now: float) -> None:
+        self.round += 1
+        for size, purpose in plan[: max(0, self.remaining)]:
+            self._add(size, now, purpose, plain=size >= self.promised)
+
+    def _finish(self, why: str) -> None:
+        self.done, self.why = True, why
+        self._queue.clear()

@@ -1,0 +1,238 @@
+"""One connection of the reverse probe: what has been seen of it, and what that means so far.
+
+The engine calls :meth:`Track.see` with readings of struct tcp_info; everything else is derived. A Track never
+touches a socket and takes the time as an argument, so a simulated path can play it (tests/unit/simpath.py).
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+
+from pathfit.core.measured import Attempt, Outcome
+from pathfit.core.net import IP_HEADER, TCP_HEADER, TIMESTAMPS
+
+INITIAL_MSS = 536  # tcp_initialize_rcv_mss(): what rcv_mss says before any segment came (probing.md 3)
+ESTABLISHED = 1
+
+
+class Reading(NamedTuple):
+    """What we look at in struct tcp_info, in its own units (payload bytes, counts; ``rtt`` seconds)."""
+
+    state: int
+    timestamps: bool
+    rcv_mss: int
+    snd_mss: int
+    advmss: int
+    acked: int  # bytes, SYN included
+    received: int  # bytes delivered in order
+    segments: int  # data segments received
+    ooo: int | None  # segments received out of order, ever; None before Linux 5.4
+    retrans: int
+    rtt: float
+
+
+class Status(Enum):
+    """What one connection says about its size right now."""
+
+    WAIT = "wait"  # nothing can be said yet
+    PASS = "pass"  # a segment of the asked size arrived
+    FLAT = "flat"  # a long answer arrived whole, in smaller segments: no hole, and no evidence for the size
+    SHORT = "short"  # the whole answer arrived and was too short to hold a full segment: says nothing
+    FAIL = "fail"  # something is missing and has been for a while
+    MUTE = "mute"  # the request was acknowledged and nothing (more) comes
+    DEAD = "dead"  # no connection, or our own request does not get through: says nothing about size
+
+
+@dataclass(slots=True)
+class Track:
+    """``size``: the IP packet the connection invites (TCP_MAXSEG + headers). Times are on the engine's clock."""
+
+    n: int
+    size: int
+    plain: bool
+    round: int
+    family: int
+    opened: float
+    purpose: str = ""
+    port: int = 0
+    connected: float | None = None
+    asked: float | None = None  # the request was handed to the kernel
+    asked_bytes: int = 0
+    first: float | None = None  # the first byte of the answer
+    progress: float = 0.0  # last time bytes arrived in order
+    got: int = 0
+    segments: int = 0
+    ooo: int = 0
+    counts_ooo: bool = True
+    arrived: int = 0  # largest IP packet that surely arrived
+    acked: int = 0
+    retrans: int = 0
+    rtt: float | None = None
+    timestamps: bool = False
+    low_mss: int = 0
+    start_mss: int = 0
+    advmss: int = 0
+    snd_mss: int = 0
+    gap_at: float | None = None  # since when something has been missing
+    mended: float | None = None  # how long the longest gap that was filled had stood
+    complete: bool = False  # the answer is whole (the protocol says so)
+    closed: float | None = None
+    ended: Outcome | None = None  # how the connection ended by itself
+    by: str | None = None
+    note: str = ""
+    syn_retrans: int = 0
+    extra: dict[str, str] = field(default_factory=dict)
+
+    def header(self) -> int:
+        """Bytes of IP and TCP header of one data segment on this connection."""
+        return IP_HEADER[self.family] + TCP_HEADER + (TIMESTAMPS if self.timestamps else 0)
+
+    def payload(self) -> int:
+        """Payload bytes of a segment of the asked size."""
+        return self.size - self.header()
+
+    def see(self, now: float, r: Reading) -> None:
+        """Take one reading."""
+        if r.state != ESTABLISHED and self.connected is None:
+            self.syn_retrans = max(self.syn_retrans, r.retrans)
+            return
+        if self.connected is None:
+            self.connected = now
+            self.timestamps, self.start_mss = r.timestamps, r.rcv_mss
+            self.low_mss, self.snd_mss = r.rcv_mss, r.snd_mss
+            self.syn_retrans = max(self.syn_retrans, r.retrans)
+        self.advmss, self.snd_mss = r.advmss, r.snd_mss
+        self.acked = max(0, r.acked - 1)
+        self.retrans, self.rtt = r.retrans, r.rtt
+        if r.ooo is None:
+            self.counts_ooo = False
+        self._arrivals(now, r)
+        self._evidence(r)
+
+    def _arrivals(self, now: float, r: Reading) -> None:
+        moved = r.received > self.got
+        if moved:
+            self.first = now if self.first is None else self.first
+            self.got, self.progress = r.received, now
+            if self.gap_at is not None:  # filled, at least in part
+                self.mended = max(self.mended or 0.0, now - self.gap_at)
+                self.gap_at = None
+        self.segments = r.segments
+        if (r.ooo or 0) > self.ooo:
+            self.ooo = r.ooo or 0
+            if moved:  # both between two readings: it came and went, or something is missing still
+                self.mended = self.mended or 0.0
+            self.gap_at = now if self.gap_at is None else self.gap_at
+
+    def _evidence(self, r: Reading) -> None:
+        """The largest segment that arrived, from what the kernel measured (tcp_measure_rcv_mss; probing.md 3)."""
+        self.low_mss = min(self.low_mss, r.rcv_mss)
+        largest = 0
+        if r.rcv_mss > max(INITIAL_MSS, self.start_mss):
+            largest = r.rcv_mss
+        elif self.segments and self.got:
+            # Below the initial value rcv_mss moves only when two segments of one size came; and the mean of what
+            # was delivered is a lower bound of the largest segment whatever the kernel estimates.
+            mean = -(-self.got // self.segments) if not self.ooo else 0
+            if r.rcv_mss < self.start_mss:
+                largest = r.rcv_mss if r.rcv_mss <= self.payload() else 0
+            full = self.payload()
+            if full > 0 and self.got >= 2 * full and self.segments == -(-self.got // full):
+                mean = full  # as few segments as full ones need: they were full
+            largest = max(largest, min(mean, full))
+        if largest:
+            self.arrived = max(self.arrived, largest + self.header())
+
+    def missing_for(self, now: float) -> float:
+        """Seconds something has been missing: later bytes are here, the ones before are not."""
+        if self.gap_at is None or self.complete or self.passed:
+            return 0.0
+        return (self.closed if self.closed is not None else now) - max(self.gap_at, self.progress)
+
+    def silent_for(self, now: float) -> float:
+        """Seconds nothing new has come in order after our request was handed over."""
+        if self.asked is None:
+            return 0.0
+        return (self.closed if self.closed is not None else now) - max(self.asked, self.progress)
+
+    @property
+    def passed(self) -> bool:
+        return self.arrived >= self.size
+
+    @property
+    def heard(self) -> bool:
+        """Our whole request was acknowledged."""
+        return self.asked is not None and self.acked >= self.asked_bytes > 0
+
+    @property
+    def disturbed(self) -> bool:
+        """Something was missing and came, in full segments: loss, whatever the size."""
+        return (self.mended is not None and self.passed) or self.syn_retrans > 0
+
+    def status(self, now: float, gap: float, silence: float) -> Status:
+        """``gap``/``silence``: seconds until a standing gap, or silence, counts."""
+        if self.passed:
+            return Status.PASS
+        if self.ended in ("refused", "unreachable", "timeout", "unacked"):
+            return Status.DEAD
+        if self.complete:
+            return Status.FLAT if self.capped or self.mended is not None else Status.SHORT
+        if self.gap_at is not None:
+            if self.missing_for(now) >= gap:
+                return Status.FAIL
+            return Status.DEAD if self.closed is not None else Status.WAIT
+        if self.ended in ("reset", "closed"):
+            return Status.SHORT if self.got else Status.DEAD
+        if self.connected is not None and self.heard and self.silent_for(now) >= silence:
+            return Status.MUTE
+        return Status.DEAD if self.closed is not None else Status.WAIT
+
+    def outcome(self, now: float, settle: float, silence: float) -> Outcome:
+        """How this attempt is recorded."""
+        status = self.status(now, settle, silence)
+        if status is Status.PASS:
+            return "recovered" if self.mended is not None else "full"
+        if status is Status.FLAT:
+            return "healed" if self.mended is not None else "capped"
+        if self.ended is not None:
+            return self.ended
+        if status is Status.SHORT:
+            return "short"
+        if status is Status.FAIL:
+            return "gap"
+        if status is Status.MUTE:
+            return "silent"
+        if self.connected is None:
+            return "timeout" if self.syn_retrans else "aborted"
+        if self.asked is not None and not self.heard and self.retrans:
+            return "unacked"
+        return "aborted"
+
+    @property
+    def capped(self) -> bool:
+        """Much arrived, several segments, and none as large as asked: somebody keeps them smaller. A whole answer
+        of less than two full segments may just have been written in small pieces."""
+        return self.got >= 2 * self.payload() and self.segments >= 3 and self.arrived > 0
+
+    def attempt(self, now: float, start: float, settle: float, silence: float) -> Attempt:
+        """The record of this connection."""
+        return Attempt(
+            n=self.n,
+            method="tcp-maxseg",
+            size=self.size,
+            outcome=self.outcome(now, settle, silence),
+            port=self.port,
+            arrived=self.arrived,
+            got=self.got,
+            ooo=self.ooo,
+            gap=round(self.missing_for(now), 4),
+            acked=self.acked,
+            retrans=self.retrans,
+            rtt=self.rtt,
+            at=round(self.opened - start, 4),
+            took=round((self.closed if self.closed is not None else now) - self.opened, 4),
+            round=self.round,
+            plain=self.plain,
+            by=self.by,
+            note=self.note,
+        )

@@ -1,0 +1,228 @@
+"""What a set of connections says about the reverse direction. Pure; used while searching and once at the end.
+
+The rules, with the traps of docs/probing.md they answer:
+
+* P, the largest size that passes, is the largest segment that *arrived* on any connection (3).
+* F fails when every connection of that size has a gap, or silence, that stays (4), with a smaller size passing in
+  the same round (6), on two connections at least, on more under signs of loss (7).
+* A connection whose whole long answer came in smaller segments (FLAT) is no hole at its size and no proof of it;
+  one whose answer was short (SHORT) says nothing.
+* A gap at a size that passes elsewhere is loss, or an uneven path: never a limit (7).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pathfit.core.measured import Bracket, LossSeen, Uneven
+from pathfit.measure.track import Status, Track
+
+SETTLE = 0.050  # seconds a gap must stand at least: ten times the jitter of an idle host
+SETTLE_LOSS = 0.7  # under signs of loss: the sender's second retransmission (0.2 + 0.4 s, RFC 6298 as Linux has it)
+UNEVEN_AGE = 1.4  # three retransmission timeouts (0.2 + 0.4 + 0.8): what does not come now was not lost by chance
+SILENCE = 0.7  # seconds of silence a verdict from silence alone needs: two retransmissions without a trace
+HUSH = 0.020  # seconds of silence after which the search goes on as if nothing came (it may still come)
+HEAL_TOLD = 0.19  # a gap mended faster than any retransmission timeout (0.2 s) was mended because somebody told
+PROOF_LOSSLESS, PROOF_LOSSY, PROOF_LEAST = 4, 8, 2
+PROOF_POLITE = 2
+PROOF_PASSES = 2
+EVEN = 12  # connections at the promised size before a path is called even
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long things may take on this path, from what was seen so far. Seconds."""
+
+    rtt: float
+    settle: float
+    silence: float
+    tentative: float
+    hush: float
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """``ok``: largest asked size without a hole; ``arrived``: largest segment that came; ``fails``: smallest size
+    above ``ok`` that fails; ``failing``: the connections that show it; ``mute``: it is shown by silence alone."""
+
+    ok: int
+    arrived: int
+    fails: int | None
+    failing: tuple[Track, ...]
+    mute: bool
+    below: tuple[Track, ...]
+    lossy: bool
+
+
+def timing(tracks: Iterable[Track], lossy: bool) -> Timing:
+    """``settle`` as probing.md 12 has it, longer under loss; ``silence`` follows the slowest answer seen."""
+    rtts, slowest = [], 0.0
+    for t in tracks:
+        if t.rtt:
+            rtts.append(t.rtt)
+        if t.first is not None and t.asked is not None:
+            slowest = max(slowest, t.first - t.asked)
+    rtt = sorted(rtts)[len(rtts) // 2] if rtts else 0.1
+    settle = max(2 * rtt, SETTLE)
+    if lossy:
+        settle = max(settle, SETTLE_LOSS, 4 * rtt)
+    return Timing(
+        rtt=rtt,
+        settle=settle,
+        silence=max(SILENCE, 4 * rtt, 3 * slowest),
+        tentative=max(rtt / 4, 0.002),
+        hush=max(HUSH, rtt, 3 * slowest),
+    )
+
+
+def is_lossy(tracks: Iterable[Track], ok: int, now: float) -> bool:
+    """Any sign of loss: something missing that came after all, SYNs sent again, gaps at sizes that pass."""
+    return any(t.disturbed or (t.gap_at is not None and t.size <= ok and t.missing_for(now) > 0) for t in tracks)
+
+
+def weigh(tracks: Sequence[Track], now: float, gap: float, silence: float) -> Weighed:
+    """Read all connections with these ages of gap and silence."""
+    ok = arrived = 0
+    states = [(t, t.status(now, gap, silence)) for t in tracks]
+    for t, status in states:
+        arrived = max(arrived, t.arrived)
+        if status in (Status.PASS, Status.FLAT):
+            ok = max(ok, t.size)
+    gaps = [t for t, s in states if s is Status.FAIL and t.size > ok]
+    mutes = [t for t, s in states if s is Status.MUTE and t.size > ok]
+    below = tuple(t for t, s in states if s is Status.FAIL and t.size <= ok)
+    sizes = sorted({t.size for t in gaps + mutes})
+    # Silence is weaker than a gap: it names the size only when no gap stands at or below it.
+    fails = sizes[0] if sizes else None
+    failing = tuple(t for t in gaps + mutes if t.size == fails)
+    mute = bool(failing) and all(t in mutes for t in failing)
+    return Weighed(
+        ok=ok,
+        arrived=arrived,
+        fails=fails,
+        failing=failing,
+        mute=mute,
+        below=below,
+        lossy=is_lossy(tracks, ok, now),
+    )
+
+
+def proven(tracks: Sequence[Track], w: Weighed, now: float, times: Timing, need: int) -> bool:
+    """Is ``w.fails`` a hole: enough connections, all old enough, and smaller ones passing in the same round?"""
+    if w.fails is None or not w.ok or len(w.failing) < need:
+        return False
+    rounds = {t.round for t in w.failing}
+    return passes_beside(tracks, w, rounds, now, times) >= (PROOF_PASSES if need > PROOF_LEAST else 1)
+
+
+def passes_beside(tracks: Sequence[Track], w: Weighed, rounds: set[int], now: float, times: Timing) -> int:
+    """Connections smaller than the failing size that came through in one of these rounds."""
+    fails = w.fails or 0
+    return sum(
+        1
+        for t in tracks
+        if t.round in rounds
+        and t.size < fails
+        and t.status(now, times.settle, times.silence) in (Status.PASS, Status.FLAT)
+    )
+
+
+def bracket(tracks: Sequence[Track], now: float, times: Timing, promised: int) -> Bracket:
+    """The verdict for the reverse direction.
+
+    Notes: "silent-at-every-size", "no-connection", "answers-too-short", "capped" (segments smaller than promised
+    arrived and nothing is missing: a clamp, SYN cookies, the server's own MTU or what it has learned),
+    "below-floor" (even the smallest size asked does not come), "unproven" (something is missing, not often enough
+    to say so), "uneven".
+    """
+    w = weigh(tracks, now, times.settle, times.silence)
+    if not w.ok:
+        return _nothing(tracks, w, now, times)
+    if w.fails is not None:
+        return _hole(tracks, w, now, times)
+    healed = [t for t in tracks if t.mended is not None and not t.passed and t.complete and t.arrived]
+    if healed and w.arrived < promised and min(t.mended or 0.0 for t in healed) < HEAL_TOLD:
+        return Bracket(
+            method="tcp-maxseg",
+            tests="reverse",
+            passes=w.arrived,
+            fails=w.arrived + 1,
+            grade="told",
+            exact=True,
+        )
+    return _open_end(tracks, w, promised)
+
+
+def _nothing(tracks: Sequence[Track], w: Weighed, now: float, times: Timing) -> Bracket:
+    if not any(t.connected is not None for t in tracks):
+        note = "no-connection"
+    elif w.fails is not None and not w.mute:
+        note = "below-floor"
+    else:
+        note = "silent-at-every-size"
+    return Bracket(method="tcp-maxseg", tests="reverse", passes=None, fails=None, note=note)
+
+
+def _hole(tracks: Sequence[Track], w: Weighed, now: float, times: Timing) -> Bracket:
+    assert w.fails is not None
+    passes = w.arrived or None
+    gap_above = sum(1 for t in tracks if t.size >= w.fails and t.status(now, times.settle, times.silence) is Status.FAIL)
+    if not proven(tracks, w, now, times, PROOF_LOSSY if w.lossy else PROOF_LEAST):
+        return Bracket(method="tcp-maxseg", tests="reverse", passes=passes, fails=None, note="unproven")
+    # Exactly N full segments leave no tail, so no gap at that size: a hole proven above it makes silence a proof.
+    grade = "step" if w.mute and gap_above < PROOF_LEAST else "proof"
+    return Bracket(
+        method="tcp-maxseg",
+        tests="reverse",
+        passes=passes,
+        fails=w.fails,
+        grade="proof" if grade == "proof" else "step",
+        exact=w.arrived + 1 == w.fails,
+        note=None if w.arrived >= w.ok else "capped",
+    )
+
+
+def _open_end(tracks: Sequence[Track], w: Weighed, promised: int) -> Bracket:
+    """Nothing fails: everything promised passes, or segments stay smaller for another reason."""
+    if w.arrived >= promised:
+        return Bracket(method="tcp-maxseg", tests="reverse", passes=w.arrived, grade="proof")
+    passed = max((t.arrived for t in tracks if t.passed), default=0)
+    capped = max((t.arrived for t in tracks if t.capped or (t.mended is not None and t.complete)), default=0)
+    if capped >= passed and capped:
+        return Bracket(method="tcp-maxseg", tests="reverse", passes=max(passed, capped), grade="proof", note="capped")
+    return Bracket(method="tcp-maxseg", tests="reverse", passes=passed or None, note="answers-too-short")
+
+
+def loss(tracks: Sequence[Track], now: float, times: Timing) -> LossSeen:
+    """Signs of loss that size does not explain (NET151)."""
+    w = weigh(tracks, now, times.settle, times.silence)
+    fine = [t for t in tracks if t.size <= w.ok and t.connected is not None]
+    disturbed = sum(1 for t in fine if t.mended is not None and t.passed) + len(w.below)
+    return LossSeen(
+        attempts=len(fine),
+        disturbed=disturbed,
+        unanswered_syns=sum(1 for t in tracks if t.syn_retrans > 0),
+    )
+
+
+def uneven(tracks: Sequence[Track], now: float, promised: int) -> Uneven | None:
+    """Flows of the promised size of which some always fail and others always pass (MTU118).
+
+    A flow that fails: its gap has stood for three retransmission timeouts. Loss does not do that; small sizes that
+    fail in the same way would make it something else than size.
+    """
+    good = [t for t in tracks if t.size >= promised and (t.passed or (t.complete and t.mended is None))]
+    bad = [
+        t
+        for t in tracks
+        if t.size >= promised and not t.passed and not t.complete and t.missing_for(now) >= UNEVEN_AGE
+    ]
+    small_bad = [t for t in tracks if t.purpose == "sentinel" and t.missing_for(now) >= SETTLE_LOSS]
+    if len(bad) < 2 or len(good) < 2 or small_bad:
+        return None
+    return Uneven(
+        size=promised,
+        good=len(good),
+        bad=len(bad),
+        ports_good=tuple(sorted(t.port for t in good)),
+        ports_bad=tuple(sorted(t.port for t in bad)),
+    )

@@ -1,0 +1,182 @@
+"""One kernel TCP connection of the probe: socket, conversation and track together.
+
+The connection does what the protocol needs and feeds what the kernel says (struct tcp_info) into its track. It
+decides nothing about sizes.
+"""
+
+import errno
+import socket
+from typing import NamedTuple
+
+from pathfit.core.net import mss_of
+from pathfit.host import tcpsock
+from pathfit.measure.track import Reading, Track
+from pathfit.probe.talk import Talk
+from pathfit.wire import tcpinfo
+
+READ = 65536
+_U32, _U64 = tcpinfo.U32, tcpinfo.U64
+
+
+def reading(data: bytes) -> Reading:
+    """The fields of struct tcp_info a track lives on. Kernels that are too old for a field leave it 0 or None."""
+    n = len(data)
+    return Reading(
+        data[tcpinfo.STATE],
+        bool(data[tcpinfo.OPTIONS] & tcpinfo.OPT_TIMESTAMPS),
+        _U32(data, tcpinfo.RCV_MSS)[0],
+        _U32(data, tcpinfo.SND_MSS)[0],
+        _U32(data, tcpinfo.ADVMSS)[0],
+        _U64(data, tcpinfo.BYTES_ACKED)[0] if n >= tcpinfo.BYTES_ACKED + 8 else 0,
+        _U64(data, tcpinfo.BYTES_RECEIVED)[0] if n >= tcpinfo.BYTES_RECEIVED + 8 else 0,
+        _U32(data, tcpinfo.DATA_SEGS_IN)[0] if n >= tcpinfo.DATA_SEGS_IN + 4 else 0,
+        _U32(data, tcpinfo.RCV_OOOPACK)[0] if n >= tcpinfo.RCV_OOOPACK + 4 else None,
+        _U32(data, tcpinfo.TOTAL_RETRANS)[0],
+        _U32(data, tcpinfo.RTT)[0] / 1e6,
+    )
+
+
+class Trouble(NamedTuple):
+    """How a connection ended by itself: errno, seconds after it was opened, "syn", "request" or "answer"."""
+
+    code: int
+    after: float
+    phase: str
+
+
+_ENDED = {
+    errno.ECONNREFUSED: "refused",
+    errno.ECONNRESET: "reset",
+    errno.EPIPE: "reset",
+    errno.ETIMEDOUT: "timeout",
+}
+
+
+class Conn:
+    """See the module. ``keep``: a connection of the contact, which goes on after its size has passed."""
+
+    def __init__(self, track: Track, talk: Talk, sock: socket.socket, keep: bool = False) -> None:
+        self.track, self.talk, self.sock, self.keep = track, talk, sock, keep
+        self.fd = sock.fileno()
+        self.pending = b""
+        self.connected = False
+        self.closed = False
+        self.trouble: Trouble | None = None
+        self.local: str | None = None
+        self.local_port = 0
+
+    def named(self) -> None:
+        """Learn our own address and port; both are chosen when connect() is called."""
+        try:
+            name = self.sock.getsockname()
+        except OSError:
+            return
+        self.local, self.local_port = name[0], name[1]
+        self.track.port = name[1]
+
+    def look(self, now: float) -> None:
+        """Read struct tcp_info into the track."""
+        if not self.closed:
+            self.track.see(now, reading(tcpsock.info(self.sock)))
+
+    def event(self, now: float) -> None:
+        """The socket is ready for something."""
+        if self.closed:
+            return
+        if not self.connected:
+            code = tcpsock.error(self.sock)
+            if code:
+                self.fail(now, code)
+                return
+            self.look(now)
+            if self.track.connected is None:
+                return
+            self.connected = True
+            self._say(now, self.talk.start())
+            if self.talk.stage == "banner":
+                self.track.asked, self.track.asked_bytes = now, 0
+        self.look(now)
+        if self.pending:
+            self.pending = tcpsock.send_pieces(self.sock, self.pending)
+        if self.track.passed and not self.keep:
+            return
+        self._read(now)
+
+    def _read(self, now: float) -> None:
+        for _ in range(4):
+            try:
+                data = self.sock.recv(READ)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as e:
+                self.fail(now, e.errno or 0)
+                return
+            if not data:
+                self.talk.eof()
+                self.track.complete = self.track.got > 0
+                if not self.track.got:
+                    self.fail(now, 0)
+                return
+            self._say(now, self.talk.feed(data))
+            self.look(now)
+            while self.talk.whole and not self.talk.done:
+                if self.track.passed and (not self.keep or self.talk.stage == "get"):
+                    self.talk.done = True
+                    break
+                more = self.talk.more()
+                if not more:
+                    break
+                self._say(now, more)
+            if self.talk.done:
+                self.track.complete = True
+                return
+
+    def _say(self, now: float, data: bytes) -> None:
+        if not data:
+            return
+        self.track.asked = now
+        self.track.asked_bytes += len(data)
+        try:
+            self.pending = tcpsock.send_pieces(self.sock, self.pending + data)
+        except OSError as e:
+            self.fail(now, e.errno or 0)
+
+    def fail(self, now: float, code: int) -> None:
+        """The connection ended by itself: ``code`` is the errno, 0 the peer's FIN before it said anything."""
+        t = self.track
+        phase = "syn" if t.connected is None else "answer" if t.got else "request"
+        self.trouble = Trouble(code, now - t.opened, phase)
+        if code == 0:
+            t.ended = "closed"
+        else:
+            t.ended = _ENDED.get(code, "unreachable" if t.connected is None else "reset")  # type: ignore[assignment]
+        t.note = errno.errorcode.get(code, "")
+        if t.ended == "reset" and t.got:
+            self.talk.eof()
+        self.close(now)
+
+    def close(self, now: float) -> None:
+        """Close with RST (SO_LINGER 0): nothing stays behind in either kernel."""
+        if not self.closed:
+            self.closed = True
+            if self.track.connected is not None and self.track.ended is None:
+                self.track.see(now, reading(tcpsock.info(self.sock)))
+            self.track.closed = now
+            self.sock.close()
+
+
+def open_conn(track: Track, talk: Talk, address: str, port: int, *, keep: bool = False) -> Conn:
+    """Open the connection where this thread stands (call it inside the namespace). Never raises for what the
+    network says; that is recorded as the track's end."""
+    mss = None if track.plain else mss_of(track.family, track.size)  # type: ignore[arg-type]
+    sock = tcpsock.tcp(track.family, mss)
+    code = tcpsock.connect(sock, address, port)
+    return adopt(Conn(track, talk, sock, keep), code)
+
+
+def adopt(conn: Conn, code: int) -> Conn:
+    """A connection whose connect() was called already and returned ``code`` (0: under way)."""
+    conn.named()
+    if code:
+        conn.fail(conn.track.opened, code)
+    return conn

@@ -1,0 +1,330 @@
+"""Measure one address: one thread, one epoll, the pure searches in the lead.
+
+``measure`` opens what :class:`~pathfit.measure.reverse.Reverse` and :class:`~pathfit.measure.forward.Forward` ask
+for, feeds back what the kernel and the packet socket say, and puts facts together. It never decides about sizes.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from pathfit.core.evidence import Missing, ProbeResult
+from pathfit.core.measured import Attempt, Bracket, Contact, SideEffect, TooBig, Used
+from pathfit.core.net import IP_HEADER, TCP_HEADER, TIMESTAMPS
+from pathfit.core.request import Measure
+from pathfit.host import netns, tcpsock
+from pathfit.measure import verdict
+from pathfit.measure.reverse import Close, Limits, Open, Reverse
+from pathfit.measure.track import ESTABLISHED, Reading, Track
+from pathfit.probe.conn import Conn, adopt, open_conn, reading
+from pathfit.probe.contact import contact_of
+from pathfit.probe.talk import Script, Talk
+
+if TYPE_CHECKING:
+    from pathfit.probe.ahead import Ahead
+    from pathfit.probe.lookout import Lookout
+
+CONTACT_WAIT = 2.0  # seconds for the first answer of a slow server, once the sizes are settled
+LOWEST_PROMISE = 128  # bytes: a SYN that promises less than TCP_MIN_MSS (88) + headers does not exist
+clock = time.monotonic
+
+
+def measure(fd: int | None, request: Measure) -> ProbeResult | Missing:
+    """Measure ``request.address`` from namespace ``fd`` (None: where we are).
+
+    Needs no privileges for the reverse direction; with CAP_NET_RAW in the namespace also the forward one. Returns
+    Missing when the request cannot be carried out at all (no such address family, no descriptors left).
+    """
+    try:
+        family = 6 if ":" in request.address else 4
+        socket.inet_pton(socket.AF_INET6 if family == 6 else socket.AF_INET, request.address)
+    except OSError:
+        return Missing(ref=request.ref, what=f"a measurement of {request.address}", why="not an IP address")
+    if request.protocol in ("udp", "icmp"):
+        from pathfit.probe.datagram import measure_datagram
+
+        return measure_datagram(fd, request)
+    if request.protocol == "any":
+        from pathfit.probe.detect import detect
+
+        request = detect(fd, request)
+    engine = Engine(fd, request, family)
+    try:
+        return engine.run()
+    except OSError as e:
+        return Missing(
+            ref=request.ref,
+            what=f"a measurement of {request.address}:{request.port}",
+            why=str(e),
+            code="permission" if isinstance(e, PermissionError) else "unsupported",
+        )
+    finally:
+        engine.close()
+
+
+def promise(family: int, r: Reading) -> int:
+    """The largest IP packet our SYN invites. tcpi_advmss is what the SYN says, but once the connection stands the
+    kernel has taken the timestamp option off (tcp_rcv_synsent_state_process), which the peer does by itself."""
+    options = TIMESTAMPS if r.state == ESTABLISHED and r.timestamps else 0
+    return r.advmss + options + IP_HEADER[family] + TCP_HEADER
+
+
+class Engine:
+    """One measurement. ``run`` once, then ``close``."""
+
+    def __init__(self, fd: int | None, request: Measure, family: int) -> None:
+        self.fd, self.request, self.family = fd, request, family
+        self.script = Script(
+            protocol=request.protocol,
+            host=request.host or request.address,
+            path=request.path,
+            sni=request.sni,
+            proxy=request.proxy,
+        )
+        self.epoll = select.epoll()
+        self.conns: dict[int, Conn] = {}
+        self.all: list[Conn] = []
+        self.lookout: Lookout | None = None
+        self.ahead: Ahead | None = None
+        self.missing: list[Missing] = []
+        self.spare: tuple[socket.socket, int] | None = None
+        self.ranges_ignored = False
+        self.start = clock()
+        self.search = Reverse(limits=self._limits(), promised=0, start=self.start)
+
+    def _limits(self) -> Limits:
+        r = self.request
+        return Limits(
+            family=self.family,
+            floor=r.floor,
+            per_round=r.connections_per_round,
+            total=r.connections_total,
+            parallel=r.parallel,
+            budget=r.budget,
+        )
+
+    # -- the loop --------------------------------------------------------------------------------------------
+
+    def run(self) -> ProbeResult:
+        self._lookout()
+        self._begin()
+        while not self._finished(now := clock()):
+            self._perform(now)
+            self._wait(now)
+            now = clock()
+            for conn in list(self.conns.values()):
+                conn.look(now)
+        self._patience()
+        return self._result(clock())
+
+    def _begin(self) -> None:
+        """The first plain connection tells, before any answer, what our SYN promises (tcp_connect_init)."""
+        now = clock()
+        with netns.inside(self.fd):
+            sock = tcpsock.tcp(self.family)
+            code = tcpsock.connect(sock, self.request.address, self.request.port)
+        self.spare = (sock, code)
+        promised = promise(self.family, reading(tcpsock.info(sock))) if not code else 0
+        if self.request.ceiling is not None:
+            promised = min(promised, self.request.ceiling)
+        self.search.promised = max(promised, LOWEST_PROMISE)
+        sized = not self.request.contact_only and "tcp-maxseg" in self.request.methods and not code
+        self.search.begin(now, sized=sized and self.script.protocol != "tcp")
+        if self.lookout is not None and not self.request.contact_only and "tcp-sack" in self.request.methods:
+            from pathfit.probe.ahead import Ahead
+
+            self.ahead = Ahead(self.fd, self.request, self.family, self.lookout, self.epoll)
+
+    def _lookout(self) -> None:
+        from pathfit.probe.lookout import Lookout
+
+        packed = socket.inet_pton(socket.AF_INET6 if self.family == 6 else socket.AF_INET, self.request.address)
+        try:
+            with netns.inside(self.fd):
+                self.lookout = Lookout(self.family, packed, self.request.port)
+        except OSError as e:
+            self.missing.append(
+                Missing(
+                    ref=self.request.ref,
+                    what="the forward direction, packet by packet",
+                    why=f"raw and packet sockets: {e.strerror}",
+                    how="run as root, or with CAP_NET_RAW",
+                    code="permission",
+                )
+            )
+            return
+        self.epoll.register(self.lookout.fd, select.EPOLLIN)
+
+    def _perform(self, now: float) -> None:
+        commands = self.search.step(now)
+        if not commands and (self.ahead is None or self.ahead.idle(now)):
+            return
+        opens = [c.track for c in commands if isinstance(c, Open)]
+        if opens:
+            with netns.inside(self.fd):
+                for track in opens:
+                    self._open(track)
+        for c in commands:
+            if isinstance(c, Close):
+                for conn in [x for x in self.conns.values() if x.track is c.track]:
+                    self._close(conn, now)
+        if self.ahead is not None:
+            self.ahead.step(now)
+
+    def _open(self, track: Track) -> None:
+        keep = track.plain and track.purpose == "plain"
+        talk = Talk(self.script, track.size, plain=keep, many=self.ranges_ignored and not keep)
+        if self.spare is not None and track.plain:
+            (sock, code), self.spare = self.spare, None
+            conn = adopt(Conn(track, talk, sock, keep), code)
+        else:
+            conn = open_conn(track, talk, self.request.address, self.request.port, keep=keep)
+        self.all.append(conn)
+        if conn.closed:
+            self.search.closed(track)
+            return
+        self.conns[conn.fd] = conn
+        self.epoll.register(conn.fd, select.EPOLLIN | select.EPOLLOUT)
+
+    def _wait(self, now: float) -> None:
+        pause = self.search.pause(now)
+        if self.ahead is not None:
+            pause = min(pause, self.ahead.pause(now))
+        events = self.epoll.poll(pause, 64)
+        now = clock()
+        # The packet socket first: a SYN-ACK must be known before its connection is used.
+        if self.lookout is not None and any(fd == self.lookout.fd for fd, _ in events):
+            self.lookout.read(now)
+        for fd, _ in events:
+            conn = self.conns.get(fd)
+            if conn is not None:
+                self._event(conn, now)
+            elif self.ahead is not None:
+                self.ahead.event(fd, now)
+
+    def _event(self, conn: Conn, now: float) -> None:
+        was = conn.connected
+        conn.event(now)
+        if conn.closed:
+            self.conns.pop(conn.fd, None)
+            self.search.closed(conn.track)
+            return
+        answer = conn.talk.answer
+        if answer.endless and not conn.talk.plain and (answer.length is None or answer.length > 3 * conn.track.size):
+            self.ranges_ignored = True
+        if conn.connected and not was:
+            self.epoll.modify(conn.fd, select.EPOLLIN | select.EPOLLET)
+        if conn.keep and conn.talk.done:
+            self._close(conn, now)
+
+    def _close(self, conn: Conn, now: float) -> None:
+        self.conns.pop(conn.fd, None)
+        conn.close(now)
+        self.search.closed(conn.track)
+
+    def _finished(self, now: float) -> bool:
+        if not self.search.done:
+            return False
+        if self.ahead is not None and not self.ahead.done(now):
+            return False
+        return self._contact_done(now)
+
+    def _contact_done(self, now: float) -> bool:
+        """Wait for a slow answer on the plain connections unless something is missing on them."""
+        waiting = [
+            c
+            for c in self.conns.values()
+            if c.keep and c.track.gap_at is None and (c.track.connected is not None or not self._connected())
+        ]
+        if not waiting or self.search.why in ("stalled", "no-connection", "time"):
+            return True
+        if any(c.keep and c.talk.done for c in self.all):
+            return True
+        if self.script.protocol == "tcp" and self._connected():
+            return True
+        wait = min(CONTACT_WAIT, self.request.budget)
+        return now - self.start > wait or (
+            self.search.why == "proof" and all(c.track.silent_for(now) > verdict.SILENCE for c in waiting)
+        )
+
+    def _connected(self) -> bool:
+        return any(c.track.connected is not None for c in self.all)
+
+    def _patience(self) -> None:
+        """Keep a failing connection open: does its sender rescue it (MTU119)?"""
+        until = clock() + self.request.patient
+        if not self.request.patient:
+            return
+        stuck = [c for c in self.conns.values() if c.track.gap_at is not None and c.keep]
+        while stuck and clock() < until and all(c.track.mended is None for c in stuck):
+            self._wait(clock())
+            now = clock()
+            for conn in stuck:
+                conn.look(now)
+
+    # -- the facts -------------------------------------------------------------------------------------------
+
+    def _result(self, now: float) -> ProbeResult:
+        times = self.search.times(now)
+        bracket = self.search.result(now)
+        tracks = self.search.tracks
+        odd = verdict.uneven(tracks, now, self.search.promised)
+        attempts: list[Attempt] = [t.attempt(now, self.start, times.settle, times.silence) for t in tracks]
+        forward: tuple[Bracket, ...] = ()
+        side: list[SideEffect] = []
+        if self.ahead is not None:
+            forward = self.ahead.brackets(now)
+            attempts += self.ahead.attempts(self.start)
+        if any(t.mended is not None and t.complete and not t.passed for t in tracks):
+            side.append(SideEffect(where=self.request.address, what="learned-path-mtu", lasts=600.0))
+        rescued = self._rescued()
+        return ProbeResult(
+            ref=self.request.ref,
+            contact=self._contact(now),
+            forward=forward,
+            reverse=(bracket,) if not self.request.contact_only else (),
+            attempts=tuple(attempts),
+            too_big=tuple(self._too_big()),
+            loss=verdict.loss(tracks, now, times),
+            uneven=odd,
+            side_effects=tuple(side),
+            used=self._used(now),
+            rescued_after=rescued[0] if rescued else None,
+            rescued_size=rescued[1] if rescued else None,
+            missing=tuple(self.missing),
+        )
+
+    def _rescued(self) -> tuple[float, int] | None:
+        late = [c.track for c in self.all if c.track.mended is not None and c.track.mended > 2 * verdict.SETTLE_LOSS]
+        late = [t for t in late if t.arrived < t.size]
+        return (round(late[0].mended or 0.0, 3), late[0].arrived) if late else None
+
+    def _contact(self, now: float) -> Contact:
+        return contact_of(self, now)
+
+    def _too_big(self) -> list[TooBig]:
+        return list(self.lookout.too_big) if self.lookout is not None else []
+
+    def _used(self, now: float) -> Used:
+        packets = sum(3 + c.track.segments + c.track.retrans for c in self.all)
+        connections = len(self.all)
+        if self.ahead is not None:
+            packets += self.ahead.packets
+            connections += self.ahead.connections
+        return Used(packets=packets, connections=connections, seconds=round(now - self.start, 4))
+
+    def close(self) -> None:
+        """Close everything, whatever happened."""
+        now = clock()
+        for conn in self.all:
+            conn.close(now)
+        if self.spare is not None:
+            self.spare[0].close()
+        if self.ahead is not None:
+            self.ahead.close()
+        if self.lookout is not None:
+            self.lookout.close()
+        self.epoll.close()

@@ -1,0 +1,136 @@
+"""The packet socket beside the kernel's own: SYN-ACKs and RSTs with their TTL, ICMP errors, acknowledgements.
+
+It sees what arrives before our own input filter drops it, and tells who really answered. Everything is checked:
+an ICMP error counts as ours only when the packet it quotes is one we sent, and a "too big" counts as sane only
+when its MTU could be true (RFC 1191: at least 68, smaller than the packet; RFC 8201: at least 1280).
+"""
+
+import socket
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pathfit.core.measured import TooBig
+from pathfit.host import rawsock
+from pathfit.wire import packets
+
+KEPT = 64  # ICMP errors remembered: forged floods must not fill memory
+
+
+class Heard(NamedTuple):
+    """A TCP packet of the target: TTL as it reached us, header, size and arrival."""
+
+    ttl: int
+    tcp: packets.Tcp
+    at: float
+    ident: int
+
+
+class IcmpHeard(NamedTuple):
+    """An ICMP error that quotes one of our packets."""
+
+    by: str
+    type: int
+    code: int
+    port: int
+    seq: int
+    protocol: int
+    at: float
+
+
+class Lookout:
+    """``address`` packed, ``port`` of the target. ``on_ack`` gets every small TCP packet as it comes."""
+
+    def __init__(self, family: int, address: bytes, port: int) -> None:
+        self.family, self.address, self.port = family, address, port
+        self.sock = rawsock.listener(family, rawsock.answers_of(address, port))
+        self.fd = self.sock.fileno()
+        self.synacks: dict[int, Heard] = {}  # by our port
+        self.resets: dict[int, Heard] = {}
+        self.too_big: list[TooBig] = []
+        self.errors: list[IcmpHeard] = []
+        self.echoes: dict[tuple[int, int], int] = {}  # (ident, seq) -> TTL
+        self.on_ack: Callable[[Heard], None] | None = None
+        self.on_too_big: Callable[[int, int, int, str], None] | None = None
+        self.sizes: dict[tuple[int, int], int] = {}  # (our port or ident, seq) -> size of what we injected
+
+    def read(self, now: float) -> None:
+        """Take what has arrived."""
+        while True:
+            batch = rawsock.read(self.sock)
+            for data, link in batch:
+                self._take(now, data, link)
+            if len(batch) < 512:
+                return
+
+    def _take(self, now: float, data: bytes, link: str) -> None:
+        ip = packets.parse_ip(data)
+        if ip is None or ip.fragment:
+            return
+        if ip.protocol == packets.TCP:
+            self._tcp(now, data, ip)
+        elif ip.protocol in (packets.ICMP, packets.ICMPV6):
+            self._icmp(now, data, ip, link)
+
+    def _tcp(self, now: float, data: bytes, ip: packets.Ip) -> None:
+        tcp = packets.parse_tcp(data, ip.at)
+        if tcp is None or ip.src != self.address or tcp.sport != self.port:
+            return
+        heard = Heard(ip.ttl, tcp, now, ip.ident)
+        if tcp.flags & packets.RST:
+            self.resets.setdefault(tcp.dport, heard)
+        elif tcp.flags & packets.SYN:
+            self.synacks[tcp.dport] = heard
+        elif self.on_ack is not None:
+            self.on_ack(heard)
+
+    def _icmp(self, now: float, data: bytes, ip: packets.Ip, link: str) -> None:
+        icmp = packets.parse_icmp(data, ip.at, self.family)
+        if icmp is None:
+            return
+        if icmp.type == (0 if self.family == 4 else 129):
+            if ip.src == self.address and len(self.echoes) < 4096:
+                self.echoes.setdefault((icmp.ident, icmp.seq), ip.ttl)
+            return
+        if not packets.is_error(self.family, icmp.type):
+            return
+        quoted = packets.parse_ip(icmp.quoted)
+        if quoted is None:
+            return
+        ports = packets.parse_ports(icmp.quoted, quoted.at)
+        by = socket.inet_ntop(socket.AF_INET if self.family == 4 else socket.AF_INET6, ip.src)
+        ours, key = self._ours(quoted, ports, icmp)
+        if icmp.mtu is not None:
+            self._too_big(icmp.mtu, by, quoted, key, ours, link)
+        elif ours and len(self.errors) < KEPT:
+            self.errors.append(IcmpHeard(by, icmp.type, icmp.code, key[0], key[1], quoted.protocol, now))
+
+    def _ours(
+        self, quoted: packets.Ip, ports: tuple[int, int, int] | None, icmp: packets.Icmp
+    ) -> tuple[bool, tuple[int, int]]:
+        """Does the error quote a packet of ours? Its key: (our port, sequence number) or (echo ident, seq)."""
+        if quoted.dst != self.address or ports is None:
+            return False, (0, 0)
+        if quoted.protocol == packets.TCP:
+            return ports[1] == self.port, (ports[0], ports[2])
+        echo = packets.parse_icmp(icmp.quoted, quoted.at, self.family)
+        if echo is not None and quoted.protocol in (packets.ICMP, packets.ICMPV6):
+            key = (echo.ident, echo.seq)
+            return key in self.sizes, key
+        return False, (ports[0], ports[2])
+
+    def _too_big(
+        self, mtu: int, by: str, quoted: packets.Ip, key: tuple[int, int], ours: bool, link: str
+    ) -> None:
+        size = self.sizes.get(key, 0) or quoted.size
+        ours = ours and key in self.sizes
+        least = 68 if self.family == 4 else 1280
+        sane = least <= mtu < size
+        if len(self.too_big) < KEPT:
+            fact = TooBig(by=by, mtu=mtu, size=size, ours=ours, sane=sane, link=link)
+            if fact not in self.too_big:
+                self.too_big.append(fact)
+        if ours and sane and self.on_too_big is not None:
+            self.on_too_big(size, mtu, key[0], by)
+
+    def close(self) -> None:
+        self.sock.close()

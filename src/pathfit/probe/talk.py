@@ -1,0 +1,334 @@
+"""What is said on a connection: TLS and HTTP, as little as makes the server send full segments.
+
+::
+
+    https   ClientHello -> certificate flight -> (too short? finish the handshake, GET with a Range
+            -> (still short? forty pipelined requests))
+    http    GET with a Range -> (short? forty pipelined requests)
+    tcp     nothing: listens for a banner
+
+A Talk turns bytes that arrived into bytes to send and knows when the answer to what it said is whole. It has no
+socket and no clock. Everything kept of an answer is bounded (``KEEP``), whatever the server sends.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ssl
+
+KEEP = 65536  # bytes of an answer looked at, per connection
+MAX_HEADER = 32768  # bytes of an HTTP header: larger is called endless
+PIPELINED = 40  # small answers that together fill several segments (probing.md 2)
+STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
+LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})", re.I)
+CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked", re.I)
+AGENT = "pathfit"
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What to say, the same for every connection of one measurement."""
+
+    protocol: str  # "https", "http", "tcp"
+    host: str
+    path: str = "/"
+    sni: str | None = None
+    proxy: str | None = None  # "host:port" to CONNECT to
+
+
+@lru_cache(maxsize=2)
+def context(verify: bool = False) -> ssl.SSLContext:
+    """One TLS context for all connections. HTTP/1.1 is asked for first (probing.md 11)."""
+    import ssl
+
+    c = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    c.check_hostname = verify
+    c.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
+    if verify:
+        c.load_default_certs()
+    c.set_alpn_protocols(["http/1.1"])
+    return c
+
+
+@dataclass(slots=True)
+class Answer:
+    """One or several HTTP answers on one connection, counted as they come."""
+
+    expected: int = 1
+    head: bytearray = field(default_factory=bytearray)
+    status: str | None = None
+    body: int = 0
+    length: int | None = None
+    chunked: bool = False
+    in_body: bool = False
+    heads: int = 0
+    bad: bool = False
+    tail: bytes = b""
+
+    def feed(self, data: bytes) -> None:
+        """More bytes of the answer."""
+        if self.expected > 1:
+            self._count(data)
+            return
+        if self.in_body:
+            self._body(data)
+            return
+        self.head += data
+        end = self.head.find(b"\r\n\r\n")
+        if end < 0:
+            self.bad = self.bad or len(self.head) > MAX_HEADER or not _like_http(self.head)
+            return
+        head = bytes(self.head[:end])
+        found = STATUS.match(head)
+        if found is None:
+            self.bad = True
+            return
+        if found[1] == b"100":  # Continue: the real one follows
+            rest = bytes(self.head[end + 4 :])
+            self.head.clear()
+            if rest:
+                self.feed(rest)
+            return
+        self.status, self.in_body = found[1].decode(), True
+        length = LENGTH.search(head)
+        self.length = int(length[1]) if length else None
+        self.chunked = CHUNKED.search(head) is not None
+        if self.status in ("204", "304"):
+            self.length = 0
+        rest = bytes(self.head[end + 4 :])
+        del self.head[end:]
+        self._body(rest)
+
+    def _body(self, data: bytes) -> None:
+        self.body += len(data)
+        self.tail = (self.tail + data)[-7:]
+
+    def _count(self, data: bytes) -> None:
+        """Pipelined answers: count their status lines, which may be cut anywhere."""
+        seen = self.tail + data
+        self.heads += seen.count(b"HTTP/1.") - self.tail.count(b"HTTP/1.")
+        self.tail = seen[-6:]
+        self.body += len(data)
+
+    @property
+    def endless(self) -> bool:
+        """Is this the whole page although a range of it was asked?"""
+        return self.status == "200" and self.in_body
+
+    @property
+    def whole(self) -> bool:
+        if self.expected > 1:
+            return self.heads >= self.expected
+        if not self.in_body:
+            return False
+        if self.chunked:
+            return self.tail.endswith(b"0\r\n\r\n")
+        return self.length is not None and self.body >= self.length
+
+
+def _like_http(head: bytes | bytearray) -> bool:
+    return b"HTTP/1."[: len(head)] == bytes(head[:7])
+
+
+class Talk:
+    """One conversation. ``size``: IP bytes asked for, ``plain``: as the asked client would, without a Range;
+    ``many``: the server is known to ignore the Range, so begin with the pipelined requests."""
+
+    def __init__(
+        self, script: Script, size: int, plain: bool = False, verify: bool = False, many: bool = False
+    ) -> None:
+        self.script, self.size, self.plain, self.verify, self.many = script, size, plain, verify, many
+        self.stage = ""
+        self.done = False  # nothing more to say
+        self.whole = False  # the answer to the current stage is complete
+        self.tls = "n/a"
+        self.http = "n/a"
+        self.alpn: str | None = None
+        self.alert: str | None = None
+        self.alert_kind: str | None = None
+        self.answer = Answer()
+        self.kept = 0
+        self.body = 0
+        self.banner = b""
+        self._ssl: ssl.SSLObject | None = None
+        self._in: ssl.MemoryBIO | None = None
+        self._out: ssl.MemoryBIO | None = None
+
+    # -- what to send ----------------------------------------------------------------------------------------
+
+    def start(self) -> bytes:
+        """The first bytes, when the connection stands."""
+        if self.script.proxy and self.script.protocol != "http":
+            self.stage = "connect"
+            where = self.script.proxy
+            return f"CONNECT {where} HTTP/1.1\r\nHost: {where}\r\n\r\n".encode()
+        return self._speak()
+
+    def _speak(self) -> bytes:
+        if self.script.protocol == "https":
+            return self._hello()
+        if self.script.protocol == "http":
+            return self._many() if self.many else self._get()
+        self.stage = "banner"
+        return b""
+
+    def _hello(self) -> bytes:
+        import ssl
+
+        self.stage = "hello"
+        self.tls = "stalled"
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        name = self.script.sni or (self.script.host if self.verify else None)
+        self._ssl = context(self.verify).wrap_bio(self._in, self._out, server_hostname=name)
+        self._shake()
+        return self._out.read()
+
+    def _get(self) -> bytes:
+        self.stage = "get"
+        self.answer = Answer()
+        self.whole = False
+        self.http = "stalled"
+        span = "" if self.plain else f"Range: bytes=0-{3 * self.size}\r\n"
+        return self._request("GET", span)
+
+    def _request(self, method: str, more: str = "") -> bytes:
+        path = self.script.path or "/"
+        if self.script.proxy and self.script.protocol == "http":
+            path = f"http://{self.script.proxy}{path}"
+        text = f"{method} {path} HTTP/1.1\r\nHost: {self.script.host}\r\nUser-Agent: {AGENT}\r\nAccept: */*\r\n{more}\r\n"
+        return self._wrap(text.encode("utf-8", "surrogateescape"))
+
+    def _many(self) -> bytes:
+        """Answers of known small length: headers, as HEAD gives them, and where the page itself is small, the page
+        too. A page that does not fit three segments would fill the sender's window and leave no tail."""
+        methods = ("HEAD",) if self.many or self.body > self.size else ("HEAD", "GET")
+        self.stage = "many"
+        self.answer = Answer(expected=PIPELINED)
+        self.whole = False
+        return b"".join(self._request(methods[i % len(methods)]) for i in range(PIPELINED))
+
+    def _wrap(self, data: bytes) -> bytes:
+        if self._ssl is None or self._out is None:
+            return data
+        self._ssl.write(data)
+        return self._out.read()
+
+    def more(self) -> bytes:
+        """The next stage, because the answer so far held no full segment. Empty and ``done``: there is none."""
+        if not self.whole:
+            return b""
+        if self.stage == "hello":
+            return self._many() if self.many else self._get()
+        if self.stage == "get" and not self.answer.bad and self.http not in ("garbage",):
+            return self._many()
+        self.done = True
+        return b""
+
+    # -- what came -------------------------------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> bytes:
+        """Bytes that arrived; returns bytes to send (TLS Finished, the next step after a proxy's answer)."""
+        self.kept += len(data)
+        if self.stage == "connect":
+            return self._proxied(data)
+        if self.stage == "banner":
+            self.banner = (self.banner + data)[:KEEP]
+            self.whole = True
+            return b""
+        if self._ssl is None or self._in is None or self._out is None:
+            self._clear(data)
+            return b""
+        self._in.write(data)
+        if self.stage == "hello" and not self._shake():
+            return self._out.read()
+        self._decrypt()
+        return self._out.read()
+
+    def eof(self) -> None:
+        """The peer closed."""
+        if self.stage == "hello" and self.tls == "stalled":
+            self.tls, self.alert_kind, self.alert = "failed", "closed", self.alert or "closed during the handshake"
+        if self.stage == "get" and self.answer.in_body and self.answer.length is None:
+            self.http = self.answer.status or self.http
+        self.whole = self.done = True
+
+    def _proxied(self, data: bytes) -> bytes:
+        self.answer.feed(data)
+        if self.answer.bad or (self.answer.status and not self.answer.status.startswith("2")):
+            self.http = self.answer.status or "garbage"
+            self.alert = f"the proxy answered {self.http} to CONNECT"
+            self.whole = self.done = True
+            return b""
+        if self.answer.in_body:
+            self.answer = Answer()
+            return self._speak()
+        return b""
+
+    def _clear(self, data: bytes) -> None:
+        self.answer.feed(data)
+        self._judge_http()
+
+    def _judge_http(self) -> None:
+        a = self.answer
+        if self.stage != "get":
+            self.whole = self.whole or a.whole
+            return
+        self.body = a.body
+        if a.bad:
+            self.http, self.whole = "garbage", True
+        elif a.whole:
+            self.http, self.whole = a.status or "garbage", True
+        elif a.in_body and self.kept >= KEEP:
+            self.http, self.whole, self.done = a.status or "garbage", True, True  # enough: it flows
+
+    def _shake(self) -> bool:
+        """Go on with the handshake; True when it is done."""
+        import ssl
+
+        assert self._ssl is not None
+        try:
+            self._ssl.do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            if self.kept > KEEP:
+                self._fail("garbage", "an endless handshake")
+            return False
+        except ssl.SSLCertVerificationError as e:
+            self._fail("certificate", e.verify_message or str(e))
+            return False
+        except ssl.SSLError as e:
+            reason = (e.reason or str(e)).replace("_", " ").lower()
+            self._fail("alert" if "alert" in reason else "garbage", reason)
+            return False
+        self.tls, self.whole = "ok", True
+        self.alpn = self._ssl.selected_alpn_protocol()
+        return True
+
+    def _fail(self, kind: str, text: str) -> None:
+        self.tls, self.alert_kind, self.alert = "failed", kind, text
+        self.whole = self.done = True
+
+    def _decrypt(self) -> None:
+        import ssl
+
+        assert self._ssl is not None
+        while True:
+            try:
+                data = self._ssl.read(16384)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return
+            except ssl.SSLError as e:
+                self.alert = self.alert or (e.reason or str(e)).replace("_", " ").lower()
+                self.alert_kind = self.alert_kind or "alert"
+                self.whole = self.done = True
+                return
+            if not data:
+                self.eof()
+                return
+            if self.stage in ("get", "many"):
+                self.answer.feed(data)
+                self._judge_http()
