@@ -3,6 +3,7 @@
 A *scenario* (:mod:`~pathfit.lab.scenario`, format in ``scenarios/README.md``) says what is cabled to what, what is
 broken, what must be true of it, and what a diagnosis must say. On the way to a running lab:
 
+* :mod:`~pathfit.lab.reader` reads and checks the file;
 * :mod:`~pathfit.lab.make` works it out (:mod:`~pathfit.lab.layout` finds and numbers the networks,
   :mod:`~pathfit.lab.routing` the routes, :mod:`~pathfit.lab.filters` NAT, clamps and faults); all pure;
 * :mod:`~pathfit.lab.build` makes the links, addresses, routes and filters, :mod:`~pathfit.lab.lab` starts
@@ -25,22 +26,22 @@ if TYPE_CHECKING:
     from pathfit.lab.lab import Lab as Lab
     from pathfit.lab.lab import down as down
     from pathfit.lab.lab import list_up as list_up
+    from pathfit.lab.reader import ScenarioError as ScenarioError
+    from pathfit.lab.reader import load as load
+    from pathfit.lab.reader import parse as parse
+    from pathfit.lab.reader import scenarios as scenarios
     from pathfit.lab.scenario import Scenario as Scenario
-    from pathfit.lab.scenario import ScenarioError as ScenarioError
-    from pathfit.lab.scenario import load as load
-    from pathfit.lab.scenario import parse as parse
-    from pathfit.lab.scenario import scenarios as scenarios
 
 _HOME = {
     "BuildError": "build",
     "Lab": "lab",
     "Scenario": "scenario",
-    "ScenarioError": "scenario",
+    "ScenarioError": "reader",
     "down": "lab",
     "list_up": "lab",
-    "load": "scenario",
-    "parse": "scenario",
-    "scenarios": "scenario",
+    "load": "reader",
+    "parse": "reader",
+    "scenarios": "reader",
 }
 __all__ = ["BuildError", "Lab", "Scenario", "ScenarioError", "down", "list_up", "load", "parse", "scenarios"]
 

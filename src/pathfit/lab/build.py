@@ -124,7 +124,8 @@ def _saying(what: str) -> Iterator[None]:
 def _prepare(site: Site, plan: Layout, host: HostPlan) -> None:
     with site.at(host.name) as ipr:
         ipr.link("set", index=1, state="up")
-        kernel.set_sysctls(base_sysctl(host, forwards(plan, host.name)))
+        kernel.set_sysctls(base_sysctl(forwards(plan, host.name)), optional=True)
+        kernel.set_sysctls(host.sysctl)
 
 
 def _bridge(site: Site, port: Port) -> None:

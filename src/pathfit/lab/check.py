@@ -101,6 +101,10 @@ def _references(s: Scenario) -> Iterator[Problem]:
         for i, t in enumerate(getattr(s, key) or ()):
             yield from _known(s, t.source, f"{key}[{i}].from")
     yield from _known(s, s.ask.source, "ask.from")
+    yield from _faults(s)
+
+
+def _faults(s: Scenario) -> Iterator[Problem]:
     for i, fault in enumerate(s.faults):
         at = f"faults[{i}]"
         try:
@@ -123,6 +127,10 @@ def _details(s: Scenario) -> Iterator[Problem]:
         for kind in ("bridges", "cables", "tunnels"):
             for i, item in enumerate(getattr(s, kind)):
                 yield from _net(getattr(item, key), 4 if key == "net" else 6, f"{kind}[{i}].{key}")
+    yield from _settings(s)
+
+
+def _settings(s: Scenario) -> Iterator[Problem]:
     for key, table in _sysctls(s):
         for name in table:
             if not re.fullmatch(r"net\.[a-z0-9_]+(\.[A-Za-z0-9_-]+)+", name):

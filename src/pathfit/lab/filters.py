@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from pathfit.lab.layout import HostPlan, Layout
+from pathfit.lab.layout import Layout
 from pathfit.lab.routing import add_route, destination, forwards, next_hop_on_shared
 from pathfit.lab.scenario import (
     At,
@@ -132,7 +132,8 @@ def _sidecar(plan: Layout, sidecar: Sidecar) -> None:
     for family in plan.scenario.families:
         body = (
             f"  chain OUTPUT {{\n    type nat hook output priority -100; policy accept;\n"
-            f"    meta mark {PROXY_MARK:#x} accept\n    tcp dport {{ {ports} }} counter redirect to :{sidecar.listen}\n  }}"
+            f"    meta mark {PROXY_MARK:#x} accept\n"
+            f"    tcp dport {{ {ports} }} counter redirect to :{sidecar.listen}\n  }}"
         )
         _table(plan, sidecar.host, _ip_word(family), "sidecar", body)
 
@@ -288,8 +289,12 @@ _FAULTS: dict[str, Callable[[Layout, Any, int], None]] = {
 }
 
 
-def base_sysctl(host: HostPlan, forward: bool) -> dict[str, str]:
-    """What every namespace starts with; the scenario's own settings win."""
+def base_sysctl(forward: bool) -> dict[str, str]:
+    """What every namespace starts with; the scenario's own settings win.
+
+    Bridged packets do not pass netfilter (br_netfilter may or may not be loaded here): with it a bridge port of
+    MTU n carries n (br_nf_dev_queue_xmit), without it n + 4 (is_skb_forwardable), and a lab must not depend on that.
+    """
     on = "1" if forward else "0"
     return {
         "net.ipv4.conf.all.rp_filter": "0",
@@ -299,5 +304,6 @@ def base_sysctl(host: HostPlan, forward: bool) -> dict[str, str]:
         "net.ipv6.conf.default.accept_dad": "0",  # addresses are usable at once
         "net.ipv6.conf.all.accept_dad": "0",
         "net.ipv6.conf.default.router_solicitations": "0",
-        **host.sysctl,
+        "net.bridge.bridge-nf-call-iptables": "0",
+        "net.bridge.bridge-nf-call-ip6tables": "0",
     }

@@ -99,17 +99,19 @@ def offloads_off(links: list[str]) -> None:
                         raise
 
 
-def set_sysctls(values: Mapping[str, str]) -> None:
-    """Writes settings of the current network namespace. Raises OSError naming the setting."""
+def set_sysctls(values: Mapping[str, str], *, optional: bool = False) -> None:
+    """Writes settings of the current network namespace. Raises OSError naming the setting.
+
+    ``optional``: a setting this kernel does not have is passed over (no IPv6, br_netfilter not loaded).
+    """
     for name, value in values.items():
         path = "/proc/sys/" + name.replace(".", "/")
         try:
             with open(path, "w") as f:
                 f.write(value)
-        except FileNotFoundError:
-            if not name.startswith("net.ipv6."):  # a kernel without IPv6
-                raise
         except OSError as e:
+            if optional and e.errno == errno.ENOENT:
+                continue
             raise OSError(e.errno, f"{e.strerror}: {name}={value}") from None
 
 

@@ -104,11 +104,7 @@ class Lab:
                     pass_fds=(tell, *fds),
                     start_new_session=True,
                     cwd="/",
-                    env={
-                        "PATH": os.environ.get("PATH", ""),
-                        "PYTHONPATH": str(_PACKAGE),
-                        "PYTHONDONTWRITEBYTECODE": "1",
-                    },
+                    env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(_PACKAGE)},
                 )
         finally:
             os.close(tell)

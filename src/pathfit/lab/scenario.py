@@ -5,17 +5,9 @@ network namespace. Everywhere a *link* is written ``host.link``; a bare host sta
 free link. Sizes are bytes of IP packet, times are seconds unless a name says ms.
 """
 
-import os
-import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-
-from pathfit.lab import strictyaml
-
-SUFFIX = ".yaml"
-SCENARIOS = Path(__file__).parent / "scenarios"
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,14}$", description="a host: a-z, 0-9, -")]
 Link = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9_-]{1,15}$", description="a link name")]
@@ -27,10 +19,6 @@ Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 Millis = Annotated[float, msgspec.Meta(ge=0, le=2000)]
 Line = Annotated[str, msgspec.Meta(max_length=2000)]
 Family = Literal[4, 6]
-
-
-class ScenarioError(ValueError):
-    """A scenario that cannot be used: ``FILE:LINE: PLACE: what is wrong, what is allowed``."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -393,66 +381,3 @@ class Scenario(Part, frozen=True, kw_only=True):
         if not blind or not self.blind:
             return self.expect
         return msgspec.convert({**msgspec.to_builtins(self.expect), **self.blind}, Expect)
-
-
-def names(value: tuple[str, ...] | dict[str, Any]) -> tuple[str, ...]:
-    return tuple(value)
-
-
-def scenarios() -> list[str]:
-    """Names of the embedded scenarios, sorted."""
-    return sorted(p.name.removesuffix(SUFFIX) for p in SCENARIOS.glob("*" + SUFFIX))
-
-
-def load(name_or_path: str) -> Scenario:
-    """An embedded scenario by name, or a file by path (anything with a "/" or ending in .yaml).
-
-    Raises ScenarioError for an unknown name, an unreadable file, or a document that is not a scenario.
-    """
-    path = Path(name_or_path)
-    if "/" not in name_or_path and path.suffix != SUFFIX:
-        path = SCENARIOS / (name_or_path + SUFFIX)
-        if not path.is_file():
-            raise ScenarioError(f"no scenario {name_or_path!r}; known: {', '.join(scenarios())}")
-    try:
-        with open(path, "rb") as f:
-            if not os.path.isfile(path):
-                raise ScenarioError(f"{path}: not a file")
-            data = f.read(strictyaml.MAX_BYTES + 1)
-    except OSError as e:
-        raise ScenarioError(f"{path}: {e.strerror}") from None
-    return parse(data, path.name)
-
-
-def parse(data: bytes, file: str = "scenario") -> Scenario:
-    """A scenario from YAML. Raises ScenarioError."""
-    try:
-        document, lines = strictyaml.parse(data)
-    except strictyaml.YamlError as e:
-        raise ScenarioError(f"{file}: {e}") from None
-    if not isinstance(document, dict):
-        raise ScenarioError(f"{file}:1: a scenario is a mapping with name, about, hosts, ask, expect, …")
-    try:
-        scenario = msgspec.convert(document, Scenario)
-    except msgspec.ValidationError as e:
-        raise ScenarioError(_explain(str(e), file, lines)) from None
-    from pathfit.lab.check import problems  # the checks know the structs, so they come second
-
-    for place, what in problems(scenario):
-        raise ScenarioError(f"{file}:{_line(place, lines)}: {place}: {what}")
-    return scenario
-
-
-def _explain(message: str, file: str, lines: dict[str, int]) -> str:
-    """msgspec's sentence with the line: "Expected `int` >= 68 - at `$.cables[1].mtu`"."""
-    what, _, where = message.partition(" - at `")
-    place = where.rstrip("`").removeprefix("$").removeprefix(".").replace("`", "")
-    # a mapping with free keys is reported as `[...]`; the nearest place above it is the best we know
-    place = re.sub(r"(\.|)\[\.\.\.\].*$", "", place)
-    return f"{file}:{_line(place, lines)}: {place or 'document'}: {what}"
-
-
-def _line(place: str, lines: dict[str, int]) -> int:
-    while place and place not in lines:
-        place = re.sub(r"(\.[^.\[]*|\[[0-9]+\]|^[^.\[]*)$", "", place)
-    return lines.get(place, 1)

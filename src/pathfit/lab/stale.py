@@ -7,6 +7,7 @@ belongs to a socket of its own (__udp4_lib_err, __udp6_lib_err), and keeps it fo
 
 import socket
 import struct
+from contextlib import suppress
 
 from pathfit.lab.kernel import in_netns
 
@@ -34,10 +35,8 @@ def learn(host: str, teacher: str, address: str, mtu: int) -> None:
         with telling:
             telling.sendto(_too_big(source, address, port, mtu), (source, 0))
         asking.settimeout(WAIT)
-        try:
+        with suppress(OSError):
             asking.recv(1)  # the ICMP ends the wait with an error, or nothing comes
-        except OSError:
-            pass
         level, option = (socket.IPPROTO_IPV6, IPV6_MTU) if six else (socket.IPPROTO_IP, IP_MTU)
         if asking.getsockopt(level, option) > mtu:
             raise OSError(f"{host} did not learn a path MTU of {mtu} towards {address}")
@@ -59,7 +58,7 @@ def _too_big(source: str, destination: str, port: int, mtu: int) -> bytes:
 def _checksum(data: bytes) -> int:
     """RFC 1071."""
     data += b"\0" * (len(data) % 2)
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
