@@ -9,7 +9,7 @@ from pathfit.core.evidence_base import Missing
 from pathfit.core.finding import EvidenceLine, FileEdit, Finding, Fix
 from pathfit.core.measured import Bracket, Contact, SideEffect, Used
 from pathfit.core.net import Flow, Point
-from pathfit.core.path import Bridged, Enter, Exit, Fate, Filtered, Hop, Limit, Lookup, Predicted
+from pathfit.core.path import Enter, Exit, Fate, Filtered, Hop, Limit, Lookup, Predicted
 from pathfit.core.report import MeasuredAddress, Report
 
 TARGET = "198.51.100.2"
@@ -26,14 +26,14 @@ def ask(**more: Any) -> Ask:
 
 
 def hops() -> tuple[Hop, ...]:
+    """One hop for each namespace, as model/ gives them."""
     rule = Filtered(
-        at=ETH0, hook="forward", tool="iptables-nft", table="ip filter", chain="DOCKER-USER", verdict="accept"
+        at=DOCKER0, hook="forward", tool="iptables-nft", table="ip filter", chain="DOCKER-USER", verdict="accept"
     )
-    return (
-        Hop(where=JENKINS, mtu=1500, steps=(Lookup(at=JENKINS, route="default via 172.17.0.1", table=254),)),
-        Hop(where=DOCKER0, mtu=1500, steps=(Enter(at=DOCKER0, size=1500), Bridged(at=DOCKER0, out="docker0"))),
-        Hop(where=ETH0, mtu=1400, steps=(rule, Exit(at=ETH0, size=1500, mtu=1400))),
-    )
+    route = Lookup(at=JENKINS, route="default via 172.17.0.1", table=254)
+    inner = (route, Exit(at=JENKINS, size=1500, mtu=1500))
+    host = (Enter(at=DOCKER0, size=1500), rule, Exit(at=ETH0, size=1500, mtu=1400))
+    return Hop(where=JENKINS, mtu=1500, steps=inner), Hop(where=DOCKER0, mtu=1400, steps=host)
 
 
 def forward() -> Predicted:

@@ -135,7 +135,7 @@ def test_values() -> None:
         ],
     }
     assert document["measured"]["target"]["rtt_ms"] == 0.4
-    assert document["path"]["forward"]["hops"][2]["where"] == {"host": "node2", "netns": "host", "link": "eth0"}
+    assert document["path"]["forward"]["hops"][1]["where"] == {"host": "node2", "netns": "host", "link": "docker0"}
     first = document["findings"][0]
     assert (first["code"], first["because"], first["facts"]["limit"]) == ("MTU101", ["MTU103"], 1450)
     assert first["fixes"][0]["proof"] == "TLS and 200000 bytes of body with MSS 1360 from the same namespace"
@@ -160,8 +160,8 @@ def test_steps_are_one_line_each() -> None:
     lines = [s for h in render.document(reports.article_000())["path"]["forward"]["hops"] for s in h["steps"]]
     assert lines == [
         "route default via 172.17.0.1 (table 254)",
+        "leave by eth0 mtu 1500",
         "enter docker0",
-        "bridged to docker0",
         "iptables-nft ip filter DOCKER-USER (forward): accept",
         "leave by eth0 mtu 1400",
     ]

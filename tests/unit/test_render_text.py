@@ -79,8 +79,9 @@ def test_a_question_without_ground_is_not_answered(report: Report, question: str
 
 def test_host_that_would_fail_as_well() -> None:
     way = reports.forward()
-    wide = msgspec.structs.replace(way.hops[2], mtu=1500)
-    report = reports.article_000(forward=msgspec.structs.replace(way, hops=(*way.hops[:2], wide), limits=()))
+    enter, rule, leave = way.hops[1].steps
+    wide = msgspec.structs.replace(way.hops[1], steps=(enter, rule, msgspec.structs.replace(leave, mtu=1500)))
+    report = reports.article_000(forward=msgspec.structs.replace(way, hops=(way.hops[0], wide), limits=()))
     assert "no: its eth0 has 1500, so it invites more than the 1450 that get in." in text.render(report, width=120)
 
 

@@ -54,7 +54,7 @@ def _live(look: Style, o: dict[str, Any]) -> int:
     tell = Narrator(look, quiet=o["as_json"])
     scenario = load(SCENARIO)
     tell.say("demo-about")
-    with Lab.up(scenario) as lab:
+    with Lab.up(scenario, "demo") as lab:
         where, to = lab.where("c"), lab.target()
         plain = to.replace("https:", "http:").replace(":8443/", ":8080/310")
         tell.curl("demo-host", lab.curl("h", to, HANGS), to)

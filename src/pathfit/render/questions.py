@@ -35,7 +35,7 @@ def _host(report: Report) -> Question | None:
     limit = report.measured[0].reverse.passes
     if up is None or up.mtu is None or limit is None or report.ask.source == "host":
         return None
-    facts: Facts = {"link": up.where.link, "mtu": up.mtu, "limit": limit}
+    facts: Facts = {"link": up.at.link, "mtu": up.mtu, "limit": limit}
     return Question("host", "host-works" if up.mtu <= limit else "host-fails", facts)
 
 
@@ -61,5 +61,5 @@ def _between(report: Report) -> Question | None:
         return None
     up = ways.uplink(report)
     named = up is not None and up.mtu == out
-    facts: Facts = {"sizes": ", ".join(sizes), "out": out, "limit": back, "link": up.where.link if up else None}
+    facts: Facts = {"sizes": ", ".join(sizes), "out": out, "limit": back, "link": up.at.link if up else None}
     return Question("between", "between-link" if named else "between", facts)

@@ -33,11 +33,7 @@ class _Text:
     def __init__(self, report: Report, lang: str, page: Page) -> None:
         self.report, self.lang, self.page = report, lang, page
         self.first = report.findings[0] if report.findings else None
-        self.leading = self.first if self.first and (self.first.severity == "error" or self._degraded) else None
-
-    @property
-    def _degraded(self) -> bool:
-        return self.report.verdict != "healthy"
+        self.leading = self.first if report.verdict in ("broken", "degraded") else None
 
     def say(self, message: str, **facts: object) -> str:
         return words.say(f"ui.{message}", facts, self.lang)

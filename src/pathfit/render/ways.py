@@ -4,10 +4,12 @@ Brackets stand around the place whose limit was measured; ``...`` is what lies b
 bracket when no visible place explains the measurement.
 """
 
-from collections import Counter
+from typing import NamedTuple
+
+import msgspec
 
 from pathfit.core.net import Direction, Point
-from pathfit.core.path import Hop, Predicted
+from pathfit.core.path import Enter, Exit, Hop, Predicted, Step
 from pathfit.core.report import MeasuredAddress, Report
 
 BEYOND = "..."
@@ -21,11 +23,16 @@ def line(report: Report, direction: Direction) -> str:
     address = measured.contact.address if measured else report.target_label or report.ask.target.text
     source = report.source_label or report.ask.source
     if direction == "forward":
-        inner = _places(way, limit_of(measured, direction), drop_first=True)
+        inner = _places(way, limit_of(measured, direction), forward=True)
         first = _sized(source, _own(report))
         return _join([first, *_shorten(inner), address])
-    seen = way if way is not None and way.hops else _turned(report.forward)
-    inner = _places(seen, limit_of(measured, direction), drop_last=True, sized=False)
+    limit = limit_of(measured, direction)
+    if way is not None and way.hops:
+        inner = _places(way, limit, forward=False)
+    else:  # the forward way read backwards, for names only: its limits bound the other direction
+        known = _places(_without_sizes(report.forward), None, forward=True)
+        unseen = f"[{_sized(BEYOND, limit)}]" if limit is not None else BEYOND
+        inner = [unseen, *(p for p in reversed(known) if p != BEYOND)]
     return _join([address, *_shorten(inner), _sized(source, _promised(measured) or _own(report))])
 
 
@@ -37,41 +44,57 @@ def limit_of(measured: MeasuredAddress | None, direction: Direction) -> int | No
     return bracket.passes if bracket.fails is not None else None
 
 
-def uplink(report: Report) -> Hop | None:
-    """The place by which the traffic leaves the host of the source: the last one in the first other namespace."""
-    if report.forward is None or not report.forward.hops:
-        return None
-    own = report.forward.hops[0].where.netns
-    others = [h for h in report.forward.hops if h.where.netns != own]
-    if not others:
-        return None
-    last = [h for h in others if h.where.netns == others[0].where.netns][-1]
-    return last if last.where.link and last.mtu else None
+class Station(NamedTuple):
+    """A device on the way: ``mtu`` bounds what leaves by it (bytes), None where the packet enters."""
+
+    at: Point
+    mtu: int | None
 
 
-def _places(
-    way: Predicted | None, limit: int | None, *, drop_first: bool = False, drop_last: bool = False, sized: bool = True
-) -> list[str]:
-    """Every place between the ends. The first (or last) hop is the source itself, which the caller names."""
+def uplink(report: Report) -> Station | None:
+    """The device by which the traffic leaves the host of the source: the last one in the first other namespace."""
+    hops = report.forward.hops if report.forward else ()
+    others = [h for h in hops if h.where.netns != hops[0].where.netns]
+    host = [h for h in others if h.where.netns == others[0].where.netns]
+    last = _stations(host[-1])[-1] if host else None
+    return last if last and last.at.link and last.mtu else None
+
+
+def _stations(hop: Hop) -> list[Station]:
+    """The device a packet enters a namespace by and the one it leaves by; the namespace itself when it tells none."""
+    enter = next((s.at for s in hop.steps if isinstance(s, Enter) and s.at.link), None)
+    leave = next((s for s in reversed(hop.steps) if isinstance(s, Exit) and not s.local), None)
+    found = []
+    if enter is not None and (leave is None or leave.at.link != enter.link):
+        found.append(Station(enter, hop.mtu if enter == hop.where and leave is None else None))
+    if leave is not None:
+        found.append(Station(leave.at, leave.mtu))
+    return found or [Station(hop.where, hop.mtu)]
+
+
+def _places(way: Predicted | None, limit: int | None, *, forward: bool) -> list[str]:
+    """Every place between the ends, which the caller names: both devices of the source's host, one of each other."""
     hops = list(way.hops) if way else []
-    if drop_first:
-        hops = hops[1:]
-    if drop_last:
-        hops = hops[:-1]
-    if way is not None and way.complete:
-        hops = hops[:-1] if drop_first else hops[1:]  # the other end is named by its address
+    hops = hops[1:] if forward else hops[:-1]
+    if way is not None and way.complete:  # then the other end is the other last hop
+        hops = hops[:-1] if forward else hops[1:]
+    near = (hops[0] if forward else hops[-1]) if hops else None
+    stations = [s for h in hops for s in (_stations(h) if near and _same(h, near) else _stations(h)[-1:])]
     guilty = _guilty(way, limit)
-    names = _names(hops)
     shown = []
-    for hop, name in zip(hops, names, strict=True):
-        here = guilty is not None and hop.where == guilty
-        text = _sized(name, limit if here else hop.mtu) if sized or here else name
+    for station, name in zip(stations, _names(stations, near), strict=True):
+        here = guilty is not None and station.at == guilty
+        text = _sized(name, limit if here else station.mtu) if forward or here else name
         shown.append(f"[{text}]" if here else text)
     if way is None or not way.complete:
-        unseen = _sized(BEYOND, limit) if limit is not None and guilty is None else BEYOND
-        unseen = f"[{unseen}]" if limit is not None and guilty is None else unseen
-        shown = [*shown, unseen] if drop_first else [unseen, *shown]
+        lost = limit is not None and not any(p.startswith("[") for p in shown)
+        unseen = f"[{_sized(BEYOND, limit)}]" if lost else BEYOND
+        shown = [*shown, unseen] if forward else [unseen, *shown]
     return shown
+
+
+def _same(a: Hop, b: Hop) -> bool:
+    return a.where.netns == b.where.netns
 
 
 def _guilty(way: Predicted | None, limit: int | None) -> Point | None:
@@ -81,11 +104,14 @@ def _guilty(way: Predicted | None, limit: int | None) -> Point | None:
     return next((x.at for x in way.limits if x.mtu == limit), None)
 
 
-def _names(hops: list[Hop]) -> list[str]:
-    """Link names; with the namespace in front where one name occurs twice."""
-    links = [h.where.link or bare(h.where.netns) for h in hops]
-    often = Counter(links)
-    return [n if often[n] == 1 else f"{bare(h.where.netns)}/{n}" for n, h in zip(links, hops, strict=True)]
+def _names(stations: list[Station], near: Hop | None) -> list[str]:
+    """Link names; with the namespace in front where it is not that of the source's host."""
+    home = near.where.netns if near else ""
+    names = []
+    for at, _ in stations:
+        space = bare(at.netns)
+        names.append(at.link if at.link and at.netns == home else f"{space}/{at.link}" if at.link else space)
+    return names
 
 
 def _shorten(places: list[str]) -> list[str]:
@@ -96,11 +122,16 @@ def _shorten(places: list[str]) -> list[str]:
     return [*places[:keep], "..", *([*guilty, ".."] if guilty else []), *places[-keep:]]
 
 
-def _turned(way: Predicted | None) -> Predicted | None:
-    """The forward way read backwards, for names only: its limits bound the other direction."""
+def _without_sizes(way: Predicted | None) -> Predicted | None:
+    """The same way without limits and sizes."""
     if way is None:
         return None
-    return Predicted(flow=way.flow, fate=way.fate, large=way.large, hops=way.hops[::-1], complete=way.complete)
+    bare_hops = tuple(msgspec.structs.replace(h, mtu=None, steps=tuple(map(_sizeless, h.steps))) for h in way.hops)
+    return msgspec.structs.replace(way, limits=(), hops=bare_hops)
+
+
+def _sizeless(step: Step) -> Step:
+    return msgspec.structs.replace(step, mtu=None) if isinstance(step, Exit) else step
 
 
 def _own(report: Report) -> int | None:
