@@ -14,7 +14,6 @@ from pathfit.render.layout import Page, columns, pad
 from pathfit.words import render as words
 
 MOST_PROOF = 4  # lines of evidence of the leading finding; all of them are in --json
-MOST_FIXES = 3
 MOST_MISSING = 6
 DEEP = "       "  # what stands under "  out  "
 HOLES = {"MTU101": "why-in", "MTU102": "why-out"}
@@ -168,16 +167,20 @@ class _Text:
         if not self.leading or not self.leading.fixes:
             return
         self.page.blank()
-        fixes = self.leading.fixes[:MOST_FIXES]
-        heads = [self.say("fix-good" if x.lasts == "permanent" else "fix-now") for x in fixes]
+        every = self.leading.fixes
+        good = next((x for x in every if x.lasts == "permanent"), None)
+        shown = [every[0]] + ([good] if good is not None and good is not every[0] else [])
+        heads = [self.say("fix-good" if x is good else "fix-now") for x in shown]
         first = self.say("fix") + " "
         deep = columns(first) + max(columns(h) for h in heads)
-        for n, (fix, head) in enumerate(zip(fixes, heads, strict=True)):
-            before = (first if n == 0 else " " * columns(first)) + head
-            if n and heads[n - 1] == head:
-                before = ""
-            self._fix(fix, pad(before, deep) + "  ")
-        proof = next(filter(None, (words.proof(x, self.lang) for x in fixes)), None)
+        for n, (fix, head) in enumerate(zip(shown, heads, strict=True)):
+            self._fix(fix, pad((first if n == 0 else " " * columns(first)) + head, deep) + "  ")
+        others = [words.title(x, self.lang) for x in every if x not in shown]
+        if others:
+            self.page.line(
+                "; ".join(others) + " (--json)", pad(" " * columns(first) + self.say("fix-or"), deep) + "  ", "label"
+            )
+        proof = next(filter(None, (words.proof(x, self.lang) for x in every)), None)
         if proof:
             self.page.line(proof, " " * columns(first) + self.say("fix-tried") + " ", "label")
 
@@ -186,7 +189,7 @@ class _Text:
         stops = self.say("fix-interrupts", what=broken) if broken else self.say("fix-interrupts-nothing")
         lasts = self.say(f"fix-lasts-{fix.lasts}")
         deep = " " * columns(head)
-        self.page.line(f"{words.title(fix, self.lang)} ({lasts}; {stops})", head, "label" if head.strip() else "")
+        self.page.line(f"{words.title(fix, self.lang)} ({lasts}; {stops})", head, "label")
         for command in fix.commands:
             self.page.command(shlex.join(command), deep + "$ ")
         for edit in fix.files:

@@ -86,6 +86,9 @@ def _places(way: Predicted | None, limit: int | None, *, forward: bool) -> list[
         here = guilty is not None and station.at == guilty
         text = _sized(name, limit if here else station.mtu) if forward or here else name
         shown.append(f"[{text}]" if here else text)
+    if guilty is not None and guilty not in [s.at for s in stations]:  # a limit the walk did not get as far as
+        text = f"[{_sized(guilty.link or bare(guilty.netns), limit)}]"
+        shown = [*shown, text] if forward else [text, *shown]
     if way is None or not way.complete:
         lost = limit is not None and not any(p.startswith("[") for p in shown)
         unseen = f"[{_sized(BEYOND, limit)}]" if lost else BEYOND
