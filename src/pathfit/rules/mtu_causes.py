@@ -67,22 +67,24 @@ def overlay(view: View) -> Iterable[Finding]:
     Confirmed: the measured limit is exactly the one state predicts at that tunnel.
     References: RFC 7348 section 4.3; vxlan_xmit_one(), iptunnel_xmit(); docs of the overlay in question.
     """
-    seen: set[str] = set()
-    for direction in ("reverse", "forward"):
+    found_at: dict[int, list[tuple[Direction, Limit]]] = {}
+    for direction in ("forward", "reverse"):
         for limit in view.limits(direction):
-            if limit.kind != "tunnel" or not limit.overhead or place_text(limit.at) in seen:
-                continue
-            hole = next((h for h in view.holes if h.passes == limit.mtu), None)
-            own = view.promised(direction) or (view.source_link.mtu if view.source_link else None)
-            if hole is None and (view.measured_tcp or own is None or own <= limit.mtu):
-                continue  # measured, and not this one; or nobody sends that much
-            seen.add(place_text(limit.at))
-            way: Direction = hole.direction if hole else direction
-            yield _overlay_found(view, limit, hole, "both" if len(view.holes) > 1 else SAID[way])
+            if limit.kind == "tunnel" and limit.overhead:
+                found_at.setdefault(limit.mtu, []).append((direction, limit))
+    for mtu, places in found_at.items():
+        hole = next((h for h in view.holes if h.passes == mtu), None)
+        direction, limit = places[0]
+        own = view.promised(direction) or (view.source_link.mtu if view.source_link else None)
+        if hole is None and (view.measured_tcp or own is None or own <= mtu):
+            continue  # measured, and not this one; or nobody sends that much
+        ways = {h.direction for h in view.holes if h.passes == mtu} or {d for d, _ in places}
+        points = tuple(dict.fromkeys(_device(view, x) for _, x in places))
+        yield _overlay_found(view, limit, hole, "both" if len(ways) > 1 else SAID[ways.pop()], points)
 
 
-def _overlay_found(view: View, limit: Limit, hole: Hole | None, direction: str) -> Finding:
-    at = _device(view, limit)
+def _overlay_found(view: View, limit: Limit, hole: Hole | None, direction: str, points: tuple[Point, ...]) -> Finding:
+    at = points[0]
     ns = view.namespace(at.netns)
     link = next((x for x in ns.links if x.name == at.link), None) if ns else None
     facts: Facts = {
@@ -97,7 +99,7 @@ def _overlay_found(view: View, limit: Limit, hole: Hole | None, direction: str) 
     lines = [line(view.state_ref, "tunnel", device=place_text(at), overhead=limit.overhead, limit=limit.mtu)]
     if hole is not None:
         lines.append(line(hole.ref, "equals-measured", limit=hole.passes))
-    return found("MTU104", "warning", "confirmed" if hole else "likely", at, facts, *lines)
+    return found("MTU104", "warning", "confirmed" if hole else "likely", points, facts, *lines)
 
 
 def _device(view: View, limit: Limit) -> Point:

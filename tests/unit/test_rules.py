@@ -1,0 +1,416 @@
+"""Every rule has a documented example that fires and one that does not; its manual page is whole."""
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+import pytest
+from cases import (
+    ADDRESS,
+    BLIND,
+    NARROW,
+    PLAIN,
+    VXLAN,
+    case,
+    drop,
+    failed,
+    gaps,
+    hole,
+    hung,
+    no_too_big,
+    out,
+    passing,
+    probe,
+    rule,
+    table,
+    told,
+)
+from topo import host
+
+from pathfit.core.case import Case
+from pathfit.core.evidence import CounterFact, Missing, NameFact, SocketFact
+from pathfit.core.filters import Clamp, Match
+from pathfit.core.finding import Finding
+from pathfit.core.measured import Attempt, Bracket, LossSeen, TooBig, Uneven
+from pathfit.core.net import packet_of
+from pathfit.rules import FIELDS, NAMES, RULES, manual
+from pathfit.rules.base import Rule
+from pathfit.rules.resets import hops_away
+from pathfit.rules.view import View
+from pathfit.words import render as words
+
+
+class Example(NamedTuple):
+    """``fires`` and ``quiet`` differ in what decides. ``want``: severity, confidence, and facts to be found."""
+
+    code: str
+    fires: Case
+    quiet: Case
+    severity: str
+    confidence: str
+    facts: dict[str, object] = {}
+
+
+def silent(n: int = 2, size: int = 560) -> tuple[Attempt, ...]:
+    return tuple(Attempt(n=i, method="tcp-maxseg", size=size, outcome="silent") for i in range(n))
+
+
+SYN = Match(field="tcpflags", values=("syn/syn,rst",))
+OUT_HOLE = probe(forward=(out(1420, fails=1421),))
+MUTE = {"answered": 0, "tls": "stalled", "http": "n/a"}
+CLAMPS_SYN = {"h": (table("forward", rule(SYN, Match(field="iifname", values=("br0",)), Clamp(size=1380))),)}
+DROPS = {"h": (table("forward", drop(comment="egress-policy-7")),)}
+DROPS_COUNTED = {"h": (table("forward", drop(comment="egress-policy-7", packets=7)),)}
+REJECTS = {"h": (table("forward", drop(kind="reject", reject_with="tcp-reset")),)}
+NO_ROUTE = PLAIN.replace("h route default via 198.18.2.1\n", "")
+HOLE_IN = probe(reverse=(hole(),), attempts=gaps(1500))
+MOVED = {"TcpExt.IPReversePathFilter": 4}
+
+EXAMPLES = (
+    Example(
+        "MTU101", case(BLIND, HOLE_IN), case(BLIND, probe()), "error", "confirmed", {"limit": 1420, "beyond": True}
+    ),
+    Example(
+        "MTU101",
+        case(BLIND, SocketFact(ref="sockets", sockets=(hung(), hung(sport=40002)))),
+        case(BLIND, SocketFact(ref="sockets", sockets=(hung(rmem=0), hung(info={"rcv_mss": 1460})))),
+        "error",
+        "likely",
+        {"case": "hung"},
+    ),
+    Example("MTU102", case(BLIND, OUT_HOLE), case(BLIND, probe()), "error", "confirmed", {"direction": "outbound"}),
+    Example(
+        "MTU102",
+        case(BLIND, probe(reverse=(hole(),), forward=(out(1420, fails=1421),))),
+        case(BLIND, probe(forward=(out(1420, fails=1501),), contact={"offered": 1420})),
+        "warning",
+        "confirmed",
+    ),
+    Example("MTU103", case(BLIND, HOLE_IN), case(BLIND, probe()), "warning", "confirmed", {"own": 1500, "limit": 1420}),
+    Example(
+        "MTU104",
+        case(VXLAN, probe(reverse=(hole(1450),), forward=(out(1450, fails=1451),))),
+        case(VXLAN, probe(reverse=(hole(1400),))),
+        "warning",
+        "confirmed",
+        {"limit": 1450, "overhead": 50, "device": "a/vx0", "device_mtu": 1500},
+    ),
+    Example(
+        "MTU106",
+        case(NARROW, probe(forward=(told(1420),))),
+        case(PLAIN, probe()),
+        "warning",
+        "confirmed",
+        {"limit": 1420, "by": "198.18.1.1"},
+    ),
+    Example(
+        "MTU107",
+        case(NARROW, HOLE_IN, tables={"s": (table("input", no_too_big(), name="noptb"),)}),
+        case(NARROW, probe()),
+        "warning",
+        "confirmed",
+        {"direction": "inbound", "limit": 1420},
+    ),
+    Example(
+        "MTU107",
+        case(BLIND, probe(too_big=(TooBig(by="203.0.113.9", mtu=68, ours=False),))),
+        case(BLIND, probe(too_big=(TooBig(by="203.0.113.9", mtu=1400),))),
+        "warning",
+        "likely",
+        {"case": "senseless", "by": "203.0.113.9"},
+    ),
+    Example(
+        "MTU110",
+        case(PLAIN + f"c cached {ADDRESS} 1400\n", probe()),
+        case(PLAIN + f"c cached {ADDRESS} 1500\n", probe()),
+        "warning",
+        "confirmed",
+        {"mtu": 1400, "real": 1500},
+    ),
+    Example(
+        "MTU111",
+        case(PLAIN, OUT_HOLE, tables=CLAMPS_SYN),
+        case(PLAIN, probe(), tables=CLAMPS_SYN),
+        "warning",
+        "confirmed",
+        {"direction": "outbound", "protected": "inbound"},
+    ),
+    Example(
+        "MTU118",
+        case(BLIND, probe(uneven=Uneven(size=1500, good=9, bad=3))),
+        case(BLIND, probe(uneven=Uneven(size=1500, good=12, bad=0))),
+        "error",
+        "confirmed",
+    ),
+    Example(
+        "MTU119",
+        case(BLIND, probe(reverse=(hole(),), rescued_after=3.2, rescued_size=1024)),
+        case(BLIND, probe(reverse=(hole(),))),
+        "warning",
+        "confirmed",
+        {"seconds": 3.2},
+    ),
+    Example(
+        "MTU120",
+        case(BLIND, probe(both=(Bracket(method="icmp-echo", tests="both", passes=1400, fails=1401, grade="step"),))),
+        case(BLIND, probe(both=(Bracket(method="icmp-echo", tests="both", passes=1500, grade="step"),))),
+        "info",
+        "likely",
+        {"limit": 1400},
+    ),
+    Example(
+        "RST201",
+        case(BLIND, failed("refused", rst_ttl=62, echo_ttl=62, rst_phase="syn")),
+        case(BLIND, failed("timeout")),
+        "error",
+        "confirmed",
+    ),
+    Example(
+        "RST202",
+        case(BLIND, failed("reset", rst_ttl=63, echo_ttl=60, rst_phase="syn")),
+        case(BLIND, failed("reset", rst_ttl=60, echo_ttl=60, rst_phase="syn")),
+        "error",
+        "likely",
+    ),
+    Example(
+        "RST202", case(PLAIN, failed("refused"), tables=REJECTS), case(PLAIN, failed("refused")), "error", "confirmed"
+    ),
+    Example(
+        "FLT401",
+        case(PLAIN, failed("timeout"), tables=DROPS, moved=host(PLAIN, tables=DROPS_COUNTED)),
+        case(PLAIN, probe(), tables={"h": (table("forward", drop(dport="25")),)}),
+        "error",
+        "confirmed",
+        {"table": "inet corp", "chain": "f", "comment": "egress-policy-7", "place": "h/br0"},
+    ),
+    Example(
+        "FLT402",
+        case(
+            BLIND,
+            failed("timeout"),
+            CounterFact(ref="counters:before"),
+            CounterFact(ref="counters:after", counters=MOVED),
+        ),
+        case(BLIND, probe(), CounterFact(ref="counters:before"), CounterFact(ref="counters:after", counters=MOVED)),
+        "error",
+        "likely",
+        {"count": 4},
+    ),
+    Example(
+        "FLT403",
+        case(PLAIN.replace("h forward\n", ""), failed("timeout")),
+        case(PLAIN, failed("timeout")),
+        "error",
+        "confirmed",
+    ),
+    Example("RTE501", case(NO_ROUTE, failed("unreachable", icmp=(3, 0))), case(PLAIN, probe()), "error", "confirmed"),
+    Example(
+        "RTE501",
+        case(None, failed("unreachable", error="ENETUNREACH")),
+        case(None, failed("timeout", error="ETIMEDOUT")),
+        "error",
+        "confirmed",
+        {"case": "local"},
+    ),
+    Example(
+        "RTE502",
+        case(BLIND + "h neigh eth0 198.18.2.1 failed\n", failed("unreachable", icmp=(3, 1))),
+        case(PLAIN, probe()),
+        "error",
+        "confirmed",
+    ),
+    Example(
+        "RTE503",
+        case(PLAIN.replace("198.18.2.1/24\n", "198.18.2.1/24 off\n", 1), failed("timeout")),
+        case(PLAIN, failed("timeout")),
+        "error",
+        "confirmed",
+    ),
+    Example(
+        "NET151",
+        case(BLIND, probe(loss=LossSeen(attempts=40, disturbed=4))),
+        case(BLIND, probe(loss=LossSeen(attempts=40, disturbed=1))),
+        "warning",
+        "confirmed",
+        {"percent": 10.0},
+    ),
+    Example(
+        "NET152",
+        case(BLIND, failed("timeout", handshake_retrans=2)),
+        case(PLAIN, failed("timeout"), tables=DROPS),
+        "error",
+        "likely",
+        {"tries": 3},
+    ),
+    Example(
+        "DNS251",
+        case(BLIND, NameFact(ref="name", name="jenkins.invalid", error="nxdomain", server="192.0.2.53")),
+        case(BLIND, NameFact(ref="name", name="jenkins.example", addresses=(ADDRESS,))),
+        "error",
+        "confirmed",
+    ),
+    Example(
+        "APP801",
+        case(
+            PLAIN,
+            probe(reverse=(), attempts=silent(), contact=MUTE),
+            SocketFact(ref="x", sockets=(hung(sport=8443, rqueue=517),)),
+        ),
+        case(PLAIN, probe()),
+        "error",
+        "confirmed",
+        {"unread": 517},
+    ),
+    Example(
+        "APP801",
+        case(BLIND, probe(reverse=(), attempts=silent(), contact=MUTE)),
+        case(BLIND, probe(reverse=(), attempts=silent(size=1500), contact=MUTE)),
+        "warning",
+        "likely",
+    ),
+    Example(
+        "APP802",
+        case(BLIND, probe(contact={"tls": "failed", "alert": "handshake failure", "alert_kind": "alert"})),
+        case(BLIND, probe()),
+        "warning",
+        "confirmed",
+    ),
+    Example("APP803", case(BLIND, probe(contact={"http": "500"})), case(BLIND, probe()), "warning", "confirmed"),
+    Example(
+        "APP804",
+        case(BLIND, probe(contact={"synack_ttl": 63, "echo_ttl": 60})),
+        case(BLIND, probe(contact={"synack_ttl": 60, "echo_ttl": 60})),
+        "info",
+        "likely",
+        {"ends_at": "terminator"},
+    ),
+    Example(
+        "SYS901",
+        case(BLIND, probe(), Missing(what="netns of pid 7", why="EPERM", how="sudo pathfit", code="permission")),
+        case(BLIND, probe(), Missing(what="netns of pid 7", why="it ended", code="vanished")),
+        "info",
+        "confirmed",
+    ),
+    Example("SYS902", case(BLIND, probe()), case(BLIND, probe()), "warning", "confirmed"),
+    Example(
+        "SYS903",
+        case(PLAIN, probe(forward=(out(1300, fails=1301, exact=True),))),
+        case(PLAIN, probe()),
+        "warning",
+        "confirmed",
+        {"predicted": 1500, "measured": 1300},
+    ),
+)
+
+
+def found(check: Rule, run: Case, *, crash: bool = False) -> list[Finding]:
+    view = View.of(run)
+    return list(check.check(view.crashed("MTU101", ValueError("x")) if crash else view))
+
+
+def rule_of(code: str) -> Rule:
+    return next(r for r in RULES if r.code == code)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: f"{e.code}-{e.confidence}")
+def test_fires(example: Example) -> None:
+    findings = found(rule_of(example.code), example.fires, crash=example.code == "SYS902")
+    assert findings, f"{example.code} is silent"
+    first = findings[0]
+    assert (first.code, first.severity, first.confidence) == (example.code, example.severity, example.confidence)
+    assert {k: first.facts.get(k) for k in example.facts} == example.facts
+    assert first.name == NAMES[first.code]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: f"{e.code}-{e.confidence}")
+def test_stays_quiet(example: Example) -> None:
+    assert not [f for f in found(rule_of(example.code), example.quiet) if f.severity == example.severity]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: f"{e.code}-{e.confidence}")
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_every_fact_of_its_words_is_bound(example: Example, lang: str) -> None:
+    for r in RULES:
+        for f in found(r, example.fires, crash=True):
+            assert words.summary(f, lang, strict=True)
+            assert all(words.evidence(e, lang, strict=True) for e in f.evidence)
+
+
+def test_every_rule_has_an_example_and_every_code_a_rule() -> None:
+    assert [r.code for r in RULES if r.code not in {e.code for e in EXAMPLES}] == []
+    assert {r.code for r in RULES} == set(NAMES)
+    assert len({r.code for r in RULES}) == len(RULES)
+    assert RULES[-1].code == "SYS902", "the rule on crashes reports on all others"
+
+
+@pytest.mark.parametrize("r", RULES, ids=lambda r: r.code)
+def test_manual_page_is_whole(r: Rule) -> None:
+    page = manual(r.code.lower())
+    assert page is not None
+    assert tuple(page.fields) == FIELDS
+    assert page.title.endswith(".") and all(page.fields.values())
+    assert page.fields["Severity"].startswith(("error", "warning", "info"))
+
+
+@pytest.mark.parametrize("r", RULES, ids=lambda r: r.code)
+def test_rule_is_short(r: Rule) -> None:
+    body = inspect.getsource(r.check).replace(r.check.__doc__ or "", "")
+    assert len([x for x in body.splitlines() if x.strip()]) <= 45
+
+
+def test_no_manual_for_what_does_not_exist() -> None:
+    assert manual("MTU999") is None
+
+
+@pytest.mark.parametrize("r", RULES, ids=lambda r: r.code)
+def test_nothing_known_is_no_crash(r: Rule) -> None:
+    empty = msgspec.structs.replace(case(None), exchanges=())
+    assert found(r, empty) == []
+
+
+@pytest.mark.parametrize(("ttl", "hops"), [(64, 0), (63, 1), (128, 0), (120, 8), (255, 0), (250, 5), (1, 63), (0, 64)])
+def test_hops_away(ttl: int, hops: int) -> None:
+    assert hops_away(ttl) == hops
+
+
+HEALTHY: dict[str, Callable[[], Case]] = {
+    "plain": lambda: case(PLAIN, probe()),
+    "blind": lambda: case(BLIND, probe()),
+    "custom 1396": lambda: case(
+        BLIND, probe(reverse=(passing(1396),), forward=(out(1396),), contact={"promised": 1396})
+    ),
+    "jumbo": lambda: case(
+        BLIND, probe(reverse=(passing(8900),), forward=(out(8900),), contact={"promised": 8900, "offered": 8900})
+    ),
+    "clamped both ways": lambda: case(
+        BLIND, probe(reverse=(passing(1400, note="capped"),), forward=(out(1400),), contact={"offered": 1400})
+    ),
+    "clamped, icmp limited": lambda: case(
+        BLIND,
+        probe(
+            reverse=(passing(1400, note="capped"),),
+            forward=(out(1400, fails=1401),),
+            contact={"offered": packet_of(4, 1360)},
+        ),
+    ),
+    "certificate": lambda: case(
+        BLIND, probe(contact={"tls": "failed", "alert": "expired", "alert_kind": "certificate"})
+    ),
+    "http 500": lambda: case(BLIND, probe(contact={"http": "500"})),
+    "loss": lambda: case(BLIND, probe(loss=LossSeen(attempts=60, disturbed=5))),
+    "pmtud": lambda: case(NARROW, probe(forward=(told(1420),))),
+    "old gap in an idle socket": lambda: case(BLIND, probe(), SocketFact(ref="sockets", sockets=(hung(rmem=0),))),
+}
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_healthy_look_alikes_raise_no_error(name: str) -> None:
+    findings = [f for r in RULES for f in found(r, HEALTHY[name]())]
+    assert [f.code for f in findings if f.severity == "error"] == []
+
+
+def test_facts_are_named_as_templates_may_ask() -> None:
+    names = {k for e in EXAMPLES for f in found(rule_of(e.code), e.fires, crash=True) for k in f.facts}
+    assert all(re.fullmatch(r"[a-z][a-z_]*", n) for n in names)
