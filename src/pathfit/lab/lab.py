@@ -209,9 +209,13 @@ class Lab:
     def fetch(self, host: str, url: str, timeout: float = ANSWER, send: int = 0) -> tuple[str, str]:
         """curl from ``host``: (outcome as in Truth.gives, HTTP status or "000" unless the whole answer came)."""
         body = ["-H", "Expect:", "--data-binary", "@-"] if send else []
-        argv = ["curl", "-q", "-sSk", "-g", "--noproxy", "*", "-m", f"{timeout:.3f}", "-o", "/dev/null"]
+        argv = ["curl", "-q", "-vsSk", "-g", "--noproxy", "*", "-m", f"{timeout:.3f}", "-o", "/dev/null"]
         argv += ["-w", "%{http_code}", *body, target(self.plan, url)]
-        done = self.run(host, argv, input=bytes(send))
+        own = self.plan.hosts[host]
+        if own.resolv or own.names:  # `ip netns exec` shows curl the names of this host, see _names()
+            done = subprocess.run(["ip", "netns", "exec", self._ns(host), *argv], input=bytes(send), capture_output=True)
+        else:
+            done = self.run(host, argv, input=bytes(send))
         return _outcome(done.returncode, done.stdout.decode(), done.stderr.decode(errors="replace"))
 
     def curl(self, host: str, url: str, timeout: float = ANSWER, send: int = 0) -> str:
@@ -295,11 +299,12 @@ def _outcome(code: int, status: str, complaint: str) -> tuple[str, str]:
         return ("ok" if status[:1] in "23" else "status"), status
     words = {6: "name", 7: "refused", 28: "hang", 35: "tls", 52: "empty", 56: "reset", 60: "tls", 18: "empty"}
     outcome = words.get(code, f"curl-{code}")
-    if code in (35, 56) and "reset" in complaint.lower():
+    told = "".join(line for line in complaint.lower().splitlines() if line.startswith("curl:"))
+    if code in (35, 56) and "reset" in told:
         outcome = "reset"
-    elif code == 56 and "alert" in complaint.lower():
+    elif code == 56 and "alert" in told:
         outcome = "tls"
-    elif code == 7 and "refused" not in complaint.lower():
+    elif code == 7 and "connection refused" not in complaint.lower():  # only -v says which errno it was
         outcome = "unreachable"
     return outcome, "000"
 
