@@ -213,7 +213,8 @@ class Lab:
         argv += ["-w", "%{http_code}", *body, target(self.plan, url)]
         own = self.plan.hosts[host]
         if own.resolv or own.names:  # `ip netns exec` shows curl the names of this host, see _names()
-            done = subprocess.run(["ip", "netns", "exec", self._ns(host), *argv], input=bytes(send), capture_output=True)
+            argv = ["ip", "netns", "exec", self._ns(host), *argv]
+            done = subprocess.run(argv, input=bytes(send), capture_output=True, check=False)
         else:
             done = self.run(host, argv, input=bytes(send))
         return _outcome(done.returncode, done.stdout.decode(), done.stderr.decode(errors="replace"))
