@@ -241,6 +241,7 @@ _INVERT = 0x2
 _FRA_DST, _FRA_SRC, _FRA_IIF, _FRA_GOTO, _FRA_PRIORITY, _FRA_MARK, _FRA_FLOW, _FRA_TUN_ID = 1, 2, 3, 4, 6, 10, 11, 12
 _FRA_SUP_GROUP, _FRA_SUP_PREFIX, _FRA_TABLE, _FRA_MASK, _FRA_OIF, _FRA_PAD, _FRA_L3MDEV = 13, 14, 15, 16, 17, 18, 19
 _FRA_UID, _FRA_PROTOCOL, _FRA_PROTO, _FRA_SPORT, _FRA_DPORT = 20, 21, 22, 23, 24
+_FRA_SPORT_MASK, _FRA_DPORT_MASK = 28, 29  # since 6.15, 0xffff with a single port: nothing new
 _UNDERSTOOD = frozenset((
     _FRA_DST, _FRA_SRC, _FRA_IIF, _FRA_GOTO, _FRA_PRIORITY, _FRA_MARK, _FRA_FLOW, _FRA_SUP_GROUP, _FRA_SUP_PREFIX,
     _FRA_TABLE, _FRA_MASK, _FRA_OIF, _FRA_PAD, _FRA_L3MDEV, _FRA_UID, _FRA_PROTOCOL, _FRA_PROTO, _FRA_SPORT,
@@ -258,6 +259,7 @@ def rule(data: bytes, at: int, end: int) -> PolicyRule | None:
     found = attributes(data, at + 12, end)
     prefix = u32(found, _FRA_SUP_PREFIX, _NONE)
     other = [k for k in found if k not in _UNDERSTOOD and any(found[k])]
+    other = [k for k in other if k not in (_FRA_SPORT_MASK, _FRA_DPORT_MASK) or u16(found, k) != 0xFFFF]
     if u32(found, _FRA_SUP_GROUP, _NONE) != _NONE:
         other.append(_FRA_SUP_GROUP)
     return PolicyRule(
