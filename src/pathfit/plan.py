@@ -31,6 +31,7 @@ from pathfit.core.request import (
 )
 from pathfit.core.snapshot import NetnsSnapshot, Route
 from pathfit.remedies.value import repair_value
+from pathfit.rules.view import View
 
 OTHER_ADDRESSES = 3  # further addresses are only contacted, not measured to the byte
 SMALL = 560  # bytes: below every limit worth naming (576), above the headers of anything
@@ -123,7 +124,8 @@ def _follow(case: Case) -> tuple[Request, ...]:
                 large=forward.fails or 1500,
             )
         )
-    value = repair_value(case)
+    view = View.of(case)
+    value = repair_value(case, view.predicted_forward, view.predicted_reverse)
     if value is not None and not case.ask.fast:
         family: Family = 6 if contact.family == 6 else 4
         first = next((x for x in case.exchanges if x.request.ref == probe.ref), None)
