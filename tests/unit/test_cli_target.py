@@ -141,6 +141,7 @@ def test_where(text: str) -> None:
         ("pid:99999999999", "process number", "--from pid:1234"),
         ("pod:web", "NAMESPACE/NAME", "--from pod:default/web"),
         ("netns:", "name is missing", "--from netns:NAME"),
+        ("netns:../x", "cannot be the name", "ip netns list"),
         ("container:a b", "cannot be a name", "--from container:NAME"),
         ("container:../x", "cannot be a name", "--from container:NAME"),
         ("!host", "no host name", "--from HOST!host"),

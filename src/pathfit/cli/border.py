@@ -8,12 +8,13 @@ from types import FrameType
 from typing import TextIO
 
 from pathfit.cli.stop import CANNOT, INTERRUPTED, OR, USAGE, Stop
+from pathfit.cli.talk import plain
 
 
 def guarded(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit status. Raises nothing."""
     _catch_signals()
-    _mend_streams()
+    _mend_streams(ascii_only=plain(os.environ) and "zh" not in argv and "--lang=zh" not in argv)
     verbose = any(a == "-v" or (a[:1] == "-" and a[:2] != "--" and a[1:].strip("v46") == "" and "v" in a) for a in argv)
     _silence(verbose)
     status = _run(argv, verbose)
@@ -121,14 +122,14 @@ def _on_end(number: int, frame: FrameType | None) -> None:
     raise Ended(number)
 
 
-def _mend_streams() -> None:
+def _mend_streams(*, ascii_only: bool) -> None:
     """What cannot be shown is escaped, never an error; a closed stream is nowhere, never an error."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - lives as long as we do
         else:
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(encoding="ascii" if ascii_only else None, errors="backslashreplace")
 
 
 def _silence(verbose: bool) -> None:

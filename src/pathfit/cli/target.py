@@ -58,9 +58,9 @@ def _check_place(text: str, kind: str, name: str, option: str) -> None:
         if not (name.isascii() and name.isdigit() and 0 < int(name) < 1 << 22):  # PID_MAX_LIMIT, linux/threads.h
             raise Stop(f"{_q(text)}: a process number is 1 to 4194303", f"{option} pid:1234")
         return
-    if kind == "netns" and name.startswith("/"):
-        if "\0" in name:
-            raise Stop(f"{_q(text)}: no such path can exist", "ls /run/netns")
+    if kind == "netns":  # a file of any name below /run/netns, or a path
+        if "\0" in name or (not name.startswith("/") and ("/" in name or name in (".", ".."))):
+            raise Stop(f"{_q(text)}: {_q(name)} cannot be the name of a namespace", "ip netns list")
         return
     if kind == "pod":
         space, slash, pod = name.partition("/")
