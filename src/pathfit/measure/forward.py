@@ -28,7 +28,10 @@ LANES = 2
 REPEATS = 3  # failing size sent so often on each lane, a control after each
 REPEATS_LOSS = 6
 ROUND = 12  # sizes in one round
-PACE = 0.25  # seconds without any answer before controls are sent again
+# Receivers compress acknowledgements of out-of-order data after the third (tcp_comp_sack_nr): the answer to the last
+# control may not come at all. So it is asked again soon, and only several unanswered ones are a sign of loss.
+PACE = 0.003  # seconds, or one and a half RTT, until the next control
+SIGN = 4  # controls in a row without an answer that are a sign of loss
 PATIENCE = 1.2  # seconds without any answer to any control: nothing can be said
 
 
@@ -79,21 +82,27 @@ class Lane:
     answered: set[int] = field(default_factory=set)  # controls answered
     heard: float = 0.0  # last answer
     started: float = 0.0
+    silent: int = 0  # controls in a row without an answer
     passed: int = 0  # largest size acknowledged
     sent: list[Sent] = field(default_factory=list)
     told: dict[int, tuple[int, str]] = field(default_factory=dict)  # size -> (mtu, by)
 
     def control(self) -> int:
-        """Number of the next control; the last ones are used again when they run out."""
-        n = self.controls
+        """Number of the next control. When they run out the last is sent again: a duplicate is answered too
+        (RFC 2883), as the first block."""
+        n = min(self.controls, CONTROLS - 1)
         self.controls += 1
-        return n % CONTROLS
+        return n
+
+    def answered_since(self, control: int) -> bool:
+        """Was this control, or one sent after it, answered?"""
+        return any(n >= control for n in self.answered)
 
     def lost(self, size: int) -> list[Sent]:
         """Segments of this size that were not acknowledged although a control sent after them was."""
         if self.passed >= size:
             return []
-        return [s for s in self.sent if s.size == size and not s.local and s.control in self.answered]
+        return [s for s in self.sent if s.size == size and not s.local and self.answered_since(s.control)]
 
 
 def header_of(family: int, timestamps: bool) -> int:
@@ -265,17 +274,18 @@ class Forward:
             last = self._last.get(it.n)
             if last is None:
                 continue
-            if last not in it.answered:
+            if not it.answered_since(last):
                 age = now - max(self._round_at, it.heard)
-                if age > max(PACE, 4 * it.rtt):
+                if age > max(PACE, 1.5 * it.rtt):
                     if now - max(it.started, it.heard) > PATIENCE:
                         self.failed(it.n, "no-answer")
                         continue
-                    # A control or its answer was lost: signs of loss, ask again.
-                    self.lossy = self.lossy or bool(it.answered)
+                    it.silent += 1
+                    self.lossy = self.lossy or it.silent >= SIGN
                     self._round_at = now
-                    self._last[it.n] = self._control(now, it, out)
+                    self._control(now, it, out)
                 return False
+            it.silent = 0
             if now - it.heard < max(it.rtt / 4, 0.001) and self.passed < self.top(it):
                 return False
         return True
@@ -346,7 +356,7 @@ class Forward:
                 outcome: Outcome = "passed" if it.passed >= s.size else "told" if told else "lost"
                 if s.local:
                     outcome = "local"
-                elif outcome == "lost" and s.control not in it.answered:
+                elif outcome == "lost" and not it.answered_since(s.control):
                     outcome = "aborted"
                 out.append(
                     Attempt(

@@ -136,7 +136,7 @@ class Engine:
         if self.lookout is not None and not self.request.contact_only and "tcp-sack" in self.request.methods:
             from pathfit.probe.ahead import Ahead
 
-            self.ahead = Ahead(self.fd, self.request, self.family, self.lookout, self.epoll)
+            self.ahead = Ahead(self.fd, self.request, self.family, self.lookout, self.epoll, now)
 
     def _lookout(self) -> None:
         from pathfit.probe.lookout import Lookout
@@ -160,7 +160,7 @@ class Engine:
 
     def _perform(self, now: float) -> None:
         commands = self.search.step(now)
-        if not commands and (self.ahead is None or self.ahead.idle(now)):
+        if not commands and (self.ahead is None or self.ahead.done):
             return
         opens = [c.track for c in commands if isinstance(c, Open)]
         if opens:
@@ -228,7 +228,7 @@ class Engine:
     def _finished(self, now: float) -> bool:
         if not self.search.done:
             return False
-        if self.ahead is not None and not self.ahead.done(now):
+        if self.ahead is not None and not self.ahead.done:
             return False
         return self._contact_done(now)
 
@@ -276,8 +276,8 @@ class Engine:
         forward: tuple[Bracket, ...] = ()
         side: list[SideEffect] = []
         if self.ahead is not None:
-            forward = self.ahead.brackets(now)
-            attempts += self.ahead.attempts(self.start)
+            forward = self.ahead.brackets()
+            attempts += self.ahead.attempts(self.start, len(attempts) + 1)
         if any(t.mended is not None and t.complete and not t.passed for t in tracks):
             side.append(SideEffect(where=self.request.address, what="learned-path-mtu", lasts=600.0))
         rescued = self._rescued()

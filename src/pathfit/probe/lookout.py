@@ -46,6 +46,7 @@ class Lookout:
         self.fd = self.sock.fileno()
         self.synacks: dict[int, Heard] = {}  # by our port
         self.resets: dict[int, Heard] = {}
+        self.reset_list: list[Heard] = []
         self.too_big: list[TooBig] = []
         self.errors: list[IcmpHeard] = []
         self.echoes: dict[tuple[int, int], int] = {}  # (ident, seq) -> TTL
@@ -78,6 +79,8 @@ class Lookout:
         heard = Heard(ip.ttl, tcp, now, ip.ident)
         if tcp.flags & packets.RST:
             self.resets.setdefault(tcp.dport, heard)
+            if len(self.reset_list) < KEPT:
+                self.reset_list.append(heard)
         elif tcp.flags & packets.SYN:
             self.synacks[tcp.dport] = heard
         elif self.on_ack is not None:
@@ -131,6 +134,12 @@ class Lookout:
                 self.too_big.append(fact)
         if ours and sane and self.on_too_big is not None:
             self.on_too_big(size, mtu, key[0], by)
+
+    def take_resets(self, port: int) -> list[Heard]:
+        """RSTs to ``port`` that came since the last call."""
+        out = [h for h in self.reset_list if h.tcp.dport == port]
+        self.reset_list = [h for h in self.reset_list if h.tcp.dport != port]
+        return out
 
     def close(self) -> None:
         self.sock.close()

@@ -137,12 +137,19 @@ def _like_http(head: bytes | bytearray) -> bool:
 
 class Talk:
     """One conversation. ``size``: IP bytes asked for, ``plain``: as the asked client would, without a Range;
-    ``many``: the server is known to ignore the Range, so begin with the pipelined requests."""
+    0: one answer is all that is wanted; ``many``: the server is known to ignore the Range, so begin with the pipelined requests."""
 
     def __init__(
-        self, script: Script, size: int, plain: bool = False, verify: bool = False, many: bool = False
+        self,
+        script: Script,
+        size: int,
+        plain: bool = False,
+        verify: bool = False,
+        many: bool = False,
+        body_limit: int = KEEP,
     ) -> None:
         self.script, self.size, self.plain, self.verify, self.many = script, size, plain, verify, many
+        self.body_limit = body_limit
         self.stage = ""
         self.done = False  # nothing more to say
         self.whole = False  # the answer to the current stage is complete
@@ -224,7 +231,7 @@ class Talk:
             return b""
         if self.stage == "hello":
             return self._many() if self.many else self._get()
-        if self.stage == "get" and not self.answer.bad and self.http not in ("garbage",):
+        if self.stage == "get" and self.size and not self.answer.bad and self.http != "garbage":
             return self._many()
         self.done = True
         return b""
@@ -283,7 +290,7 @@ class Talk:
             self.http, self.whole = "garbage", True
         elif a.whole:
             self.http, self.whole = a.status or "garbage", True
-        elif a.in_body and self.kept >= KEEP:
+        elif a.in_body and a.body >= self.body_limit:
             self.http, self.whole, self.done = a.status or "garbage", True, True  # enough: it flows
 
     def _shake(self) -> bool:
