@@ -23,7 +23,8 @@ from pathfit.core.report import MeasuredAddress, Report, VerdictWord
 from pathfit.rules import RULES
 from pathfit.rules.base import Rule
 from pathfit.rules.ends import Ends, ends_at
-from pathfit.rules.view import NOTHING, View
+from pathfit.rules.system import rule_crashed
+from pathfit.rules.view import MODEL, NOTHING, View
 
 ORDER = ("MTU101", "MTU102", "MTU118", "MTU119", "RST", "FLT", "RTE", "NET", "DNS", "APP", "MTU106", "MTU", "SYS")
 """What fails for the asker stands before its causes, those before remarks (CONTRACT, "Order")."""
@@ -47,8 +48,8 @@ EXIT = {"healthy": 0, "degraded": 0, "broken": 1, "unknown": 3}
 
 def report(case: Case) -> Report:
     """The whole answer to ``case``. Never raises on what a case may hold; a rule that does becomes SYS902."""
-    view = View.of(case)
-    findings = _with_fixes(arrange(link(run(view, RULES))), view)
+    view = _predicted(View.of(case))
+    findings = arrange(_with_fixes(link(run(view, RULES)), view))
     verdict, why = judge(view, findings)
     first = view.probe
     probes = sorted(view.probes, key=lambda p: 0 if first is not None and p.ref == first.ref else 1)
@@ -69,6 +70,15 @@ def report(case: Case) -> Report:
         why_unknown=why,
         host=view.host,
     )
+
+
+def _predicted(view: View) -> View:
+    """The view with its prediction made. The model is treated as a rule: its own error is a finding, not the end."""
+    try:
+        _ = view.predicted
+    except Exception as e:
+        return view.crashed(MODEL, e)
+    return view
 
 
 def exit_status(report: Report) -> int:
@@ -159,7 +169,16 @@ def _predicted_well(view: View, direction: str) -> bool:
 
 
 def _with_fixes(findings: tuple[Finding, ...], view: View) -> tuple[Finding, ...]:
-    return tuple(msgspec.structs.replace(f, fixes=(*f.fixes, *remedies.propose(f, view))) for f in findings)
+    """Each finding with its repairs. A remedy that raises costs its fixes and is said, like a rule."""
+    done: list[Finding] = []
+    crashes = View(view.case)
+    for f in findings:
+        try:
+            f = msgspec.structs.replace(f, fixes=(*f.fixes, *remedies.propose(f, view)))
+        except Exception as e:
+            crashes = crashes.crashed(f"fix {f.code}", e)
+        done.append(f)
+    return (*done, *rule_crashed(crashes))
 
 
 def _rank(finding: Finding) -> int:

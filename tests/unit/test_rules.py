@@ -183,7 +183,7 @@ EXAMPLES = (
         case(PLAIN, probe(), tables={"h": (table("forward", drop(dport="25")),)}),
         "error",
         "confirmed",
-        {"table": "inet corp", "chain": "f", "comment": "egress-policy-7", "place": "h/br0"},
+        {"table": "inet corp", "chain": "f", "comment": "egress-policy-7", "place": "h"},
     ),
     Example(
         "FLT402",

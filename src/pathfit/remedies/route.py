@@ -5,7 +5,7 @@ the route's MTU). It touches one route of one namespace, interrupts nothing, and
 as it was. `ip route change` replaces all attributes, so every one that was read is written again.
 """
 
-from pathfit.core.finding import Facts, Fix
+from pathfit.core.finding import Facts, Finding, Fix
 from pathfit.core.snapshot import NetnsSnapshot, NextHop, Route
 from pathfit.remedies.base import MAIN_TABLE, SAFE_FLOOR, Argv, at, carrying, ip, link_name, reachable
 from pathfit.rules.view import View, place_text
@@ -46,11 +46,13 @@ def route_mtu(view: View, value: int) -> tuple[Fix, ...]:
     )
 
 
-def unlocked(view: View) -> tuple[Fix, ...]:
+def unlocked(finding: Finding, view: View) -> tuple[Fix, ...]:
     """Take `mtu lock` out of the route that carries the asked flow; by hand, for somebody wrote it on purpose."""
     ns, carried = view.source, carrying(view)
     if ns is None or carried is None or not reachable(ns) or not carried[0].mtu_lock:
         return ()
+    if not finding.where or finding.where[0].netns != ns.where:
+        return ()  # in another namespace; its route is not ours to rewrite
     words = spelled(ns, *carried)
     if words is None:
         return ()
@@ -69,9 +71,9 @@ def unlocked(view: View) -> tuple[Fix, ...]:
     )
 
 
-def flushed(view: View) -> tuple[Fix, ...]:
-    """Forget the cached path MTUs of the source's namespace. The kernel learns them again where they are true."""
-    ns = view.source
+def flushed(finding: Finding, view: View) -> tuple[Fix, ...]:
+    """Forget the cached path MTUs of that namespace. The kernel learns them again where they are true: no undo."""
+    ns = view.namespace(finding.where[0].netns) if finding.where else None
     if ns is None or not reachable(ns):
         return ()
     return (

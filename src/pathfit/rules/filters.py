@@ -10,6 +10,9 @@ from pathfit.rules.base import found, line
 from pathfit.rules.tables import Moved
 from pathfit.rules.view import SAID, View, place_text
 
+EXPLAINED = (Fate.NO_ROUTE, Fate.UNREACHABLE, Fate.FORWARDING_OFF, Fate.RP_FILTER, Fate.NEIGH_FAILED, Fate.LINK_DOWN)
+"""Fates that another rule names. A `prohibit` route answers with the same ICMP as a firewall."""
+
 ADMIN_V4, ADMIN_V6 = (9, 10, 13), (1, 5, 6)  # ICMP codes "administratively prohibited" (RFC 1812, RFC 4443)
 
 
@@ -32,15 +35,12 @@ def dropped(view: View) -> Iterable[Finding]:
             seen = True
             yield _rule_found(view, step, direction, "all")
             break  # what the way back would do is not asked while nothing goes out
-    for direction in ("forward", "reverse"):
-        way_or_none, hole = view.way(direction), view.hole(direction)
-        if way_or_none is None or hole is None or way_or_none.large != Fate.FILTERED:
-            continue
-        step = way_or_none.culprit
-        if isinstance(step, Filtered) and way_or_none.fate == Fate.DELIVERED:
-            yield _rule_found(view, step, direction, "large")
+    for direction, large in view.large_filtered():
+        if view.hole(direction) is not None or view.torn_down:
+            seen = True
+            yield _rule_found(view, large, direction, "large")
     c = view.contact
-    if seen or c is None or not view.fails_to_connect:
+    if seen or c is None or not view.fails_to_connect or any(view.ended(*EXPLAINED)):
         return
     if c.icmp is not None and _prohibited(c.icmp):
         facts: Facts = {"case": "icmp", "by": c.error_from, "target": view.target_label, "direction": "outbound"}

@@ -3,10 +3,12 @@
 import ipaddress
 from collections.abc import Iterable
 
-from pathfit.core.finding import Confidence, Facts, Finding
-from pathfit.core.net import Point
-from pathfit.core.snapshot import NetnsSnapshot, PmtuException
+from pathfit.core.finding import Facts, Finding
+from pathfit.core.net import Direction, Point
+from pathfit.core.path import Fate
+from pathfit.core.snapshot import NetnsSnapshot
 from pathfit.rules.base import found, line
+from pathfit.rules.forecast import route_of
 from pathfit.rules.mtu_holes import other
 from pathfit.rules.view import DIRECTIONS, SAID, View, place_text
 
@@ -61,39 +63,26 @@ def stale(view: View) -> Iterable[Finding]:
     Severity: warning; the verdict is "degraded".
     Possible: never said.
     Likely: state alone shows it, all of the way being visible.
-    Confirmed: measurement got larger packets through than the cached or locked value, in that direction.
+    Confirmed: measurement got larger packets through than that value; or state shows it, and what was measured is
+    exactly that value.
     References: ip_rt_update_pmtu(), struct fib_nh_exception; rt6_insert_exception(); ip-route(8) "mtu lock".
     """
-    real = [b.passes for b in view.tried("forward") if b.passes is not None]
-    way = view.predicted_forward
-    hard = [x.mtu for x in view.limits("forward") if x.kind not in ("cached", "route")]
-    link = view.source_link
-    if way is not None and way.complete and link is not None:
-        expected: int | None = min([*hard, link.mtu])
-    else:
-        expected = None
-    best = max(real, default=None)
-    bound = best if best is not None else expected
-    if bound is None or view.source is None:
-        return
-    confidence: Confidence = "confirmed" if best is not None else "likely"
-    for entry in _cached(view.source, view.address):
-        if entry.mtu < bound:
-            facts: Facts = {"case": "cached", "mtu": entry.mtu, "real": bound, "expires": _whole(entry.expires)}
-            proof = line(view.state_ref, "cached", mtu=entry.mtu, real=bound)
-            yield found("MTU110", "warning", confidence, view.source_point, facts, proof)
+    for direction in ("forward", "reverse"):
+        sender, address = _sender(view, direction)
+        if sender is None or not address:
+            continue
+        carried = max((b.passes for b in view.tried(direction) if b.passes is not None), default=None)
+        visible = _visible_size(view, direction)
+        for case, mtu, seconds in _remembered(view, sender, address):
+            sure = carried is not None and carried > mtu
+            bound = carried if sure else visible
+            if bound is None or mtu >= bound:
+                continue
+            facts: Facts = {"case": case, "direction": SAID[direction], "mtu": mtu, "real": bound, "expires": seconds}
+            at = Point(host=view.host, netns=sender.where)
+            proof = line(view.state_ref, "cached", mtu=mtu, real=bound)
+            yield found("MTU110", "warning", "confirmed" if sure or carried == mtu else "likely", at, facts, proof)
             return
-    locked = next((x for x in view.limits("forward") if x.kind == "route" and x.mtu < bound), None)
-    if locked is not None and _locked(view, locked.mtu):
-        facts = {"case": "locked", "mtu": locked.mtu, "real": bound}
-        yield found(
-            "MTU110",
-            "warning",
-            confidence,
-            locked.at,
-            facts,
-            line(view.state_ref, "cached", mtu=locked.mtu, real=bound),
-        )
 
 
 def clamp_one_sided(view: View) -> Iterable[Finding]:
@@ -177,8 +166,35 @@ def rescued(view: View) -> Iterable[Finding]:
             yield found("MTU119", "warning", "likely", at, facts, line(view.state_ref, "probing-on", mode=mode))
 
 
-def _cached(ns: NetnsSnapshot, address: str) -> Iterable[PmtuException]:
-    return (e for e in ns.exceptions if _same(e.dst, address))
+def _sender(view: View, direction: Direction) -> tuple[NetnsSnapshot | None, str]:
+    """Who sends in that direction, and to which address as it knows it (after NAT)."""
+    if direction == "forward":
+        return view.source, view.address
+    way = view.predicted_forward
+    return view.target, way.final.src if way is not None and way.final is not None else ""
+
+
+def _remembered(view: View, ns: NetnsSnapshot, address: str) -> Iterable[tuple[str, int, int | None]]:
+    """(case, mtu, seconds left) of what that namespace holds to be the path MTU."""
+    for entry in ns.exceptions:
+        if _same(entry.dst, address):
+            yield "cached", entry.mtu, None if entry.expires is None else round(entry.expires)
+    route = route_of(view.state, ns.id, address) if view.state is not None else None
+    if route is not None and route.mtu_lock and route.mtu:
+        yield "locked", route.mtu, None
+
+
+def _visible_size(view: View, direction: Direction) -> int | None:
+    """What the devices of a wholly visible way carry, bytes, whatever is remembered of it; None: not all visible."""
+    ns, _ = _sender(view, direction)
+    largest = max((x.mtu for x in ns.links if not x.loopback), default=None) if ns else None
+    if largest is None:
+        return None
+    forward, reverse = view.forecast(largest)
+    way = forward if direction == "forward" else reverse
+    if way is None or not way.complete or way.fate != Fate.DELIVERED:
+        return None
+    return min([x.mtu for x in way.limits if x.kind not in ("cached", "route")], default=largest)
 
 
 def _same(a: str, b: str) -> bool:
@@ -188,14 +204,6 @@ def _same(a: str, b: str) -> bool:
         return False
 
 
-def _locked(view: View, mtu: int) -> bool:
-    return view.source is not None and any(r.mtu_lock and r.mtu == mtu for r in view.source.routes)
-
-
 def _visible(view: View, forward: bool, size: int) -> Point:
     limits = view.limits("forward" if forward else "reverse")
     return next((x.at for x in limits if x.mtu == size), view.edge)
-
-
-def _whole(seconds: float | None) -> int | None:
-    return None if seconds is None else round(seconds)

@@ -25,7 +25,7 @@ def by_target(view: View) -> Iterable[Finding]:
     References: RFC 9293 section 3.5.2; tcp_v4_send_reset().
     """
     c = view.contact
-    if c is None or c.tcp not in ("refused", "reset") or c.icmp is not None or _boxed(view, c):
+    if c is None or not view.torn_down or c.icmp is not None or _boxed(view, c):
         return
     way = view.predicted_forward
     arrives = way is not None and way.complete and way.fate == Fate.DELIVERED
@@ -50,7 +50,7 @@ def by_middlebox(view: View) -> Iterable[Finding]:
     References: RFC 9293 section 3.5.2; RFC 3360; nf_send_reset().
     """
     c = view.contact
-    if c is None or c.tcp not in ("refused", "reset"):
+    if c is None or not view.torn_down:
         return
     rule = _rejecting(view)
     if rule is not None:
@@ -78,8 +78,8 @@ def _boxed(view: View, c: Contact) -> bool:
 
 
 def _rejecting(view: View) -> Filtered | None:
-    for _, way in view.ended(Fate.FILTERED):
-        step = way.culprit
+    steps = [way.culprit for _, way in view.ended(Fate.FILTERED)] + [step for _, step in view.large_filtered()]
+    for step in steps:
         if isinstance(step, Filtered) and step.verdict == "reject" and "reset" in (step.reject_with or ""):
             return step
     return None

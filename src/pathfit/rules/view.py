@@ -38,6 +38,7 @@ NOTHING = Bracket(method="none", tests="both", note="note.not-measured")
 PROVEN = ("proof", "step")
 DIRECTIONS: tuple[Direction, Direction] = ("reverse", "forward")
 SAID = {"reverse": "inbound", "forward": "outbound"}
+MODEL = "model"  # stands for the prediction among the crashes
 ESTABLISHED = 1  # TCP_ESTABLISHED, include/net/tcp_states.h
 
 
@@ -224,6 +225,12 @@ class View:
     def fails_to_connect(self) -> bool:
         return self.contact is not None and self.contact.tcp in ("refused", "reset", "timeout", "unreachable")
 
+    @property
+    def torn_down(self) -> bool:
+        """A reset ended the asked connection, in its handshake or later."""
+        c = self.contact
+        return c is not None and (c.tcp in ("refused", "reset") or c.rst_phase is not None)
+
     def tried(self, direction: Direction) -> tuple[Bracket, ...]:
         """All brackets of a direction, best first."""
         if self.probe is None:
@@ -257,6 +264,9 @@ class View:
             return None
         if promised is not None and b.fails > promised:
             return None  # nobody sends such packets here: masked, no fault of TCP
+        spread = self.probe.uneven
+        if spread is not None and spread.good and spread.bad and b.fails <= spread.size:
+            return None  # some flows of that size pass: uneven paths, not one hole
         return Hole(direction, b.passes, b.fails, promised, b.grade, b.method, self.probe.ref)
 
     @cached_property
@@ -391,9 +401,14 @@ class View:
     @cached_property
     def predicted(self) -> tuple[Predicted | None, Predicted | None]:
         """(forward, reverse) of a full-sized packet of the asked flow; None when it cannot be walked."""
-        if self.state is None or self.source is None or not self.address:
+        return self.forecast(None)
+
+    def forecast(self, size: int | None) -> tuple[Predicted | None, Predicted | None]:
+        """The same for packets of ``size`` bytes; nothing when the model itself ended in an error before."""
+        broken = any(code == MODEL for code, _ in self.crashes)
+        if self.state is None or self.source is None or not self.address or broken:
             return None, None
-        return forecast.both(self.state, self.source.id, self.address, self.port, self.ask.target.protocol)
+        return forecast.both(self.state, self.source.id, self.address, self.port, self.ask.target.protocol, size=size)
 
     @property
     def predicted_forward(self) -> Predicted | None:
@@ -420,6 +435,15 @@ class View:
     def limit_of(self, hole: Hole) -> Limit | None:
         """The visible place whose limit is exactly what was measured."""
         return next((x for x in self.limits(hole.direction) if x.mtu == hole.passes and x.then != "pass-gso"), None)
+
+    def large_filtered(self) -> Iterator[tuple[Direction, Filtered]]:
+        """Rules that take only the large packets of a direction."""
+        for direction in ("forward", "reverse"):
+            way = self.way(direction)
+            if way is None or way.fate != Fate.DELIVERED or way.large != Fate.FILTERED:
+                continue
+            if isinstance(way.culprit, Filtered):
+                yield direction, way.culprit
 
     def ended(self, *fates: Fate) -> Iterator[tuple[Direction, Predicted]]:
         """Directions in which state says that any packet ends so."""
