@@ -66,7 +66,7 @@ ERRORS = [
     (["explain", "xyz"], 2, "there is no fault code 'xyz'", "pathfit explain"),
     (["explain", "--lang", "fr"], 2, "'fr' is not one of", "pathfit explain --help"),
     (["replay", "/nowhere"], 3, "cannot open /nowhere/case.json", "ls /nowhere"),
-    (["lab", "show", "article-00"], 2, "no scenario 'article-00'", "pathfit lab show article-000"),
+    (["lab", "show", "article-00"], 2, "no scenario 'article-00'", "pathfit lab show article-00"),
     (["lab", "down", "nothing"], 2, "no lab 'nothing' is up", "pathfit lab list"),
 ]
 

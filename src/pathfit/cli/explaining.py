@@ -36,7 +36,8 @@ def _find(code: str) -> Page:
 def _near(code: str) -> str:
     import difflib
 
-    near = difflib.get_close_matches(code.upper(), list(NAMES), 2, 0.6)
+    wanted = code[:3].upper() + code[3:].upper().translate(str.maketrans("OIL", "011"))  # letters that look like digits
+    near = [wanted] if wanted in NAMES else difflib.get_close_matches(wanted, list(NAMES), 2, 0.6)
     names = difflib.get_close_matches(code.lower(), list(NAMES.values()), 2, 0.6)
     return OR.join(f"pathfit explain {n}" for n in (near or names)[:2]) or "pathfit explain"
 

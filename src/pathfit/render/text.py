@@ -204,7 +204,7 @@ class _Text:
         for m in missing[: MOST_MISSING if unknown else 2]:
             self.page.line(f"{m.what}: {m.why}", f"  {self.say('label-unseen')}  ", "label")
             if m.how:
-                self.page.command(m.how, "  try: ")
+                self.page.command(m.how.removeprefix("try: "), "  try: ")
         hidden = len(missing) - (MOST_MISSING if unknown else 2)
         if hidden > 0:
             self.page.line(self.say("unseen-more", count=hidden), "  ")
