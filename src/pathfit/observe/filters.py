@@ -10,7 +10,8 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import TypeVar
+from struct import pack
+from typing import Any, TypeVar
 
 from pathfit.core.evidence_base import Missing
 from pathfit.core.filters import Table
@@ -101,7 +102,7 @@ class _Reader:
     def bodies(self, what: str, request: bytes) -> Iterator[tuple[bytes, int, int]]:
         """(buffer, start, end) of every message. Raises OSError when refused, _Changed when the ruleset changed."""
         self.sequence += 1
-        self.socket.send(request[:8] + self.sequence.to_bytes(4, _ORDER) + request[12:])
+        self.socket.send(request[:8] + pack("=I", self.sequence) + request[12:])
         while True:
             data = self.socket.recv(RECEIVE)
             try:
@@ -149,9 +150,6 @@ class _Reader:
         return found
 
 
-_ORDER = "little" if socket.htons(1) != 1 else "big"
-
-
 def _ruleset(r: _Reader) -> RawRuleset:
     raw = RawRuleset(tables=r.read("tables", m.dump(m.GETTABLE), m.table))
     if not raw.tables:
@@ -197,9 +195,7 @@ def _elements(r: _Reader, s: m.RawSet) -> SetContent:
             complete = False
         if len(found) > MOST_ELEMENTS:
             complete = False
-            r.missing.append(
-                Missing(what=f"nftables {what}", why=f"more than {MOST_ELEMENTS} elements", code="limit")
-            )
+            r.missing.append(Missing(what=f"nftables {what}", why=f"more than {MOST_ELEMENTS} elements", code="limit"))
     return SetContent(s, tuple(found), complete)
 
 
@@ -288,7 +284,7 @@ def _getsockopt(s: socket.socket, level: int, option: int, buffer: bytearray) ->
 
 
 @cache
-def _libc() -> "object":
+def _libc() -> Any:
     import ctypes
 
     return ctypes.CDLL(None, use_errno=True)

@@ -91,8 +91,11 @@ ADDRESS_TYPES = (
 ADDRESSES = frozenset({"saddr", "daddr", "origsaddr", "origdaddr", "replsaddr", "repldaddr"})
 NAMES = frozenset({"iifname", "oifname", "bridgein", "bridgeout"})
 NUMBERS = frozenset(
-    "sport dport iif oif iiftype oiftype icmptype icmpcode l4proto nexthdr length ttl dscp tcpmss skuid skgid "
-    "origsport origdport replsport repldport".split()
+    {
+        *("sport", "dport", "iif", "oif", "iiftype", "oiftype", "icmptype", "icmpcode", "l4proto", "nexthdr"),
+        *("length", "ttl", "dscp", "tcpmss", "skuid", "skgid"),
+        *("origsport", "origdport", "replsport", "repldport"),
+    }
 )
 
 

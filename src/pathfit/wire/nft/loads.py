@@ -11,6 +11,7 @@ from pathfit.wire.nft.messages import Attributes, number
 
 Loaded = tuple[int, s.Symbol, int]
 
+
 class Context:
     """What the rule has made sure of so far: ``family`` 4 or 6, ``l4proto``."""
 

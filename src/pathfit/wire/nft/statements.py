@@ -168,7 +168,11 @@ def ct(m: Machine, a: Attributes) -> None:
 def _mark(m: Machine, register: int, into: str) -> Action | Choice:
     """`meta mark set`, `ct mark set`: a constant, a map's value, the other mark, or the old one with bits changed."""
     symbol = m.get(register)
-    if isinstance(symbol, s.Bits) and len(symbol.layout) == 1 and (name := next(iter(symbol.layout))) in ("mark", "ctmark"):
+    if (
+        isinstance(symbol, s.Bits)
+        and len(symbol.layout) == 1
+        and (name := next(iter(symbol.layout))) in ("mark", "ctmark")
+    ):
         mask = symbol.mask & 0xFFFFFFFF
         if name == into:  # (old & mask) ^ xor
             return SetMark(value=symbol.xor, mask=~mask & 0xFFFFFFFF, into=into)  # type: ignore[arg-type]
@@ -276,7 +280,7 @@ def objref(m: Machine, a: Attributes) -> None:
 
 
 def dynset(m: Machine, a: Attributes) -> None:
-    """nft_dynset_eval: adds the packet's key to a set; expressions in it (a meter's limit) decide whether it matches."""
+    """nft_dynset_eval: adds the packet's key to a set; a meter's limit decides whether it matches."""
     name = (a.get(1) or b"").rstrip(b"\0").decode("utf-8", "backslashreplace")
     inner = [expression(a[7])] if 7 in a else list(expressions(a[10])) if 10 in a else []
     m.out.append(Passive(what=f"update @{name}"))

@@ -93,7 +93,9 @@ def describe(symbol: Symbol) -> str:
     if isinstance(symbol, Unknown):
         return symbol.what
     if isinstance(symbol, Bits):
-        names = [n for n, (at, w) in symbol.layout.items() if at < symbol.first + symbol.width and symbol.first < at + w]
+        names = [
+            n for n, (at, w) in symbol.layout.items() if at < symbol.first + symbol.width and symbol.first < at + w
+        ]
         return symbol.what or " . ".join(names) or f"@{symbol.first},{symbol.width}"
     if isinstance(symbol, Name | Share):
         return symbol.field

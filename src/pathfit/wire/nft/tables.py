@@ -39,9 +39,7 @@ def tables(raw: RawRuleset) -> tuple[tuple[Table, ...], tuple[Missing, ...]]:
     for c in raw.chains:
         chains.setdefault((c.family, c.table), []).append(c)
     compat = {(r.family, r.table) for r in raw.rules for e in r.exprs if e.name in ("match", "target")}
-    old_ones = {
-        key for t in raw.tables if _is_iptables(t, chains.get(key := (t.family, t.name), []), key in compat)
-    }
+    old_ones = {key for t in raw.tables if _is_iptables(t, chains.get(key := (t.family, t.name), []), key in compat)}
     for r in raw.rules:
         done = _rule(r, raw.sets, missing, (r.family, r.table) in old_ones)
         rules.setdefault((r.family, r.table, r.chain), []).append(done)
@@ -119,11 +117,11 @@ def _rule(
             machine.registers.clear()
             where = f"{raw.family} {raw.table} {raw.chain} handle {raw.handle}"
             missing.append(Missing(what=f"nftables rule {where}", why=str(problem), code="malformed"))
-    exprs, comment = list(machine.out), raw.comment
-    for e in exprs:
-        if comment is None and isinstance(e, Passive) and e.what.startswith("comment "):
-            comment = e.what[8:]
-    kept = tuple(e for e in exprs if not (isinstance(e, Passive) and e.what.startswith("comment ")))
+    comment = raw.comment
+    for expr in machine.out:
+        if comment is None and isinstance(expr, Passive) and expr.what.startswith("comment "):
+            comment = expr.what[8:]
+    kept = tuple(x for x in machine.out if not (isinstance(x, Passive) and x.what.startswith("comment ")))
     return FilterRule(
         exprs=kept,
         handle=raw.handle,
@@ -132,5 +130,3 @@ def _rule(
         bytes_=machine.bytes_,
         text=rule_text(kept, raw.family, iptables),
     )
-
-

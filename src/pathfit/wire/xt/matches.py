@@ -46,7 +46,7 @@ def _ports(field: str, lo: int, hi: int, negate: bool) -> list[Expr]:
 def tcp(data: bytes, revision: int, family: int) -> list[Expr]:
     """struct xt_tcp."""
     s0, s1, d0, d1, option, mask, value, inverted = unpack_from("=4H4B", data)
-    found = [one("l4proto", str(TCP))] + _ports("sport", s0, s1, inverted & 1) + _ports("dport", d0, d1, inverted & 2)
+    found = [one("l4proto", str(TCP)), *_ports("sport", s0, s1, inverted & 1), *_ports("dport", d0, d1, inverted & 2)]
     if mask:
         found.append(one("tcpflags", f"{f.flags_text(value)}/{f.flags_text(mask)}", bool(inverted & 4)))
     if option == 2:
@@ -103,7 +103,11 @@ def state(data: bytes, revision: int, family: int) -> list[Expr]:
 
 def _states(mask: int, negate: bool) -> list[Expr]:
     """XT_CONNTRACK_STATE_*: bits as in nft, but snat 64, dnat 128, untracked 256 (IP_CT_NUMBER is 5)."""
-    names = [n for bit, n in ((1, "invalid"), (2, "established"), (4, "related"), (8, "new"), (256, "untracked")) if mask & bit]
+    names = [
+        n
+        for bit, n in ((1, "invalid"), (2, "established"), (4, "related"), (8, "new"), (256, "untracked"))
+        if mask & bit
+    ]
     if mask & ~0x1CF:
         return [Opaque(what=f"--ctstate {mask:#x}")]
     nat = [n for bit, n in ((64, "snat"), (128, "dnat")) if mask & bit]
@@ -135,7 +139,11 @@ def conntrack(data: bytes, revision: int, family: int) -> list[Expr]:
     width = 128 if family == 6 else 32
     for bit, field, at in _CT_ADDRESSES:
         if flags & bit:
-            found.append(_masked_address(field, data[at : at + width // 8], data[at + 16 : at + 16 + width // 8], bool(inverted & bit)))
+            found.append(
+                _masked_address(
+                    field, data[at : at + width // 8], data[at + 16 : at + 16 + width // 8], bool(inverted & bit)
+                )
+            )
     if flags & 64:
         names = f.bits_of(status, f.CT_STATUS)
         found.append(
@@ -162,7 +170,9 @@ def _masked_address(field: str, address: bytes, mask: bytes, negate: bool) -> Ex
 def addrtype(data: bytes, revision: int, family: int) -> list[Expr]:
     """struct xt_addrtype_info_v1 (1) or xt_addrtype_info (0): bit n of a mask is RTN_* n."""
     source, dest, a = unpack_from("=HHI", data)
-    not_source, not_dest = (bool(a & 1), bool(a & 2)) if revision >= 1 else (bool(a), bool(unpack_from("=I", data, 8)[0]))
+    not_source, not_dest = (
+        (bool(a & 1), bool(a & 2)) if revision >= 1 else (bool(a), bool(unpack_from("=I", data, 8)[0]))
+    )
     found: list[Expr] = []
     for mask, side, negate in ((source, "src", not_source), (dest, "dst", not_dest)):
         if mask:

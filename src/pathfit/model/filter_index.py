@@ -1,0 +1,229 @@
+"""Filter tables prepared for many questions: base chains by hook in order of priority, rules compiled on first use."""
+
+from typing import Any
+
+from pathfit.core.filters import (
+    Action,
+    Chain,
+    Choice,
+    Clamp,
+    Concat,
+    Expr,
+    FilterRule,
+    Match,
+    Nat,
+    Opaque,
+    Passive,
+    Rewrite,
+    SetMark,
+    Table,
+    Untrack,
+    Verdict,
+)
+from pathfit.core.net import Family
+from pathfit.model.filter_tests import Rows, Test, compiled, share_of
+
+# how the body of a compiled rule is written: (operation, expression, what it needs)
+TEST, VERDICT, NAT, CLAMP, MARK, UNTRACK, REWRITE, CHOICE, UNKNOWN = range(9)
+Op = tuple[int, Any, Any]
+
+NAT_FIRST, NAT_LAST = -100, 100  # NF_IP_PRI_NAT_DST, NF_IP_PRI_NAT_SRC
+SHARES = frozenset({"nth", "random", "hash"})
+
+
+class Compiled:
+    """One chain. ``rules``: (tests at the head, body, the rule), rules without any effect left out."""
+
+    __slots__ = ("_rules", "chain", "owner")
+
+    def __init__(self, chain: Chain, owner: "Owner") -> None:
+        self.chain = chain
+        self.owner = owner
+        self._rules: list[tuple[tuple[Test, ...], tuple[Op, ...], FilterRule]] | None = None
+
+    @property
+    def rules(self) -> list[tuple[tuple[Test, ...], tuple[Op, ...], FilterRule]]:
+        """Compiled when first asked for."""
+        if self._rules is None:
+            self._rules = [r for r in map(_rule, self.chain.rules) if r is not None]
+        return self._rules
+
+
+class Owner:
+    """A table and its chains by name."""
+
+    __slots__ = ("chains", "table")
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.chains: dict[str, Compiled] = {}
+
+
+class Base:
+    """A base chain at its hook."""
+
+    __slots__ = ("chain", "compiled", "is_nat", "nfproto", "owner", "priority", "trivial")
+
+    def __init__(self, owner: Owner, compiled_chain: Compiled) -> None:
+        self.owner = owner
+        self.compiled = compiled_chain
+        self.chain = chain = compiled_chain.chain
+        self.is_nat = chain.type == "nat" and owner.table.family in ("ip", "ip6", "inet")
+        self.priority = chain.priority
+        self.nfproto = owner.table.family if owner.table.family in ("netdev", "bridge") else None  # `meta nfproto`
+        if self.is_nat:  # all nat chains are called where nf_nat_register_fn hooks in
+            self.priority = NAT_FIRST if chain.hook in ("prerouting", "output") else NAT_LAST
+        self.trivial = chain.policy == "accept" and not chain.rules
+
+
+class FilterIndex:
+    """Tables of one namespace, prepared. ``tracks``: conntrack (and with it defragmentation) is used for a family.
+
+    ``nat``: some rule rewrites addresses. ``offload``: some rule hands connections to a flow table.
+    """
+
+    __slots__ = ("hooks", "nat", "offload", "tracks")
+
+    def __init__(self, tables: tuple[Table, ...]) -> None:
+        self.hooks: dict[tuple[str, str], list[Base]] = {}
+        self.tracks: dict[Family, bool] = {4: False, 6: False}
+        self.nat: dict[Family, bool] = {4: False, 6: False}
+        self.offload = False
+        for table in tables:
+            self._add(table)
+        for bases in self.hooks.values():
+            # a hook registered later comes first among equals (nf_hook_entries_grow); nat chains in their own order
+            bases.reverse()
+            bases.sort(key=lambda b: (b.priority, b.chain.priority if b.is_nat else 0))
+
+    def _add(self, table: Table) -> None:
+        owner = Owner(table)
+        families = _families(table)
+        for chain in table.chains:
+            one = owner.chains[chain.name] = Compiled(chain, owner)
+            self._learn(chain, families)
+            if chain.hook is None or table.dormant:
+                continue
+            base = Base(owner, one)
+            if base.trivial:
+                continue
+            for layer in _layers(table, chain):
+                self.hooks.setdefault((layer, chain.hook), []).append(base)
+
+    def _learn(self, chain: Chain, families: tuple[Family, ...]) -> None:
+        for rule in chain.rules:
+            for e in rule.exprs:
+                if isinstance(e, Passive):
+                    self.offload = self.offload or e.what.startswith("flow add")
+                    continue
+                nat = isinstance(e, Nat) or (isinstance(e, Choice) and any(isinstance(a, Nat) for a in e.then))
+                if nat or _uses_conntrack(e):
+                    for family in families:
+                        self.tracks[family] = True
+                        self.nat[family] = self.nat[family] or nat
+
+    def bases(self, hook: str, family: Family, layer: str, device: str | None) -> list[Base]:
+        """Base chains that see a packet, in order. ``device`` None: not known, so all of a device's hook."""
+        if hook in ("ingress", "egress"):
+            found = self.hooks.get(("netdev", hook), [])
+            return [b for b in found if not device or not b.chain.devices or device in b.chain.devices]
+        name = "bridge" if layer == "bridge" else "ip6" if family == 6 else "ip"
+        return self.hooks.get((name, hook), [])
+
+
+def tables_index(tables: tuple[Table, ...]) -> FilterIndex:
+    """Prepare tables; rules are compiled when a packet first reaches their chain."""
+    return FilterIndex(tables)
+
+
+def _families(table: Table) -> tuple[Family, ...]:
+    return {"ip": (4,), "ip6": (6,), "inet": (4, 6)}.get(table.family, ())  # type: ignore[return-value]
+
+
+def _layers(table: Table, chain: Chain) -> tuple[str, ...]:
+    if chain.hook in ("ingress", "egress"):
+        return ("netdev",)
+    return ("ip", "ip6") if table.family == "inet" else (table.family,)
+
+
+_CT_FIELDS = ("ct", "orig", "repl")
+
+
+def _uses_conntrack(e: Expr) -> bool:
+    if isinstance(e, Match):
+        return e.field.startswith(_CT_FIELDS)
+    if isinstance(e, Concat | Choice):
+        return any(f.startswith(_CT_FIELDS) for f in e.fields)
+    if isinstance(e, SetMark):
+        return "ctmark" in (e.into, e.source)
+    return isinstance(e, Opaque) and e.what.startswith(("ct ", "-m conn", "-m helper", "-m cluster"))
+
+
+# --- rules -------------------------------------------------------------------------------------------------------
+
+
+def _rule(rule: FilterRule) -> tuple[tuple[Test, ...], tuple[Op, ...], FilterRule] | None:
+    head: list[Test] = []
+    body: list[Op] = []
+    for e in rule.exprs:
+        if isinstance(e, Match | Concat) or (isinstance(e, Opaque) and not e.statement):
+            if body:
+                body.append((TEST, e, compiled(e)))
+            else:
+                head.append(compiled(e))
+        elif not isinstance(e, Passive):
+            body.append(op(e))
+    while body and body[-1][0] == TEST:
+        body.pop()
+    return (tuple(head), tuple(body), rule) if body else None
+
+
+def op(e: Expr) -> Op:
+    """A statement as (operation, expression, what it needs)."""
+    if isinstance(e, Verdict):
+        return (VERDICT, e, None)
+    if isinstance(e, Nat):
+        return (NAT, e, None)
+    if isinstance(e, Clamp):
+        return (CLAMP, e, None)
+    if isinstance(e, SetMark):
+        return (MARK, e, None)
+    if isinstance(e, Untrack):
+        return (UNTRACK, e, None)
+    if isinstance(e, Rewrite):
+        return (REWRITE, e, None)
+    if isinstance(e, Choice):
+        return (CHOICE, e, _choice(e))
+    return (UNKNOWN, e, None)
+
+
+class Branches:
+    """A Choice prepared: an operation for each row, and how rows are found.
+
+    ``shares``: rows are drawn (numgen, hash) and each has its share of packets or flows. ``certain``: numgen.
+    """
+
+    __slots__ = ("certain", "otherwise", "partial", "rows", "shares", "then")
+
+    def __init__(self, choice: Choice) -> None:
+        self.then = tuple(_action(a) for a in choice.then)
+        self.otherwise = _action(choice.otherwise) if choice.otherwise is not None else None
+        self.partial = choice.partial
+        self.shares: tuple[float, ...] | None = None
+        self.certain = choice.fields != ("hash",)
+        self.rows: Rows | None = None
+        if len(choice.fields) == 1 and choice.fields[0] in SHARES:
+            self.shares = tuple(share_of(choice.fields[0], row[0]) for row in choice.rows)
+        else:
+            self.rows = Rows(choice.fields, choice.rows)
+
+
+def _action(a: Action) -> Op | None:
+    return None if isinstance(a, Passive) else op(a)
+
+
+def _choice(choice: Choice) -> Branches | None:
+    try:
+        return Branches(choice)
+    except (ValueError, KeyError, TypeError):
+        return None
