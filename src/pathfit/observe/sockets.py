@@ -62,7 +62,8 @@ def _named(sockets: list[Socket], handle: NetnsHandle) -> tuple[Socket, ...]:
     if not wanted:
         return tuple(sockets)
     homes, _, _ = discover.processes_by_namespace()
-    names = holders(homes.get(handle.id, ()), wanted)
+    near = homes.get(handle.id, [])  # then everybody: a helper may have made its socket there and live elsewhere
+    names = holders([*near, *(p for home, pids in homes.items() if home != handle.id for p in pids)], wanted)
     return tuple(replace(s, process=names[s.inode]) if s.inode in names else s for s in sockets)
 
 

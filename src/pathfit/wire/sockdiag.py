@@ -24,6 +24,8 @@ ESTABLISHED, SYN_SENT, SYN_RECV, FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE = 1, 2, 
 CLOSE_WAIT, LAST_ACK, LISTEN, CLOSING = 8, 9, 10, 11
 LIVE = (ESTABLISHED, SYN_SENT, SYN_RECV, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING)
 
+TIMER_TIME_WAIT = 3  # idiag_timer; also says FIN_WAIT2 (inet_twsk_diag_fill)
+
 _REQUEST = Struct("=BBBxI48x")
 _MESSAGE = Struct("=BBBB2s2s16s16sI8xIIIII")
 _PORT = Struct(">H")
@@ -48,12 +50,12 @@ def tcp(family: int, states: Iterable[int] = LIVE, *, details: bool = True) -> b
 
 
 def socket(data: bytes, at: int, end: int) -> Socket | None:
-    """One answer; None for other families. Raises Malformed.
+    """One answer; None for other families and for what is left of a closed socket. Raises Malformed.
 
     A socket of AF_INET6 that talks to an IPv4-mapped address is IPv4: that is what travels.
     """
     family, state, timer, retrans, sport, dport, src, dst, _, expires, rqueue, wqueue, uid, inode = _head(data, at, end)
-    if family not in (AF_INET, AF_INET6):
+    if family not in (AF_INET, AF_INET6) or timer == TIMER_TIME_WAIT:
         return None
     size = 4 if family == AF_INET else 16
     here, there = unmapped(src[:size]), unmapped(dst[:size])
