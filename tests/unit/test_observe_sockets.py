@@ -87,17 +87,18 @@ def handle_of(net: netlab.Net, name: str) -> netns.NetnsHandle:
     return found[0]
 
 
-def read_until(handle: netns.NetnsHandle, kind: str) -> tuple[SocketFact, Socket]:
+def read_until(handle: netns.NetnsHandle, kind: str, port: int) -> tuple[SocketFact, Socket]:
     """Read sockets until one hangs as ``kind``; the kernel needs a retransmission timeout for that."""
     deadline = time.monotonic() + 10
     fact: SocketFact | Missing | None = None
     while time.monotonic() < deadline:
         fact = sockets.read("s:1", handle)
         assert isinstance(fact, SocketFact)
-        hanging = [s for s in fact.sockets if (found := hung.look(s)) and found.kind == kind]
-        if hanging:
-            assert hanging[0] == fact.sockets[0]
-            return fact, hanging[0]
+        kinds = [found.kind if (found := hung.look(s)) else None for s in fact.sockets]
+        for one, found in zip(fact.sockets, kinds, strict=True):
+            if found == kind and port in (one.sport, one.dport):
+                assert None not in kinds[: fact.sockets.index(one)]
+                return fact, one
     pytest.fail(f"no {kind} in {fact}")
 
 
@@ -117,14 +118,14 @@ def test_a_large_answer_that_does_not_arrive(net: netlab.Net, family: int, addre
                 there.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 there.sendall(b"x" * 3000)
                 there.sendall(b"tail")
-                fact, ours = read_until(c, "inbound-gap")
+                fact, ours = read_until(c, "inbound-gap", port)
                 assert (ours.dst, ours.dport, ours.family) == (address, port, 4 if family == socket.AF_INET else 6)
                 assert ours.info is not None
                 assert ours.info.rcv_ooopack
                 assert ours.process is not None
                 assert "[" in ours.process
                 assert fact.total == len(fact.sockets)
-                fact, theirs = read_until(s, "outbound-gap")
+                fact, theirs = read_until(s, "outbound-gap", port)
                 assert (theirs.sport, theirs.dport) == (port, ours.sport)
                 assert theirs.wqueue > 0
                 assert fact.listening == (port,)
