@@ -309,10 +309,8 @@ class Reverse:
         inner = soon.fails - soon.ok - 1
         if count <= 0:
             return False
-        if lim.polite:
-            cuts = sizes.favour(soon.ok, soon.fails, count)
-        else:
-            cuts = sizes.section(soon.ok, soon.fails, count)
+        cut = sizes.favour if lim.polite else sizes.section
+        cuts = cut(soon.ok, soon.fails, count)
         plan = [(s, "section") for s in cuts]
         room = count - len(cuts)
         if inner <= count and room >= 2:
@@ -323,9 +321,7 @@ class Reverse:
         self._new_round(plan, now)
         return True
 
-    def _plan_proof(
-        self, now: float, soon: verdict.Weighed, times: verdict.Timing, commands: list[Command]
-    ) -> None:
+    def _plan_proof(self, now: float, soon: verdict.Weighed, times: verdict.Timing, commands: list[Command]) -> None:
         """F = P + 1, or no connections left to come closer: repeat until it is certain."""
         assert soon.fails is not None
         need = self._need(soon.lossy)

@@ -165,7 +165,9 @@ def _nothing(tracks: Sequence[Track], w: Weighed, now: float, times: Timing) -> 
 def _hole(tracks: Sequence[Track], w: Weighed, now: float, times: Timing) -> Bracket:
     assert w.fails is not None
     passes = w.arrived or None
-    gap_above = sum(1 for t in tracks if t.size >= w.fails and t.status(now, times.settle, times.silence) is Status.FAIL)
+    gap_above = sum(
+        1 for t in tracks if t.size >= w.fails and t.status(now, times.settle, times.silence) is Status.FAIL
+    )
     if not proven(tracks, w, now, times, PROOF_LOSSY if w.lossy else PROOF_LEAST):
         return Bracket(method="tcp-maxseg", tests="reverse", passes=passes, fails=None, note="unproven")
     # Exactly N full segments leave no tail, so no gap at that size: a hole proven above it makes silence a proof.
@@ -212,9 +214,7 @@ def uneven(tracks: Sequence[Track], now: float, promised: int) -> Uneven | None:
     """
     good = [t for t in tracks if t.size >= promised and (t.passed or (t.complete and t.mended is None))]
     bad = [
-        t
-        for t in tracks
-        if t.size >= promised and not t.passed and not t.complete and t.missing_for(now) >= UNEVEN_AGE
+        t for t in tracks if t.size >= promised and not t.passed and not t.complete and t.missing_for(now) >= UNEVEN_AGE
     ]
     small_bad = [t for t in tracks if t.purpose == "sentinel" and t.missing_for(now) >= SETTLE_LOSS]
     if len(bad) < 2 or len(good) < 2 or small_bad:

@@ -58,6 +58,7 @@ def contact_of(engine: Engine, now: float) -> Contact:
         rst_ttl=reset[0] if reset else None,
         rst_after=reset[1] if reset else None,
         rst_phase=reset[2] if reset else None,
+        echo_ttl=engine.pinger.ttl() if engine.pinger is not None else None,
         handshake_retrans=max((c.track.syn_retrans for c in plain), default=0),
         alpn=next((c.talk.alpn for c in plain if c.talk.alpn), None),
     )
@@ -79,7 +80,7 @@ def _tcp(conns: list[Conn]) -> Tcp:
     ended = [c.track.ended for c in conns if c.track.ended is not None]
     for kind in ("refused", "unreachable", "reset"):
         if kind in ended:
-            return kind  # type: ignore[return-value]
+            return kind
     return "timeout" if conns else "n/a"
 
 
@@ -87,7 +88,7 @@ def _tls(plain: list[Conn], every: list[Conn]) -> Tls:
     spoken = [c for c in plain if c.talk.stage not in ("", "connect", "banner") and c.talk.tls != "n/a"]
     for state in ("ok", "failed", "stalled"):
         if any(c.talk.tls == state for c in spoken):
-            return state  # type: ignore[return-value]
+            return state
     return "n/a"
 
 
@@ -133,4 +134,3 @@ def _icmp(engine: Engine) -> tuple[str, tuple[int, int]] | None:
         if e.port in ports and e.type == (3 if engine.family == 4 else 1):
             return e.by, (e.type, e.code)
     return None
-

@@ -33,10 +33,10 @@ def detect(fd: int | None, request: Measure) -> Measure:
             break  # nothing to talk to: the measurement itself will say how
         if protocol == "tcp" and talk.banner:
             break
-        if protocol == "https" and talk.tls == "ok" or talk.alert_kind in ("alert", "certificate"):
+        if protocol == "https" and (talk.tls == "ok" or talk.alert_kind in ("alert", "certificate")):
             found = "https"
             break
         if protocol == "http" and talk.http.isdigit():
             found = "http"
             break
-    return msgspec.structs.replace(request, protocol=found)  # type: ignore[arg-type]
+    return msgspec.structs.replace(request, protocol=found)

@@ -26,6 +26,7 @@ from pathfit.probe.talk import Script, Talk
 if TYPE_CHECKING:
     from pathfit.probe.ahead import Ahead
     from pathfit.probe.lookout import Lookout
+    from pathfit.probe.ping import Pinger
 
 CONTACT_WAIT = 2.0  # seconds for the first answer of a slow server, once the sizes are settled
 LOWEST_PROMISE = 128  # bytes: a SYN that promises less than TCP_MIN_MSS (88) + headers does not exist
@@ -43,10 +44,18 @@ def measure(fd: int | None, request: Measure) -> ProbeResult | Missing:
         socket.inet_pton(socket.AF_INET6 if family == 6 else socket.AF_INET, request.address)
     except OSError:
         return Missing(ref=request.ref, what=f"a measurement of {request.address}", why="not an IP address")
-    if request.protocol in ("udp", "icmp"):
-        from pathfit.probe.datagram import measure_datagram
+    if request.protocol == "icmp" or not request.port:
+        from pathfit.probe.ping import measure_host
 
-        return measure_datagram(fd, request)
+        return measure_host(fd, request)
+    if request.protocol == "udp":
+        return Missing(
+            ref=request.ref,
+            what=f"a measurement of udp port {request.port}",
+            why="UDP is not measured yet: nothing says what this port would answer",
+            how=f"pathfit probe {request.address} (echo), or a TCP port of the same host",
+            code="unsupported",
+        )
     if request.protocol == "any":
         from pathfit.probe.detect import detect
 
@@ -89,6 +98,7 @@ class Engine:
         self.all: list[Conn] = []
         self.lookout: Lookout | None = None
         self.ahead: Ahead | None = None
+        self.pinger: Pinger | None = None
         self.missing: list[Missing] = []
         self.spare: tuple[socket.socket, int] | None = None
         self.ranges_ignored = False
@@ -113,6 +123,7 @@ class Engine:
         self._begin()
         while not self._finished(now := clock()):
             self._perform(now)
+            self._ping(now)
             self._wait(now)
             now = clock()
             for conn in list(self.conns.values()):
@@ -174,6 +185,21 @@ class Engine:
         if self.ahead is not None:
             self.ahead.step(now)
 
+    def _ping(self, now: float) -> None:
+        """Echoes are sent while the gaps age: by then the reverse direction has been asked, and what is raw leaves
+        nothing behind (probing.md 1). They never decide a direction alone."""
+        if self.pinger is not None:
+            self.pinger.step(now)
+        elif (
+            (self.search.done or self.search.round > 1)
+            and self.lookout is not None
+            and "icmp-echo" in self.request.methods
+        ):
+            from pathfit.probe.ping import Pinger
+
+            self.pinger = Pinger(self.fd, self.request, self.lookout, now, sized=not self.request.contact_only)
+            self.pinger.step(now)
+
     def _open(self, track: Track) -> None:
         keep = track.plain and track.purpose == "plain"
         talk = Talk(self.script, track.size, plain=keep, many=self.ranges_ignored and not keep)
@@ -230,6 +256,8 @@ class Engine:
             return False
         if self.ahead is not None and not self.ahead.done:
             return False
+        if self.pinger is not None and not self.pinger.done and self.pinger.worth(now):
+            return False
         return self._contact_done(now)
 
     def _contact_done(self, now: float) -> bool:
@@ -280,12 +308,17 @@ class Engine:
             attempts += self.ahead.attempts(self.start, len(attempts) + 1)
         if any(t.mended is not None and t.complete and not t.passed for t in tracks):
             side.append(SideEffect(where=self.request.address, what="learned-path-mtu", lasts=600.0))
+        both: tuple[Bracket, ...] = ()
+        if self.pinger is not None:
+            both = (self.pinger.bracket(),)
+            attempts += self.pinger.attempts(self.start, len(attempts) + 1)
         rescued = self._rescued()
         return ProbeResult(
             ref=self.request.ref,
             contact=self._contact(now),
             forward=forward,
             reverse=(bracket,) if not self.request.contact_only else (),
+            both=both,
             attempts=tuple(attempts),
             too_big=tuple(self._too_big()),
             loss=verdict.loss(tracks, now, times),
@@ -314,6 +347,8 @@ class Engine:
         if self.ahead is not None:
             packets += self.ahead.packets
             connections += self.ahead.connections
+        if self.pinger is not None:
+            packets += self.pinger.sent
         return Used(packets=packets, connections=connections, seconds=round(now - self.start, 4))
 
     def close(self) -> None:
@@ -325,6 +360,8 @@ class Engine:
             self.spare[0].close()
         if self.ahead is not None:
             self.ahead.close()
+        if self.pinger is not None:
+            self.pinger.close()
         if self.lookout is not None:
             self.lookout.close()
         self.epoll.close()

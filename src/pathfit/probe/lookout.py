@@ -50,6 +50,7 @@ class Lookout:
         self.too_big: list[TooBig] = []
         self.errors: list[IcmpHeard] = []
         self.echoes: dict[tuple[int, int], int] = {}  # (ident, seq) -> TTL
+        self.echo_too_big: list[tuple[int, int, str]] = []  # (seq, mtu, by)
         self.on_ack: Callable[[Heard], None] | None = None
         self.on_too_big: Callable[[int, int, int, str], None] | None = None
         self.sizes: dict[tuple[int, int], int] = {}  # (our port or ident, seq) -> size of what we injected
@@ -104,6 +105,8 @@ class Lookout:
         ours, key = self._ours(quoted, ports, icmp)
         if icmp.mtu is not None:
             self._too_big(icmp.mtu, by, quoted, key, ours, link)
+            if ours and quoted.protocol == packets.ICMP and len(self.echo_too_big) < KEPT:
+                self.echo_too_big.append((key[1], icmp.mtu, by))
         elif ours and len(self.errors) < KEPT:
             self.errors.append(IcmpHeard(by, icmp.type, icmp.code, key[0], key[1], quoted.protocol, now))
 
@@ -121,16 +124,15 @@ class Lookout:
             return key in self.sizes, key
         return False, (ports[0], ports[2])
 
-    def _too_big(
-        self, mtu: int, by: str, quoted: packets.Ip, key: tuple[int, int], ours: bool, link: str
-    ) -> None:
+    def _too_big(self, mtu: int, by: str, quoted: packets.Ip, key: tuple[int, int], ours: bool, link: str) -> None:
         size = self.sizes.get(key, 0) or quoted.size
         ours = ours and key in self.sizes
         least = 68 if self.family == 4 else 1280
         sane = least <= mtu < size
         if len(self.too_big) < KEPT:
             fact = TooBig(by=by, mtu=mtu, size=size, ours=ours, sane=sane, link=link)
-            if fact not in self.too_big:
+            key_of = (by, mtu, ours, sane)  # one of each kind is news, sixteen are not
+            if all((f.by, f.mtu, f.ours, f.sane) != key_of for f in self.too_big):
                 self.too_big.append(fact)
         if ours and sane and self.on_too_big is not None:
             self.on_too_big(size, mtu, key[0], by)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathfit.core.net import packet_of
 from pathfit.host import netns
 from pathfit.measure.track import Track
+from pathfit.measure.verdict import UNEVEN_AGE
 from pathfit.probe.conn import Conn, open_conn
 from pathfit.probe.talk import Talk
 
@@ -56,6 +57,8 @@ def converse(where: Where, talk: Talk, mss: int | None, until: float, *, quiet: 
                 elif conn.pending and not conn.closed:
                     poll.modify(conn.fd, select.POLLIN | select.POLLOUT)
             conn.look(now)
+            if track.missing_for(now) > UNEVEN_AGE:
+                break  # three retransmissions did not fill it: nothing will
     finally:
         conn.close(clock())
     return conn

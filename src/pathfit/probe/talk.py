@@ -136,8 +136,9 @@ def _like_http(head: bytes | bytearray) -> bool:
 
 
 class Talk:
-    """One conversation. ``size``: IP bytes asked for, ``plain``: as the asked client would, without a Range;
-    0: one answer is all that is wanted; ``many``: the server is known to ignore the Range, so begin with the pipelined requests."""
+    """One conversation. ``size``: IP bytes asked for, 0: one answer is all that is wanted; ``plain``: as the asked
+    client would, without a Range; ``many``: the server is known to ignore the Range, begin with pipelined requests;
+    ``body_limit``: payload bytes after which an answer counts as whole."""
 
     def __init__(
         self,
@@ -207,7 +208,9 @@ class Talk:
         path = self.script.path or "/"
         if self.script.proxy and self.script.protocol == "http":
             path = f"http://{self.script.proxy}{path}"
-        text = f"{method} {path} HTTP/1.1\r\nHost: {self.script.host}\r\nUser-Agent: {AGENT}\r\nAccept: */*\r\n{more}\r\n"
+        text = (
+            f"{method} {path} HTTP/1.1\r\nHost: {self.script.host}\r\nUser-Agent: {AGENT}\r\nAccept: */*\r\n{more}\r\n"
+        )
         return self._wrap(text.encode("utf-8", "surrogateescape"))
 
     def _many(self) -> bytes:

@@ -1,0 +1,144 @@
+"""The search by ICMP echo. It tests *both* directions at once: the reply is as large as the request (probing.md 5),
+so a lost echo never says which way it was lost, and its bracket never decides about one direction. Pure.
+
+IPv4 only for sizes: an oversize IPv6 echo leaves a path MTU exception whatever the socket says (probing.md 1).
+"""
+
+from dataclasses import dataclass, field
+
+from pathfit.core.measured import Attempt, Bracket
+from pathfit.measure import sizes
+from pathfit.measure.verdict import SETTLE
+
+CONTROL = 64  # bytes of IP packet: the path carries it or nothing
+ROUND = 12
+REPEATS = 4
+FIRST_WAIT = 1.0  # seconds for the first answer
+MOST_ROUNDS = 8
+
+
+@dataclass(slots=True)
+class Ping:
+    """One echo request."""
+
+    seq: int
+    size: int
+    at: float
+    round: int
+    answered: float | None = None
+    told: tuple[int, str] | None = None
+    local: bool = False
+
+
+@dataclass(slots=True)
+class Echo:
+    """``ceiling``: largest size to ask. The shell sends what :meth:`step` returns and reports back."""
+
+    ceiling: int
+    start: float
+    floor: int = 576
+    sized: bool = True
+    budget: float = 1.5
+    pings: list[Ping] = field(default_factory=list)
+    round: int = 0
+    done: bool = False
+    rtt: float | None = None
+
+    def answered(self, now: float, seq: int) -> None:
+        """An echo reply with this sequence number came."""
+        if 0 < seq <= len(self.pings) and self.pings[seq - 1].answered is None:
+            ping = self.pings[seq - 1]
+            ping.answered = now
+            self.rtt = min(self.rtt or 9e9, now - ping.at)
+
+    def told(self, seq: int, mtu: int, by: str) -> None:
+        if 0 < seq <= len(self.pings):
+            self.pings[seq - 1].told = (mtu, by)
+
+    def local(self, seq: int) -> None:
+        self.pings[seq - 1].local = True
+
+    def step(self, now: float) -> list[Ping]:
+        """What to send now."""
+        if self.done:
+            return []
+        if self.round == 0:
+            rungs = [*sizes.ladder(self.floor, self.ceiling, ROUND), self.ceiling] if self.sized else []
+            return self._send(now, [CONTROL, *sorted({s for s in rungs if s > CONTROL}, reverse=True), CONTROL])
+        if now - self.start > self.budget:
+            self.done = True
+            return []
+        mine = [p for p in self.pings if p.round == self.round]
+        if not self._over(now, mine):
+            return []
+        passes, fails = self.edge()
+        if not passes or fails is None:
+            self.done = True
+            return []
+        if self.round >= MOST_ROUNDS:
+            self.done = True
+            return []
+        if fails - passes > 1:
+            return self._send(now, [*sizes.section(passes, fails, ROUND), CONTROL])
+        lost = sum(1 for p in self.pings if p.size == fails and p.answered is None)
+        if lost < REPEATS:
+            return self._send(now, [fails] * (REPEATS - lost) + [CONTROL])
+        self.done = True
+        return []
+
+    def _over(self, now: float, mine: list[Ping]) -> bool:
+        if all(p.answered is not None or p.local for p in mine):
+            return True
+        last = mine[-1]
+        if last.answered is not None:
+            return now - last.answered > max(self.rtt or 0.0, SETTLE / 5)
+        return now - last.at > (4 * self.rtt + SETTLE if self.rtt else FIRST_WAIT)
+
+    def _send(self, now: float, wanted: list[int]) -> list[Ping]:
+        self.round += 1
+        out = [Ping(len(self.pings) + 1 + i, s, now, self.round) for i, s in enumerate(wanted)]
+        self.pings += out
+        return out
+
+    def edge(self) -> tuple[int, int | None]:
+        """Largest size answered (0: none), smallest above it that was not."""
+        passes = max((p.size for p in self.pings if p.answered is not None), default=0)
+        above = [p.size for p in self.pings if p.size > passes and not p.local and p.answered is None]
+        return passes, min(above) if above else None
+
+    def bracket(self) -> Bracket:
+        """Notes: "no-answer" (echo is filtered more often than not: that says nothing)."""
+        passes, fails = self.edge()
+        if not passes:
+            return Bracket(method="icmp-echo", tests="both", note="no-answer")
+        if not self.sized:
+            return Bracket(method="icmp-echo", tests="both", note="not-sized")
+        told = next((p.told for p in self.pings if p.told is not None and p.size == fails), None)
+        sure = fails is None or sum(1 for p in self.pings if p.size == fails) >= REPEATS
+        return Bracket(
+            method="icmp-echo",
+            tests="both",
+            passes=passes,
+            fails=fails if sure else None,
+            grade="none" if not sure else "told" if told else "step" if fails else "proof",
+            exact=fails == passes + 1,
+            told_by=told[1] if told else None,
+            told_mtu=told[0] if told else None,
+            note=None if sure else "unproven",
+        )
+
+    def attempts(self, first: int, start: float) -> list[Attempt]:
+        return [
+            Attempt(
+                n=first + i,
+                method="icmp-echo",
+                size=p.size,
+                outcome="local" if p.local else "passed" if p.answered is not None else "told" if p.told else "lost",
+                at=round(p.at - start, 4),
+                round=p.round,
+                rtt=p.answered - p.at if p.answered is not None else None,
+                by=p.told[1] if p.told else None,
+                mtu=p.told[0] if p.told else None,
+            )
+            for i, p in enumerate(self.pings)
+        ]
