@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathfit.lab.build import BuildError as BuildError
-    from pathfit.lab.judge import judge as judge
     from pathfit.lab.lab import Lab as Lab
     from pathfit.lab.lab import down as down
     from pathfit.lab.lab import list_up as list_up

@@ -94,14 +94,17 @@ def build(plan: Layout, prefix: str, taps: list[tuple[Wire, int, int]]) -> None:
                 _bridge(site, bridge.port)
             for i, wire in enumerate(plan.wires):
                 _wire(site, wire, i, taps)
-            for pipe in plan.pipes:
-                _addresses(site, [p for h in pipe.tunnel.ends for p in plan.ports(h) if p.link not in (pipe.a.link,)])
+            for i, pipe in enumerate(plan.pipes):
+                later = {p.a.link for p in plan.pipes[i:]}  # a tunnel may run over an earlier one
+                _addresses(site, [p for h in pipe.tunnel.ends for p in plan.ports(h) if p.link not in later])
                 _pipe(site, pipe)
             _finish_links(site, plan)
             for host in plan.hosts.values():
                 _addresses(site, host.ports)
             for host in plan.hosts.values():
                 _routes(site, host)
+            for port in (p for pair in plan.pairs() for p in pair if not p.up):
+                site.set(port.host, port.link, state="down")  # last: the kernel now takes its routes away
         except NetlinkError as e:
             raise BuildError(f"the kernel refused a link, address or route: {e}{_place(e)}") from None
         run_tools(site, plan)
@@ -217,7 +220,7 @@ def _finish_links(site: Site, plan: Layout) -> None:
     for port in ports:
         with _saying(f"{port.host}.{port.link}"):
             master = {"master": site.link(port.host, port.master)} if port.master else {}
-            site.set(port.host, port.link, state="up" if port.up else "down", **master)
+            site.set(port.host, port.link, state="up", **master)
     for bridge in plan.bridges:
         more = {"mtu": bridge.port.mtu} if bridge.port.mtu else {}
         site.set(bridge.port.host, bridge.port.link, state="up", **more)
@@ -246,14 +249,13 @@ def suppress_exists() -> Iterator[None]:
             raise
 
 
-_KINDS = {"blackhole": "blackhole", "unreachable": "unreachable", "prohibit": "prohibit"}
 _LOCK_MTU = 1 << 2  # RTAX_LOCK bit of RTAX_MTU
 
 
 def _routes(site: Site, host: HostPlan) -> None:
     for route in host.routes:
         with _saying(f"route of {host.name} to {route.to} via {route.via or route.dev}"):
-            site.ipr[host.name].route("add", **_route_words(site, host.name, route))
+            site.ipr[host.name].route("replace", **_route_words(site, host.name, route))
     for prefix, what in host.rules:
         family = socket.AF_INET6 if ":" in prefix else socket.AF_INET
         dst, _, length = prefix.partition("/")
@@ -274,7 +276,9 @@ def _route_words(site: Site, host: str, route: RoutePlan) -> dict[str, Any]:
     words: dict[str, Any] = {"dst": everything if route.to == "default" else route.to, "table": route.table}
     words["family"] = socket.AF_INET if route.family == 4 else socket.AF_INET6
     if route.kind != "unicast":
-        words["type"] = _KINDS[route.kind]
+        words["type"] = route.kind
+        if route.family == 6:
+            words["priority"] = 1  # before the connected network's 256 (IP6_RT_PRIO_ADDRCONF)
         return words
     if route.via:
         words["gateway"] = route.via
@@ -358,4 +362,4 @@ def _end(process: subprocess.Popen[bytes]) -> str:
         process.kill()
         process.communicate()
         return f"no end after {TOOL_TIMEOUT} s"
-    return (err.decode(errors="replace").strip() or f"exit {process.returncode}") if process.returncode else ""
+    return (" ".join(err.decode(errors="replace").split()) or f"exit {process.returncode}") if process.returncode else ""

@@ -180,7 +180,8 @@ def _fragments_dropped(plan: Layout, value: str | At, i: int) -> None:
 
 
 def _loss(plan: Layout, value: Loss, i: int) -> None:
-    rule = f"numgen random mod 10000 < {round(value.percent * 100)} counter drop"
+    share = round(value.percent * 100)
+    rule = "counter drop" if share >= 10000 else f"numgen random mod 10000 < {share} counter drop"
     if value.link:
         return _ingress(plan, value.host, value.link, f"loss{i}", [rule])
     hooks = ["forward"] if forwards(plan, value.host) else ["input", "output"]

@@ -15,7 +15,7 @@ Place = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,14}(\.[a-zA-Z0-9
 Mtu = Annotated[int, msgspec.Meta(ge=68, le=65535)]
 Mss = Annotated[int, msgspec.Meta(ge=48, le=65495)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
-Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
+Percent = Annotated[float, msgspec.Meta(ge=0.01, le=100)]
 Millis = Annotated[float, msgspec.Meta(ge=0, le=2000)]
 Line = Annotated[str, msgspec.Meta(max_length=2000)]
 Family = Literal[4, 6]
