@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pathfit.cli import isolation
-from pathfit.cli.examining import again, conclude, show
+from pathfit.cli.examining import again, show
 from pathfit.cli.stop import CANNOT, Stop
 from pathfit.cli.talk import Style, style
 from pathfit.words.render import say
@@ -44,10 +44,10 @@ def _replay(look: Style, o: dict[str, Any]) -> int:
 
 
 def _live(look: Style, o: dict[str, Any]) -> int:
-    from pathfit import examine as loop
-    from pathfit.cli import options, saved
+    import subprocess
+
+    from pathfit.cli import saved
     from pathfit.lab import Lab, load
-    from pathfit.live import LiveWorld
 
     if o["save"]:
         saved.prepare(o["save"])
@@ -55,24 +55,21 @@ def _live(look: Style, o: dict[str, Any]) -> int:
     scenario = load(SCENARIO)
     tell.say("demo-about")
     with Lab.up(scenario, "demo") as lab:
-        where, to = lab.where("c"), lab.target()
-        plain = to.replace("https:", "http:").replace(":8443/", ":8080/310")
+        where, to = lab.where(scenario.ask.source), lab.target()
+        small = to.replace("https:", "http:").replace(":8443/", ":8080/310")  # the same server without TLS
         tell.curl("demo-host", lab.curl("h", to, HANGS), to)
-        tell.curl("demo-container-http", lab.curl("c", plain, HANGS), plain)
+        tell.curl("demo-container-small", lab.curl("c", small, HANGS), small)
         tell.curl("demo-container", lab.curl("c", to, HANGS), to)
-        tell.line(f"\n$ pathfit diagnose --from {where} --to {to}")
-        ask = options.ask("diagnose", where, to, look.lang, _defaults())
-        with LiveWorld() as world:
-            case = loop.run(ask, world)
-        status = conclude(case, look, as_json=o["as_json"], save=o["save"])
+        tell.line("")
+        tell.say("demo-blind")
+        tell.line(f"$ pathfit diagnose --from {where} --to {to}")
+        words = ["diagnose", "--from", where, "--to", to, "--lang", look.lang, *(["--json"] if o["as_json"] else [])]
+        words += ["--save", str(o["save"].absolute())] if o["save"] else []
+        status = subprocess.call(lab.blind_command([sys.executable, "-m", "pathfit", *words]))
     tell.say("demo-gone")
     if status != 1:  # the lab has a fault; a demonstration that does not find it has failed
-        raise Stop("the fault of this lab was not found", "pathfit demo --save DIR   (and report it)", CANNOT)
+        raise Stop("the fault of this lab was not found", "pathfit demo --save DIR", CANNOT)
     return 0
-
-
-def _defaults() -> dict[str, Any]:
-    return {"v4": False, "v6": False, "resolve": (), "sni": None, "proxy": "none", "fast": False, "timeout": 15.0}
 
 
 class Narrator:

@@ -81,19 +81,28 @@ def _places(way: Predicted | None, limit: int | None, *, forward: bool) -> list[
     near = (hops[0] if forward else hops[-1]) if hops else None
     stations = [s for h in hops for s in (_stations(h) if near and _same(h, near) else _stations(h)[-1:])]
     guilty = _guilty(way, limit)
+    stations = _with(stations, guilty)
     shown = []
     for station, name in zip(stations, _names(stations, near), strict=True):
         here = guilty is not None and station.at == guilty
         text = _sized(name, limit if here else station.mtu) if forward or here else name
         shown.append(f"[{text}]" if here else text)
-    if guilty is not None and guilty not in [s.at for s in stations]:  # a limit the walk did not get as far as
-        text = f"[{_sized(guilty.link or bare(guilty.netns), limit)}]"
-        shown = [*shown, text] if forward else [text, *shown]
     if way is None or not way.complete:
-        lost = limit is not None and not any(p.startswith("[") for p in shown)
+        lost = limit is not None and guilty is None
         unseen = f"[{_sized(BEYOND, limit)}]" if lost else BEYOND
         shown = [*shown, unseen] if forward else [unseen, *shown]
     return shown
+
+
+def _with(stations: list[Station], guilty: Point | None) -> list[Station]:
+    """``guilty`` among the stations: a bridge port is none of them, and stands behind its namespace's last one.
+
+    A place in no namespace on the way (a switch in between) stays out: its position is not known.
+    """
+    last = max((n for n, s in enumerate(stations) if guilty and s.at.netns == guilty.netns), default=None)
+    if guilty is None or last is None or any(s.at == guilty for s in stations):
+        return stations
+    return [*stations[: last + 1], Station(guilty, None), *stations[last + 1 :]]
 
 
 def _same(a: Hop, b: Hop) -> bool:
