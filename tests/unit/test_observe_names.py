@@ -5,7 +5,6 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import dns.message
 import dns.rcode
@@ -187,25 +186,40 @@ SERVER, CLOSED, NOWHERE = "127.0.0.11", "127.0.0.12", "203.0.113.9"
 
 
 @pytest.fixture(scope="module")
-def where() -> Iterator[netns.NetnsHandle]:
-    """A namespace whose only nameserver is reached on its own loopback, as Docker's is."""
+def where(tmp_path_factory: pytest.TempPathFactory) -> Iterator[netns.NetnsHandle]:
+    """A container whose only nameserver is reached on its own loopback, as Docker's is."""
+    root = tmp_path_factory.mktemp("root")
+    (root / "etc").mkdir()
+    (root / "etc/resolv.conf").write_text(f"nameserver {SERVER}\nsearch lab.example\n")
+    (root / "etc/hosts").write_text("10.8.8.8 inhosts\nfd00:8::8 inhosts\n")
     with netlab.nets() as net:
         net.add("d")
-        folder = Path("/etc/netns") / net("d")
-        folder.mkdir(parents=True)
-        (folder / "resolv.conf").write_text(f"nameserver {SERVER}\nsearch lab.example\n")
-        (folder / "hosts").write_text("10.8.8.8 inhosts\nfd00:8::8 inhosts\n")
-        try:
-            found = places.locate(f"netns:{net('d')}")
-            assert not isinstance(found, Missing)
-            with found[0] as handle:
-                server = Server(handle.fd, SERVER)
-                yield handle
-                server.stop(handle.fd, SERVER)
-        finally:
-            for file in folder.iterdir():
-                file.unlink()
-            folder.rmdir()
+        found = places.locate(f"netns:{net('d')}")
+        assert not isinstance(found, Missing)
+        with found[0] as handle:
+            server = Server(handle.fd, SERVER)
+            yield netns.NetnsHandle(fd=handle.fd, id=handle.id, where=handle.where, mount_root=str(root))
+            server.stop(handle.fd, SERVER)
+
+
+@pytest.mark.parametrize(
+    ("where", "root", "exists", "expected"),
+    [
+        ("netns:c", None, True, "/etc/netns/c/hosts"),
+        ("netns:/run/netns/c", None, True, "/etc/netns/c/hosts"),
+        ("netns:c", None, False, "/etc/hosts"),
+        ("netns:/tmp/c", None, True, "/etc/hosts"),
+        ("host", None, True, "/etc/hosts"),
+        ("container:c", "/proc/7/root", True, "/proc/7/root/etc/hosts"),
+    ],
+)
+def test_whose_files(
+    monkeypatch: pytest.MonkeyPatch, where: str, root: str | None, exists: bool, expected: str
+) -> None:
+    """As `ip netns exec` would show them, or as the process sees them."""
+    monkeypatch.setattr(names.procfs, "maybe", lambda path, limit: path)
+    monkeypatch.setattr(names.os.path, "exists", lambda path: exists)
+    assert names._file(netns.NetnsHandle(fd=-1, id="4:1", where=where, mount_root=root), "hosts") == expected
 
 
 def resolve(where: netns.NetnsHandle, name: str, families: tuple[int, ...] = (4, 6), timeout: float = 2.0) -> NameFact:

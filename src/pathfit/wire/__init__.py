@@ -1,1 +1,14 @@
-"""wire: written soon."""
+"""Bytes to values and back: what the kernel and the network say, without touching either. Pure.
+
+* :mod:`~pathfit.wire.netlink` - framing and attributes; :mod:`~pathfit.wire.rtnl` what to ask of rtnetlink,
+  :mod:`~pathfit.wire.rtnl_link`, :mod:`~pathfit.wire.rtnl_route`, :mod:`~pathfit.wire.rtnl_near` its answers;
+* :mod:`~pathfit.wire.genl`, :mod:`~pathfit.wire.ethtool` - generic netlink, offload features;
+* :mod:`~pathfit.wire.sockdiag`, :mod:`~pathfit.wire.tcpinfo` - sockets and struct tcp_info;
+* :mod:`~pathfit.wire.nft`, :mod:`~pathfit.wire.xt` - packet filters, as nftables and iptables keep them;
+* :mod:`~pathfit.wire.packets` - IPv4, IPv6, TCP, UDP, ICMP headers;
+* :mod:`~pathfit.wire.addresses` - addresses and their canonical text.
+
+A decoder takes ``(data, start, end)`` and returns one value of core, or None for what is not its business. Every
+length is checked against the buffer, everything that repeats moves forward, and bytes that contradict themselves
+raise one exception (``netlink.Malformed``, a ValueError); what to make of that is the caller's business.
+"""
