@@ -60,7 +60,7 @@ def report(case: Case) -> Report:
         findings=findings,
         forward=view.predicted_forward,
         reverse=view.predicted_reverse,
-        measured=tuple(_measured(p, ends_at(view)[0] if p is first else "unknown") for p in probes),
+        measured=tuple(_measured(p, view, ends_at(view)[0] if p is first else "unknown") for p in probes),
         side_effects=_side_effects(probes),
         used=_used(probes),
         missing=view.missing,
@@ -198,10 +198,13 @@ def _once(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(kept.values())
 
 
-def _measured(probe: ProbeResult, ends: Ends) -> MeasuredAddress:
+def _measured(probe: ProbeResult, view: View, ends: Ends) -> MeasuredAddress:
+    forward = probe.forward[0] if probe.forward else NOTHING
+    if probe is view.probe and view.hole_out is not None and forward.grade == "told":
+        forward = msgspec.structs.replace(forward, note="deaf")
     return MeasuredAddress(
         contact=probe.contact,
-        forward=probe.forward[0] if probe.forward else NOTHING,
+        forward=forward,
         reverse=probe.reverse[0] if probe.reverse else NOTHING,
         forward_tried=(*probe.forward, *probe.both),
         reverse_tried=(*probe.reverse, *probe.both),

@@ -31,7 +31,12 @@ BY_HAND: dict[str, Callable[[Finding, View], tuple[Fix, ...]]] = {
 
 
 def propose(finding: Finding, view: View) -> tuple[Fix, ...]:
-    """Repairs for a finding, the recommended one first; empty when none is known or nothing certain can be said."""
+    """Repairs for a finding, the recommended one first; empty when none is known or nothing certain can be said.
+
+    A cause whose symptom is in the report has none of its own: the symptom carries them.
+    """
+    if finding.code in SIZE_FAULTS and finding.explains:
+        return ()
     if finding.code in SIZE_FAULTS:
         value = recommended(view)
         if value is None:

@@ -7,7 +7,7 @@ come by: bridged without bridge-nf, or flows that a flowtable carries past the f
 
 from pathfit.core.finding import Fix
 from pathfit.core.net import IP_HEADER, TCP_HEADER, Family
-from pathfit.core.path import Lookup
+from pathfit.core.path import Decap, Encap, Lookup
 from pathfit.core.snapshot import NetnsSnapshot
 from pathfit.remedies.base import Argv, at, enter, reachable
 from pathfit.rules.view import View, place_text
@@ -55,10 +55,11 @@ def _router(view: View) -> NetnsSnapshot | None:
     if way is None or view.source is None:
         return None
     ends = way.hops[-1].where.netns if way.complete and way.hops else None
+    inside = 0  # tunnels the packet is in: a route looked up there is not that of the flow
     for hop in way.hops:
-        where = hop.where.netns
-        if where in (view.source.where, ends):
-            continue
-        if any(isinstance(s, Lookup) for s in hop.steps):
-            return view.namespace(where)
+        for step in hop.steps:
+            if isinstance(step, (Encap, Decap)):
+                inside += 1 if isinstance(step, Encap) else -1
+            elif isinstance(step, Lookup) and not inside and step.at.netns not in (view.source.where, ends):
+                return view.namespace(step.at.netns)
     return None

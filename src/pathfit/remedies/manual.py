@@ -4,9 +4,9 @@ Why by hand: a rule that drops was written by somebody for a reason that no snap
 """
 
 from pathfit.core.finding import Finding, Fix
-from pathfit.core.path import Filtered, Limit
 from pathfit.core.snapshot import NetnsSnapshot
 from pathfit.remedies.base import Argv, at, enter, ip, reachable
+from pathfit.rules.tables import drops_too_big
 from pathfit.rules.view import View, place_text
 
 
@@ -52,24 +52,15 @@ def of_link(finding: Finding, view: View) -> tuple[Fix, ...]:
 
 
 def of_too_big(finding: Finding, view: View) -> tuple[Fix, ...]:
-    """Let "too big" through, in front of the rule that takes it. Only where state shows that namespace."""
-    step = _stopping(view, finding)
-    ns = view.namespace(step.at.netns) if step is not None else None
-    if step is None or ns is None or not reachable(ns) or step.tool == "iptables-legacy":
+    """Let "too big" through, in front of the rule that takes it, where state shows that in the sender's namespace."""
+    ns = view.target if finding.facts.get("direction") == "inbound" else view.source
+    stopper = drops_too_big(ns, view.family)
+    if ns is None or stopper is None or not reachable(ns) or stopper[0].tool == "iptables-legacy":
         return ()
+    table, chain = stopper
     match = ("icmpv6", "type", "packet-too-big") if view.family == 6 else ("icmp", "type", "destination-unreachable")
-    rule: Argv = (*enter(ns), "nft", "insert", "rule", *step.table.split(), step.chain, *match, "accept")
+    rule: Argv = (*enter(ns), "nft", "insert", "rule", table.family, table.name, chain.name, *match, "accept")
     return (_by_hand("allow-too-big", "fix.allow-too-big", view, ns, (rule,)),)
-
-
-def _stopping(view: View, finding: Finding) -> Filtered | None:
-    for direction in ("forward", "reverse"):
-        limits: tuple[Limit, ...] = view.limits(direction)
-        for limit in limits:
-            step = getattr(limit, "untold_at", None)
-            if limit.at in finding.where and isinstance(step, Filtered):
-                return step
-    return None
 
 
 def _namespace(finding: Finding, view: View) -> NetnsSnapshot | None:

@@ -133,7 +133,7 @@ def _rule_found(view: View, step: Filtered, direction: Direction, case: str) -> 
     resets = (
         view.contact is not None and view.contact.tcp in ("refused", "reset") and "reset" in (step.reject_with or "")
     )
-    failed = view.fails_to_connect or case == "large"
+    failed = (view.fails_to_connect and view.certain(direction)) or case == "large"
     severity: Severity = "warning" if case == "large" or resets else "error"
     return found("FLT401", severity, "confirmed" if failed else "likely", step.at, facts, *lines)
 

@@ -139,7 +139,7 @@ def too_big_lost(view: View) -> Iterable[Finding]:
     if real and view.hole_out is not None and not any(x.told_home is False for x in view.limits("forward")):
         own = view.deaf
         facts: Facts = {"case": "ignored", "direction": "outbound", "by": real[0].by, "limit": real[0].mtu}
-        facts["table"] = f"{own.family} {own.name}" if own else None
+        facts["table"] = f"{own[0].family} {own[0].name}" if own else None
         seen = line(view.ref, "too-big-seen", by=real[0].by, mtu=real[0].mtu)
         yield found("MTU107", "warning", "confirmed" if own else "likely", view.source_point, facts, seen)
     odd = [t for t in view.probe.too_big if not (t.ours and t.sane)]

@@ -51,7 +51,8 @@ def outbound(view: View) -> Iterable[Finding]:
     Possible: never said.
     Likely: no measurement, but a hung connection keeps repeating a full-sized segment.
     Confirmed: our segments up to one size are acknowledged, larger ones never, repeatedly (grades proof and step),
-    and the two ends promise each other such segments.
+    and the two ends promise each other such segments; or "too big" comes, and state shows that the source's own
+    filter takes it away before TCP hears it.
     References: RFC 2923 section 2.1; RFC 2018 (SACK); tcp_sacktag_write_queue().
     """
     hole = view.hole_out
@@ -110,13 +111,16 @@ def _hole_found(code: str, severity: Severity, view: View, hole: Hole) -> Findin
         "promised": hole.promised,
         "limit": hole.passes,
         "fails": hole.fails,
-        "told": False,
+        "told": hole.grade == "told",
         "place": place_text(where),
         "beyond": beyond,
         "resembles": resembles(hole.passes, view.family) if beyond else None,
         "layer": limit.kind if limit else None,
         "other_way": view.bracket("forward" if hole.direction == "reverse" else "reverse").passes,
     }
+    if hole.grade == "told":
+        facts["case"] = "deaf"
+        facts["by"] = view.bracket(hole.direction).told_by
     return found(code, severity, "confirmed", where, facts, *_proof(view, hole))
 
 

@@ -25,8 +25,10 @@ def not_permitted(view: View) -> Iterable[Finding]:
     """
     denied = [m for m in view.missing if m.code == "permission"]
     blind = view.place is not None and not view.place.privileged
-    if not denied and not blind:
-        return
+    way = view.predicted_forward
+    whole = way is not None and Fate.UNKNOWN not in (way.fate, way.large)
+    if not blind and (not denied or whole):
+        return  # what stayed unseen does not lie on the way
     lines = [line(m.ref or view.state_ref, "denied", what=m.what, why=m.why) for m in denied[:SHOWN]]
     if blind and not lines:
         lines = [line(view.place.ref if view.place else "source", "no-raw-sockets")]
@@ -57,7 +59,11 @@ def model_disagrees(view: View) -> Iterable[Finding]:
             yield _contradiction(view, direction, limit.mtu, best, place_text(limit.at))
         elif hole is not None and way.complete and way.mtu is not None and hole.fails <= way.mtu:
             yield _contradiction(view, direction, way.mtu, hole.passes, "-")
-        elif way.fate in (Fate.FILTERED, Fate.NO_ROUTE, Fate.LINK_DOWN, Fate.FORWARDING_OFF) and view.connects:
+        elif (
+            way.fate in (Fate.FILTERED, Fate.NO_ROUTE, Fate.LINK_DOWN, Fate.FORWARDING_OFF)
+            and view.connects
+            and view.certain(direction)
+        ):
             facts: Facts = {
                 "case": "fate",
                 "direction": SAID[direction],

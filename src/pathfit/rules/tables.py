@@ -19,8 +19,8 @@ class Moved:
     packets: int
 
 
-def drops_too_big(ns: NetnsSnapshot | None, family: int) -> Table | None:
-    """The table of this namespace whose rules drop "too big" from anybody; None when no rule is sure to."""
+def drops_too_big(ns: NetnsSnapshot | None, family: int) -> tuple[Table, Chain] | None:
+    """The chain of this namespace that drops "too big" from anybody; None when no rule is sure to."""
     wanted = {"icmptype": ("2",)} if family == 6 else {"icmptype": ("3",), "icmpcode": ("4",)}
     for table in ns.tables if ns else ():
         for chain in table.chains:
@@ -39,7 +39,7 @@ def drops_too_big(ns: NetnsSnapshot | None, family: int) -> Table | None:
                     and not others
                     and all(tests.get(k) == v for k, v in wanted.items())
                 ):
-                    return table
+                    return table, chain
     return None
 
 

@@ -23,10 +23,10 @@ from pathfit.core.evidence import (
     TrialFact,
 )
 from pathfit.core.evidence import StateFact as State
-from pathfit.core.filters import Table
+from pathfit.core.filters import Chain, Table
 from pathfit.core.measured import Attempt, Bracket, Contact
 from pathfit.core.net import Direction, Point
-from pathfit.core.path import Fate, Filtered, Limit, Predicted
+from pathfit.core.path import Encap, Exit, Fate, Filtered, Limit, Predicted
 from pathfit.core.request import Measure
 from pathfit.core.snapshot import HostSnapshot, Link, NetnsSnapshot
 from pathfit.core.sockets import Socket
@@ -282,8 +282,8 @@ class View:
         return tuple(h for h in (self.hole_in, self.hole_out) if h is not None)
 
     @cached_property
-    def deaf(self) -> Table | None:
-        """The table of the source's own filters that takes every "too big" away before TCP hears it."""
+    def deaf(self) -> tuple[Table, Chain] | None:
+        """The chain of the source's own filters that takes every "too big" away before TCP hears it."""
         return drops_too_big(self.source, self.family)
 
     def told(self, direction: Direction) -> int | None:
@@ -446,11 +446,28 @@ class View:
                 yield direction, way.culprit
 
     def ended(self, *fates: Fate) -> Iterator[tuple[Direction, Predicted]]:
-        """Directions in which state says that any packet ends so."""
+        """Directions in which state says that any packet ends so.
+
+        The way back, where its first part is out of sight, is walked inward from where our view ends. That it comes
+        in there is then an assumption: good enough for a filter in its way, not for anything that hangs on routing,
+        and not for what travels inside a tunnel we see one end of.
+        """
         for direction in ("forward", "reverse"):
             way = self.way(direction)
-            if way is not None and way.fate in fates:
+            if way is None or way.fate not in fates:
+                continue
+            if self.certain(direction) or (way.fate == Fate.FILTERED and not self._tunnelled):
                 yield direction, way
+
+    def certain(self, direction: Direction) -> bool:
+        """Is the way of that direction seen from its beginning?"""
+        way = self.way(direction)
+        return way is not None and (direction == "forward" or way.complete)
+
+    @property
+    def _tunnelled(self) -> bool:
+        way = self.predicted_forward
+        return way is not None and any(isinstance(s, Encap) for h in way.hops for s in h.steps)
 
 
 def place_text(point: Point) -> str:
@@ -462,7 +479,7 @@ def place_text(point: Point) -> str:
 def _exits(way: Predicted | None) -> Iterator[Point]:
     for hop in way.hops if way else ():
         for step in hop.steps:
-            if type(step).__name__ == "Exit" and step.at.link:
+            if isinstance(step, Exit) and step.at.link:
                 yield step.at
 
 
