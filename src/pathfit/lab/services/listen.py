@@ -13,6 +13,7 @@ from pathfit.lab.services import dns, http, relay
 
 CERTS = Path(__file__).parent.parent / "certs"
 MOST = 512  # connections at once; more wait in the backlog
+LINGER = 5.0  # seconds for the other end to read our alert and close
 Conn = socket.socket
 Service = dict[str, Any]
 
@@ -106,7 +107,15 @@ def _talk(service: Service) -> Callable[[Conn, Service], None]:
 
     def secure(conn: Conn, service: Service) -> None:
         conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with context.wrap_socket(conn, server_side=True) as wrapped:
+        with context.wrap_socket(conn, server_side=True, do_handshake_on_connect=False) as wrapped:
+            try:
+                wrapped.do_handshake()
+            except ssl.SSLError:  # our alert is on its way; closing with data unread would overtake it with an RST
+                wrapped.settimeout(LINGER)
+                socket.socket.shutdown(wrapped, socket.SHUT_WR)
+                while socket.socket.recv(wrapped, 65536):
+                    pass
+                return
             http.serve(wrapped, service)
 
     return secure
