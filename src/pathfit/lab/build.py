@@ -328,7 +328,7 @@ def _ip(words: list[str]) -> None:
         raise BuildError(f"ip {' '.join(words)}: {complaint}")
 
 
-_PACKAGES = {"nft": "nftables", "ip": "iproute2", "iptables": "iptables", "ip6tables": "iptables"}
+_PACKAGES = {"nft": "nftables", "ip": "iproute2", "ip6tables": "iptables", "iptables-legacy": "iptables"}
 
 
 def _start(argv: list[str], text: str) -> subprocess.Popen[bytes]:
@@ -362,4 +362,6 @@ def _end(process: subprocess.Popen[bytes]) -> str:
         process.kill()
         process.communicate()
         return f"no end after {TOOL_TIMEOUT} s"
-    return (" ".join(err.decode(errors="replace").split()) or f"exit {process.returncode}") if process.returncode else ""
+    return (
+        (" ".join(err.decode(errors="replace").split()) or f"exit {process.returncode}") if process.returncode else ""
+    )

@@ -97,7 +97,7 @@ def _references(s: Scenario) -> Iterator[Problem]:
             yield from _known(s, end, f"tunnels[{i}].ends[{j}]")
     for i, name in enumerate(s.sees):
         yield from _known(s, name, f"sees[{i}]")
-    for key in ("truth", "truth_after"):
+    for key in ("truth", "truth_after", "busy"):
         for i, t in enumerate(getattr(s, key) or ()):
             yield from _known(s, t.source, f"{key}[{i}].from")
     yield from _known(s, s.ask.source, "ask.from")
@@ -216,7 +216,7 @@ def _expectations(s: Scenario) -> Iterator[Problem]:
                 yield f"{name}.says", f"not a regular expression: {e}"
     if s.sees and s.ask.source.partition(".")[0] not in s.sees:
         yield "sees", f"the asking host {s.ask.source!r} must be visible"
-    for key in ("truth", "truth_after"):
+    for key in ("truth", "truth_after", "busy"):
         for i, t in enumerate(getattr(s, key) or ()):
             if urlsplit(t.get).scheme not in ("http", "https"):
                 yield f"{key}[{i}].get", f"{t.get!r} is not an http(s) URL"
@@ -227,7 +227,7 @@ def _plan(s: Scenario) -> Iterator[Problem]:
     from pathfit.lab.make import make  # make -> layout -> scenario; only needed here
 
     for i, fault in enumerate(s.faults):
-        for key in ("nft", "iptables", "ip6tables", "ip"):
+        for key in ("nft", "iptables", "iptables_legacy", "ip6tables", "ip"):
             value: Lines | None = getattr(fault, key)
             for line in value.lines if value else ():
                 if "\n" in line and key != "nft":

@@ -275,6 +275,7 @@ _FAULTS: dict[str, Callable[[Layout, Any, int], None]] = {
     "firewall": _firewall,
     "nft": _nft,
     "iptables": _iptables("iptables"),
+    "iptables_legacy": _iptables("iptables-legacy"),
     "ip6tables": _iptables("ip6tables"),
     "ip": _ip,
     "sysctl": _sysctl,

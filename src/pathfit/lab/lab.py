@@ -7,9 +7,9 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ from pathfit.lab.scenario import Scenario, Service, StalePmtu, Truth
 
 READY = 20.0  # seconds for a helper to listen: 0.1 on an idle machine
 HANG = 1.5  # seconds after which an answer on a path without delay counts as "does not come"
+BUSY = 60.0  # seconds for a request that shall be hanging while somebody looks
 ANSWER = 8.0  # seconds for an answer that should come
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
 _PACKAGE = Path(__file__).parents[2]  # the folder that holds pathfit/
@@ -208,16 +209,39 @@ class Lab:
 
     def fetch(self, host: str, url: str, timeout: float = ANSWER, send: int = 0) -> tuple[str, str]:
         """curl from ``host``: (outcome as in Truth.gives, HTTP status or "000" unless the whole answer came)."""
-        body = ["-H", "Expect:", "--data-binary", "@-"] if send else []
-        argv = ["curl", "-q", "-vsSk", "-g", "--noproxy", "*", "-m", f"{timeout:.3f}", "-o", "/dev/null"]
-        argv += ["-w", "%{http_code}", *body, target(self.plan, url)]
-        own = self.plan.hosts[host]
-        if own.resolv or own.names:  # `ip netns exec` shows curl the names of this host, see _names()
-            argv = ["ip", "netns", "exec", self._ns(host), *argv]
-            done = subprocess.run(argv, input=bytes(send), capture_output=True, check=False)
-        else:
-            done = self.run(host, argv, input=bytes(send))
+        argv = self._curl(host, url, timeout, ["-H", "Expect:", "--data-binary", "@-"] if send else [])
+        done = self.run(host, argv, input=bytes(send))
         return _outcome(done.returncode, done.stdout.decode(), done.stderr.decode(errors="replace"))
+
+    def _curl(self, host: str, url: str, timeout: float, more: list[str]) -> list[str]:
+        """The command line; through `ip netns exec` where the host has names of its own, see :meth:`_names`."""
+        own = self.plan.hosts[host]
+        enter = ["ip", "netns", "exec", self._ns(host)] if own.resolv or own.names else []
+        argv = ["curl", "-q", "-vsSk", "-g", "--noproxy", "*", "-m", f"{timeout:.3f}", "-o", "/dev/null"]
+        return [*enter, *argv, "-w", "%{http_code}", *more, target(self.plan, url)]
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """The scenario's ``busy`` requests are under way; they are ended when the block is left."""
+        under_way: list[subprocess.Popen[bytes]] = []
+        try:
+            for fact in self.scenario.busy:
+                host = fact.source.partition(".")[0]
+                argv = self._curl(host, fact.get, BUSY, [])
+                with kernel.in_netns(self._ns(host)):
+                    process = subprocess.Popen(
+                        argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+                    )
+                under_way.append(process)
+                assert process.stderr is not None
+                for line in process.stderr:  # -v: what curl does, line by line
+                    if b"Client hello" in line or line.startswith(b"> GET"):
+                        break
+            yield
+        finally:
+            for process in under_way:
+                process.kill()
+                process.communicate()
 
     def curl(self, host: str, url: str, timeout: float = ANSWER, send: int = 0) -> str:
         """The HTTP status when the whole answer came within ``timeout`` seconds, else "000"."""

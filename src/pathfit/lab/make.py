@@ -14,7 +14,7 @@ def make(scenario: Scenario) -> Layout:
     add_routes(plan)
     add_filters(plan)
     target(plan, scenario.ask.to, scenario.ask.family)
-    for truth in (*scenario.truth, *(scenario.truth_after or ())):
+    for truth in (*scenario.truth, *(scenario.truth_after or ()), *scenario.busy):
         target(plan, truth.get)
     return plan
 

@@ -254,6 +254,7 @@ class Fault(Part, frozen=True, kw_only=True):
     firewall: Firewall | None = None
     nft: Lines | None = None
     iptables: Lines | None = None
+    iptables_legacy: Lines | None = None
     ip6tables: Lines | None = None
     ip: Lines | None = None
     sysctl: Sysctls | None = None
@@ -370,6 +371,7 @@ class Scenario(Part, frozen=True, kw_only=True):
     sees: tuple[Name, ...] = ()
     truth: tuple[Truth, ...] = ()
     truth_after: tuple[Truth, ...] | None = None  # when asking may change something (a stale path MTU); default truth
+    busy: tuple[Truth, ...] = ()  # requests under way while pathfit is asked; ``gives`` plays no part
     blind: dict[str, Any] = {}
 
     @property
