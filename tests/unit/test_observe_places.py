@@ -93,7 +93,11 @@ def test_a_process_that_is_not_there() -> None:
 
 
 def test_a_file_that_is_no_namespace() -> None:
-    for path, why in (("/etc/passwd", "not a network namespace"), ("/no/such", "no such file")):
+    for path, why in (
+        ("/etc/passwd", "not a network namespace"),
+        ("/proc/self/ns/mnt", "not a network namespace"),
+        ("/no/such", "no such file"),
+    ):
         found = places.locate(f"netns:{path}")
         assert isinstance(found, Missing)
         assert why in found.why
@@ -220,3 +224,49 @@ def test_a_plain_file_left_behind_is_no_namespace(net: netlab.Net) -> None:
         assert "not a network namespace" in found.why
     finally:
         os.unlink(path)
+
+
+@pytest.mark.lab
+def test_a_namespace_only_an_open_file_keeps() -> None:
+    """A link leads into it: then it is looked for, and what cannot be named is named by that file."""
+    with netlab.nets() as net:
+        net.add("seen", "hidden")
+        net.ip("seen", f"link add eth0 type veth peer name eth0 netns {net('hidden')}")
+        with netns.open_handle(f"/run/netns/{net('hidden')}", "x") as kept:
+            netlab.run("ip", "netns", "del", net("hidden"))
+            host = kernel.read_host(None, "all", "light")
+            (seen,) = [n for n in host.namespaces if n.where == f"netns:{net('seen')}"]
+            assert [link.peer_ns for link in seen.links if link.name == "eth0"] == [kept.id]
+            (hidden,) = [n for n in host.namespaces if n.id == kept.id]
+            assert located(hidden.where)[1].netns == kept.id
+
+
+@pytest.mark.lab
+def test_without_privileges(net: netlab.Net) -> None:
+    """A child that gave them up: what it may not see is said, what it may see is there."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:  # never returns into pytest
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            found = places.locate(f"netns:{net('one')}")
+            host = kernel.read_host(None, "all", "light")
+            own = [n for n in host.namespaces if n.id == host.own]
+            answer = [
+                isinstance(found, Missing) and found.code == "permission",
+                not host.complete,
+                any(net("one") in m.what and m.code == "permission" for m in host.missing),
+                bool(own and own[0].links),
+            ]
+            os.write(writing, repr(answer).encode())
+        except BaseException as e:
+            os.write(writing, repr(e).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        said = pipe.read().decode()
+    os.waitpid(child, 0)
+    assert said == repr([True, True, True, True])

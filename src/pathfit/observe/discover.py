@@ -5,10 +5,11 @@ read, so that a number used again meanwhile cannot be mistaken for it. One that 
 """
 
 import errno
+import fcntl
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from pathfit.core.evidence_base import Missing
@@ -16,6 +17,8 @@ from pathfit.host import netns, procfs
 
 NAMED = ("/run/netns", "/var/run/netns", "/run/docker/netns")
 NSFS_MAGIC_ROOT = "net:["
+NS_GET_NSTYPE = 0xB703  # _IO(0xb7, 3)
+FILES = 20_000  # open files looked at for a hidden namespace, about 2 microseconds each
 PROCESSES = 64  # kept by name for one namespace; a host has thousands, its containers a few
 _CONTAINER = re.compile(r"([0-9a-f]{64})")
 _HEX = re.compile(r"[0-9a-f]{12,64}")
@@ -161,6 +164,43 @@ def _mounted(mounts: dict[str, int], device: str) -> Iterator[tuple[str, str]]:
                     yield found, path
 
 
+def held(known: Collection[str]) -> tuple[Found, ...]:
+    """Namespaces that only an open file of some process keeps: looked for when a link leads where we have not been."""
+    device = _identity(netns.OWN).partition(":")[0] + ":"
+    found: dict[str, Found] = {}
+    looked = 0
+    for pid in procfs.pids():
+        for fd in procfs.names(f"/proc/{pid}/fd"):
+            looked += 1
+            if looked > FILES:
+                return tuple(found.values())
+            path = f"/proc/{pid}/fd/{fd}"
+            if not _may_be_namespace(procfs.link(path)):
+                continue
+            if (identity := _identity(path)).startswith(device) and identity not in known and _is_net(path):
+                found.setdefault(identity, Found(identity, path, (f"netns:{path}",), ()))
+    return tuple(found.values())
+
+
+def _may_be_namespace(target: str) -> bool:
+    """What the link of an open nsfs file says: its name, the mount it was opened through, or "/" when that went."""
+    return target.startswith(NSFS_MAGIC_ROOT) or target == "/" or "/netns/" in target
+
+
+def _is_net(path: str) -> bool:
+    """Whether an nsfs file is of a *network* namespace (NS_GET_NSTYPE, ioctl_ns(2)); others lie beside them."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return fcntl.ioctl(fd, NS_GET_NSTYPE) == netns.CLONE_NEWNET
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
 def container_of(pid: int) -> str | None:
     """The 64 hex digits an engine put into the process's cgroup path (docker, containerd, cri-o, podman), or None.
 
@@ -190,4 +230,4 @@ def is_namespace(path: str) -> bool:
         st = os.stat(path)
     except OSError:
         return False
-    return stat.S_ISREG(st.st_mode) and _identity(netns.OWN).startswith(f"{st.st_dev}:")
+    return stat.S_ISREG(st.st_mode) and _identity(netns.OWN).startswith(f"{st.st_dev}:") and _is_net(path)

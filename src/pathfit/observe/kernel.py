@@ -5,7 +5,7 @@ Nothing is changed. The thread stands in the namespace it reads and comes home a
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import Literal
 
@@ -33,32 +33,42 @@ def read_host(source: netns.NetnsHandle | None, scope: Scope = "all", detail: De
     What cannot be read stands in ``missing`` of the host or of the namespace. Raises OSError only without /proc.
     """
     census = discover.census(source) if scope == "all" else discover.near(source)
-    features = Features()
-    missing = list(census.missing)
-    snapshots: list[NetnsSnapshot] = []
-    with ExitStack() as stack:
-        files: dict[str, int] = {}
-        for one in census.found:
-            try:
-                files[one.id] = discover.open_found(one)
-                stack.callback(os.close, files[one.id])
-            except OSError as e:
-                missing.append(refused(f"namespace {one.names[0]}", e))
-        with netns.wandering() as enter:
-            for one in census.found:
-                if one.id not in files:
-                    continue
-                try:
-                    enter(files[one.id], one.id)
-                    snapshots.append(read(one.id, one.names[0], one.names[1:], detail, features))
-                except OSError as e:
-                    missing.append(refused(f"namespace {one.names[0]}", e))
-            snapshots = peers.resolve(snapshots, files, enter)
+    visit = _Visit(detail)
+    with visit.files, netns.wandering() as enter:
+        visit.read(census.found, enter)
+        snapshots = peers.resolve(visit.snapshots, visit.opened, enter)
+        if scope == "all" and peers.unknown(snapshots):
+            visit.read(discover.held(visit.opened.keys()), enter)
+            snapshots = peers.resolve(visit.snapshots, visit.opened, enter)
     if detail == "full":
-        lives = {one.id: one.pids for one in census.found}
-        snapshots = [replace(s, processes=processes(lives[s.id])) for s in snapshots]
+        snapshots = [replace(s, processes=processes(visit.lives[s.id])) for s in snapshots]
         snapshots = holders.name(snapshots)
-    return _host(snapshots, missing, census)
+    return _host(snapshots, [*census.missing, *visit.missing], census)
+
+
+class _Visit:
+    """One tour through namespaces: what was read, what was not, and the files that keep them until it ends."""
+
+    def __init__(self, detail: Detail) -> None:
+        self.files = ExitStack()
+        self.opened: dict[str, int] = {}
+        self.lives: dict[str, tuple[int, ...]] = {}
+        self.snapshots: list[NetnsSnapshot] = []
+        self.missing: list[Missing] = []
+        self._detail = detail
+        self._features = Features()
+
+    def read(self, found: Iterable[discover.Found], enter: Callable[[int, str], None]) -> None:
+        for one in found:
+            self.lives[one.id] = one.pids
+            try:
+                fd = discover.open_found(one)
+                self.files.callback(os.close, fd)
+                enter(fd, one.id)
+                self.snapshots.append(read(one.id, one.names[0], one.names[1:], self._detail, self._features))
+                self.opened[one.id] = fd
+            except OSError as e:
+                self.missing.append(refused(f"namespace {one.names[0]}", e))
 
 
 def _host(snapshots: Iterable[NetnsSnapshot], missing: Iterable[Missing], census: discover.Census) -> HostSnapshot:

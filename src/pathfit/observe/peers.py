@@ -39,6 +39,15 @@ def resolve(
     return made
 
 
+def unknown(snapshots: Iterable[NetnsSnapshot]) -> bool:
+    """Whether some link leads into a namespace that is not among them: a hint that there are more."""
+    return any(
+        link.peer_ns is None and link.peer_nsid is not None and link.peer_nsid >= 0
+        for s in snapshots
+        for link in s.links
+    )
+
+
 def _with_peer(link: Link, known: Mapping[int, str]) -> Link:
     found = known.get(link.peer_nsid) if link.peer_nsid is not None else None
     return replace(link, peer_ns=found) if found else link

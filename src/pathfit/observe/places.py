@@ -91,6 +91,9 @@ def locate(where: str, ref: str = "") -> tuple[NetnsHandle, PlaceFact] | Missing
         return _refused(where, e, ref)
     try:
         return handle, _fact(handle, asked, ref)
+    except OSError as e:  # it may be opened, but not entered
+        handle.close()
+        return _refused(where, e, ref)
     except BaseException:
         handle.close()
         raise
@@ -247,12 +250,15 @@ def _fact(handle: NetnsHandle, asked: Where, ref: str) -> PlaceFact:
 
 
 def _look(handle: NetnsHandle) -> tuple[tuple[str, ...], bool]:
-    """Global addresses, and whether raw sockets may be opened there (CAP_NET_RAW over it): tried, not guessed."""
+    """Global addresses, and whether raw sockets may be opened there (CAP_NET_RAW over it): tried, not guessed.
+
+    Raises OSError when we may not enter it.
+    """
     import socket
 
     addresses: tuple[str, ...] = ()
     privileged = False
-    with suppress(OSError), netns.inside(handle.fd):
+    with netns.inside(handle.fd):
         with suppress(OSError):
             socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_RAW).close()
             privileged = True
