@@ -289,6 +289,33 @@ def test_without_root() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"fine\n", b"")
 
 
+NAMES = """
+name: x
+about: x
+ask: {from: c, to: "http://www.lab.test:8080/5"}
+hosts: {c: {resolv: [s], names: {hosts.lab.test: s}}, s: null}
+cables: [{ends: [c, s]}]
+services: [{host: s}, {host: s, kind: dns, records: {www.lab.test: s}}]
+expect: {}
+truth:
+  - {from: c, get: "http://www.lab.test:8080/5", gives: ok}
+  - {from: c, get: "http://hosts.lab.test:8080/5", gives: ok}
+  - {from: c, get: "http://other.lab.test:8080/5", gives: name}
+"""
+
+
+@pytest.mark.skipif(not os.access("/etc", os.W_OK), reason="names of a lab need a writable /etc/netns")
+def test_names_are_those_of_the_lab_and_leave_no_trace() -> None:
+    etc = Path("/etc/netns")
+    before = sorted(etc.iterdir()) if etc.exists() else None
+    with Lab.up(parse(NAMES.encode())) as lab:
+        assert lab.truth() == []
+        assert (etc / f"{lab.prefix}-c" / "resolv.conf").read_text() == "nameserver 198.18.1.2\n"
+        prefix = lab.prefix
+    assert not (etc / f"{prefix}-c").exists()
+    assert before is not None or not etc.exists() or any(etc.glob("*-*"))  # another lab may be using it
+
+
 def test_up_waits_for_no_clock() -> None:
     """Ready is told by the helpers, not guessed: the first request after up is answered."""
     for _ in range(3):

@@ -27,6 +27,7 @@ ANSWER = 8.0  # seconds for an answer that should come
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
 _PACKAGE = Path(__file__).parents[2]  # the folder that holds pathfit/
 _ETC_NETNS = Path("/etc/netns")
+_MADE = _ETC_NETNS / ".made-by-pathfit"  # the folder was not there before our first lab
 
 
 class Lab:
@@ -159,7 +160,10 @@ class Lab:
                 continue
             folder = _ETC_NETNS / f"{self.prefix}-{host.name}"
             try:
-                folder.mkdir(parents=True)
+                if not _ETC_NETNS.exists():
+                    _ETC_NETNS.mkdir()
+                    _MADE.touch()
+                folder.mkdir()
                 servers = [a for r in host.resolv for a in self._addresses(r)]
                 if servers:
                     (folder / "resolv.conf").write_text("".join(f"nameserver {a}\n" for a in servers))
@@ -345,8 +349,9 @@ def down(prefix: str) -> bool:
             kernel.drop_netns(f"{prefix}-{host}")
     for folder in entry.folders:
         shutil.rmtree(folder, ignore_errors=True)
-    with suppress(OSError):
-        _ETC_NETNS.rmdir() if entry.folders else None
+    if entry.folders and _MADE.exists() and list(_ETC_NETNS.iterdir()) == [_MADE]:
+        _MADE.unlink()
+        _ETC_NETNS.rmdir()
     registry.forget(prefix)
     return True
 
