@@ -119,7 +119,9 @@ def test_colour_changes_nothing_but_colour() -> None:
     [
         (reports.bracket("reverse", 1450, 1451, "proof"), "1451 and more vanish, no answer"),
         (reports.bracket("reverse", 1300, 1440, "proof"), "in between not measured"),
-        (reports.bracket("reverse", None, None, "none", note="answers-too-short"), "not measured the answers are too"),
+        (reports.bracket("reverse", None, None, "none", note="answers-too-short"), "not measured: the answers are too"),
+        (reports.bracket("reverse", None, None, "none", note="note.not-measured"), "  not measured  "),
+        (reports.bracket("reverse", None, None, "none"), "  not measured  "),
         (reports.bracket("reverse", 1450, 1500, "none"), "proves nothing yet"),
         (reports.bracket("reverse", 1500, 1501, "proof"), "TCP sends none of that size here"),
         (reports.bracket("reverse", 1400, 1401, "told", told_by="192.0.2.9", told_mtu=1400), 'answers "too big, 1400"'),

@@ -18,6 +18,7 @@ def guarded(argv: Sequence[str]) -> int:
     verbose = any(a == "-v" or (a[:1] == "-" and a[:2] != "--" and a[1:].strip("v46") == "" and "v" in a) for a in argv)
     _silence(verbose)
     status = _run(argv, verbose)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said; the interpreter's own end takes a few milliseconds
     return _flush(status)
 
 

@@ -92,8 +92,9 @@ class _Text:
         b = m.forward if direction == "forward" else m.reverse
         promised = m.contact.promised
         if b.passes is None and b.fails is None:
-            why = words.say(b.note, {}, self.lang) if b.note else ""
-            return self.say("way-unmeasured", why=why), "?", "unsure"
+            if not b.note or b.note.endswith("not-measured"):
+                return self.say("way-unmeasured"), "?", "unsure"
+            return self.say("way-unmeasured-why", why=words.say(b.note, {}, self.lang)), "?", "unsure"
         if b.grade == "told" or b.told_by:
             by, mtu = b.told_by or "?", b.told_mtu or b.passes
             return self.say("way-told", passes=b.passes, by=by, mtu=mtu), self.say("flag-ok"), "ok"
