@@ -62,12 +62,15 @@ def register(entry: Entry) -> None:
     if (folder / f"{entry.prefix}.json{_CLOSING}").exists():
         raise FileExistsError(f"lab {entry.prefix} is being removed")
     helpers(entry.prefix).mkdir(exist_ok=True)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    new = folder / f".{entry.prefix}.{os.getpid()}"
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
         os.write(fd, msgspec.json.encode(entry))
         os.fsync(fd)
+        os.link(new, path)  # whole or not at all, and never over another's
     finally:
         os.close(fd)
+        os.unlink(new)
     directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
