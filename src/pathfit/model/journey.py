@@ -8,64 +8,26 @@ from the bounds, which are all collected, in order.
 Loops end: a state seen twice is a loop, and no packet passes more than 64 (the usual TTL).
 """
 
-from typing import Literal, NamedTuple
-
 import msgspec
 
-from pathfit.core.filters import Nat
-from pathfit.core.net import TCP, Point
+from pathfit.core.filters import Hook, Nat
+from pathfit.core.net import TCP
 from pathfit.core.path import Clamped, Enter, Exit, Fate, Filtered, Lookup, Resolve, Step, Translated
 from pathfit.core.snapshot import Link, NextHop
 from pathfit.model import _policy, nat
 from pathfit.model._policy import Outcome, Where
-from pathfit.model.l2 import Carried, Frame, Note, Wire, emit, receive
+from pathfit.model.l2 import VLAN_ROOM, Carried, Frame, Note, Wire, emit, receive
 from pathfit.model.lookup import Found, Query, describe, lookup, source_address
 from pathfit.model.mtu import SMALLEST_V6, accepts_source, device_mtu, route_mtu
 from pathfit.model.network import Net, Network
 from pathfit.model.packet import Bound, Packet, too_big
+from pathfit.model.state import End, Journey, State
 from pathfit.model.tunnel import Steps, through
 
 MAX_STEPS = 64 * 4  # a packet dies after 64 forwarding hosts; each takes up to four states
 MAX_NESTED = 4  # tunnels in tunnels
+ANYBODY = "?"  # a MAC address that only a device without one takes for its own
 UNRESOLVED = frozenset({"failed", "incomplete", "none"})
-
-
-class Journey(NamedTuple):
-    """How a walk ended. ``net`` and ``link`` where it was; ``packet`` as it was then; ``talks`` what namespaces on the
-    way remember; ``forks`` how many ways there were at each choice; ``gaps`` stretches passed without seeing them."""
-
-    fate: Fate
-    notes: tuple[Note, ...]
-    packet: Packet
-    net: Net | None
-    link: Link | None
-    ends: Point | None = None
-    why: str = ""
-    culprit: Step | None = None
-    talks: nat.Memory = ()
-    forks: tuple[int, ...] = ()
-    gaps: tuple[str, ...] = ()
-    clamps: tuple[Clamped, ...] = ()
-
-
-class State(NamedTuple):
-    """Where the packet is. ``link``: the device it came in by (None: made here); ``found`` and ``hop`` once routed."""
-
-    phase: Literal["output", "receive", "forward", "send", "input"]
-    net: Net
-    packet: Packet
-    link: Link | None = None
-    found: Found | None = None
-    hop: NextHop | None = None
-    gso: bool | None = False
-    oif: int = 0
-
-
-class _End(NamedTuple):
-    fate: Fate
-    why: str = ""
-    ends: Point | None = None
-    culprit: Step | None = None
 
 
 class Walk:
@@ -80,6 +42,8 @@ class Walk:
         self.forks: list[int] = []
         self.gaps: list[str] = []
         self.clamps: list[Clamped] = []
+        self.sized = False
+        self.mac = ""
         self.wire = Wire(network, self._l2_hook, self._tunnel)
 
     def run(self, state: State) -> Journey:
@@ -92,28 +56,43 @@ class Walk:
                 break
             seen.add(key)
             got = self.step(state)
-            if isinstance(got, _End):
+            if isinstance(got, End):
                 return self._journey(state, got)
             state = got
-        return self._journey(state, _End(Fate.LOOP, "the packet goes round in circles"))
+        return self._journey(state, End(Fate.LOOP, "the packet goes round in circles"))
 
-    def enter_from_outside(self, net: Net, link: Link, packet: Packet) -> Journey:
-        """The walk of a packet that arrives at ``link`` from where we do not see (its own gso state is unknown)."""
-        gso = None if packet.proto == TCP and (link.features is None or link.features.get("gro", True)) else False
-        frame = Frame(packet, link.mac or None, packet.dst, gso)
+    def enter_from_outside(self, net: Net, link: Link, packet: Packet, mac: str = "", less: int = 0) -> Journey:
+        """The walk of a packet that arrives at ``link`` from where we do not see.
+
+        ``mac``: the station it is for ("" = whoever has the next hop); ``less``: tunnel bytes around it so far. What
+        the device itself receives is a bound only where it is known: a veth half takes its MTU + 4.
+        """
+        if link.kind == "veth":
+            self.notes.append(
+                Bound(
+                    link.mtu + VLAN_ROOM - less, "receive", net.point(link.name), "silent", "silent", net.key, packet,
+                    "veth", "__dev_forward_skb2", less, True, None,
+                )
+            )  # fmt: skip
+        offload = link.features.get("gro", True) if link.features is not None else True
+        gso = None if packet.proto == TCP and offload else False
+        passed_on = bool(link.master or self.network.stacked_on(net, link) or link.vxlan)
+        dmac = mac or None if passed_on else link.mac or ANYBODY
+        frame = Frame(packet, dmac, packet.dst, gso)
         start = State("receive", net, packet, link)
         got = self._arrived(start, receive(self.wire, net, link, frame), None)
-        return self._journey(start, got) if isinstance(got, _End) else self.run(got)
+        return self._journey(start, got) if isinstance(got, End) else self.run(got)
 
-    def _journey(self, state: State, end: _End) -> Journey:
+    def _journey(self, state: State, end: End) -> Journey:
         if not end.ends and end.fate is Fate.UNKNOWN:
             end = end._replace(ends=state.net.point(state.link.name if state.link else None))
         return Journey(
             end.fate, tuple(self.notes), state.packet, state.net, state.link, end.ends, end.why, end.culprit,
-            tuple(self.talks.values()), tuple(self.forks), tuple(self.gaps), tuple(self.clamps),
+            tuple(self.talks.values()), tuple(self.forks), tuple(self.gaps), tuple(self.clamps), self.mac,
+            self.sized,
         )  # fmt: skip
 
-    def step(self, s: State) -> State | _End:
+    def step(self, s: State) -> State | End:
         """One state to the next, or to the end."""
         if s.phase == "output":
             return self._output(s)
@@ -127,14 +106,14 @@ class Walk:
 
     # -- the five places -----------------------------------------------------------------------------------------
 
-    def _output(self, s: State) -> State | _End:
+    def _output(self, s: State) -> State | End:
         """Made here: route, source address, the output hook, and the route again when that changed something."""
         net, p = s.net, s.packet
         found = self._look(net, p, None, s.oif, without_source=not p.src)
         if not p.src:
             src = source_address(net, found, found.hops[0] if found.hops else None, p.dst)
             if src is None and found.kind in ("unicast", "local"):
-                return _End(Fate.NO_ROUTE, "there is no source address to use")
+                return End(Fate.NO_ROUTE, "there is no source address to use")
             p = msgspec.structs.replace(p, src=src or "")
             if net.snap.rules and src:
                 found = self._look(net, p, None, s.oif)
@@ -142,13 +121,15 @@ class Walk:
         if refused:
             return refused
         self._remember(net, p)
-        out = self._hook(net, "output", p, Where(oif=self._oif(net, found)))
+        talk = nat.known(self.memory, net, p) if self.memory else None
+        back = nat.inward(talk, p) if talk and p.kind == "request" else None
+        out = self._hook(net, "output", p, Where(oif=self._oif(net, found), local=True, turned=back), talk)
         ended = self._ended(out, net)
         if ended:
             return ended
-        changed = self._translate(net, out.nat, p, None, None, "") if out.nat else p
+        changed = back or (self._translate(net, out.nat, p, None, None, "") if out.nat else p)
         if changed is None:
-            return _End(Fate.UNKNOWN, "NAT chooses among several addresses")
+            return End(Fate.UNKNOWN, "NAT chooses among several addresses")
         changed = self._after_hook(changed, out)
         if (changed.dst, changed.dport, changed.mark) != (p.dst, p.dport, p.mark):
             found = self._look(net, changed, None, s.oif)
@@ -157,25 +138,25 @@ class Walk:
                 return refused
         return self._choose(State("send", net, changed, None, found, None, s.gso))
 
-    def _receive(self, s: State) -> State | _End:
+    def _receive(self, s: State) -> State | End:
         """Taken in by ``link``: prerouting, NAT, route; for us, or to be passed on."""
         net, p, link = s.net, s.packet, s.link
         assert link is not None
         self.notes.append(Enter(at=net.point(link.name), size=p.size))
         self._remember(net, p)
-        out = self._hook(net, "prerouting", p, Where(iif=link))
+        talk = nat.known(self.memory, net, p) if self.memory else None
+        back = nat.inward(talk, p) if talk else None
+        out = self._hook(net, "prerouting", p, Where(iif=link, turned=back), talk)
         ended = self._ended(out, net)
         if ended:
             return ended
-        talk = nat.known(self.memory, net, p) if self.memory else None
-        if talk:
-            back = nat.inward(talk, p)
+        if back is not None and out.tracked:
             self._note_nat(net, "reply", p, back)
             p = back
         elif out.nat:
             changed = self._translate(net, out.nat, p, link, None, "")
             if changed is None:
-                return _End(Fate.UNKNOWN, "NAT chooses among several addresses")
+                return End(Fate.UNKNOWN, "NAT chooses among several addresses")
             p = changed
         p = self._after_hook(p, out)
         found = self._look(net, p, link, 0)
@@ -183,18 +164,18 @@ class Walk:
             return self._source_refused(net, link, p) or State("input", net, p, link, found, None, s.gso)
         if found.kind == "unicast" and not self._forwards(net, link, p):
             self._note_route(net, found)
-            return _End(Fate.FORWARDING_OFF, "this host does not forward", None, self._last())
+            return End(Fate.FORWARDING_OFF, "this host does not forward", None, self._last())
         refused = self._refused(net, found, link) or self._source_refused(net, link, p)
         return refused or self._choose(State("forward", net, p, link, found, None, s.gso))
 
-    def _forward(self, s: State) -> State | _End:
+    def _forward(self, s: State) -> State | End:
         """Passed on (ip_forward, ip6_forward): the size is judged first, then the forward hook."""
         net, p = s.net, s.packet
         assert s.found is not None and s.hop is not None
         mtu = route_mtu(net, s.found, s.hop, p.dst, forwarding=True)
         out_link = net.links.get(s.hop.link)
         if mtu is None or out_link is None:
-            return _End(Fate.UNKNOWN, f"the device of {describe(s.found, net)} is not in the snapshot")
+            return End(Fate.UNKNOWN, f"the device of {describe(s.found, net)} is not in the snapshot")
         v6 = p.family == 6
         self.notes.append(
             Bound(
@@ -202,34 +183,45 @@ class Walk:
                 "icmp" if v6 else "fragment", net.key, p, out_link.kind, "ip6_forward" if v6 else "ip_forward",
             )
         )  # fmt: skip
-        out = self._hook(net, "forward", p, Where(iif=s.link, oif=out_link))
+        talk = nat.known(self.memory, net, p) if self.memory else None
+        found = s.found
+
+        def path_mtu() -> int | None:
+            return _path_mtu(net, found, p)
+
+        out = self._hook(net, "forward", p, Where(iif=s.link, oif=out_link, path_mtu=path_mtu), talk)
         return self._ended(out, net) or s._replace(phase="send", packet=self._after_hook(p, out))
 
-    def _send(self, s: State) -> State | _End:
+    def _send(self, s: State) -> State | End:
         """Leaves by a device: own size, postrouting, NAT, neighbour, then layer 2 to the next namespace."""
         net, p, found, hop = s.net, s.packet, s.found, s.hop
         assert found is not None and hop is not None
         link = net.links.get(hop.link)
         if link is None:
-            return _End(Fate.UNKNOWN, f"the device of {describe(found, net)} is not in the snapshot")
+            return End(Fate.UNKNOWN, f"the device of {describe(found, net)} is not in the snapshot")
         if found.kind == "local":
             link = net.loopback or link
         near = hop.via or p.dst
         if s.link is None:
             self._own_bound(net, found, hop, link, p)
-        out = self._hook(net, "postrouting", p, Where(iif=s.link, oif=link))
+        talk = nat.known(self.memory, net, p) if self.memory else None
+        turned = nat.outward(talk, p) if talk else None
+
+        def path_mtu() -> int | None:
+            return _path_mtu(net, found, p)
+
+        where = Where(iif=s.link, oif=link, turned=turned, local=s.link is None, path_mtu=path_mtu)
+        out = self._hook(net, "postrouting", p, where, talk)
         ended = self._ended(out, net)
         if ended:
             return ended
-        talk = nat.known(self.memory, net, p) if self.memory else None
-        if talk:
-            turned = nat.outward(talk, p)
+        if turned is not None and out.tracked:
             self._note_nat(net, "reply", p, turned)
             p = turned
         elif out.nat:
             changed = self._translate(net, out.nat, p, s.link, link, near)
             if changed is None:
-                return _End(Fate.UNKNOWN, f"the address NAT gives on {link.name} is not known")
+                return End(Fate.UNKNOWN, f"the address NAT gives on {link.name} is not known")
             p = changed
         p = self._after_hook(p, out)
         self._left(net, p)
@@ -238,19 +230,21 @@ class Walk:
             self.notes.append(step)
         at = net.point(link.name)
         self.notes.append(Exit(at=at, size=p.size, mtu=device_mtu(net, link, p.family)))
+        self.mac = link.mac
         frame = Frame(p, mac, near, s.gso, link.mac, s.link is None)
         return self._arrived(s._replace(packet=p), emit(self.wire, net, link, frame), step)
 
-    def _input(self, s: State) -> State | _End:
+    def _input(self, s: State) -> State | End:
         """Arrives: the input hook is the last that can end it."""
         assert s.link is not None
-        out = self._hook(s.net, "input", s.packet, Where(iif=s.link))
+        talk = nat.known(self.memory, s.net, s.packet) if self.memory else None
+        out = self._hook(s.net, "input", s.packet, Where(iif=s.link, local=True), talk)
         ended = self._ended(out, s.net)
         if ended:
             return ended
         self._left(s.net, s.packet)
         self.notes.append(Exit(at=s.net.point(s.link.name), size=s.packet.size, local=True))
-        return _End(Fate.DELIVERED)
+        return End(Fate.DELIVERED)
 
     # -- what they ask -------------------------------------------------------------------------------------------
 
@@ -258,13 +252,13 @@ class Walk:
         src = "" if without_source else p.src
         return lookup(net, Query(p.dst, src, iif, oif, p.mark, 0, p.proto, p.sport, p.dport))
 
-    def _choose(self, s: State) -> State | _End:
+    def _choose(self, s: State) -> State | End:
         """One of several equal ways (fib_select_path): which one is a hash's choice, so the caller tries them all."""
         assert s.found is not None
         self._note_route(s.net, s.found)
         hops = s.found.hops
         if not hops:
-            return _End(Fate.NO_ROUTE, f"{describe(s.found, s.net)}: no way that is up", None, self._last())
+            return End(Fate.NO_ROUTE, f"{describe(s.found, s.net)}: no way that is up", None, self._last())
         which = 0
         if len(hops) > 1:
             turn = len(self.forks)
@@ -277,23 +271,23 @@ class Walk:
             return net.loopback
         return net.links.get(found.hops[0].link) if found.hops else None
 
-    def _refused(self, net: Net, found: Found, iif: Link | None) -> _End | None:
+    def _refused(self, net: Net, found: Found, iif: Link | None) -> End | None:
         """Routes that lead nowhere (fib_props, ip_error)."""
         if found.kind in ("unicast", "local", "broadcast"):
             return None
         if found.kind in ("unknown", "multicast"):
-            return _End(Fate.UNKNOWN, found.why or "multicast is not modelled")
+            return End(Fate.UNKNOWN, found.why or "multicast is not modelled")
         self._note_route(net, found)
         if iif is not None and found.kind == "none" and not self._forwards(net, iif, None):
-            return _End(Fate.FORWARDING_OFF, "this host does not forward", None, self._last())
+            return End(Fate.FORWARDING_OFF, "this host does not forward", None, self._last())
         fate = Fate.NO_ROUTE if found.kind in ("none", "blackhole") else Fate.UNREACHABLE
-        return _End(fate, describe(found, net), None, self._last())
+        return End(fate, describe(found, net), None, self._last())
 
-    def _source_refused(self, net: Net, link: Link, p: Packet) -> _End | None:
+    def _source_refused(self, net: Net, link: Link, p: Packet) -> End | None:
         why = accepts_source(net, link, p.src, p.dst, p.mark)
         if why is None:
             return None
-        return _End(Fate.RP_FILTER, f"{why} on {link.name}", None, Enter(at=net.point(link.name), size=p.size))
+        return End(Fate.RP_FILTER, f"{why} on {link.name}", None, Enter(at=net.point(link.name), size=p.size))
 
     def _forwards(self, net: Net, link: Link, p: Packet | None) -> bool:
         """IN_DEV_FORWARD of the device it came by; IPv6: the switch for all."""
@@ -324,7 +318,7 @@ class Walk:
         mac = None if entry.state in UNRESOLVED else entry.mac
         return mac, Resolve(at=net.point(link.name), address=near, mac=entry.mac, state=entry.state)
 
-    def _arrived(self, s: State, got: Carried, neighbour: Resolve | None) -> State | _End:
+    def _arrived(self, s: State, got: Carried, neighbour: Resolve | None) -> State | End:
         """Layer 2 is done: into the next namespace, or the end."""
         self.notes += got.notes
         if got.kind == "ip":
@@ -334,50 +328,54 @@ class Walk:
             return State("receive", got.net, got.packet or s.packet, got.link, gso=got.gso)
         failed = neighbour is not None and neighbour.state == "failed"
         if failed and got.kind != "unknown":
-            return _End(Fate.NEIGH_FAILED, f"{neighbour.address} does not answer", got.at, neighbour)  # type: ignore[union-attr]
+            return End(Fate.NEIGH_FAILED, f"{neighbour.address} does not answer", got.at, neighbour)  # type: ignore[union-attr]
         if got.kind == "lost":
             if got.fate is Fate.UNREACHABLE and neighbour is not None:
                 fate = Fate.NEIGH_FAILED if neighbour.mac is None else Fate.UNREACHABLE
-                return _End(fate, got.why, got.at, got.culprit or neighbour)
-            return _End(got.fate, got.why, got.at, got.culprit or self._last())
-        return _End(Fate.UNKNOWN, got.why, got.at, got.culprit)
+                return End(fate, got.why, got.at, got.culprit or neighbour)
+            return End(got.fate, got.why, got.at, got.culprit or self._last())
+        return End(Fate.UNKNOWN, got.why, got.at, got.culprit)
 
     # -- filters, NAT, tunnels -----------------------------------------------------------------------------------
 
-    def _where(self, net: Net, p: Packet, where: Where) -> Where:
-        """The state conntrack gives the packet here."""
+    def _where(self, net: Net, p: Packet, where: Where, talk: nat.Talk | None) -> Where:
+        """The state conntrack gives the packet here, and the conversation it sees."""
         if p.kind == "request":
-            return where
-        known = nat.known(self.memory, net, p)
-        if p.kind == "error":
-            return where._replace(state="related" if known else "invalid")
-        return where._replace(state="established" if known else "invalid", reply=known is not None)
+            mine = talk or self.talks.get(net.key)
+            return where._replace(came=mine.came if mine else p.talk, left=mine.left if mine else p.talk)
+        if talk is None:
+            return where._replace(state="invalid")
+        state: _policy.Ct = "related" if p.kind == "error" else "established"
+        return where._replace(state=state, reply=p.kind == "reply", came=talk.came, left=talk.left)
 
-    def _hook(self, net: Net, hook: str, p: Packet, where: Where) -> Outcome:
+    def _hook(self, net: Net, hook: Hook, p: Packet, where: Where, talk: nat.Talk | None) -> Outcome:
         if not net.filtered:
             return _policy.pass_on(p)
-        out = _policy.hook(net, "ip", hook, p, self._where(net, p, where))
+        out = _policy.hook(net, "ip", hook, p, self._where(net, p, where, talk))
         self.notes += out.steps
         self.clamps += out.clamps
+        self.sized = self.sized or net.judges_size
         return out
 
-    def _l2_hook(self, net: Net, family: str, hook: str, p: Packet, where: Where) -> Outcome:
+    def _l2_hook(self, net: Net, family: _policy.Family, hook: Hook, p: Packet, where: Where) -> Outcome:
         if not net.filtered:
             return _policy.pass_on(p)
-        return _policy.hook(net, family, hook, p, self._where(net, p, where))
+        self.sized = self.sized or net.judges_size
+        talk = nat.known(self.memory, net, p) if self.memory else None
+        return _policy.hook(net, family, hook, p, self._where(net, p, where, talk))
 
     def _after_hook(self, p: Packet, out: Outcome) -> Packet:
         if out.mark == p.mark and out.mss == p.mss:
             return p
         return msgspec.structs.replace(p, mark=out.mark, mss=out.mss)
 
-    def _ended(self, out: Outcome, net: Net) -> _End | None:
+    def _ended(self, out: Outcome, net: Net) -> End | None:
         if out.verdict == "accept":
             return None
         culprit = out.steps[-1] if out.steps else None
         if out.verdict == "unknown":
-            return _End(Fate.UNKNOWN, out.why or "a filter that is not understood", net.point(), culprit)
-        return _End(Fate.FILTERED, out.why, None, culprit)
+            return End(Fate.UNKNOWN, out.why or "a filter that is not understood", net.point(), culprit)
+        return End(Fate.FILTERED, out.why, None, culprit)
 
     def _translate(
         self, net: Net, rule: Nat, p: Packet, iif: Link | None, oif: Link | None, near: str
@@ -432,6 +430,18 @@ class Walk:
         return receive(self.wire, net, link, frame)
 
 
+def _path_mtu(net: Net, found: Found | None, p: Packet) -> int | None:
+    """What a clamp "to path MTU" takes: the smaller of the route on and the route back (nft_rt_get_eval, tcpmss)."""
+    ways = [found, lookup(net, Query(p.src, p.dst))]
+    sizes = [
+        route_mtu(net, way, way.hops[0], dst, forwarding=False)
+        for way, dst in zip(ways, (p.dst, p.src), strict=True)
+        if way is not None and way.hops
+    ]
+    known = [x.value for x in sizes if x is not None]
+    return min(known) if len(known) == len(ways) else None
+
+
 def told(network: Network, bound: Bound, memory: nat.Memory, depth: int = 0) -> tuple[bool | None, str | None]:
     """Would the "too big" made at ``bound`` reach the sender of the packet? Its way is walked like any packet's.
 
@@ -463,7 +473,7 @@ def _thrown_back(
     walk = Walk(network, memory=memory, depth=depth)
     start = State("send", net, error, link)
     got = walk._arrived(start, receive(walk.wire, net, link, Frame(error, mac or None, error.dst)), None)
-    return walk._journey(start, got) if isinstance(got, _End) else walk.run(got)
+    return walk._journey(start, got) if isinstance(got, End) else walk.run(got)
 
 
 def _stopped(way: Journey) -> str:

@@ -15,15 +15,18 @@ visible ends the search with ``unseen``.
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from pathfit.core.filters import Hook
 from pathfit.core.net import Point
 from pathfit.core.path import Bridged, Fate, Step
 from pathfit.core.snapshot import Link
+from pathfit.model._policy import Family as PolicyFamily
 from pathfit.model._policy import Outcome, Where
 from pathfit.model.addr import is_link_local
 from pathfit.model.network import AGGREGATES, Net, Network
 from pathfit.model.packet import Bound, Packet
 
 VLAN_ROOM = 4  # VLAN_HLEN in __is_skb_forwardable
+BR_BLOCKING = 4  # BR_STATE_BLOCKING: by the spanning tree; the states before forwarding last a moment only
 BR_FORWARDING = 3  # BR_STATE_FORWARDING
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 MAX_DEPTH = 24  # devices a frame may pass between two IP hops
@@ -62,7 +65,7 @@ class Carried(NamedTuple):
     culprit: Step | None = None
 
 
-Hook = Callable[[Net, str, str, Packet, Where], Outcome]  # net, family ("ip", "bridge", "netdev"), hook, packet
+Hooked = Callable[[Net, PolicyFamily, Hook, Packet, Where], Outcome]
 Tunnel = Callable[[Net, Link, Frame, bool], Carried]
 RANK = {"ip": 0, "unseen": 1, "unknown": 2, "lost": 3}
 
@@ -71,7 +74,7 @@ class Wire(NamedTuple):
     """What the search needs: the network, the filters, and the way into a tunnel (all passed in, none imported)."""
 
     network: Network
-    hook: Hook
+    hook: Hooked
     tunnel: Tunnel
 
 
@@ -156,7 +159,7 @@ def receive(wire: Wire, net: Net, link: Link, frame: Frame) -> Carried:
         return _lost(Fate.LOOP, "a frame goes round in circles", at)
     if link.xdp:
         return Carried("unknown", at=at, why=f"an XDP program on {link.name}")
-    frame = frame._replace(seen=(*frame.seen, (net.key, link.index)))
+    frame = frame._replace(seen=(*frame.seen, (net.key, link.index)), local=False)
     out = wire.hook(net, "netdev", "ingress", frame.packet, Where(iif=link))
     if out.verdict != "accept":
         return _filtered(out, at)
@@ -228,7 +231,7 @@ def switch(wire: Wire, net: Net, bridge: Link, came: Link | None, frame: Frame) 
     if came is not None:
         port = came.bridge_port
         if port and port.state != BR_FORWARDING:
-            return _lost(Fate.LINK_DOWN, f"bridge port {came.name} is not forwarding", net.point(came.name))
+            return _not_forwarding(came, port.state, net.point(came.name))
         out = wire.hook(net, "bridge", "prerouting", frame.packet, Where(iif=bridge, bridge_in=came))
         if out.verdict != "accept":
             return _filtered(out, net.point(came.name))
@@ -247,6 +250,12 @@ def switch(wire: Wire, net: Net, bridge: Link, came: Link | None, frame: Frame) 
             return _lost(Fate.UNREACHABLE, f"{bridge.name} would send it back by {came.name}", at)
         return _after(notes, _out_by_port(wire, net, bridge, came, port_link, frame, flooded=False))
     return _after(notes, _flood(wire, net, bridge, came, frame, at))
+
+
+def _not_forwarding(port: Link, state: int, at: Point) -> Carried:
+    if state == BR_BLOCKING or not (port.up and port.carrier):
+        return _lost(Fate.LINK_DOWN, f"bridge port {port.name} is not forwarding", at)
+    return Carried("unknown", at=at, why=f"bridge port {port.name} is about to forward")
 
 
 def _mixed_vlans(net: Net, bridge: Link) -> bool:
@@ -310,13 +319,15 @@ def _out_by_port(
     at = net.point(port.name)
     state = port.bridge_port
     if state and state.state != BR_FORWARDING:
-        return _lost(Fate.LINK_DOWN, f"bridge port {port.name} is not forwarding", at)
+        return _not_forwarding(port, state.state, at)
     if state and state.isolated and came and came.bridge_port and came.bridge_port.isolated:
         return _lost(Fate.UNREACHABLE, f"bridge ports {came.name} and {port.name} are isolated from each other", at)
     steps: list[Note] = [Bridged(at=net.point(bridge.name), out=port.name, flooded=flooded)]
     filtered_by_ip = came is not None and _bridge_nf(net, bridge, frame.packet.family)
     where = Where(iif=bridge, oif=bridge, bridge_in=came, bridge_out=port)
-    hooks = [("bridge", "forward"), ("bridge", "postrouting")] if came else [("bridge", "postrouting")]
+    hooks: list[tuple[PolicyFamily, Hook]] = [("bridge", "postrouting")]
+    if came is not None:
+        hooks = [("bridge", "forward"), *hooks]
     if filtered_by_ip:
         hooks = [("ip", "prerouting"), ("ip", "forward"), *hooks, ("ip", "postrouting")]
     for family, hook in hooks:
@@ -328,19 +339,21 @@ def _out_by_port(
             return _filtered(out._replace(steps=()), at)._replace(
                 notes=tuple(steps), culprit=out.steps[-1] if out.steps else None
             )
-    steps.append(_port_bound(net, port, frame, at, filtered_by_ip))
+    steps.append(_port_bound(net, bridge, port, frame, at, filtered_by_ip))
     return _after(tuple(steps), emit(wire, net, port, frame))
 
 
-def _port_bound(net: Net, port: Link, frame: Frame, at: Point, exact: bool) -> Bound:
-    if exact:
-        return Bound(
-            port.mtu, "l2", at, "silent", "silent" if frame.packet.family == 6 else "fragment", net.key, frame.packet,
-            "bridge", "br_nf_dev_queue_xmit", 0, True, frame.gso,
-        )  # fmt: skip
+def _port_bound(net: Net, bridge: Link, port: Link, frame: Frame, at: Point, by_iptables: bool) -> Bound:
+    """What a port takes. With bridge-nf, packets over its MTU are judged again: those with DF are dropped, others are
+    fragmented to the *bridge's* MTU (br_nf_ip_fragment; the fake dst is the bridge) and then meet the usual check."""
+    mtu, function, may = port.mtu + VLAN_ROOM, "br_dev_queue_push_xmit", "silent"
+    if by_iptables and (frame.packet.df or frame.packet.family == 6):
+        mtu, function = port.mtu, "br_nf_dev_queue_xmit"
+    elif by_iptables and bridge.mtu <= mtu:
+        mtu, function, may = max(port.mtu, bridge.mtu), "br_nf_dev_queue_xmit", "fragment"
     return Bound(
-        port.mtu + VLAN_ROOM, "l2", at, "silent", "silent", net.key, frame.packet, "bridge",
-        "br_dev_queue_push_xmit", 0, True, frame.gso,
+        mtu, "l2", at, "silent", "fragment" if may == "fragment" else "silent", net.key, frame.packet, "bridge",
+        function, 0, True, frame.gso,
     )  # fmt: skip
 
 

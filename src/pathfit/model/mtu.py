@@ -106,22 +106,34 @@ def accepts_source(net: Net, link: Link, src: str, dst: str, mark: int = 0) -> s
     """
     if ":" in src or link.loopback:
         return None
-    mode = max(net.sysctl("ipv4.conf.all.rp_filter"), net.per_link("ipv4", link, "rp_filter"))
     if src in net.addresses:
         allowed = net.sysctl("ipv4.conf.all.accept_local") or net.per_link("ipv4", link, "accept_local")
         return None if allowed else "martian source"
+    mode = max(net.sysctl("ipv4.conf.all.rp_filter"), net.per_link("ipv4", link, "rp_filter"))
     if mode == 0:
         return None
     all_mark, own_mark = net.sysctl("ipv4.conf.all.src_valid_mark"), net.per_link("ipv4", link, "src_valid_mark")
-    back = lookup(net, Query(dst=src, src=dst, iif=net.loopback, mark=mark if all_mark or own_mark else 0))
+    back = _way_back(net, src, dst, mark if all_mark or own_mark else 0)
     if back.kind == "unknown":
         return None
     name = "rp_filter strict" if mode == 1 else "rp_filter loose"
     if back.kind != "unicast":
         return name
-    if any(hop.link == link.index for hop in (back.route.hops if back.route else ())):
-        return None
-    return name if mode == 1 else None
+    return name if mode == 1 and not _uses(back, link) else None
+
+
+def comes_back_by(net: Net, link: Link, src: str, dst: str, mark: int = 0) -> bool | None:
+    """Would a packet to ``src`` leave by ``link`` (`fib saddr . iif oif`, `-m rpfilter`)? None: not known."""
+    back = _way_back(net, src, dst, mark)
+    return None if back.kind == "unknown" else back.kind == "unicast" and _uses(back, link)
+
+
+def _way_back(net: Net, src: str, dst: str, mark: int) -> Found:
+    return lookup(net, Query(dst=src, src=dst, iif=net.loopback, mark=mark))
+
+
+def _uses(found: Found, link: Link) -> bool:
+    return any(hop.link == link.index for hop in (found.route.hops if found.route else ()))
 
 
 __all__ = ["Mtu", "accepts_source", "advertised", "device_mtu", "own_mtu", "promised", "route_mtu", "source_address"]

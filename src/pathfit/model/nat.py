@@ -27,7 +27,9 @@ Memory = tuple[Talk, ...]
 
 
 def known(memory: Memory, net: Net, packet: Packet) -> Talk | None:
-    """The conversation this reply (or the packet quoted by this error) belongs to, in this namespace."""
+    """The conversation this packet (or the one quoted by this error) belongs to, in this namespace."""
+    if packet.kind == "request":
+        return next((t for t in memory if t.net == net.key and _starts(t, packet)), None) if packet.big else None
     if packet.kind == "reply":
         seen = packet.talk.turned()
         return next((t for t in memory if t.net == net.key and t.left == seen), None)
@@ -39,12 +41,18 @@ def known(memory: Memory, net: Net, packet: Packet) -> Talk | None:
     return None
 
 
+def _starts(t: Talk, packet: Packet) -> bool:
+    return packet.talk in (t.came, Tuple5(t.came.src, t.left.dst, t.left.proto, t.came.sport, t.left.dport))
+
+
 def inward(talk: Talk, packet: Packet) -> Packet:
     """The destination of a reply, or of an error, as it was before translation (at prerouting)."""
     if packet.kind == "error":
         if packet.about == talk.left:  # about a packet of the request direction: it goes back to its first sender
             return msgspec.structs.replace(packet, dst=talk.came.src, about=talk.came)
         return msgspec.structs.replace(packet, dst=talk.left.dst, about=talk.left.turned())
+    if packet.kind == "request":  # a later packet of the same direction gets what the first one got
+        return msgspec.structs.replace(packet, dst=talk.left.dst, dport=talk.left.dport)
     return msgspec.structs.replace(packet, dst=talk.came.src, dport=talk.came.sport)
 
 
@@ -52,6 +60,8 @@ def outward(talk: Talk, packet: Packet) -> Packet:
     """The source of a reply as its receiver expects it (at postrouting)."""
     if packet.kind == "error":
         return packet  # its source is a router's; only a host that was itself translated would show another
+    if packet.kind == "request":
+        return msgspec.structs.replace(packet, src=talk.left.src, sport=talk.left.sport)
     return msgspec.structs.replace(packet, src=talk.came.dst, sport=talk.came.dport)
 
 

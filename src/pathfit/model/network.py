@@ -8,11 +8,16 @@ many, with the cables between them: veth halves, devices stacked across namespac
 from collections.abc import Iterator
 from functools import cached_property
 
+from pathfit.core.filters import Concat, Match
 from pathfit.core.net import Point
 from pathfit.core.snapshot import Address, FdbEntry, HostSnapshot, Link, Neighbour, NetnsSnapshot, Route
 
 STACKED = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"})  # Link.peer is the lower device
 AGGREGATES = frozenset({"bond", "team"})
+
+
+def _about_length(e: object) -> bool:
+    return (isinstance(e, Match) and e.field == "length") or (isinstance(e, Concat) and "length" in e.fields)
 
 
 class Net:
@@ -23,6 +28,7 @@ class Net:
         self.key = key  # unique in the Network
         self.snap = snap
         self.fibs: dict[tuple[int, int], object] = {}  # filled by lookup.py: (family, table) -> compiled table
+        self.filters: object = None  # filled by _policy.py: the tables, prepared
         self._points: dict[str | None, Point] = {}
 
     def __repr__(self) -> str:
@@ -111,6 +117,12 @@ class Net:
     def filtered(self) -> bool:
         """Is there any filter table at all?"""
         return bool(self.snap.tables)
+
+    @cached_property
+    def judges_size(self) -> bool:
+        """Does any filter rule here look at a packet's length?"""
+        rules = (r for t in self.snap.tables for c in t.chains for r in c.rules)
+        return any(_about_length(e) for r in rules for e in r.exprs)
 
     @cached_property
     def has_vrf(self) -> bool:

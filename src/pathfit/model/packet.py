@@ -43,6 +43,7 @@ class Packet(msgspec.Struct, frozen=True):
     later: bool = False
     mss: int | None = None
     about: Tuple5 | None = None
+    big: bool = False  # filters are to judge the large packet itself (later in the conversation), not its first one
 
     @property
     def family(self) -> Family:

@@ -243,15 +243,15 @@ def _inner(
     if then in ("icmp", "error") and not own:
         then = "error" if steps.told(b) else "silent"
     outside: Fate1 = "fragment" if then == "fragment" else "silent"
-    at, why = b.at, None
+    why = None
     if outside == "fragment" and lossy is not None:
         outside = "silent"
         why = f"outer fragments: {lossy.why or lossy.fate.value}"
     dont = _too_big_here(mtu, outer, frame, bridged, outside) if own or then == "error" else outside
     thrown_back = dont == "icmp" and not outer.tells_inner
     return Bound(
-        mtu, "tunnel", at, dont, outside, net.key, frame.packet, outer.kind,
-        f"{_decider(outer, dont)} < {b.function}" if b.function else _decider(outer, dont), outer.overhead,
+        mtu, "tunnel", net.point(outer.device.name) if own else b.at, dont, outside, net.key, frame.packet, outer.kind,
+        _decider(outer, dont) if own else b.function, outer.overhead,
         inward=outer.device.index if thrown_back else 0, mac=frame.smac if thrown_back else "", untold=why,
     )  # fmt: skip
 

@@ -5,20 +5,32 @@ not understood ends the prediction with ``Fate.UNKNOWN``, ``why`` and ``ends``, 
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
 from pathfit.core.net import TCP, Flow, Point, packet_of
-from pathfit.core.path import Clamped, Exit, Fate, Hop, Limit, Predicted, Step, Then
-from pathfit.model.journey import Journey, State, Walk, told
+from pathfit.core.path import Clamped, Decap, Encap, Exit, Fate, Hop, Limit, Predicted, Step, Then
+from pathfit.core.snapshot import Link
+from pathfit.model.journey import Walk, told
 from pathfit.model.mtu import advertised, own_mtu
 from pathfit.model.nat import Memory
 from pathfit.model.network import Net, Network
 from pathfit.model.packet import Bound, Packet, packet_of_flow
+from pathfit.model.state import Journey, State
 
 MAX_WAYS = 8  # equal-cost alternatives that are tried
 ANY_MSS = 65495  # larger than any promise: a clamp below it shows
 USUAL = 1500  # bytes; the size asked about when neither end's own MTU is known
+
+
+class Door(NamedTuple):
+    """Where a packet enters the walk: made in ``net`` (``link`` None), or coming in by ``link`` from outside."""
+
+    net: Net
+    link: Link | None = None
+    mac: str = ""  # the station it is for, "" = not known
+    less: int = 0  # bytes of tunnels around it when it came in
 
 
 def predict(
@@ -42,13 +54,20 @@ def predict(
     net = network.find(ns)
     if net is None:
         raise KeyError(ns)
-    flow = _sized(net, flow, entering)
+    if entering is not None and entering not in net.names:
+        raise KeyError(entering)
+    door = Door(net, net.names[entering] if entering else None)
+    flow = _sized(door, flow)
     packet = packet_of_flow(flow, mss=mss, kind="reply" if reply else "request")
     if packet.mss is None and flow.proto == TCP:
         promised = None if entering else advertised(net, flow.dst, src=flow.src, mark=flow.mark)
         packet = msgspec.structs.replace(packet, mss=promised or ANY_MSS)
-    ways = _ways(network, net, packet, memory, entering)
-    return _merged([_predicted(network, way, packet, memory) for way in ways])
+    return _asked(network, door, packet, memory)
+
+
+def _asked(network: Network, door: Door, packet: Packet, memory: Memory) -> Predicted:
+    ways = _ways(network, door, packet, memory)
+    return _merged([_judged(network, door, way, packet, memory) for way in ways])
 
 
 def predict_both(
@@ -78,14 +97,14 @@ def predict_both(
         raise KeyError(ns)
     asked = Flow(src=src, dst=target, proto=proto, sport=sport or 40000, dport=dport, size=size_forward or 0, mark=mark)
     if not size_forward:
-        asked = _sized(net, asked, None)
+        asked = _sized(Door(net), asked)
         if peer_mss:
             asked = msgspec.structs.replace(asked, size=min(asked.size, packet_of(asked.family, peer_mss)))
     packet = packet_of_flow(asked)
     if proto == TCP:
         packet = msgspec.structs.replace(packet, mss=advertised(net, target, src=src, mark=mark) or ANY_MSS)
-    ways = _ways(network, net, packet, (), None)
-    forward = _merged([_predicted(network, way, packet, ()) for way in ways])
+    ways = _ways(network, Door(net), packet, ())
+    forward = _merged([_judged(network, Door(net), way, packet, ()) for way in ways])
     return forward, _reverse(network, ways[0], forward, size_reverse, peer_mss)
 
 
@@ -96,45 +115,69 @@ def _reverse(network: Network, way: Journey, forward: Predicted, size: int | Non
     back = Flow(src=final.dst, dst=final.src, proto=final.proto, sport=final.dport, dport=final.sport, size=size)
     if way.fate is Fate.DELIVERED and way.net is not None:
         return predict(network, way.net.key, back, mss=peer_mss, reply=True, memory=way.talks)
-    if way.fate is Fate.UNKNOWN and way.ends is not None and way.ends.link:
-        net = network.at(way.ends)
-        if net is not None and way.ends.link in net.names:
-            got = predict(network, net.key, back, mss=peer_mss, reply=True, memory=way.talks, entering=way.ends.link)
-            return msgspec.structs.replace(got, complete=False, ends=got.ends or way.ends)
-    why = way.why or f"the way there ends: {way.fate.value}"
-    return Predicted(flow=back, fate=Fate.UNKNOWN, large=Fate.UNKNOWN, ends=way.ends, why=why)
+    door = _door(network, way) if way.fate is Fate.UNKNOWN else None
+    if door is None:
+        why = way.why or f"the way there ends: {way.fate.value}"
+        return Predicted(flow=back, fate=Fate.UNKNOWN, large=Fate.UNKNOWN, ends=way.ends, why=why)
+    packet = packet_of_flow(back, mss=peer_mss or ANY_MSS, kind="reply")
+    said = _asked(network, door, packet, way.talks)
+    why = said.why or f"it comes from beyond {way.ends.link if way.ends else 'our view'}"
+    return msgspec.structs.replace(said, complete=False, ends=said.ends or way.ends, why=why)
 
 
-def _sized(net: Net, flow: Flow, entering: str | None) -> Flow:
+def _door(network: Network, way: Journey) -> Door | None:
+    """Where answers come back in: the device our view ended at; for a packet in a tunnel, the tunnel's device."""
+    net = network.at(way.ends) if way.ends else None
+    if net is None or way.ends is None or way.ends.link not in net.names:
+        return None
+    around: list[Encap] = []
+    for x in way.notes:
+        if isinstance(x, Encap):
+            around.append(x)
+        elif isinstance(x, Decap):
+            around = around[:-1]
+    if not around:
+        return Door(net, net.names[way.ends.link], way.mac)
+    there = network.at(around[0].at)
+    name = around[0].at.link
+    if there is None or name not in there.names:
+        return None
+    return Door(there, there.names[name], way.mac, sum(x.overhead for x in around))
+
+
+def _sized(door: Door, flow: Flow) -> Flow:
     if flow.size:
         return flow
-    own = None if entering else own_mtu(net, flow.dst, src=flow.src)
+    own = None if door.link else own_mtu(door.net, flow.dst, src=flow.src)
     return msgspec.structs.replace(flow, size=own.value if own else USUAL)
 
 
-def _start(network: Network, net: Net, packet: Packet, entering: str | None, walk: Walk) -> Journey:
-    if entering is None:
-        return walk.run(State("output", net, packet, gso=packet.proto == TCP))
-    link = net.names[entering]
-    return walk.enter_from_outside(net, link, packet)
+def _start(network: Network, door: Door, packet: Packet, memory: Memory, choices: tuple[int, ...] = ()) -> Journey:
+    walk = Walk(network, memory=memory, choices=choices)
+    if door.link is None:
+        return walk.run(State("output", door.net, packet, gso=packet.proto == TCP))
+    return walk.enter_from_outside(door.net, door.link, packet, door.mac, door.less)
 
 
-def _ways(network: Network, net: Net, packet: Packet, memory: Memory, entering: str | None) -> list[Journey]:
+def _ways(network: Network, door: Door, packet: Packet, memory: Memory) -> list[Journey]:
     """The walk; and every other one where routes have several equal ways."""
-    first = _start(network, net, packet, entering, Walk(network, memory=memory))
+    first = _start(network, door, packet, memory)
     ways = [first]
-    todo = [(0,) * i + (n,) for i, count in enumerate(first.forks) for n in range(1, count)]
+    todo = _others((), first)
     while todo and len(ways) < MAX_WAYS:
         choices = todo.pop(0)
-        way = _start(network, net, packet, entering, Walk(network, memory=memory, choices=choices))
+        way = _start(network, door, packet, memory, choices)
         ways.append(way)
-        todo += [
-            choices + (0,) * (i - len(choices)) + (n,)
-            for i, count in enumerate(way.forks)
-            if i >= len(choices)
-            for n in range(1, count)
-        ]
+        todo += _others(choices, way)
     return ways
+
+
+def _others(choices: tuple[int, ...], way: Journey) -> list[tuple[int, ...]]:
+    """Choices that differ from a way already walked, at a fork behind those that were chosen."""
+    made = len(choices)
+    return [
+        choices + (0,) * (i - made) + (n,) for i, count in enumerate(way.forks) if i >= made for n in range(1, count)
+    ]
 
 
 def _predicted(network: Network, way: Journey, packet: Packet, memory: Memory) -> Predicted:
@@ -159,6 +202,18 @@ def _predicted(network: Network, way: Journey, packet: Packet, memory: Memory) -
         culprit=way.culprit,
         final=way.packet.flow(),
     )
+
+
+def _judged(network: Network, door: Door, way: Journey, packet: Packet, memory: Memory) -> Predicted:
+    """The prediction; where filters look at sizes, the large packet walks the same way once more."""
+    said = _predicted(network, way, packet, memory)
+    if not way.sized or said.large not in (Fate.DELIVERED, Fate.FRAGMENTED):
+        return said
+    big = msgspec.structs.replace(packet, big=True, src=said.flow.src)
+    again = _start(network, door, big, memory or way.talks)
+    if again.fate is Fate.DELIVERED:
+        return said
+    return msgspec.structs.replace(said, large=again.fate, why=again.why, culprit=again.culprit)
 
 
 def _first_source(way: Journey, packet: Packet) -> str:

@@ -1,0 +1,52 @@
+"""Where a walk is, and how it ended. Private values of the model."""
+
+from typing import Literal, NamedTuple
+
+from pathfit.core.net import Point
+from pathfit.core.path import Clamped, Fate, Step
+from pathfit.core.snapshot import Link, NextHop
+from pathfit.model.l2 import Note
+from pathfit.model.lookup import Found
+from pathfit.model.nat import Memory
+from pathfit.model.network import Net
+from pathfit.model.packet import Packet
+
+
+class Journey(NamedTuple):
+    """How a walk ended. ``net`` and ``link`` where it was; ``packet`` as it was then; ``talks`` what namespaces on the
+    way remember; ``forks`` how many ways there were at each choice; ``gaps`` stretches passed without seeing them."""
+
+    fate: Fate
+    notes: tuple[Note, ...]
+    packet: Packet
+    net: Net | None
+    link: Link | None
+    ends: Point | None = None
+    why: str = ""
+    culprit: Step | None = None
+    talks: Memory = ()
+    forks: tuple[int, ...] = ()
+    gaps: tuple[str, ...] = ()
+    clamps: tuple[Clamped, ...] = ()
+    mac: str = ""  # of the device that last sent it: answers come to this station
+    sized: bool = False  # a filter on the way looks at the length of packets
+
+
+class State(NamedTuple):
+    """Where the packet is. ``link``: the device it came in by (None: made here); ``found`` and ``hop`` once routed."""
+
+    phase: Literal["output", "receive", "forward", "send", "input"]
+    net: Net
+    packet: Packet
+    link: Link | None = None
+    found: Found | None = None
+    hop: NextHop | None = None
+    gso: bool | None = False
+    oif: int = 0
+
+
+class End(NamedTuple):
+    fate: Fate
+    why: str = ""
+    ends: Point | None = None
+    culprit: Step | None = None
