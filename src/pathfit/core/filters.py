@@ -62,6 +62,7 @@ class Match(Tagged, frozen=True, kw_only=True):
     values: tuple[str, ...]
     negate: bool = False
     partial: bool = False  # the set may hold more (too large to read, filled by packets): "not in it" is not certain
+    lenient: bool = False  # a packet without the field counts as "not one of them" (xt_tcpmss, xt_owner)
 
 
 class Concat(Tagged, frozen=True, kw_only=True):

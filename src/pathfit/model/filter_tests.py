@@ -94,6 +94,15 @@ def _unknown(_: Facts) -> Answer:
 def _match(m: Match) -> Test:
     if not m.values:
         return _constant(m.negate)
+    return _lenient(m) if m.lenient else _strict(m)
+
+
+def _lenient(m: Match) -> Test:
+    slot, negate, strict = SLOT[m.field], m.negate, _strict(m)
+    return lambda v: negate if v[slot] is ABSENT else strict(v)
+
+
+def _strict(m: Match) -> Test:
     field = m.field
     if field in ADDRESSES:
         return _spans(SLOT[field], [span_of(v) for v in m.values], m.negate, m.partial)

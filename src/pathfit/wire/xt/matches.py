@@ -154,6 +154,8 @@ def conntrack(data: bytes, revision: int, family: int) -> list[Expr]:
     for (bit, field), port, high in zip(_CT_PORTS, ports, highs, strict=True):
         if flags & bit:
             found.append(one(field, span(port, max(port, high)), bool(inverted & bit)))
+    if flags & 1 and flags & 0x1FFE and (inverted & 1 or states & 257):
+        found.append(Opaque(what="-m conntrack"))  # without a connection the state alone decides (conntrack_mt)
     if flags & 4096:  # set without invert: original
         found.append(one("ctdir", "reply" if inverted & 4096 else "original"))
     return found
@@ -207,9 +209,9 @@ def statistic(data: bytes, revision: int, family: int) -> list[Expr]:
 
 
 def tcpmss(data: bytes, revision: int, family: int) -> list[Expr]:
-    """struct xt_tcpmss_match_info."""
+    """struct xt_tcpmss_match_info. A packet without the option answers `invert` (tcpmss_mt)."""
     lo, hi, invert = unpack_from("=HHB", data)
-    return [one("tcpmss", span(lo, hi), bool(invert))]
+    return [Match(field="tcpmss", values=(span(lo, hi),), negate=bool(invert), lenient=True)]
 
 
 def length(data: bytes, revision: int, family: int) -> list[Expr]:
@@ -280,9 +282,9 @@ def owner(data: bytes, revision: int, family: int) -> list[Expr]:
     u0, u1, g0, g1, wanted, inverted = unpack_from("=4I2B", data)
     found: list[Expr] = []
     if wanted & 1:
-        found.append(one("skuid", span(u0, u1), bool(inverted & 1)))
+        found.append(Match(field="skuid", values=(span(u0, u1),), negate=bool(inverted & 1), lenient=True))
     if wanted & 2:
-        found.append(one("skgid", span(g0, g1), bool(inverted & 2)))
+        found.append(Match(field="skgid", values=(span(g0, g1),), negate=bool(inverted & 2), lenient=True))
     if wanted & ~3:
         found.append(Opaque(what="-m owner --socket-exists"))
     return found
