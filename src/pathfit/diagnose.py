@@ -138,7 +138,7 @@ def _why_unknown(view: View, findings: Sequence[Finding]) -> str | None:
     if view.probe is None:
         return "why.not-measured" if view.names or view.address else "why.no-address"
     if view.fails_to_connect:
-        return "why.no-connection"  # every way of failing is a finding; reached only when that rule crashed
+        return "why.torn-down" if view.torn_down else "why.no-connection"
     if any(f.code == "APP801" for f in findings):
         return "why.target-silent"
     if _undecided(view.bracket("reverse"), view.carries("reverse")) or _undecided(

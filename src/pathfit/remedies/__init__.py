@@ -16,8 +16,8 @@ from pathfit.core.evidence import TrialFact
 from pathfit.core.finding import Facts, Finding, Fix
 from pathfit.core.net import Family, mss_of
 from pathfit.remedies import clamp, link, manual, route
-from pathfit.remedies.value import known_value, repair_value
-from pathfit.rules.view import View
+from pathfit.remedies.value import known_value
+from pathfit.rules.view import DIRECTIONS, View
 from pathfit.words.render import say
 
 SIZE_FAULTS = ("MTU101", "MTU102", "MTU103", "MTU104", "MTU106", "MTU111")
@@ -54,14 +54,12 @@ def recommended(view: View) -> int | None:
 
     Holes first; else what the senders had to be told; else, with nothing measured, what state alone shows.
     """
-    value = repair_value(view.case, *view.predicted)
-    if value is not None:
-        return value
-    told = [t for t in (view.told("reverse"), view.told("forward")) if t is not None]
+    measured = [h.passes for h in view.holes] or [t for t in map(view.told, DIRECTIONS) if t is not None]
+    if not measured and view.connects:
+        return None
     known = known_value(*view.predicted)
-    if told:
-        return min(told) if known is None else min(*told, known)
-    return known if not view.connects else None
+    values = [*measured, *([known] if known is not None else [])]
+    return min(values, default=None)
 
 
 def _tried(fix: Fix, view: View) -> Fix:

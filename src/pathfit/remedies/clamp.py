@@ -10,7 +10,8 @@ from pathfit.core.net import IP_HEADER, TCP_HEADER, Family
 from pathfit.core.path import Decap, Encap, Lookup
 from pathfit.core.snapshot import NetnsSnapshot
 from pathfit.remedies.base import Argv, at, enter, reachable
-from pathfit.rules.view import View, place_text
+from pathfit.rules.places import place_text
+from pathfit.rules.view import View
 
 TABLE = "pathfit"
 

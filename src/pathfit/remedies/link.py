@@ -9,7 +9,8 @@ from pathfit.core.finding import Applicability, Fix
 from pathfit.core.snapshot import Link, NetnsSnapshot
 from pathfit.model.network import Network
 from pathfit.remedies.base import Argv, at, ip, reachable
-from pathfit.rules.view import View, place_text
+from pathfit.rules.places import place_text
+from pathfit.rules.view import View
 
 IPV6_MIN_MTU = 1280  # RFC 8200 section 5
 

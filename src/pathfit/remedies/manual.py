@@ -6,8 +6,9 @@ Why by hand: a rule that drops was written by somebody for a reason that no snap
 from pathfit.core.finding import Finding, Fix
 from pathfit.core.snapshot import NetnsSnapshot
 from pathfit.remedies.base import Argv, at, enter, ip, reachable
+from pathfit.rules.places import place_text
 from pathfit.rules.tables import drops_too_big
-from pathfit.rules.view import View, place_text
+from pathfit.rules.view import View
 
 
 def of_filter(finding: Finding, view: View) -> tuple[Fix, ...]:

@@ -8,7 +8,8 @@ as it was. `ip route change` replaces all attributes, so every one that was read
 from pathfit.core.finding import Facts, Finding, Fix
 from pathfit.core.snapshot import NetnsSnapshot, NextHop, Route
 from pathfit.remedies.base import MAIN_TABLE, SAFE_FLOOR, Argv, at, carrying, ip, link_name, reachable
-from pathfit.rules.view import View, place_text
+from pathfit.rules.places import place_text
+from pathfit.rules.view import View
 
 SCOPES = {0: None, 200: "site", 253: "link", 254: "host"}
 PROTOCOLS = {2: "kernel", 3: "boot", 4: "static", 9: "ra", 16: "dhcp", 186: "bgp"}

@@ -7,11 +7,9 @@ from pathfit.core.finding import Facts, Finding, Severity
 from pathfit.core.net import Direction, Point
 from pathfit.core.path import Fate, Filtered
 from pathfit.rules.base import found, line
+from pathfit.rules.places import place_text
 from pathfit.rules.tables import Moved
-from pathfit.rules.view import SAID, View, place_text
-
-EXPLAINED = (Fate.NO_ROUTE, Fate.UNREACHABLE, Fate.FORWARDING_OFF, Fate.RP_FILTER, Fate.NEIGH_FAILED, Fate.LINK_DOWN)
-"""Fates that another rule names. A `prohibit` route answers with the same ICMP as a firewall."""
+from pathfit.rules.view import SAID, View
 
 ADMIN_V4, ADMIN_V6 = (9, 10, 13), (1, 5, 6)  # ICMP codes "administratively prohibited" (RFC 1812, RFC 4443)
 
@@ -40,7 +38,7 @@ def dropped(view: View) -> Iterable[Finding]:
             seen = True
             yield _rule_found(view, large, direction, "large")
     c = view.contact
-    if seen or c is None or not view.fails_to_connect or any(view.ended(*EXPLAINED)):
+    if seen or c is None or not view.fails_to_connect or view.explained:
         return
     if c.icmp is not None and _prohibited(c.icmp):
         facts: Facts = {"case": "icmp", "by": c.error_from, "target": view.target_label, "direction": "outbound"}

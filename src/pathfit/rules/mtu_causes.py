@@ -9,7 +9,8 @@ from pathfit.core.finding import Confidence, Facts, Finding
 from pathfit.core.net import Direction, Point
 from pathfit.core.path import Encap, Limit
 from pathfit.rules.base import found, line
-from pathfit.rules.view import SAID, Hole, View, place_text
+from pathfit.rules.places import place_text
+from pathfit.rules.view import SAID, Hole, View
 
 
 def overpromise(view: View) -> Iterable[Finding]:

@@ -8,7 +8,8 @@ from pathfit.core.sockets import Socket
 from pathfit.model.hung import Kind, look
 from pathfit.rules.base import found, line
 from pathfit.rules.hints import resembles
-from pathfit.rules.view import SAID, Hole, View, place_text
+from pathfit.rules.places import place_text
+from pathfit.rules.view import SAID, Hole, View
 
 HUNG_SECONDS = 1.0  # longer than any retransmission timeout on a healthy short path (RFC 6298: minimum 1 s)
 

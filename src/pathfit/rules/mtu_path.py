@@ -10,7 +10,8 @@ from pathfit.core.snapshot import NetnsSnapshot
 from pathfit.rules.base import found, line
 from pathfit.rules.forecast import route_of
 from pathfit.rules.mtu_holes import other
-from pathfit.rules.view import DIRECTIONS, SAID, View, place_text
+from pathfit.rules.places import place_text
+from pathfit.rules.view import DIRECTIONS, SAID, View
 
 FLOWS_FOR_PROOF = 2  # different source ports that always failed: one may be a single lost connection
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from pathfit.core.finding import Facts, Finding
-from pathfit.core.path import Fate
 from pathfit.rules.base import found, line
 from pathfit.rules.view import View
 
@@ -49,8 +48,7 @@ def no_answer(view: View) -> Iterable[Finding]:
     c = view.contact
     if c is None or c.tcp != "timeout":
         return
-    explained = (Fate.DELIVERED, Fate.UNKNOWN, Fate.FRAGMENTED, Fate.TOO_BIG_TOLD, Fate.TOO_BIG_SILENT)
-    if any(way is not None and way.fate not in explained for way in view.predicted):
+    if view.explained:
         return  # the rule of that fate says more
     if view.counters.get("TcpExt.IPReversePathFilter", 0):
         return

@@ -6,7 +6,8 @@ from pathfit.core.finding import Confidence, EvidenceLine, Facts, Finding
 from pathfit.core.measured import Contact
 from pathfit.core.path import Fate, Filtered
 from pathfit.rules.base import found, line
-from pathfit.rules.view import View, place_text
+from pathfit.rules.places import place_text
+from pathfit.rules.view import View
 
 FIRST_TTLS = (64, 128, 255)  # what stacks start from: Linux and BSD, Windows, routers
 
@@ -17,8 +18,9 @@ def by_target(view: View) -> Iterable[Finding]:
     Why it hurts: it is no fault of the network; but the asked traffic does fail, hence an error.
     Example: `connect: connection refused`, because the service is stopped or bound to 127.0.0.1.
     Repair: start the service, or ask the right port. No MTU or route changes that.
-    Severity: error (what was asked for fails; a closed port is closed).
-    Possible: a connection was torn down later than in its handshake and nothing says by whom.
+    Severity: error (what was asked for fails; a closed port is closed); a warning where it is only possible.
+    Possible: a connection was torn down later than in its handshake, and nothing says by whom; then the verdict is
+    "unknown".
     Likely: the handshake was refused, and nothing contradicts that the target did it.
     Confirmed: the RST travelled as many hops as the target's own answers (echo, SYN-ACK), or every hop is visible
     and lets the packet through.
@@ -32,9 +34,9 @@ def by_target(view: View) -> Iterable[Finding]:
     same = c.rst_ttl is not None and c.rst_ttl in (c.echo_ttl, c.synack_ttl)
     early = c.tcp == "refused" or c.rst_phase == "syn"
     confidence: Confidence = "confirmed" if same or (arrives and early) else "likely" if early else "possible"
-    facts: Facts = {"case": "port" if early else "later", "target": view.target_label, "port": c.port}
-    facts["phase"] = c.rst_phase
-    yield found("RST201", "error", confidence, view.edge, facts, _seen(view, c))
+    case = "port" if early else "later" if same else "unclear"
+    facts: Facts = {"case": case, "target": view.target_label, "port": c.port, "phase": c.rst_phase}
+    yield found("RST201", "error" if case != "unclear" else "warning", confidence, view.edge, facts, _seen(view, c))
 
 
 def by_middlebox(view: View) -> Iterable[Finding]:

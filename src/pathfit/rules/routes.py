@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from pathfit.core.finding import Facts, Finding
 from pathfit.core.path import Fate
 from pathfit.rules.base import found, line
-from pathfit.rules.view import SAID, View, place_text
+from pathfit.rules.places import place_text
+from pathfit.rules.view import SAID, View
 
 NO_ROUTE_V4 = (0, 6, 11)  # network unreachable, network unknown, unreachable for TOS (RFC 792, RFC 1122)
 HOST_DOWN_V4 = (1, 7)  # host unreachable, host unknown
@@ -39,7 +40,7 @@ def no_route(view: View) -> Iterable[Finding]:
         yield found("RTE501", "error", "confirmed" if sure else "likely", at, facts, proof)
         return
     c = view.contact
-    if c is None or not view.fails_to_connect:
+    if c is None or not view.fails_to_connect or view.explained:
         return
     if c.icmp is None and c.error in LOCAL_NO_ROUTE:
         facts = {"case": "local", "direction": "outbound", "target": view.target_label, "errno": c.error}
@@ -75,7 +76,7 @@ def neighbour(view: View) -> Iterable[Finding]:
         yield found("RTE502", "error", "confirmed" if sure else "likely", at, facts, proof)
         return
     c = view.contact
-    if c is None or c.tcp != "unreachable":
+    if c is None or c.tcp != "unreachable" or view.explained:
         return
     by_icmp = c.icmp in {(3, x) for x in HOST_DOWN_V4} | {(1, 3)}
     if by_icmp or (c.icmp is None and c.error == "EHOSTUNREACH"):
@@ -108,6 +109,6 @@ def link_down(view: View) -> Iterable[Finding]:
         yield found("RTE503", "error", "confirmed" if sure else "likely", at, facts, proof)
         return
     c = view.contact
-    if c is not None and c.error == "ENETDOWN":
+    if c is not None and c.error == "ENETDOWN" and not view.explained:
         facts = {"direction": "outbound", "place": place_text(view.source_point)}
         yield found("RTE503", "error", "confirmed", view.source_point, facts, line(view.ref, "errno", errno="ENETDOWN"))

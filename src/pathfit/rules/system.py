@@ -6,7 +6,8 @@ from pathfit.core.finding import Facts, Finding
 from pathfit.core.net import Direction
 from pathfit.core.path import Fate, Limit
 from pathfit.rules.base import found, line
-from pathfit.rules.view import SAID, View, place_text
+from pathfit.rules.places import place_text
+from pathfit.rules.view import SAID, View
 
 SHOWN = 5  # what could not be seen, as evidence; the whole list stands in the report under missing
 

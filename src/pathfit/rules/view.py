@@ -26,11 +26,12 @@ from pathfit.core.evidence import StateFact as State
 from pathfit.core.filters import Chain, Table
 from pathfit.core.measured import Attempt, Bracket, Contact
 from pathfit.core.net import Direction, Point
-from pathfit.core.path import Encap, Exit, Fate, Filtered, Limit, Predicted
+from pathfit.core.path import Encap, Fate, Filtered, Limit, Predicted
 from pathfit.core.request import Measure
 from pathfit.core.snapshot import HostSnapshot, Link, NetnsSnapshot
 from pathfit.core.sockets import Socket
 from pathfit.rules import forecast
+from pathfit.rules.places import bare, exits
 from pathfit.rules.tables import Moved, drops_too_big, moved
 
 E = TypeVar("E")
@@ -38,6 +39,8 @@ NOTHING = Bracket(method="none", tests="both", note="note.not-measured")
 PROVEN = ("proof", "step")
 DIRECTIONS: tuple[Direction, Direction] = ("reverse", "forward")
 SAID = {"reverse": "inbound", "forward": "outbound"}
+PASSING = {Fate.DELIVERED, Fate.UNKNOWN, Fate.FRAGMENTED, Fate.TOO_BIG_TOLD, Fate.TOO_BIG_SILENT, Fate.LOOP}
+"""Fates after which a small packet may still arrive, as far as we know."""
 MODEL = "model"  # stands for the prediction among the crashes
 ESTABLISHED = 1  # TCP_ESTABLISHED, include/net/tcp_states.h
 
@@ -127,11 +130,11 @@ class View:
 
     @property
     def source_label(self) -> str:
-        return (self.place.label if self.place else "") or _bare(self.ask.source)
+        return (self.place.label if self.place else "") or bare(self.ask.source)
 
     @property
     def target_label(self) -> str:
-        return self.ask.target.host or _bare(self.ask.target.where or self.ask.target.text)
+        return self.ask.target.host or bare(self.ask.target.where or self.ask.target.text)
 
     def namespace(self, where: str) -> NetnsSnapshot | None:
         """A namespace by one of its WHEREs."""
@@ -143,7 +146,7 @@ class View:
         if self.source is None:
             return None
         way = self.predicted_forward
-        name = next((p.link for p in _exits(way) if p.netns == self.source.where), None) if way else None
+        name = next((p.link for p in exits(way) if p.netns == self.source.where), None) if way else None
         links = [x for x in self.source.links if not x.loopback]
         if name is None and len(links) != 1:
             return None
@@ -160,8 +163,8 @@ class View:
         way = self.predicted_forward
         if way is not None and way.ends is not None:
             return way.ends
-        exits = list(_exits(way)) if way is not None else []
-        return exits[-1] if exits else self.source_point
+        left_by = list(exits(way))
+        return left_by[-1] if left_by else self.source_point
 
     # -- what was measured --------------------------------------------------------------------------------------
 
@@ -459,6 +462,11 @@ class View:
             if self.certain(direction) or (way.fate == Fate.FILTERED and not self._tunnelled):
                 yield direction, way
 
+    @property
+    def explained(self) -> bool:
+        """Does state say why nothing passes? Then what was only heard (an ICMP, an errno) adds no second fault."""
+        return any(self.ended(*set(Fate) - PASSING))
+
     def certain(self, direction: Direction) -> bool:
         """Is the way of that direction seen from its beginning?"""
         way = self.way(direction)
@@ -468,24 +476,6 @@ class View:
     def _tunnelled(self) -> bool:
         way = self.predicted_forward
         return way is not None and any(isinstance(s, Encap) for h in way.hops for s in h.steps)
-
-
-def place_text(point: Point) -> str:
-    """A place as people say it: "h/eth0", "pid:812/eth0", "host/docker0"."""
-    name = _bare(point.netns)
-    return f"{name}/{point.link}" if point.link else name
-
-
-def _exits(way: Predicted | None) -> Iterator[Point]:
-    for hop in way.hops if way else ():
-        for step in hop.steps:
-            if isinstance(step, Exit) and step.at.link:
-                yield step.at
-
-
-def _bare(where: str) -> str:
-    kind, sep, name = where.partition(":")
-    return name if sep and kind in ("netns", "container", "docker", "podman", "pod", "network") else where
 
 
 def _first(items: tuple[E, ...]) -> E | None:
