@@ -67,11 +67,13 @@ SHAPES = [
     ("ip frag-off & 0x3fff != 0 drop", "meta nfproto ipv4 fragment any drop"),
     ("ip frag-off & 0x1fff != 0 drop", "meta nfproto ipv4 fragment later drop"),
     ("tcp flags syn tcp option maxseg size set rt mtu", "tcp flags syn tcp option maxseg size set rt mtu"),
-    ("tcp flags syn / syn,rst tcp option maxseg size set 1360", "tcp flags syn / syn,rst tcp option maxseg size set 1360"),
+    ("tcp flags syn / syn,rst tcp option maxseg size set 1360",
+     "tcp flags syn / syn,rst tcp option maxseg size set 1360"),
     ("tcp option maxseg size > 1360 drop", "tcp option maxseg size 1361-65535 drop"),
     ("ct state invalid drop", "ct state invalid drop"),
     ("ct state established,related accept", "ct state established,related accept"),
-    ("ct state vmap { established : accept, invalid : drop }", "ct state vmap { invalid : drop, established : accept }"),
+    ("ct state vmap { established : accept, invalid : drop }",
+     "ct state vmap { invalid : drop, established : accept }"),
     ("ct status dnat accept", "ct status dnat accept"),
     ("tcp dport { 22, 1000-2000 } accept", "tcp dport { 22, 1000-2000 } accept"),
     ("tcp dport != { 22, 80 } drop", "tcp dport != { 22, 80 } drop"),
@@ -109,7 +111,7 @@ OPAQUE = [
 def test_nft_shapes(space: Space) -> None:
     lines = [s for s, _ in SHAPES] + OPAQUE
     body = "".join(f"    {line};\n" for line in lines)
-    space.run("nft", "-f", "-", stdin=f"table inet t {{ chain c {{\n{body} }} }}")
+    space.run("nft", "-f", "-", stdin=f"table inet t {{ chain c {{\n{body} }}; }}")
     (table,) = space.read()
     rules = table.chains[0].rules
     assert [r.text for r in rules[: len(SHAPES)]] == [text for _, text in SHAPES]
@@ -125,7 +127,8 @@ def test_names_counters_hooks_as_nft_lists_them(space: Space) -> None:
 table inet corp {
   set bl { type ipv4_addr; flags interval; elements = { 10.0.0.0/8, 192.168.1.5-192.168.1.9 }; }
   chain sub { tcp dport 1 return; counter drop comment "in sub"; }
-  chain f { type filter hook forward priority 10; policy drop; ip saddr @bl jump sub; counter packets 7 bytes 420 accept; }
+  chain f { type filter hook forward priority 10; policy drop;
+    ip saddr @bl jump sub; counter packets 7 bytes 420 accept; }
 }
 table netdev fd { chain i { type filter hook ingress device "lo" priority -7; tcp dport 80 drop; }; }
 table bridge br { chain f { type filter hook forward priority 0; ip saddr 1.1.1.1 drop; }; }
@@ -160,7 +163,7 @@ table ip nat { chain pre { type nat hook prerouting priority -100;
   dnat ip addr . port to tcp dport map { 82 : 10.1.1.1 . 8080 };
   udp dport 5000 dnat to 10.1.1.1-10.1.1.5:6000-6010;
   tcp dport 9 redirect to :3128;
-} }""")  # fmt: skip
+}; }""")  # fmt: skip
     choice, pair, span, redirect = (r.exprs[-1] for r in space.read()[0].chains[0].rules)
     assert {a.lo for a in choice.then} == {"10.0.0.1", "10.0.0.2"}  # type: ignore[union-attr]
     assert pair.then == (Nat(kind="dnat", lo="10.1.1.1", hi="10.1.1.1", port_lo=8080, port_hi=8080),)  # type: ignore[union-attr]
@@ -217,10 +220,16 @@ def test_iptables(space: Space, tool: str) -> None:
     ]
 
 
+V6 = (
+    "-A FORWARD -s 2001:db8::/32 -p tcp --dport 443 -j REJECT",
+    "-A FORWARD -p icmpv6 --icmpv6-type packet-too-big -j DROP",
+)
+
+
 @lab
 def test_ip6tables_legacy(space: Space) -> None:
-    space.run("ip6tables-legacy", *"-A FORWARD -s 2001:db8::/32 -p tcp --dport 443 -j REJECT".split())
-    space.run("ip6tables-legacy", *"-A FORWARD -p icmpv6 --icmpv6-type packet-too-big -j DROP".split())
+    space.run("ip6tables-legacy", *V6[0].split())
+    space.run("ip6tables-legacy", *V6[1].split())
     (table,) = space.read()
     rules = next(c for c in table.chains if c.name == "FORWARD").rules
     assert table.family == "ip6"
