@@ -38,6 +38,7 @@ class Outcome(NamedTuple):
     clamps: tuple[Clamped, ...] = ()
     why: str = ""
     tracked: bool = True
+    judged: bool = False  # some chain hangs there
 
 
 class Where(NamedTuple):
@@ -75,12 +76,14 @@ def index_of(net: Net) -> pf.FilterIndex:
 def hook(net: Net, family: Family, name: Hook, p: Packet, where: Where) -> Outcome:
     """Everything that hangs on a hook, by priority. ``family`` "ip" means iptables, ip, ip6 and inet."""
     index = index_of(net)
-    asked = _packet(net, family, p, where)
     layer: Literal["ip", "bridge"] = "bridge" if family == "bridge" else "ip"
     device = ""
     if family == "netdev":
         link = where.iif if name == "ingress" else where.oif
         device = link.name if link else ""
+    if not index.bases(name, p.family, layer, device):
+        return pass_on(p)
+    asked = _packet(net, family, p, where)
     got = pf.evaluate(index, name, asked, layer=layer, device=device)
     if got.verdict == "unknown" or (got.mss is None and p.mss is not None):
         dear = _dear(net, name, asked, p, where)
@@ -168,4 +171,4 @@ def _answer(net: Net, name: str, p: Packet, got: pf.Outcome) -> Outcome:
         for c in got.clamps
         if c.certain and c.after is not None
     )
-    return Outcome(verdict, steps, nat, got.mark or 0, mss, clamps, why, not got.untracked)
+    return Outcome(verdict, steps, nat, got.mark or 0, mss, clamps, why, not got.untracked, True)

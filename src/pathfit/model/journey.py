@@ -87,7 +87,7 @@ class Walk:
         if not end.ends and end.fate is Fate.UNKNOWN:
             end = end._replace(ends=state.net.point(state.link.name if state.link else None))
         return Journey(
-            end.fate, tuple(self.notes), state.packet, state.net, state.link, end.ends, end.why, end.culprit,
+            end.fate, tuple(self.notes), end.packet or state.packet, state.net, state.link, end.ends, end.why, end.culprit,
             tuple(self.talks.values()), tuple(self.forks), tuple(self.gaps), tuple(self.clamps), self.mac,
             self.sized,
         )  # fmt: skip
@@ -232,7 +232,8 @@ class Walk:
         self.notes.append(Exit(at=at, size=p.size, mtu=device_mtu(net, link, p.family)))
         self.mac = link.mac
         frame = Frame(p, mac, near, s.gso, link.mac, s.link is None)
-        return self._arrived(s._replace(packet=p), emit(self.wire, net, link, frame), step)
+        got = self._arrived(s._replace(packet=p), emit(self.wire, net, link, frame), step)
+        return got._replace(packet=p) if isinstance(got, End) else got
 
     def _input(self, s: State) -> State | End:
         """Arrives: the input hook is the last that can end it."""
@@ -354,15 +355,16 @@ class Walk:
         out = _policy.hook(net, "ip", hook, p, self._where(net, p, where, talk))
         self.notes += out.steps
         self.clamps += out.clamps
-        self.sized = self.sized or net.judges_size
+        self.sized = self.sized or (out.judged and net.judges_size)
         return out
 
     def _l2_hook(self, net: Net, family: _policy.Family, hook: Hook, p: Packet, where: Where) -> Outcome:
         if not net.filtered:
             return _policy.pass_on(p)
-        self.sized = self.sized or net.judges_size
         talk = nat.known(self.memory, net, p) if self.memory else None
-        return _policy.hook(net, family, hook, p, self._where(net, p, where, talk))
+        out = _policy.hook(net, family, hook, p, self._where(net, p, where, talk))
+        self.sized = self.sized or (out.judged and net.judges_size)
+        return out
 
     def _after_hook(self, p: Packet, out: Outcome) -> Packet:
         if out.mark == p.mark and out.mss == p.mss:

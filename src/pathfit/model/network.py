@@ -5,19 +5,41 @@ A :class:`Net` is one namespace with lookup structures that are made when they a
 many, with the cables between them: veth halves, devices stacked across namespaces, VTEPs.
 """
 
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar, overload
 
 from pathfit.core.filters import Concat, Match
 from pathfit.core.net import Point
 from pathfit.core.snapshot import Address, FdbEntry, HostSnapshot, Link, Neighbour, NetnsSnapshot, Route
+
+T = TypeVar("T")
+
+
+class lazy(Generic[T]):
+    """functools.cached_property without its lock, which costs more than most of what is computed here (< 3.12)."""
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self.make, self.name, self.__doc__ = make, make.__name__, make.__doc__
+
+    @overload
+    def __get__(self, it: None, owner: type) -> "lazy[T]": ...
+    @overload
+    def __get__(self, it: object, owner: type) -> T: ...
+    def __get__(self, it: object | None, owner: type) -> "T | lazy[T]":
+        if it is None:
+            return self
+        value = it.__dict__[self.name] = self.make(it)  # found there from now on: this is no data descriptor
+        return value
+
 
 STACKED = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"})  # Link.peer is the lower device
 AGGREGATES = frozenset({"bond", "team"})
 
 
 def _about_length(e: object) -> bool:
-    return (isinstance(e, Match) and e.field == "length") or (isinstance(e, Concat) and "length" in e.fields)
+    if type(e) is Match:
+        return e.field == "length"
+    return type(e) is Concat and "length" in e.fields
 
 
 class Net:
@@ -34,21 +56,21 @@ class Net:
     def __repr__(self) -> str:
         return f"Net({self.snap.where})"
 
-    @cached_property
+    @lazy
     def links(self) -> dict[int, Link]:
         """By ifindex."""
         return {x.index: x for x in self.snap.links}
 
-    @cached_property
+    @lazy
     def names(self) -> dict[str, Link]:
         """By name."""
         return {x.name: x for x in self.snap.links}
 
-    @cached_property
+    @lazy
     def loopback(self) -> Link | None:
         return next((x for x in self.snap.links if x.loopback), None)
 
-    @cached_property
+    @lazy
     def ports(self) -> dict[int, tuple[Link, ...]]:
         """Links by the ifindex of their master (bridge, bond, vrf)."""
         found: dict[int, tuple[Link, ...]] = {}
@@ -57,7 +79,7 @@ class Net:
                 found[x.master] = (*found.get(x.master, ()), x)
         return found
 
-    @cached_property
+    @lazy
     def addresses(self) -> dict[str, tuple[Address, ...]]:
         """By address."""
         found: dict[str, tuple[Address, ...]] = {}
@@ -65,7 +87,7 @@ class Net:
             found[x.address] = (*found.get(x.address, ()), x)
         return found
 
-    @cached_property
+    @lazy
     def on_link(self) -> dict[int, tuple[Address, ...]]:
         """Addresses by ifindex, in the kernel's order (primary ones first)."""
         found: dict[int, tuple[Address, ...]] = {}
@@ -73,17 +95,17 @@ class Net:
             found[x.link] = (*found.get(x.link, ()), x)
         return found
 
-    @cached_property
+    @lazy
     def neighbours(self) -> dict[tuple[int, str], Neighbour]:
         """By (ifindex, address); proxy entries are in :attr:`proxies`."""
         return {(x.link, x.address): x for x in self.snap.neighbours if not x.proxy}
 
-    @cached_property
+    @lazy
     def proxies(self) -> frozenset[tuple[int, str]]:
         """Addresses this namespace answers for (`ip neigh add proxy`)."""
         return frozenset((x.link, x.address) for x in self.snap.neighbours if x.proxy)
 
-    @cached_property
+    @lazy
     def switched(self) -> dict[tuple[int, str], FdbEntry]:
         """A bridge's forwarding table: (bridge ifindex, MAC) -> entry whose ``link`` is the port or the bridge."""
         found: dict[tuple[int, str], FdbEntry] = {}
@@ -96,7 +118,7 @@ class Net:
                 found.setdefault((bridge, x.mac), x)
         return found
 
-    @cached_property
+    @lazy
     def destinations(self) -> dict[tuple[int, str], tuple[FdbEntry, ...]]:
         """A VXLAN device's own table: (ifindex, MAC) -> entries with ``remote``; MAC of zeros = everybody else."""
         found: dict[tuple[int, str], tuple[FdbEntry, ...]] = {}
@@ -105,7 +127,7 @@ class Net:
                 found[x.link, x.mac] = (*found.get((x.link, x.mac), ()), x)
         return found
 
-    @cached_property
+    @lazy
     def routes(self) -> dict[tuple[int, int], list[Route]]:
         """Routes by (family, table)."""
         found: dict[tuple[int, int], list[Route]] = {}
@@ -113,18 +135,18 @@ class Net:
             found.setdefault((x.family, x.table), []).append(x)
         return found
 
-    @cached_property
+    @lazy
     def filtered(self) -> bool:
         """Is there any filter table at all?"""
         return bool(self.snap.tables)
 
-    @cached_property
+    @lazy
     def judges_size(self) -> bool:
         """Does any filter rule here look at a packet's length?"""
         rules = (r for t in self.snap.tables for c in t.chains for r in c.rules)
         return any(_about_length(e) for r in rules for e in r.exprs)
 
-    @cached_property
+    @lazy
     def has_vrf(self) -> bool:
         return any(x.kind == "vrf" for x in self.snap.links)
 
@@ -177,11 +199,11 @@ class Network:
             nets[key] = Net(host.host, key, snap)
         return cls(nets)
 
-    @cached_property
+    @lazy
     def _by_host(self) -> dict[tuple[str, str], Net]:
         return {(x.host, x.snap.id): x for x in self.nets.values()}
 
-    @cached_property
+    @lazy
     def _by_where(self) -> dict[str, Net]:
         found: dict[str, Net] = {}
         for x in self.nets.values():
@@ -197,7 +219,7 @@ class Network:
         """The namespace a Point names."""
         return self._by_where.get(f"{point.host}!{point.netns}")
 
-    @cached_property
+    @lazy
     def _claims(self) -> dict[tuple[str, str, int], tuple[Net, Link]]:
         """Who says "my other half is (host, namespace id, ifindex)": for halves that do not know it themselves."""
         found = {}
@@ -225,7 +247,7 @@ class Network:
             return net
         return self._by_host.get((net.host, link.peer_ns)) if link.peer_ns else None
 
-    @cached_property
+    @lazy
     def _vteps(self) -> dict[tuple[str, int, int], tuple[Net, Link]]:
         found = {}
         for net in self.nets.values():
@@ -240,7 +262,7 @@ class Network:
         """The VXLAN device that takes packets for this port and VNI arriving in ``net`` (vxlan_vs_find_vni)."""
         return self._vteps.get((net.key, port, vni))
 
-    @cached_property
+    @lazy
     def _tunnels(self) -> dict[tuple[str, str], list[tuple[Net, Link]]]:
         found: dict[tuple[str, str], list[tuple[Net, Link]]] = {}
         for net in self.nets.values():
@@ -255,7 +277,7 @@ class Network:
         """Tunnel devices of a kind whose outer packets arrive in ``net``."""
         return self._tunnels.get((net.key, kind), [])
 
-    @cached_property
+    @lazy
     def _stacked(self) -> dict[tuple[str, int], tuple[tuple[Net, Link], ...]]:
         found: dict[tuple[str, int], tuple[tuple[Net, Link], ...]] = {}
         for net in self.nets.values():
@@ -271,7 +293,7 @@ class Network:
         """VLAN, macvlan, ipvlan … devices that lie on this one, in whatever namespace."""
         return self._stacked.get((net.key, link.index), ())
 
-    @cached_property
+    @lazy
     def _owners(self) -> dict[str, tuple[tuple[Net, Address], ...]]:
         found: dict[str, tuple[tuple[Net, Address], ...]] = {}
         for net in self.nets.values():

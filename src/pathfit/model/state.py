@@ -50,3 +50,4 @@ class End(NamedTuple):
     why: str = ""
     ends: Point | None = None
     culprit: Step | None = None
+    packet: Packet | None = None  # as it was then, when it is not the state's any more
