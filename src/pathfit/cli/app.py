@@ -9,7 +9,7 @@ import click
 from pathfit import __version__
 from pathfit.cli import options
 from pathfit.cli.border import usage
-from pathfit.cli.stop import INTERRUPTED, Stop
+from pathfit.cli.stop import Stop
 
 LATER = ("scan", "fix", "trace", "pcap", "snapshot", "predict", "map", "overhead", "watch", "agent", "hub", "mesh")
 HELP = """Finds out why packets stop fitting on a container's way through the network, and proves it.
@@ -42,15 +42,19 @@ def _unknown(name: str, known: list[str], path: str) -> tuple[str, str]:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run one command line; returns its exit status. Raises Stop, KeyboardInterrupt and what is broken."""
+    """Run one command line; returns its exit status. Raises Stop, KeyboardInterrupt and what is broken.
+
+    Not click's own main(): that one answers interrupts and closed pipes itself, with statuses of its own.
+    """
     try:
-        status = pathfit.main(list(argv), prog_name="pathfit", standalone_mode=False)
+        with pathfit.make_context("pathfit", list(argv)) as context:
+            status = pathfit.invoke(context)
+    except click.exceptions.Exit as e:  # --help, --version
+        return e.exit_code
     except click.UsageError as e:
         return usage(e.format_message(), e.ctx.command_path if e.ctx else "pathfit")
     except click.ClickException as e:
         return usage(e.format_message(), "pathfit")
-    except click.Abort:
-        return INTERRUPTED
     return status if isinstance(status, int) else 0
 
 

@@ -19,7 +19,12 @@ def guarded(argv: Sequence[str]) -> int:
     _silence(verbose)
     status = _run(argv, verbose)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said; the interpreter's own end takes a few milliseconds
-    return _flush(status)
+    status = _flush(status)
+    if status == INTERRUPTED:
+        # Not through the interpreter's end: it would join threads, and an interrupt that came inside exec() (every
+        # dataclass at import) would make CPython 3.11 end by the signal itself (_Py_UnhandledKeyboardInterrupt).
+        os._exit(status)
+    return status
 
 
 def _run(argv: Sequence[str], verbose: bool) -> int:

@@ -18,5 +18,6 @@ def main() -> int:
         from pathfit.cli.border import guarded
 
         return guarded(sys.argv[1:])
-    except KeyboardInterrupt:  # before our own handler stood
+    except KeyboardInterrupt:  # before the border stood
+        print("\npathfit: interrupted", file=sys.stderr)
         return 130
