@@ -16,7 +16,7 @@ test: setup ## unit tests, acceptance labs, scenarios
 
 test-all: ## what `make test` leaves out because it takes minutes
 	@sh tools/setup.sh --all
-	@tools/isolated $(BIN)/pytest -m slow tests
+	@tools/isolated $(BIN)/pytest -m slow tests || [ $$? = 5 ] # 5: no test is slow at present
 
 lint: setup
 	@$(BIN)/ruff check $(wildcard $(CHECKED))
