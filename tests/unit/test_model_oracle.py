@@ -8,7 +8,7 @@ import pytest
 import topo
 from topo_lab import PORT, Lab, Seen, lab
 
-from pathfit.core.net import UDP, Flow
+from pathfit.core.net import TCP, UDP, Flow
 from pathfit.core.path import Fate, Predicted
 from pathfit.model import Network, predict, predict_both
 
@@ -102,6 +102,30 @@ r route 198.18.2.0/24 via 198.18.5.2
 q forward
 r forward
 """
+OVERLAY_V6 = (
+    OVERLAY.format(extra="")
+    .replace("198.18.50.1/24", "2001:db8:50::1/64")
+    .replace("198.18.50.2/24", "2001:db8:50::2/64")
+)
+OVERLAY_6 = (
+    OVERLAY.format(extra="")
+    .replace("198.18.9.1/24", "2001:db8:9::1/64")
+    .replace("198.18.9.2/24", "2001:db8:9::2/64")
+    .replace("198.18.9.", "2001:db8:9::")
+)
+ROUTED = """
+a eth0 1500 198.18.9.1/24 -- b eth0 1500 198.18.9.2/24
+a vx0 vxlan 1500 id=77 local=198.18.9.1 remote=198.18.9.2 198.18.50.1/24
+b vx0 vxlan 1500 id=77 local=198.18.9.2 remote=198.18.9.1 198.18.50.2/24
+c eth0 1500 198.18.59.2/24 -- a vc 1500 198.18.59.1/24
+d eth0 1500 198.18.60.2/24 -- b vd 1500 198.18.60.1/24
+c route default via 198.18.59.1
+d route default via 198.18.60.1
+a route 198.18.60.0/24 via 198.18.50.2
+b route 198.18.59.0/24 via 198.18.50.1
+a forward
+b forward
+"""
 WHAT = {"icmp": "told", "silent": "lost", "fragment": "pieces", "error": "error"}
 
 # name, text, from, to address, in namespace, DF, largest that passes whole, what happens to one byte more
@@ -124,6 +148,10 @@ CASES = [
     ("vxlan-no-dev", VXLAN.format(under=1500, mtu=1500, extra=""), "a", "198.18.50.2", "b", False, 1450, "fragment"),
     ("overlay", OVERLAY.format(extra=""), "c", "198.18.50.2", "d", True, 1450, "icmp"),
     ("overlay-no-df", OVERLAY.format(extra=""), "c", "198.18.50.2", "d", False, 1450, "fragment"),
+    ("overlay-v6", OVERLAY_V6, "c", "2001:db8:50::2", "d", True, 1450, "icmp"),
+    ("overlay-v6-outer", OVERLAY_6, "c", "198.18.50.2", "d", True, 1430, "icmp"),
+    ("overlay-v6-outer-no-df", OVERLAY_6, "c", "198.18.50.2", "d", False, 1430, "silent"),
+    ("vxlan-routed-through", ROUTED, "c", "198.18.60.2", "d", True, 1450, "fragment"),
     ("overlay-df-set", OVERLAY.format(extra="df=set"), "c", "198.18.50.2", "d", True, 1450, "icmp"),
     (
         "vxlan-fragments-lost",
@@ -313,3 +341,16 @@ def test_a_rule_about_length_stops_only_what_is_long() -> None:
         assert built.send("a", "198.18.2.2", "b", 1200).how == "whole"
         assert built.send("a", "198.18.2.2", "b", 1201).how == "lost"
     assert (said.fate, said.large, short.large) == (Fate.DELIVERED, Fate.FILTERED, Fate.DELIVERED)
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(("offload", "arrives"), [("on", True), ("off", False)])
+def test_offload_hides_a_smaller_port(offload: str, arrives: bool) -> None:
+    """TCP of 20 full segments over a port of 1400: super-packets pass, single ones do not."""
+    marks = "\n".join(f"{x} offload {y} {offload}" for x, y in (("a", "eth0"), ("h", "va"), ("h", "vb"), ("b", "eth0")))
+    with lab(SWITCH.format(left=1500, right=1400) + marks) as built:
+        flow = Flow(src="", dst="198.18.1.3", proto=TCP, sport=40000, dport=PORT, size=1500)
+        said = predict(Network.of(built.snapshot()), "netns:a", flow)
+        assert built.stream("a", "198.18.1.3", "b", 20 * 1448) is arrives
+    assert said.large is (Fate.DELIVERED if arrives else Fate.TOO_BIG_SILENT)
+    assert said.limits[0].then == ("pass-gso" if arrives else "silent")

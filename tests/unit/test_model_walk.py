@@ -2,6 +2,7 @@
 
 import pytest
 import topo
+from msgspec.structs import replace
 
 from pathfit.core.filters import Chain, Clamp, FilterRule, Match, Nat, Opaque, Table, Verdict
 from pathfit.core.net import TCP, UDP, Flow
@@ -169,3 +170,20 @@ def test_a_table_that_no_packet_asks_for_is_not_compiled() -> None:
 def test_an_unknown_namespace_is_a_key_error() -> None:
     with pytest.raises(KeyError):
         both(HOST.replace("c eth0", "x eth0").replace("c route", "x route"))
+
+
+def test_any_part_of_a_snapshot_may_be_missing() -> None:
+    """Take away each value of each list, one at a time: an answer every time, never an exception."""
+    nat = chain("postrouting", (Match(field="oifname", values=("eth0",)), Nat(kind="masquerade")), kind="nat")
+    whole = topo.host(HOST, tables={"h": (nat,)})
+    asked = 0
+    for i, space in enumerate(whole.namespaces):
+        for name in ("links", "addresses", "routes", "tables"):
+            have = getattr(space, name)
+            for k in range(len(have)):
+                less = replace(space, **{name: have[:k] + have[k + 1 :]})
+                spaces = (*whole.namespaces[:i], less, *whole.namespaces[i + 1 :])
+                for said in predict_both(Network.of(replace(whole, namespaces=spaces)), "netns:c", "198.18.3.2"):
+                    assert said.fate in Fate and (said.fate is not Fate.UNKNOWN or said.why)
+                asked += 1
+    assert asked > 30

@@ -158,6 +158,25 @@ class Lab:
             client.close()
             server.close()
 
+    def stream(self, ns: str, to: str, at: str, size: int) -> bool:
+        """Do ``size`` bytes of one TCP connection arrive in time?"""
+        with self.inside(at):
+            listener = socket.create_server((to, PORT), family=socket.AF_INET6 if ":" in to else socket.AF_INET)
+        with self.inside(ns):
+            giver = socket.socket(listener.family, socket.SOCK_STREAM)
+        with listener, giver:
+            giver.settimeout(PATIENCE)
+            giver.connect((to, PORT))
+            taker, _ = listener.accept()
+            with taker:
+                taker.settimeout(PATIENCE)
+                giver.sendall(b"x" * size)
+                got = 0
+                with contextlib.suppress(TimeoutError):
+                    while got < size:
+                        got += len(taker.recv(65536))
+                return got == size
+
     def _options(self, giver: socket.socket, six: bool, df: bool) -> None:
         if six:
             giver.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IP_PMTUDISC_DO if df else IP_PMTUDISC_DONT)

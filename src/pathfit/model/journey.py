@@ -87,10 +87,21 @@ class Walk:
         if not end.ends and end.fate is Fate.UNKNOWN:
             end = end._replace(ends=state.net.point(state.link.name if state.link else None))
         return Journey(
-            end.fate, tuple(self.notes), end.packet or state.packet, state.net, state.link, end.ends, end.why, end.culprit,
-            tuple(self.talks.values()), tuple(self.forks), tuple(self.gaps), tuple(self.clamps), self.mac,
-            self.sized,
-        )  # fmt: skip
+            fate=end.fate,
+            notes=tuple(self.notes),
+            packet=end.packet or state.packet,
+            net=state.net,
+            link=state.link,
+            ends=end.ends,
+            why=end.why,
+            culprit=end.culprit,
+            talks=tuple(self.talks.values()),
+            forks=tuple(self.forks),
+            gaps=tuple(self.gaps),
+            clamps=tuple(self.clamps),
+            mac=self.mac,
+            sized=self.sized,
+        )
 
     def step(self, s: State) -> State | End:
         """One state to the next, or to the end."""

@@ -203,7 +203,7 @@ def _by_rules(net: Net, family: Family, q: Query, address: int) -> Found:
             found = _in_table(net, family, rule.table, q, address)
             if found and not _suppressed(rule, found):
                 return found
-    return Found("none")
+    return Found("none", why=f"no route to {q.dst}")
 
 
 def _suppressed(rule: PolicyRule, found: Found) -> bool:
