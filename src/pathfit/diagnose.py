@@ -137,8 +137,10 @@ def _why_unknown(view: View, findings: Sequence[Finding]) -> str | None:
         return "why.no-source"
     if view.probe is None:
         return "why.not-measured" if view.names or view.address else "why.no-address"
+    if view.torn_down:
+        return "why.torn-down"
     if view.fails_to_connect:
-        return "why.torn-down" if view.torn_down else "why.no-connection"
+        return "why.no-connection"
     if any(f.code == "APP801" for f in findings):
         return "why.target-silent"
     if _undecided(view.bracket("reverse"), view.carries("reverse")) or _undecided(

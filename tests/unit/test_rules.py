@@ -130,6 +130,28 @@ EXAMPLES = (
         {"mtu": 1400, "real": 1500},
     ),
     Example(
+        "MTU110",
+        case(
+            BLIND + f"c cached {ADDRESS} 620\n",
+            probe(forward=(out(620),), reverse=(passing(620),), contact={"promised": 620}),
+        ),
+        case(BLIND + f"c cached {ADDRESS} 1500\n", probe()),
+        "info",
+        "possible",
+        {"case": "unsure", "mtu": 620, "real": 1500},
+    ),
+    Example(
+        "MTU110",
+        case(
+            PLAIN + "s route 198.18.1.0/24 via 198.18.3.1 mtu 1000 lock\n",
+            probe(reverse=(passing(1000, note="capped"),)),
+        ),
+        case(PLAIN + "s route 198.18.1.0/24 via 198.18.3.1 mtu 1000\n", probe(reverse=(passing(1000, note="capped"),))),
+        "warning",
+        "confirmed",
+        {"case": "locked", "mtu": 1000, "real": 1500},
+    ),
+    Example(
         "MTU111",
         case(PLAIN, OUT_HOLE, tables=CLAMPS_SYN),
         case(PLAIN, probe(), tables=CLAMPS_SYN),

@@ -44,7 +44,7 @@ def propose(finding: Finding, view: View) -> tuple[Fix, ...]:
         fixes = (*route.route_mtu(view, value), *link.link_mtu(view, value), *clamp.mss_clamp(view, value))
         return tuple(_tried(fix, view) for fix in fixes)
     if finding.code == "MTU110":
-        return route.flushed(finding, view) if finding.facts.get("case") == "cached" else route.unlocked(finding, view)
+        return route.flushed(finding, view) if finding.facts.get("case") != "locked" else route.unlocked(finding, view)
     by_hand = BY_HAND.get(finding.code)
     return by_hand(finding, view) if by_hand else ()
 

@@ -61,8 +61,8 @@ def stale(view: View) -> Iterable[Finding]:
     or from a path that is no longer used) may be far too small.
     Example: after a failover the cache still says 1400 although the path carries 1500 again.
     Repair: `ip route flush cache` in that namespace; remove `mtu lock` from the route.
-    Severity: warning; the verdict is "degraded".
-    Possible: never said.
+    Severity: warning, and the verdict is "degraded"; info where it is only possible.
+    Possible: a value is remembered below all devices we see, but not all of the way is visible: it may be right.
     Likely: state alone shows it, all of the way being visible.
     Confirmed: measurement got larger packets through than that value; or state shows it, and what was measured is
     exactly that value.
@@ -77,6 +77,9 @@ def stale(view: View) -> Iterable[Finding]:
         for case, mtu, seconds in _remembered(view, sender, address):
             sure = carried is not None and carried > mtu
             bound = carried if sure else visible
+            if bound is None and direction == "forward" and case == "cached":
+                yield from _in_force(view, sender, mtu, seconds)
+                return
             if bound is None or mtu >= bound:
                 continue
             facts: Facts = {"case": case, "direction": SAID[direction], "mtu": mtu, "real": bound, "expires": seconds}
@@ -165,6 +168,18 @@ def rescued(view: View) -> Iterable[Finding]:
             facts = {"case": "expected", "direction": SAID[hole.direction], "mode": mode}
             at = Point(host=view.host, netns=sender.where)
             yield found("MTU119", "warning", "likely", at, facts, line(view.state_ref, "probing-on", mode=mode))
+
+
+def _in_force(view: View, ns: NetnsSnapshot, mtu: int, seconds: int | None) -> Iterable[Finding]:
+    """A cached value below all we see, on a way we do not see to its end: it may well be right."""
+    seen = min([x.mtu for x in view.limits("forward") if x.kind not in ("cached", "route")], default=None)
+    link = view.source_link
+    seen = link.mtu if seen is None and link is not None else seen
+    if seen is None or mtu >= seen or view.told("forward") is not None:
+        return
+    facts: Facts = {"case": "unsure", "direction": "outbound", "mtu": mtu, "real": seen, "expires": seconds}
+    at = Point(host=view.host, netns=ns.where)
+    yield found("MTU110", "info", "possible", at, facts, line(view.state_ref, "cached-unsure", mtu=mtu, seen=seen))
 
 
 def _sender(view: View, direction: Direction) -> tuple[NetnsSnapshot | None, str]:

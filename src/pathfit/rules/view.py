@@ -230,9 +230,11 @@ class View:
 
     @property
     def torn_down(self) -> bool:
-        """A reset ended the asked connection, in its handshake or later."""
+        """A reset ended the asked connection, in its handshake or later, before it had its answer."""
         c = self.contact
-        return c is not None and (c.tcp in ("refused", "reset") or c.rst_phase is not None)
+        if c is None or c.http.isdigit():
+            return False  # some servers close with a reset when all is said
+        return c.tcp in ("refused", "reset") or c.rst_phase is not None
 
     def tried(self, direction: Direction) -> tuple[Bracket, ...]:
         """All brackets of a direction, best first."""
