@@ -23,19 +23,23 @@ from pathfit.core.request import (
     ResolveName,
     TryFix,
 )
+from pathfit.host.alarm import Late
 from pathfit.observe.places import NetnsHandle, locate
 
 AS_ROOT = "run as root (sudo pathfit …)"
+LONGER = "give it longer: --timeout 60"
 
 
 class LiveWorld:
     """This machine. A context manager: leaving it closes the namespaces it holds open.
 
-    ``debug`` is called with every exception that was turned into a Missing (``-v`` prints it).
+    ``debug`` is called with every exception that was turned into a Missing (``-v`` prints it). After ``timeout``
+    seconds nothing more is performed: every answer is then Missing.
     """
 
-    def __init__(self, debug: Callable[[BaseException], None] | None = None) -> None:
+    def __init__(self, debug: Callable[[BaseException], None] | None = None, timeout: float | None = None) -> None:
         self._start = time.monotonic()
+        self._timeout = timeout
         self._debug = debug
         self._handles: dict[str, NetnsHandle] = {}
         self._do: dict[type, Callable[[Any], Evidence]] = {
@@ -61,6 +65,8 @@ class LiveWorld:
 
     def perform(self, request: Request) -> tuple[Evidence, ...]:
         """Perform one request. Raises only KeyboardInterrupt."""
+        if self._late() and not isinstance(request, ReadClock):
+            return (_missing(request, "the time was up", "timeout", LONGER),)
         try:
             return (self._do[type(request)](request),)
         except _CannotEnter as e:
@@ -68,9 +74,15 @@ class LiveWorld:
         except PermissionError as e:
             self._tell(e)
             return (_missing(request, e.strerror or "not permitted", "permission", AS_ROOT),)
+        except Late as e:
+            self._tell(e)
+            return (_missing(request, str(e), "timeout", LONGER),)
         except Exception as e:  # the border: see the module's docstring
             self._tell(e)
             return (_missing(request, f"{type(e).__name__}: {e}", "malformed", "run again with -v and report it"),)
+
+    def _late(self) -> bool:
+        return self._timeout is not None and time.monotonic() - self._start >= self._timeout
 
     def _tell(self, e: BaseException) -> None:
         if self._debug is not None:

@@ -33,6 +33,7 @@ def examine(command: str, source: str, to: str, o: dict[str, Any]) -> int:
     if not sys.platform.startswith("linux"):
         raise Stop("only Linux can be examined live", "pathfit replay DIR", CANNOT)
     from pathfit import examine as loop
+    from pathfit.host.alarm import Late, alarm
     from pathfit.live import LiveWorld
 
     talk = Talk(quiet=o["as_json"] and not o["verbose"])
@@ -43,8 +44,10 @@ def examine(command: str, source: str, to: str, o: dict[str, Any]) -> int:
             talk.progress(doing.format(request))
 
     try:
-        with LiveWorld(debug=trace if o["verbose"] else None) as world:
+        with alarm(ask.timeout), LiveWorld(debug=trace if o["verbose"] else None, timeout=ask.timeout) as world:
             case = loop.run(ask, world, progress)
+    except Late as e:
+        raise Stop(str(e), f"--timeout {max(60, round(ask.timeout * 4))}", CANNOT) from None
     finally:
         talk.clear()
     return conclude(case, look, as_json=o["as_json"], save=o["save"])
