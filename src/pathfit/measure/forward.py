@@ -152,6 +152,9 @@ class Forward:
     def acked(self, now: float, lane: int, blocks: Sequence[tuple[int, int]]) -> None:
         """SACK blocks that came, as offsets from snd_nxt."""
         it = self.lanes[lane]
+        if blocks and it.sent:
+            # The handshake's own round trip may hold the time a neighbour needed to be found; an answer does not.
+            it.rtt = min(it.rtt, max(now - self._round_at, 1e-5))
         it.heard = now
         for left, right in blocks:
             if left == DATA:
@@ -307,6 +310,10 @@ class Forward:
             return  # the second connection is still being made
         if now - self._round_at >= max(2 * self.rtt, SETTLE):
             self._finish(None)
+
+    def give_up(self, note: str) -> None:
+        """End the search; what was measured stands."""
+        self._finish(note)
 
     def _finish(self, note: str | None) -> None:
         self.finished = True

@@ -19,8 +19,10 @@ from pathfit.core.measured import Bracket
 from pathfit.measure import sizes, verdict
 from pathfit.measure.track import Status, Track
 
-STALL = 2.0  # seconds to wait for the first answer at all (probing.md 6: a busy server is no hole)
-CONNECT = 2.2  # seconds to wait for a SYN-ACK: the first retransmission is sent after 1 s (RFC 6298)
+STALL = 2.5  # seconds to wait for the first answer at all (probing.md 6: a busy server is no hole)
+# Seconds to wait for a SYN-ACK: retransmissions are sent after 1 and 3 s (RFC 6298), and a neighbour that does not
+# exist is known after three requests a second apart (neigh_timer_handler): then the error says more than silence.
+CONNECT = 3.2
 PATIENCE = 0.002  # seconds: what two threads of one server may overtake each other by
 EVEN_WAIT = verdict.UNEVEN_AGE + 0.1
 
@@ -163,8 +165,12 @@ class Reverse:
 
     def _advance(self, now: float, commands: list[Command]) -> None:
         self._release(now, commands)
-        if now - self.start > self.limits.budget:
-            self._finish("time")
+        if any(t.connected is not None for t in self.tracks):
+            if now - self.start > self.limits.budget:
+                self._finish("time")
+                return
+        elif now - self.start > min(CONNECT, self.limits.budget + 0.2):
+            self._finish("no-connection")
             return
         if self._queue or not self._ready(now):
             return
@@ -194,13 +200,18 @@ class Reverse:
                 self._open.discard(t.n)
 
     def _starved(self, now: float, times: verdict.Timing) -> bool:
-        """A server that serves one connection at a time answers nobody while it waits for one that hangs; and a
-        polite search has no slot left. Then gaps that have been judged are closed."""
+        """A server that serves one connection at a time answers nobody while it waits for one that hangs: somebody
+        waits, and nobody who came after the one that hangs has been answered. And a polite search has no slot left.
+        Then gaps that have been judged are closed."""
         if self.limits.polite and self._queue:
             return True
+        stuck = [t.n for t in self.tracks if t.gap_at is not None and not t.passed and t.n in self._open]
+        if not stuck or any(t.got for t in self.tracks if t.n > min(stuck)):
+            return False
         return any(
-            t.connected is not None and t.heard and not t.got and t.n in self._open and t.silent_for(now) > times.settle
+            t.heard and not t.got and t.n in self._open and t.silent_for(now) > times.settle
             for t in self.tracks
+            if t.n > min(stuck)
         )
 
     def _ready(self, now: float) -> bool:
@@ -231,6 +242,8 @@ class Reverse:
             self._plan_contact(now, soon, times)
         elif not soon.ok:
             self._plan_nothing(now, soon, times)
+        elif verdict.has_learned(self.tracks, soon.arrived):
+            self._plan_learned(now)
         elif soon.fails is None:
             self._plan_open_end(now, soon, times)
         elif soon.fails - soon.ok > 1 and self._plan_section(now, soon):
@@ -250,7 +263,7 @@ class Reverse:
         connected = [t for t in self.tracks if t.connected is not None]
         age = now - self.start
         if not connected:
-            if all(t.ended for t in self.tracks) or age > min(CONNECT, self.limits.budget):
+            if all(t.ended for t in self.tracks):
                 self._finish("no-connection")
             return
         lowest = min(t.size for t in self.tracks)
@@ -287,6 +300,12 @@ class Reverse:
                 self._new_round([(self.promised, "even")] * count, now)
                 return
         self._finish("passes")
+
+    def _plan_learned(self, now: float) -> None:
+        """The sender has learned the limit: new connections show no more. See how the gaps that stand end."""
+        standing = [t for t in self.tracks if t.n in self._open and t.gap_at is not None and not t.complete]
+        if all(t.missing_for(now) >= verdict.SETTLE_LOSS for t in standing):
+            self._finish("learned")
 
     def _stragglers(self, now: float, times: verdict.Timing) -> bool:
         """Connections that were asked, acknowledged and have said nothing yet. A slow server is no hole: they are

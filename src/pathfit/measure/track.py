@@ -13,6 +13,7 @@ from pathfit.core.net import IP_HEADER, TCP_HEADER, TIMESTAMPS
 
 INITIAL_MSS = 536  # tcp_initialize_rcv_mss(): what rcv_mss says before any segment came (probing.md 3)
 ESTABLISHED = 1
+SLACK = 3  # segments that may be less than full: the ends of two or three writes
 
 
 class Reading(NamedTuple):
@@ -69,6 +70,7 @@ class Track:
     retrans: int = 0
     rtt: float | None = None
     timestamps: bool = False
+    measured: int = 0  # largest segment the kernel measured, payload bytes; 0: none above its initial value
     low_mss: int = 0
     start_mss: int = 0
     advmss: int = 0
@@ -129,7 +131,7 @@ class Track:
         self.low_mss = min(self.low_mss, r.rcv_mss)
         largest = 0
         if r.rcv_mss > max(INITIAL_MSS, self.start_mss):
-            largest = r.rcv_mss
+            largest = self.measured = max(self.measured, r.rcv_mss)
         elif self.segments and self.got:
             # Below the initial value rcv_mss moves only when two segments of one size came; and the mean of what
             # was delivered is a lower bound of the largest segment whatever the kernel estimates.
@@ -167,7 +169,7 @@ class Track:
     @property
     def disturbed(self) -> bool:
         """Something was missing and came, in full segments: loss, whatever the size."""
-        return (self.mended is not None and self.passed) or self.syn_retrans > 0
+        return self.mended is not None and self.passed
 
     def status(self, now: float, gap: float, silence: float) -> Status:
         """``gap``/``silence``: seconds until a standing gap, or silence, counts."""
@@ -210,9 +212,10 @@ class Track:
 
     @property
     def capped(self) -> bool:
-        """Much arrived, several segments, and none as large as asked: somebody keeps them smaller. A whole answer
-        of less than two full segments may just have been written in small pieces."""
-        return self.got >= 2 * self.payload() and self.segments >= 3 and self.arrived > 0
+        """Much arrived in segments of one size, smaller than asked: somebody keeps them smaller. An answer written in
+        small pieces has more segments than its size needs, and says nothing."""
+        full = self.measured
+        return full > 0 and not self.passed and self.got >= 3 * full and self.segments <= self.got / full + SLACK
 
     def attempt(self, now: float, start: float, settle: float, silence: float) -> Attempt:
         """The record of this connection."""

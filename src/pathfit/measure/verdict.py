@@ -61,7 +61,7 @@ def timing(tracks: Iterable[Track], lossy: bool) -> Timing:
             rtts.append(t.rtt)
         if t.first is not None and t.asked is not None:
             slowest = max(slowest, t.first - t.asked)
-    rtt = sorted(rtts)[len(rtts) // 2] if rtts else 0.1
+    rtt = sorted(rtts)[len(rtts) // 4] if rtts else 0.1  # not the mean: some waited for a neighbour to be found
     settle = max(2 * rtt, SETTLE)
     if lossy:
         settle = max(settle, SETTLE_LOSS, 4 * rtt)
@@ -76,7 +76,29 @@ def timing(tracks: Iterable[Track], lossy: bool) -> Timing:
 
 def is_lossy(tracks: Iterable[Track], ok: int, now: float) -> bool:
     """Any sign of loss: something missing that came after all, SYNs sent again, gaps at sizes that pass."""
+    tracks = list(tracks)
+    if lost_syns(tracks):
+        return True
     return any(t.disturbed or (t.gap_at is not None and t.size <= ok and t.missing_for(now) > 0) for t in tracks)
+
+
+def lost_syns(tracks: Sequence[Track]) -> int:
+    """SYNs sent again. When most of a first round were, a neighbour had to be found or a backlog was full
+    (probing.md 6, 11): no random loss."""
+    rounds: dict[int, list[bool]] = {}
+    for t in tracks:
+        rounds.setdefault(t.round, []).append(t.syn_retrans > 0)
+    return sum(sum(again) for again in rounds.values() if 2 * sum(again) <= len(again))
+
+
+def has_learned(tracks: Sequence[Track], arrived: int) -> bool:
+    """Does the sender know the path's MTU by now? Whole answers come in segments of ``arrived`` bytes on connections
+    that invite more, where others of the same size or smaller had something missing before."""
+    flat = [t for t in tracks if t.complete and t.size > arrived == t.arrived and (t.capped or t.mended is not None)]
+    if not flat:
+        return False
+    most = max(t.size for t in flat)
+    return any(arrived < t.size <= most and (t.gap_at is not None or t.mended is not None) for t in tracks)
 
 
 def weigh(tracks: Sequence[Track], now: float, gap: float, silence: float) -> Weighed:
@@ -129,8 +151,10 @@ def passes_beside(tracks: Sequence[Track], w: Weighed, rounds: set[int], now: fl
 def bracket(tracks: Sequence[Track], now: float, times: Timing, promised: int) -> Bracket:
     """The verdict for the reverse direction.
 
-    Notes: "silent-at-every-size", "no-connection", "answers-too-short", "capped" (segments smaller than promised
+    Notes: "silent-at-every-size", "no-connection", "closed-without-an-answer" (reset or closed after our request),
+    "answers-too-short", "answers-too-slowly", "capped" (segments smaller than promised
     arrived and nothing is missing: a clamp, SYN cookies, the server's own MTU or what it has learned),
+    "taught-while-asking" (a hole at first; then other sizes we asked for made the sender learn the limit),
     "below-floor" (even the smallest size asked does not come), "unproven" (something is missing, not often enough
     to say so), "uneven".
     """
@@ -140,7 +164,21 @@ def bracket(tracks: Sequence[Track], now: float, times: Timing, promised: int) -
     if w.fails is not None:
         return _hole(tracks, w, now, times)
     healed = [t for t in tracks if t.mended is not None and not t.passed and t.complete and t.arrived]
-    if healed and w.arrived < promised and min(t.mended or 0.0 for t in healed) < HEAL_TOLD:
+    if healed and w.arrived < promised:
+        # Told about the very packets the asked client would get: the first connections were mended at once. Mended
+        # late: those packets vanished in silence, and something else we asked for taught the sender meanwhile.
+        first = [t for t in healed if t.round == 1]
+        late = [t for t in first if (t.mended or 0.0) >= max(HEAL_TOLD, times.settle)]
+        if len(late) >= PROOF_LEAST and all(t in late for t in first if t.plain):
+            return Bracket(
+                method="tcp-maxseg",
+                tests="reverse",
+                passes=w.arrived,
+                fails=w.arrived + 1,
+                grade="proof",
+                exact=True,
+                note="taught-while-asking",
+            )
         return Bracket(
             method="tcp-maxseg",
             tests="reverse",
@@ -157,6 +195,12 @@ def _nothing(tracks: Sequence[Track], w: Weighed, now: float, times: Timing) -> 
         note = "no-connection"
     elif w.fails is not None and not w.mute:
         note = "below-floor"
+    elif all(t.ended is not None or t.connected is None for t in tracks) and not any(t.got for t in tracks):
+        note = "closed-without-an-answer"
+    elif any(t.status(now, times.settle, times.silence) is Status.SHORT for t in tracks):
+        note = "answers-too-short"
+    elif any(t.got for t in tracks):
+        note = "answers-too-slowly"
     else:
         note = "silent-at-every-size"
     return Bracket(method="tcp-maxseg", tests="reverse", passes=None, fails=None, note=note)
@@ -202,7 +246,7 @@ def loss(tracks: Sequence[Track], now: float, times: Timing) -> LossSeen:
     return LossSeen(
         attempts=len(fine),
         disturbed=disturbed,
-        unanswered_syns=sum(1 for t in tracks if t.syn_retrans > 0),
+        unanswered_syns=lost_syns(tracks),
     )
 
 

@@ -33,6 +33,11 @@ class Ahead:
         lookout.on_ack = self._ack
         lookout.on_too_big = self._told
 
+    def abandon(self, note: str) -> None:
+        """Nothing connects: do not wait for lanes any longer."""
+        if not any(seat.ready for seat in self.seats.values()):
+            self.search.give_up(note)
+
     @property
     def done(self) -> bool:
         return self.search.finished
@@ -48,7 +53,7 @@ class Ahead:
             if isinstance(command, OpenLane):
                 self._open(command.lane)
             else:
-                self._inject(command)
+                self._inject(command, now)
 
     def event(self, fd: int, now: float) -> None:
         """A kernel connection became writable, or ended."""
@@ -112,9 +117,9 @@ class Ahead:
                 port=seat.local_port,
             )
 
-    def _inject(self, command: Inject) -> None:
+    def _inject(self, command: Inject, now: float) -> None:
         self.packets += 1
-        if self.seats[command.lane].inject(self.raw, self.lookout, command.size, command.offset) == "local":
+        if self.seats[command.lane].inject(self.raw, self.lookout, command.size, command.offset, now) == "local":
             self.search.local(command.lane, command.size)
 
     def _ack(self, heard: Heard) -> None:

@@ -119,20 +119,27 @@ class Conn:
                 return
             self._say(now, self.talk.feed(data))
             self.look(now)
-            while self.talk.whole and not self.talk.done:
-                if self.track.passed and (not self.keep or self.talk.stage == "get"):
-                    self.talk.done = True
-                    break
-                more = self.talk.more()
-                if not more:
-                    break
-                self._say(now, more)
+            self._go_on(now)
+            if self.closed:
+                return
             if self.talk.done:
                 self.track.complete = True
                 return
 
+    def _go_on(self, now: float) -> None:
+        """The answer to what was said is whole: say more when it held no segment that tells about the size."""
+        while self.talk.whole and not self.talk.done and not self.closed:
+            enough = self.track.passed or self.track.capped
+            if enough and (not self.keep or self.talk.stage != "hello"):
+                self.talk.done = True
+                return
+            more = self.talk.more()
+            if not more:
+                return
+            self._say(now, more)
+
     def _say(self, now: float, data: bytes) -> None:
-        if not data:
+        if not data or self.closed:
             return
         self.track.asked = now
         self.track.asked_bytes += len(data)
@@ -143,6 +150,8 @@ class Conn:
 
     def fail(self, now: float, code: int) -> None:
         """The connection ended by itself: ``code`` is the errno, 0 the peer's FIN before it said anything."""
+        if self.closed:
+            return
         t = self.track
         phase = "syn" if t.connected is None else "answer" if t.got else "request"
         self.trouble = Trouble(code, now - t.opened, phase)

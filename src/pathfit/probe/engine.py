@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from pathfit.probe.lookout import Lookout
     from pathfit.probe.ping import Pinger
 
-CONTACT_WAIT = 2.0  # seconds for the first answer of a slow server, once the sizes are settled
+SPEAK_NOT = frozenset((515, *range(9100, 9110)))  # raw printing: whatever is said to it ends up on paper
+CONTACT_WAIT = 2.5  # seconds for the first answer of a slow server, once the sizes are settled
 LOWEST_PROMISE = 128  # bytes: a SYN that promises less than TCP_MIN_MSS (88) + headers does not exist
 clock = time.monotonic
 
@@ -56,7 +57,7 @@ def measure(fd: int | None, request: Measure) -> ProbeResult | Missing:
             how=f"pathfit probe {request.address} (echo), or a TCP port of the same host",
             code="unsupported",
         )
-    if request.protocol == "any":
+    if request.protocol in ("any", "tcp") and request.port not in SPEAK_NOT and not request.proxy:
         from pathfit.probe.detect import detect
 
         request = detect(fd, request)
@@ -102,6 +103,7 @@ class Engine:
         self.missing: list[Missing] = []
         self.spare: tuple[socket.socket, int] | None = None
         self.ranges_ignored = False
+        self.without_echo = False
         self.start = clock()
         self.search = Reverse(limits=self._limits(), promised=0, start=self.start)
 
@@ -197,8 +199,17 @@ class Engine:
         ):
             from pathfit.probe.ping import Pinger
 
-            self.pinger = Pinger(self.fd, self.request, self.lookout, now, sized=not self.request.contact_only)
+            assert self.lookout is not None
+            try:
+                self.pinger = Pinger(self.fd, self.request, self.lookout, now, sized=not self.request.contact_only)
+            except OSError:  # no route: the connections have said so already
+                self.without_echo = True
+                return
             self.pinger.step(now)
+
+    def _echo_wanted(self) -> bool:
+        asked = "icmp-echo" in self.request.methods and not self.without_echo
+        return asked and self.lookout is not None and (self.search.done or self.search.round > 1)
 
     def _open(self, track: Track) -> None:
         keep = track.plain and track.purpose == "plain"
@@ -254,6 +265,8 @@ class Engine:
     def _finished(self, now: float) -> bool:
         if not self.search.done:
             return False
+        if self.search.why == "no-connection" and self.ahead is not None:
+            self.ahead.abandon("no-connection")
         if self.ahead is not None and not self.ahead.done:
             return False
         if self.pinger is not None and not self.pinger.done and self.pinger.worth(now):

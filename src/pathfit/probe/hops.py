@@ -109,7 +109,7 @@ class _Pairs:
 
     def _send(self, ttl: int, large: bool) -> None:
         size = self.request.large if large else self.request.small
-        if self.seat.inject(self.raw, self.lookout, size, self._offset(ttl, large), ttl) == "sent":
+        if self.seat.inject(self.raw, self.lookout, size, self._offset(ttl, large), clock(), ttl) == "sent":
             self.places.sent(ttl, large)
 
     def _collect(self, until: float) -> None:

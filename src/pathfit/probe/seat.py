@@ -18,6 +18,7 @@ from pathfit.probe.lookout import Heard, Lookout
 from pathfit.wire import packets
 
 MASK = 0xFFFFFFFF
+STAMP_SLACK = 100  # milliseconds (TCP_TS_HZ) added to what our clock says
 
 
 class Seat:
@@ -44,6 +45,7 @@ class Seat:
         self.sack = False
         self.offered = self.sendable = self.window = 0
         self.rtt = 0.0
+        self.heard_at = 0.0
         self.ident = 0
 
     @property
@@ -62,8 +64,8 @@ class Seat:
         info = reading(tcpsock.info(self.sock))
         self.seq, self.ack = heard.tcp.ack, (heard.tcp.seq + 1) & MASK
         if heard.tcp.ts is not None and info.timestamps:
-            # Their echo is the clock of our own SYN: anything from it on is fresh enough for PAWS (RFC 7323 5).
-            self.ts = ((heard.tcp.ts[1] + 1) & MASK, heard.tcp.ts[0])
+            self.ts = (heard.tcp.ts[1], heard.tcp.ts[0])
+        self.heard_at = heard.at
         self.sack = heard.tcp.sack_ok
         self.window = heard.tcp.window
         self.offered = packet_of(6 if self.family == 6 else 4, heard.tcp.mss or 536)
@@ -72,7 +74,24 @@ class Seat:
         self.rtt = info.rtt
         self.ready = True
 
-    def inject(self, raw: socket.socket, lookout: Lookout, size: int, offset: int, ttl: int = packets.OUR_TTL) -> str:
+    def stamp(self, now: float) -> tuple[int, int] | None:
+        """The timestamp option. Their echo is the clock of our SYN; our kernel's later segments are younger, and the
+        peer drops what is older than those (PAWS, RFC 7323 5.2). Too young does no harm: the peer remembers only
+        stamps of segments in order (tcp_replace_ts_recent)."""
+        if self.ts is None:
+            return None
+        age = int((now - self.heard_at + self.rtt) * 1000) + STAMP_SLACK
+        return (self.ts[0] + age) & MASK, self.ts[1]
+
+    def inject(
+        self,
+        raw: socket.socket,
+        lookout: Lookout,
+        size: int,
+        offset: int,
+        now: float,
+        ttl: int = packets.OUR_TTL,
+    ) -> str:
         """Send ``size`` bytes of IP packet at ``offset`` from snd_nxt; see :func:`pathfit.host.rawsock.send`."""
         self.ident = (self.ident + 1) & 0xFFFF
         seq = (self.seq + offset) & MASK
@@ -84,7 +103,7 @@ class Seat:
             seq=seq,
             ack=self.ack,
             size=size,
-            ts=self.ts,
+            ts=self.stamp(now),
             ident=self.ident,
             ttl=ttl,
         )

@@ -334,6 +334,9 @@ class Talk:
             except ssl.SSLError as e:
                 self.alert = self.alert or (e.reason or str(e)).replace("_", " ").lower()
                 self.alert_kind = self.alert_kind or "alert"
+                if self.http == "stalled" and self.answer.status is None:
+                    # TLS 1.3: what the server thinks of our Finished (no certificate) comes after its own.
+                    self.tls, self.http = "failed", "n/a"
                 self.whole = self.done = True
                 return
             if not data:
