@@ -587,3 +587,17 @@ def test_a_namespace_that_goes_meanwhile_is_no_error(net: netlab.Net, monkeypatc
     host = kernel.read_host(None, "all", "light")
     assert [m.code for m in host.missing if "never-was" in m.what] == ["vanished"]
     assert len(host.namespaces) >= 4
+
+
+@pytest.mark.parametrize("scope", ["all", "source"])
+def test_our_own_namespace_is_read_from_another_ones_door(net: netlab.Net, scope: str) -> None:
+    """/proc/thread-self/ns/net names wherever this thread stands: it must be opened before wandering off."""
+    found = places.locate(f"netns:{net('a')}")
+    assert not isinstance(found, Missing)
+    with found[0] as handle:
+        host = kernel.read_host(handle, scope)
+    with netns.own() as own:
+        mine = next((n for n in host.namespaces if n.id == own.id), None)
+    assert mine is not None
+    assert "host" in (mine.where, *mine.names)
+    assert not [m for m in host.missing if m.code == "vanished" and "host" in m.what]

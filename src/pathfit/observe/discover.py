@@ -56,9 +56,10 @@ def census(source: netns.NetnsHandle | None = None) -> Census:
     for found, path in _mounted(mounts, device):
         if found not in paths and found not in homes:
             paths[found] = path
-            names.setdefault(found, []).append(f"netns:{path}")
+            names.setdefault(found, []).append(f"netns:{procfs.printable(path)}")
     result: list[Found] = []
-    first = [i for i in (source.id if source else "", own) if i]
+    # Our own first: its path names whatever namespace this thread stands in, and the reader wanders afterwards.
+    first = [i for i in (own, source.id if source else "") if i]
     for found in [*dict.fromkeys(first), *sorted((paths.keys() | homes.keys()) - set(first))]:
         pids = tuple(homes.get(found, ()))
         if source is not None and found == source.id:
@@ -75,12 +76,11 @@ def census(source: netns.NetnsHandle | None = None) -> Census:
 def near(source: netns.NetnsHandle | None) -> Census:
     """Only ``source`` and our own."""
     own = _identity(netns.OWN)
-    found = []
+    words = (source.where, "host") if source is not None and source.id == own else ("host",)
+    found = [Found(own, netns.OWN, tuple(dict.fromkeys(words)), (os.getpid(),))]
     if source is not None and source.id != own:
         pids = (source.pid,) if source.pid else ()
         found.append(Found(source.id, f"/proc/self/fd/{source.fd}", (source.where,), pids))
-    words = (source.where, "host") if source is not None and source.id == own else ("host",)
-    found.append(Found(own, netns.OWN, tuple(dict.fromkeys(words)), (os.getpid(),)))
     return Census(tuple(found), True, (), own)
 
 
@@ -149,7 +149,7 @@ def _named(device: str) -> Iterator[tuple[str, str, str]]:
             path = f"{folder}/{name}"
             found = _identity(path)
             if device and found.startswith(device):  # a plain file left behind lies on another device
-                yield f"netns:{name}", path, found
+                yield f"netns:{procfs.printable(name)}", path, found
 
 
 def _mounted(mounts: dict[str, int], device: str) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ import shlex
 from pathfit.core.finding import Finding, Fix
 from pathfit.core.net import Direction
 from pathfit.core.report import MeasuredAddress, Report
-from pathfit.render import questions, ways
+from pathfit.render import command, questions, ways
 from pathfit.render.layout import Page, columns, pad
 from pathfit.words import render as words
 
@@ -191,21 +191,22 @@ class _Text:
         lasts = self.say(f"fix-lasts-{fix.lasts}")
         deep = " " * columns(head)
         self.page.line(f"{words.title(fix, self.lang)} ({lasts}; {stops})", head, "label")
-        for command in fix.commands:
-            self.page.command(shlex.join(command), deep + "$ ")
+        for words_ in fix.commands:
+            self.page.command(shlex.join(words_), deep + "$ ")
         for edit in fix.files:
             self.page.line(edit.path, deep + self.say("fix-file") + " ")
 
     def _missing(self) -> None:
-        missing = self.report.missing
+        unknown = self.report.verdict == "unknown"
+        # With a verdict, only questions that found no answer at all; namespaces that went meanwhile are in --json.
+        missing = [m for m in self.report.missing if unknown or m.ref]
         if not missing:
             return
         self.page.blank()
-        unknown = self.report.verdict == "unknown"
         for m in missing[: MOST_MISSING if unknown else 2]:
             self.page.line(f"{m.what}: {m.why}", f"  {self.say('label-unseen')}  ", "label")
-            if m.how:
-                self.page.command(m.how.removeprefix("try: "), "  try: ")
+            for typed in command.lines(m.how, self.report.ask, m.ref):
+                self.page.command(typed, "  try: ")
         hidden = len(missing) - (MOST_MISSING if unknown else 2)
         if hidden > 0:
             self.page.line(self.say("unseen-more", count=hidden), "  ")
