@@ -27,7 +27,7 @@ from pathfit.host.alarm import Late
 from pathfit.observe.places import NetnsHandle, locate
 
 AS_ROOT = "run as root (sudo pathfit …)"
-LONGER = "give it longer: --timeout 60"
+LONGER = "--timeout 60"
 
 
 class LiveWorld:

@@ -56,8 +56,8 @@ ERRORS = [
     (["diagnose", "--to=a:0"], 2, "out of range", "pathfit diagnose --to=a:443"),
     (["probe", "a:0"], 2, "out of range", "pathfit probe a:443"),
     (["diagnose", "--from", "web", "--to", "a:1"], 2, "no place", "pathfit diagnose --from container:web --to a:1"),
-    (["diagnose", "-4", "-6", "--to", "a:1"], 2, "exclude each other", "without either"),
-    (["diagnose", "-6", "--to", "192.0.2.1:1"], 2, "not an IPv6 address", "the same command without -6"),
+    (["diagnose", "-4", "-6", "--to", "a:1"], 2, "exclude each other", "pathfit diagnose --to a:1"),
+    (["diagnose", "-6", "--to", "192.0.2.1:1"], 2, "not an IPv6 address", "pathfit diagnose --to 192.0.2.1:1"),
     (["diagnose", "--timeout", "0", "--to", "a:1"], 2, "makes no sense", "pathfit diagnose --timeout 15 --to a:1"),
     (["diagnose", "--timeout", "nan", "--to", "a:1"], 2, "makes no sense", "pathfit diagnose --timeout 15 --to a:1"),
     (["diagnose", "--timeout", "x", "--to", "a:1"], 2, "not a valid float", "pathfit diagnose --help"),
@@ -217,7 +217,7 @@ def test_unexpected_errors_are_one_sentence_and_v_shows_where() -> None:
     assert quiet.returncode == loud.returncode == 3
     assert quiet.stderr == (
         "pathfit: stopped by an unexpected error: ZeroDivisionError: x\n"
-        "try: the same command with -v, and report what it prints\n"
+        "try: pathfit --verbose   (and report what it prints)\n"
     )
     assert "Traceback" in loud.stderr
 

@@ -1,14 +1,18 @@
 """Signals, streams, and the border where every way to end becomes one sentence and an exit status."""
 
+import errno
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
-from typing import TextIO
 
-from pathfit.cli.stop import CANNOT, INTERRUPTED, OR, USAGE, Stop
-from pathfit.cli.talk import plain
+from pathfit.cli.stop import CANNOT, INTERRUPTED, OR, USAGE, Stop, line
+from pathfit.cli.talk import plain, to_nowhere
+
+LONGEST = 600  # characters of a message; a name in it may be of any length
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))  # what writing to stdout may say
 
 
 def guarded(argv: Sequence[str]) -> int:
@@ -41,47 +45,67 @@ def _run(argv: Sequence[str], verbose: bool) -> int:
     except Ended as e:
         return e.status
     except BrokenPipeError:
-        _to_nowhere(sys.stdout)
+        to_nowhere(sys.stdout)
         return 0  # the reader has seen enough (head, less); that is no fault of the network
     except OSError as e:
-        return _defect(e, verbose, f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}")
+        if e.errno in _FULL and e.filename is None:
+            return _unwritable(e)
+        return _defect(e, argv, verbose, f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}")
     except Exception as e:
-        return _defect(e, verbose, f"{type(e).__name__}: {e}")
+        return _defect(e, argv, verbose, f"{type(e).__name__}: {e}")
 
 
-def _defect(e: BaseException, verbose: bool, text: str) -> int:
+def _defect(e: BaseException, argv: Sequence[str], verbose: bool, text: str) -> int:
     if verbose:
         import traceback
 
         traceback.print_exception(e, file=sys.stderr)
-    _say(f"stopped by an unexpected error: {text}", "the same command with -v, and report what it prints")
+    how = f"{_command(argv, '--verbose')}   (and report what it prints)"
+    _say(f"stopped by an unexpected error: {text}", how)
     return CANNOT
 
 
 def _say(message: str, how: str) -> None:
-    print(f"pathfit: {message}", *(f"try: {line}" for line in how.split(OR)), sep="\n", file=sys.stderr)
+    """The two lines every error ends in. Names in them come from anywhere: nothing that a terminal would obey."""
+    from pathfit.render.layout import clean
+
+    shown = message if len(message) <= LONGEST else message[:LONGEST] + "..."
+    lines = [f"pathfit: {shown}", *(f"try: {typed}" for typed in how.split(OR))]
+    with suppress(OSError):  # stderr on a full disk: the status says it all
+        print(*map(clean, lines), sep="\n", file=sys.stderr)
+
+
+def _unwritable(e: OSError) -> int:
+    to_nowhere(sys.stdout)
+    _say(f"cannot write the output: {e.strerror}", "df -h .")
+    return CANNOT
 
 
 def _typed(argv: Sequence[str], how: str) -> str:
-    """``how`` as a whole command line: "--from netns:x" becomes this command with that option changed."""
-    return OR.join(_command(argv, line) if line.startswith("--") else line for line in how.split(OR))
+    """``how`` as whole command lines: "--from netns:x" becomes this command with that option changed, "without -4"
+    this command without it."""
+    return OR.join(_whole(argv, part) for part in how.split(OR))
 
 
-def _command(argv: Sequence[str], line: str) -> str:
-    import shlex
+def _whole(argv: Sequence[str], part: str) -> str:
+    if part.startswith("without -"):
+        return line("pathfit", *(word for word in argv if word not in part.split()[1:]))
+    return _command(argv, part) if part.startswith("--") else part
 
-    option, _, value = line.partition(" ")
+
+def _command(argv: Sequence[str], change: str) -> str:
+    option, *value = change.split(" ", 1)
     words = list(argv)
     for n, word in enumerate(words):
         if word == option:
-            words[n : n + 2] = [option, value]
+            words[n : n + 1 + len(value)] = [option, *value]
             break
-        if word.startswith(option + "="):
-            words[n] = f"{option}={value}"
+        if word.startswith(option + "=") and value:
+            words[n] = f"{option}={value[0]}"
             break
     else:
-        words += [option, value]
-    return shlex.join(["pathfit", *words])
+        words += [option, *value]
+    return line("pathfit", *words)
 
 
 def usage(message: str, command: str) -> int:
@@ -154,23 +178,11 @@ def _flush(status: int) -> int:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _to_nowhere(sys.stdout)
+        to_nowhere(sys.stdout)
     except OSError as e:
-        _to_nowhere(sys.stdout)
-        _say(f"cannot write the output: {e.strerror}", "df -h .")
-        return CANNOT
+        return _unwritable(e)
     try:
         sys.stderr.flush()
     except OSError:
-        _to_nowhere(sys.stderr)
+        to_nowhere(sys.stderr)
     return status
-
-
-def _to_nowhere(stream: TextIO) -> None:
-    """The interpreter flushes once more when it ends; let it have somewhere to."""
-    try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
-    except (OSError, ValueError):
-        pass

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from pathfit.cli import saved
-from pathfit.cli.stop import CANNOT, Stop
-from pathfit.cli.talk import Style, Talk, style
+from pathfit.cli.stop import CANNOT, Stop, line
+from pathfit.cli.talk import Style, Talk, readers_may_leave, style
 from pathfit.core.case import Case
 from pathfit.core.report import Report
 from pathfit.core.request import Request
@@ -47,7 +47,7 @@ def examine(command: str, source: str, to: str, o: dict[str, Any]) -> int:
         with alarm(ask.timeout), LiveWorld(debug=trace if o["verbose"] else None, timeout=ask.timeout) as world:
             case = loop.run(ask, world, progress)
     except Late as e:
-        raise Stop(str(e), f"--timeout {max(60, round(ask.timeout * 4))}", CANNOT) from None
+        raise Stop(str(e), f"--timeout {min(options.LONGEST, max(60, ask.timeout * 4)):g}", CANNOT) from None
     finally:
         talk.clear()
     return conclude(case, look, as_json=o["as_json"], save=o["save"])
@@ -65,7 +65,8 @@ def conclude(case: Case, look: Style, *, as_json: bool, save: Path | None) -> in
     from pathfit import diagnose
 
     report = diagnose.report(case)
-    show(report, look, as_json=as_json)
+    with readers_may_leave():
+        show(report, look, as_json=as_json)
     if save:
         saved.save(save, case, *documents(report))
         Talk().remark(f"saved in {save}")
@@ -114,9 +115,10 @@ def replay(folder: Path, o: dict[str, Any]) -> int:
         if o["verbose"]:
             trace(e)
         raise Stop(
-            f"{folder}: the case holds what no run records ({type(e).__name__}: {e})", f"ls -l {folder}", CANNOT
+            f"{folder}: the case holds what no run records ({type(e).__name__}: {e})", line("ls", "-l", folder), CANNOT
         ) from None
-    show(report, look, as_json=o["as_json"])
+    with readers_may_leave():
+        show(report, look, as_json=o["as_json"])
     if (folder / saved.REPORT).is_file() and saved.read(folder / saved.REPORT) != documents(report)[0]:
         Talk().remark(f"this differs from {folder / saved.REPORT}, made by {old.version}")
     if o["save"]:

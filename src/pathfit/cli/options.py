@@ -50,12 +50,12 @@ def ask(command: Any, source: str, to: str, lang_: str, options: dict[str, Any])
     if not (math.isfinite(timeout) and 0 < timeout <= LONGEST):
         raise Stop(f"a timeout of {timeout:g} s makes no sense: above 0, up to {LONGEST:g}", "--timeout 15")
     if options["v4"] and options["v6"]:
-        raise Stop("-4 and -6 exclude each other", "without either, both are examined")
+        raise Stop("-4 and -6 exclude each other", "without -4 -6")
     family: Family | None = 4 if options["v4"] else 6 if options["v6"] else None
     option = "--to" if command == "diagnose" else "pathfit probe"
     goal = grammar.target(to, option)
     if family and goal.host and (":" in goal.host) != (family == 6) and (":" in goal.host or _is_v4(goal.host)):
-        raise Stop(f"{goal.host} is not an IPv{family} address", f"the same command without -{family}")
+        raise Stop(f"{goal.host} is not an IPv{family} address", f"without -{family}")
     return Ask(
         command=command,
         source=grammar.where(source),

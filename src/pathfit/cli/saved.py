@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 from pathfit import __version__
-from pathfit.cli.stop import CANNOT, Stop
+from pathfit.cli.stop import CANNOT, Stop, line
 from pathfit.core import codec
 from pathfit.core.case import SCHEMA, Case
 
@@ -19,7 +19,7 @@ MOST_BYTES = 256 << 20  # a host of 1000 containers is about 30 MB; more than th
 
 def prepare(folder: Path) -> None:
     """Make ``folder``, before the examination starts. Raises Stop (2) when it could not hold a case."""
-    again = f"--save {folder}-2"
+    again = f"--save {folder}-2" if folder.name.strip(".") else "--save ./case-1"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         others = {p.name for p in folder.iterdir()} - {CASE, REPORT, TEXT}
@@ -39,7 +39,7 @@ def save(folder: Path, case: Case, report: bytes, text: str) -> None:
             part.write_bytes(data)
             part.replace(folder / name)
     except OSError as e:
-        raise Stop(f"cannot save in {folder}: {e.strerror}", f"df {folder}", CANNOT) from None
+        raise Stop(f"cannot save in {folder}: {e.strerror}", line("df", folder), CANNOT) from None
 
 
 def open_case(folder: Path) -> Case:
@@ -48,7 +48,7 @@ def open_case(folder: Path) -> Case:
     try:
         return codec.load(data, Case, schema=SCHEMA, version=__version__)
     except codec.OpenError as e:
-        raise Stop(f"{folder / CASE}: {e}", f"pathfit diagnose --to TARGET --save {folder}-2", CANNOT) from None
+        raise Stop(f"{folder / CASE}: {e}", line("ls", "-l", folder), CANNOT) from None
 
 
 def read(path: Path) -> bytes:
@@ -57,11 +57,11 @@ def read(path: Path) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as e:
         why = e.strerror if isinstance(e, OSError) else "no such path can exist"
-        raise Stop(f"cannot open {path}: {why}", f"ls {path.parent}", CANNOT) from None
+        raise Stop(f"cannot open {path}: {why}", line("ls", path.parent), CANNOT) from None
     with os.fdopen(fd, "rb") as f:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise Stop(f"{path} is not a regular file", f"ls -l {path.parent}", CANNOT)
+            raise Stop(f"{path} is not a regular file", line("ls", "-l", path.parent), CANNOT)
         data = f.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
-        raise Stop(f"{path} is larger than {MOST_BYTES >> 20} MB", f"ls -l {path.parent}", CANNOT)
+        raise Stop(f"{path} is larger than {MOST_BYTES >> 20} MB", line("ls", "-l", path.parent), CANNOT)
     return data

@@ -3,7 +3,8 @@
 import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import TextIO
 
 import msgspec
 
@@ -55,6 +56,31 @@ def plain(env: Mapping[str, str]) -> bool:
     return said in ("C", "POSIX")
 
 
+def to_nowhere(stream: TextIO) -> None:
+    """What is still to be written goes nowhere: the reader is gone, and the interpreter flushes when it ends."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):
+        pass
+
+
+@contextlib.contextmanager
+def readers_may_leave() -> Iterator[None]:
+    """A reader that has seen enough (head, less) changes neither what else is done nor the exit status."""
+    try:
+        yield
+    except BrokenPipeError:
+        to_nowhere(sys.stdout)
+
+
+def _clean(text: str) -> str:
+    from pathfit.render.layout import clean
+
+    return clean(text)
+
+
 class Talk:
     """Progress and remarks on stderr: progress only on a terminal, remarks always."""
 
@@ -66,7 +92,7 @@ class Talk:
         """One line that the next one overwrites."""
         if self._live:
             self._shown = True
-            sys.stderr.write(f"\r\x1b[2K{text}")
+            sys.stderr.write(f"\r\x1b[2K{_clean(text)}")
             sys.stderr.flush()
 
     def clear(self) -> None:
@@ -77,4 +103,4 @@ class Talk:
 
     def remark(self, text: str) -> None:
         self.clear()
-        print(f"pathfit: {text}", file=sys.stderr)
+        print(f"pathfit: {_clean(text)}", file=sys.stderr)

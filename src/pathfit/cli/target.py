@@ -17,6 +17,8 @@ from pathfit.cli.stop import Stop
 from pathfit.core.ask import Protocol, Target
 
 KINDS = ("netns", "pid", "container", "docker", "podman", "containerd", "network", "pod")
+LONGEST_PLACE = 4096  # PATH_MAX
+LONGEST_TARGET = 8000  # RFC 9110 section 4.1: what every server and proxy on the way should take
 DEFAULT_PORT = {"https": 443, "http": 80}
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\Z")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)\Z", re.DOTALL)
@@ -28,6 +30,9 @@ _SAFE = frozenset(b"!#$%&'()*+,/:;=?@[]~-._ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijk
 
 def where(text: str, option: str = "--from") -> str:
     """A WHERE, checked for shape. Raises Stop (2) with a line to type."""
+    if len(text) > LONGEST_PLACE or any("\ud800" <= c <= "\udfff" for c in text):
+        why = "it is not UTF-8" if len(text) <= LONGEST_PLACE else f"it has {len(text)} characters"
+        raise Stop(f"{_q(text)} cannot be a place: {why}", f"{option} pid:1234")
     kind, colon, name = text.rpartition("!")[2].partition(":")
     far, bang, near = text.rpartition("!")
     if bang:
@@ -75,6 +80,8 @@ def target(text: str, option: str = "--to") -> Target:
     """A TARGET. User names and passwords are taken out of ``text`` as well. Raises Stop (2) with a line to type."""
     if not text or text != text.strip() or any(ord(c) < 33 or ord(c) == 127 for c in text):
         raise Stop(f"{_q(text)}: a target is one word without blanks", f"{option} https://example.org/")
+    if len(text) > LONGEST_TARGET:
+        raise Stop(f"{_q(text)}: a target of {len(text)} characters", f"{option} https://example.org/")
     scheme = _SCHEME.match(text)
     if scheme:
         return _url(scheme[1].lower(), scheme[2], option)
@@ -132,7 +139,7 @@ def _url(scheme: str, rest: str, option: str) -> Target:
 
 def _path(path: str) -> str:
     """Non-ASCII and unsafe bytes percent-encoded (RFC 3987 section 3.1); what is encoded already stays."""
-    return "".join(chr(b) if b in _SAFE else f"%{b:02X}" for b in path.encode())
+    return "".join(chr(b) if b in _SAFE else f"%{b:02X}" for b in path.encode("utf-8", "surrogateescape"))
 
 
 def _host_port(text: str, option: str) -> tuple[str, int | None]:

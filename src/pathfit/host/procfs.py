@@ -81,6 +81,11 @@ def names(folder: str) -> list[str]:
         return []
 
 
+def printable(name: str) -> str:
+    """A file's name or a variable as text that can be saved: bytes that are no UTF-8 become "\\xff"."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def link(path: str) -> str:
     """Where a symbolic link points, "" when that cannot be read."""
     try:

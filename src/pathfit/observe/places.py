@@ -55,6 +55,11 @@ class WhereError(ValueError):
 ENGINES: tuple[Callable[[str], int | None], ...] = ()
 
 
+def _from(*places: str) -> str:
+    """Ways to ask again, as pathfit.render.command takes them."""
+    return "   or   ".join(f"--from {p}" for p in places)
+
+
 def parse_where(text: str) -> Where:
     """Take a WHERE apart. Raises WhereError."""
     if "!" in text:
@@ -65,15 +70,15 @@ def parse_where(text: str) -> Where:
     if kind == "host" and not colon:
         return Where("host", "")
     if not colon:
-        near = f"netns:{text}, container:{text}" if text and not text.isdigit() else f"pid:{text or 'N'}"
-        raise WhereError(f"{text!r} does not say what it is", f"try: {near} or host")
+        near = (f"netns:{text}", f"container:{text}") if text and not text.isdigit() else (f"pid:{text or 'N'}",)
+        raise WhereError(f"{text!r} does not say what it is", _from(*near, "host"))
     if kind not in KINDS or kind == "host":
         meant = (get_close_matches(kind, KINDS, 1) or ["netns"])[0]
-        raise WhereError(f"{kind!r} is no kind of place", f"try: {meant}:{name}" if meant != "host" else "try: host")
+        raise WhereError(f"{kind!r} is no kind of place", _from(f"{meant}:{name}" if meant != "host" else "host"))
     if not name:
-        raise WhereError(f"{text!r} names nothing", f"try: {kind}:{'N' if kind == 'pid' else 'NAME'}")
+        raise WhereError(f"{text!r} names nothing", _from(f"{kind}:{'N' if kind == 'pid' else 'NAME'}"))
     if kind == "pid" and not (name.isascii() and name.isdigit() and 0 < int(name) < 1 << 31):
-        raise WhereError(f"{name!r} is no process number", "try: pid:1234")
+        raise WhereError(f"{name!r} is no process number", _from("pid:1234"))
     return Where(kind, name)
 
 
@@ -108,17 +113,19 @@ class _NotThere(Exception):
 
 def _refused(where: str, e: OSError, ref: str) -> Missing:
     if e.errno in (errno.EPERM, errno.EACCES):
-        how = "try: sudo pathfit …" if os.geteuid() else "give pathfit CAP_SYS_ADMIN and CAP_SYS_PTRACE"
+        how = "sudo pathfit …" if os.geteuid() else "docker run --cap-add SYS_ADMIN --cap-add SYS_PTRACE …"
         return Missing(
             ref=ref, what=where, why="it belongs to somebody else (not permitted)", how=how, code="permission"
         )
-    return Missing(ref=ref, what=where, why=e.strerror or str(e), how="try: pathfit scan (lists what is there)")
+    return Missing(ref=ref, what=where, why=e.strerror or str(e), how="ip netns list")
 
 
 def _open(asked: Where, where: str) -> NetnsHandle:
     if asked.host:
         raise _NotThere(
-            "other hosts need a fleet", f"try: on {asked.host}: pathfit … --from {_plain(asked)}", "unsupported"
+            "other hosts need a fleet",
+            f"ssh {asked.host} pathfit diagnose --from {_plain(asked)} --to TARGET",
+            "unsupported",
         )
     if asked.kind == "host":
         return netns.own()
@@ -129,8 +136,8 @@ def _open(asked: Where, where: str) -> NetnsHandle:
     if asked.kind in _CONTAINERS:
         return _of_process(_container(asked), where)
     how = {
-        "network": "try: --from container:NAME with a container of that network, or netns:/path",
-        "pod": "try: --from container:ID of one of its containers (crictl ps), or pid:N",
+        "network": "docker ps   or   --from container:NAME",
+        "pod": "crictl ps   or   --from container:ID",
     }[asked.kind]
     raise _NotThere(f"{asked.kind}: cannot be found yet", how, "unsupported")
 
@@ -142,19 +149,19 @@ def _plain(asked: Where) -> str:
 def _named(name: str, where: str) -> NetnsHandle:
     if name.startswith("/"):
         if not os.path.exists(name):
-            raise _NotThere("there is no such file", "try: ip netns list")
+            raise _NotThere("there is no such file", "ip netns list")
         return _checked(name, where)
     for folder in discover.NAMED:
         path = f"{folder}/{name}"
         if "/" not in name and name not in (".", "..") and os.path.exists(path):
             return _checked(path, where)
-    names = list(dict.fromkeys(n for folder in discover.NAMED for n in procfs.names(folder)))
+    names = list(dict.fromkeys(procfs.printable(n) for folder in discover.NAMED for n in procfs.names(folder)))
     raise _NotThere("there is no namespace of that name", _suggest("netns", name, names))
 
 
 def _checked(path: str, where: str) -> NetnsHandle:
     if not discover.is_namespace(path):
-        raise _NotThere("it is not a network namespace (any more)", "try: ip netns list")
+        raise _NotThere("it is not a network namespace (any more)", "ip netns list")
     handle = netns.open_handle(path, where)
     homes, _, _ = discover.processes_by_namespace()
     pids = homes.get(handle.id)
@@ -168,8 +175,8 @@ def _of_process(pid: int, where: str) -> NetnsHandle:
         return netns.open_handle(f"/proc/{pid}/ns/net", where, pid, _root(pid))
     except FileNotFoundError:
         if os.path.exists(f"/proc/{pid}"):
-            raise _NotThere(f"process {pid} is ending", "try: another process") from None
-        raise _NotThere(f"there is no process {pid}", "try: ps -e") from None
+            raise _NotThere(f"process {pid} is ending", "ps -e") from None
+        raise _NotThere(f"there is no process {pid}", "ps -e") from None
 
 
 def _root(pid: int | None) -> str | None:
@@ -200,16 +207,16 @@ def _container(asked: Where) -> int:
         if len(matches) == 1:
             return seen[matches[0]]
         if matches:
-            several = " or ".join(f"{asked.kind}:{i[:16]}" for i in sorted(matches)[:4])
-            raise _NotThere(f"{len(matches)} containers begin with {name}", f"try: {several}")
+            several = [f"{asked.kind}:{i[:16]}" for i in sorted(matches)[:4]]
+            raise _NotThere(f"{len(matches)} containers begin with {name}", _from(*several))
     hosts = _hostnames(seen.values())
     if matching := hosts.get(asked.name):
         if len(matching) == 1:
             return matching[0]
-        several = " or ".join(f"pid:{pid}" for pid in matching[:4])
-        raise _NotThere(f"{len(matching)} containers call themselves {asked.name}", f"try: {several}")
+        several = [f"pid:{pid}" for pid in matching[:4]]
+        raise _NotThere(f"{len(matching)} containers call themselves {asked.name}", _from(*several))
     known = [*hosts, *(i[:12] for i in seen)]
-    how = _suggest(asked.kind, asked.name, known) if known else "try: pid:N (docker inspect -f '{{.State.Pid}}' NAME)"
+    how = _suggest(asked.kind, asked.name, known) if known else "docker ps   or   --from pid:N"
     raise _NotThere("no running container has that id or hostname", how)
 
 
@@ -225,8 +232,8 @@ def _hostnames(pids: Iterable[int]) -> dict[str, list[int]]:
 def _suggest(kind: str, name: str, names: list[str]) -> str:
     near = get_close_matches(name, names, 3, 0.5) or names[:3]
     if not near:
-        return "try: pathfit scan (lists what is there)"
-    return "try: " + " or ".join(f"{kind}:{n}" for n in near)
+        return "ip netns list" if kind == "netns" else "ps -e"
+    return _from(*(f"{kind}:{n}" for n in near))
 
 
 # --- facts -----------------------------------------------------------------------------------------------------------
@@ -278,4 +285,5 @@ def _environ(handle: NetnsHandle, asked: Where, inside: bool) -> dict[str, str]:
     else:
         return {}
     found = (entry.partition("=") for entry in raw)
-    return {k: v[:_PROXY_LIMIT] for k, _, v in found if k.lower().endswith("_proxy") and v}
+    kept = {k: v[:_PROXY_LIMIT] for k, _, v in found if k.lower().endswith("_proxy") and v}
+    return {procfs.printable(k): procfs.printable(v) for k, v in kept.items()}

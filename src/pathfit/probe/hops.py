@@ -43,7 +43,7 @@ def measure_hops(fd: int | None, request: MeasureHops) -> HopsFact | Missing:
             ref=request.ref,
             what="who on the way drops large packets",
             why=f"raw sockets: {e.strerror or e}",
-            how="run as root, or with CAP_NET_RAW",
+            how="run as root (sudo pathfit …)",
             code="permission",
         )
     seat = Seat(fd, request.address, request.port)

@@ -138,7 +138,7 @@ def _missing(request: Measure, e: OSError) -> Missing:
         ref=request.ref,
         what=f"a measurement of {request.address} by echo",
         why=f"raw and packet sockets: {e.strerror or e}",
-        how="run as root, or give a TCP port: HOST:PORT",
+        how=f"run as root (sudo pathfit …)   or   --to {request.address}:443",
         code="permission" if isinstance(e, PermissionError) else "unsupported",
     )
 

@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 
 from pathfit.core.ask import Ask
+from pathfit.core.evidence_base import Missing
 from pathfit.core.finding import Finding, Fix
 from pathfit.core.measured import Bracket
 from pathfit.core.net import Point
 from pathfit.core.path import Fate, Hop, Limit, Predicted
 from pathfit.core.report import SCHEMA, MeasuredAddress, Report
-from pathfit.render import steps
+from pathfit.render import command, steps
 from pathfit.words import render as words
 
 Json = dict[str, Any]
@@ -38,13 +39,17 @@ def document(report: Report) -> Json:
         "measured": _measured(report),
         "findings": [_finding(f) for f in report.findings],
         "workloads": [dict(w) for w in report.workloads],
-        "missing": [{"what": m.what, "why": m.why, "how": m.how} for m in report.missing],
+        "missing": [_missing(m, report.ask) for m in report.missing],
         "took_ms": _ms(report.took),
     }
 
 
 def _asked(ask: Ask) -> Json:
     return {"from": ask.source, "to": ask.target.text}
+
+
+def _missing(m: Missing, ask: Ask) -> Json:
+    return {"what": m.what, "why": m.why, "how": command.OR.join(command.lines(m.how, ask, m.ref))}
 
 
 def _where(point: Point) -> Json:

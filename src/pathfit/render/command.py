@@ -1,0 +1,47 @@
+"""The asked command as it is typed, with one thing changed: what stands behind ``try:``.
+
+What the world says about something it could not see (``Missing.how``) is a line to type, or a change of the command
+that was asked: "--from netns:c" (that option), "run as root (sudo pathfit …)" (the same with sudo). Several ways
+stand between :data:`OR`.
+"""
+
+import shlex
+
+from pathfit.core.ask import Ask
+
+OR = "   or   "
+AS_ROOT = "sudo pathfit …"
+
+
+def lines(how: str, ask: Ask, ref: str = "") -> list[str]:
+    """Lines that can be typed. ``ref``: the request that was not answered; of "target" a place is the one asked for."""
+    return [_whole(part, ask, ref) for part in how.removeprefix("try: ").split(OR) if part]
+
+
+def _whole(part: str, ask: Ask, ref: str) -> str:
+    if AS_ROOT in part:
+        return shlex.join(["sudo", *command(ask)])
+    option, _, value = part.partition(" ")
+    if option in ("--from", "--to", "--timeout"):
+        if option == "--from" and ref == "target":
+            option, value = "--to", value + (f":{ask.target.port}" if ask.target.port else "")
+        return shlex.join(command(ask, option, value))
+    return part
+
+
+def command(ask: Ask, option: str = "", value: str = "") -> list[str]:
+    """The words of the asked command; ``option`` has another ``value``."""
+    to = value if option == "--to" else ask.target.text
+    if ask.command == "probe":
+        words = ["pathfit", "probe", to]
+    else:
+        source = value if option == "--from" else ask.source
+        words = ["pathfit", ask.command, *(["--from", source] if source != "host" else []), "--to", to]
+    if ask.family:
+        words.append(f"-{ask.family}")
+    for name, address in ask.resolve:
+        words += ["--resolve", f"{name}:{address}"]
+    words += ["--sni", ask.sni] if ask.sni else []
+    words += ["--proxy", ask.proxy] if ask.proxy else []
+    words += ["--fast"] if ask.fast else []
+    return [*words, *([option, value] if option == "--timeout" else [])]
