@@ -151,7 +151,9 @@ def main() -> int:
     options.add_argument("--tools", default="")
     options.add_argument("--out", type=Path)
     args = options.parse_args()
-    tools = {n: f for n, f in TOOLS.items() if args.tools in n and (n.startswith("pathfit") or shutil.which(n.split()[0]))}
+    tools = {
+        n: f for n, f in TOOLS.items() if args.tools in n and (n.startswith("pathfit") or shutil.which(n.split()[0]))
+    }
     lines = ["| path | truth out/in | " + " | ".join(tools) + " |", "|---|---|" + "---|" * len(tools)]
     wrong = 0
     for name in args.only.split(","):
