@@ -187,7 +187,7 @@ class Reverse:
                 self._open.discard(t.n)
         if self.limits.polite and self._queue:
             # Guides to the bracket, not evidence: they need not age. Those at the proof stay.
-            proof = {t.size for t in self._queue}
+            proof = {t.size for t in self.tracks if t.purpose == "proof" or t.round == self.round}
             self._shed(now, times.tentative, proof, commands)
         if self._starved(now, times):
             self._shed(now, times.settle, set(), commands)
@@ -331,14 +331,19 @@ class Reverse:
         cut = sizes.favour if lim.polite else sizes.section
         cuts = cut(soon.ok, soon.fails, count)
         plan = [(s, "section") for s in cuts]
-        room = count - len(cuts)
-        if inner <= count and room >= 2:
-            # Every size in between is asked already: use what is left for the likely proof, F = ok + 1.
-            passing = min(2, room // 2)
-            plan += [(soon.ok + 1, "proof")] * (room - passing) + [(soon.ok, "proof")] * passing
-            plan.sort(key=lambda p: -p[0])
+        if inner <= count:
+            plan = self._near(soon.ok, soon.fails, plan, count)
         self._new_round(plan, now)
         return True
+
+    def _near(self, ok: int, fails: int, plan: list[tuple[int, str]], count: int) -> list[tuple[int, str]]:
+        """Every size in between is asked; what is left of the round proves already. Which of them is the limit is
+        not known: all get their share, the likely one (``ok``, a size chosen because limits are there) most."""
+        extra = [ok + 1] if len(plan) > 3 else [*range(ok + 1, fails + 1)]
+        room = count - len(plan)
+        passing = min(2, room // 2)
+        more = [(extra[i % len(extra)], "proof") for i in range(room - passing)]
+        return sorted([*plan, *more, *[(ok, "proof")] * passing], key=lambda p: -p[0])
 
     def _plan_proof(self, now: float, soon: verdict.Weighed, times: verdict.Timing, commands: list[Command]) -> None:
         """F = P + 1, or no connections left to come closer: repeat until it is certain."""

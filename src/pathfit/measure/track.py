@@ -71,8 +71,6 @@ class Track:
     rtt: float | None = None
     timestamps: bool = False
     measured: int = 0  # largest segment the kernel measured, payload bytes; 0: none above its initial value
-    low_mss: int = 0
-    start_mss: int = 0
     advmss: int = 0
     snd_mss: int = 0
     gap_at: float | None = None  # since when something has been missing
@@ -100,8 +98,8 @@ class Track:
             return
         if self.connected is None:
             self.connected = now
-            self.timestamps, self.start_mss = r.timestamps, r.rcv_mss
-            self.low_mss, self.snd_mss = r.rcv_mss, r.snd_mss
+            self.timestamps = r.timestamps
+            self.snd_mss = r.snd_mss
             self.syn_retrans = max(self.syn_retrans, r.retrans)
         self.advmss, self.snd_mss = r.advmss, r.snd_mss
         self.acked = max(0, r.acked - 1)
@@ -128,20 +126,16 @@ class Track:
 
     def _evidence(self, r: Reading) -> None:
         """The largest segment that arrived, from what the kernel measured (tcp_measure_rcv_mss; probing.md 3)."""
-        self.low_mss = min(self.low_mss, r.rcv_mss)
         largest = 0
-        if r.rcv_mss > max(INITIAL_MSS, self.start_mss):
+        if r.rcv_mss > INITIAL_MSS:
             largest = self.measured = max(self.measured, r.rcv_mss)
         elif self.segments and self.got:
             # Below the initial value rcv_mss moves only when two segments of one size came; and the mean of what
             # was delivered is a lower bound of the largest segment whatever the kernel estimates.
             mean = -(-self.got // self.segments) if not self.ooo else 0
-            if r.rcv_mss < self.start_mss:
+            if r.rcv_mss < min(INITIAL_MSS, self.size - IP_HEADER[self.family] - TCP_HEADER):
                 largest = r.rcv_mss if r.rcv_mss <= self.payload() else 0
-            full = self.payload()
-            if full > 0 and self.got >= 2 * full and self.segments == -(-self.got // full):
-                mean = full  # as few segments as full ones need: they were full
-            largest = max(largest, min(mean, full))
+            largest = max(largest, min(mean, self.payload()))
         if largest:
             self.arrived = max(self.arrived, largest + self.header())
 

@@ -22,7 +22,7 @@ UNEVEN_AGE = 1.4  # three retransmission timeouts (0.2 + 0.4 + 0.8): what does n
 SILENCE = 0.7  # seconds of silence a verdict from silence alone needs: two retransmissions without a trace
 HUSH = 0.020  # seconds of silence after which the search goes on as if nothing came (it may still come)
 HEAL_TOLD = 0.19  # a gap mended faster than any retransmission timeout (0.2 s) was mended because somebody told
-PROOF_LOSSLESS, PROOF_LOSSY, PROOF_LEAST = 4, 8, 2
+PROOF_LOSSLESS, PROOF_LOSSY, PROOF_LEAST = 3, 8, 2
 PROOF_POLITE = 2
 PROOF_PASSES = 2
 EVEN = 12  # connections at the promised size before a path is called even
@@ -70,7 +70,7 @@ def timing(tracks: Iterable[Track], lossy: bool) -> Timing:
         settle=settle,
         silence=max(SILENCE, 4 * rtt, 3 * slowest),
         tentative=max(rtt / 4, 0.002),
-        hush=max(HUSH, rtt, 3 * slowest),
+        hush=max(HUSH + 2 * rtt, 3 * slowest),
     )
 
 

@@ -1,1 +1,15 @@
-"""probe: written soon."""
+"""The burst engine: sends what :mod:`pathfit.measure` asks for and reports facts. One thread, one epoll, no asyncio.
+
+* :func:`pathfit.probe.engine.measure` - one address, both ways, and how the asked client fares;
+* :func:`pathfit.probe.hops.measure_hops` - who on the way out drops large packets;
+* :func:`pathfit.probe.trial.try_fix` - the asked connection as a repair would make it.
+
+Inside: :mod:`~pathfit.probe.conn` (a kernel TCP connection), :mod:`~pathfit.probe.talk` (TLS and HTTP, as little as
+needed), :mod:`~pathfit.probe.lookout` (the packet socket: who really answered), :mod:`~pathfit.probe.seat` and
+:mod:`~pathfit.probe.ahead` (segments injected beside a live connection), :mod:`~pathfit.probe.ping`,
+:mod:`~pathfit.probe.detect` (what does H:P speak?), :mod:`~pathfit.probe.contact` (facts put together).
+
+Sockets are created inside the source's namespace (``host.netns.inside``); everything else happens where we are.
+Nothing stays behind: connections end with RST (SO_LINGER 0), also when we are interrupted, and what is injected
+lies outside the window in which our kernel believes a "too big", so measuring does not heal the patient.
+"""

@@ -54,7 +54,7 @@ def measure(fd: int | None, request: Measure) -> ProbeResult | Missing:
             ref=request.ref,
             what=f"a measurement of udp port {request.port}",
             why="UDP is not measured yet: nothing says what this port would answer",
-            how=f"pathfit probe {request.address} (echo), or a TCP port of the same host",
+            how=f"--to {request.address}   or   --to {request.address}:443",
             code="unsupported",
         )
     if request.protocol in ("any", "tcp") and request.port not in SPEAK_NOT and not request.proxy:
@@ -164,7 +164,7 @@ class Engine:
                     ref=self.request.ref,
                     what="the forward direction, packet by packet",
                     why=f"raw and packet sockets: {e.strerror}",
-                    how="run as root, or with CAP_NET_RAW",
+                    how="run as root (sudo pathfit …)",
                     code="permission",
                 )
             )
@@ -286,10 +286,11 @@ class Engine:
             return True
         if self.script.protocol == "tcp" and self._connected():
             return True
-        wait = min(CONTACT_WAIT, self.request.budget)
-        return now - self.start > wait or (
-            self.search.why == "proof" and all(c.track.silent_for(now) > verdict.SILENCE for c in waiting)
-        )
+        if now - self.start > min(CONTACT_WAIT, self.request.budget):
+            return True
+        # In a proven hole the plain connections, which are larger, have nothing more to say.
+        hush = self.search.times(now).hush
+        return self.search.why in ("proof", "unproven") and all(c.track.silent_for(now) > hush for c in waiting)
 
     def _connected(self) -> bool:
         return any(c.track.connected is not None for c in self.all)

@@ -1,0 +1,157 @@
+"""The reverse search on simulated paths: tables of truth, and many seeded runs with loss."""
+
+import pytest
+from simpath import Path, Sim
+
+from pathfit.measure import verdict
+
+LIMITS = (576, 640, 1000, 1159, 1280, 1281, 1350, 1396, 1400, 1411, 1420, 1437, 1449, 1450, 1460, 1492, 1499)
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("rtt", [0.0005, 0.02, 0.1])
+def test_hole_is_found_to_the_byte(limit: int, rtt: float) -> None:
+    b = Sim(Path(limit=limit, rtt=rtt), seed=limit).run()
+    assert (b.passes, b.fails, b.exact) == (limit, limit + 1, True)
+    assert b.grade == "proof"
+
+
+@pytest.mark.parametrize("limit", [1500, 2290, 4399, 8950, 8999])
+def test_jumbo_hole_is_found_to_the_byte(limit: int) -> None:
+    b = Sim(Path(limit=limit, promised=9001, answer=30000), seed=limit).run()
+    assert (b.passes, b.fails) == (limit, limit + 1)
+
+
+@pytest.mark.parametrize("limit", [200, 400, 552])
+def test_hole_below_the_sentinel(limit: int) -> None:
+    """Below 537 payload bytes the kernel's estimate says little: the size is a lower bound, the hole is certain."""
+    b = Sim(Path(limit=limit), seed=1).run()
+    assert b.passes is None or b.passes <= limit
+    assert b.fails is None or b.fails > limit
+
+
+HEALTHY = {
+    "plain": Path(),
+    "jumbo": Path(promised=9001, answer=40000),
+    "custom": Path(promised=1396),
+    "slow by queue": Path(think=lambda r: r.uniform(0.0, 0.4)),
+    "slow": Path(think=lambda r: 1.9),
+    "serial": Path(serial=True, think=lambda r: 0.01),
+    "far": Path(rtt=0.3),
+    "cookies": Path(cookies=True),
+}
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_healthy_paths_pass_what_they_promise(name: str) -> None:
+    path = HEALTHY[name]
+    sim = Sim(path, seed=3)
+    b = sim.run()
+    assert (b.passes, b.fails, b.grade) == (path.promised, None, "proof")
+    top = [t for t in sim.search.tracks if t.size >= path.promised and t.passed]
+    # Trap 7: one good flow proves one flow. A server that needs two seconds leaves no time for a dozen.
+    assert len(top) >= (verdict.EVEN if name != "slow" else 2)
+
+
+def test_clamp_is_capped_not_a_hole() -> None:
+    b = Sim(Path(clamp=1412), seed=1).run()
+    assert (b.passes, b.fails, b.note) == (1412, None, "capped")
+
+
+def test_hole_below_a_clamp() -> None:
+    b = Sim(Path(clamp=1452, limit=1400), seed=1).run()
+    assert (b.passes, b.fails) == (1400, 1401)
+
+
+def test_told_is_told() -> None:
+    b = Sim(Path(limit=1412, told=True), seed=1).run()
+    assert (b.passes, b.fails, b.grade) == (1412, 1413, "told")
+
+
+@pytest.mark.parametrize("limit", [1300, 1340, 1400, 1479, 1490])
+def test_syn_cookies_give_a_bracket_that_is_true(limit: int) -> None:
+    b = Sim(Path(cookies=True, limit=limit), seed=1).run()
+    assert b.passes is not None and b.passes <= limit
+    assert b.fails is not None and b.fails > limit
+
+
+@pytest.mark.parametrize("limit", [1400, 1450])
+def test_header_apart_is_no_excuse(limit: int) -> None:
+    """Initial bytes may have arrived (trap 4)."""
+    b = Sim(Path(limit=limit, apart=180), seed=1).run()
+    assert (b.passes, b.fails) == (limit, limit + 1)
+
+
+def test_whole_number_of_segments_leaves_no_tail() -> None:
+    """Exactly N full segments of one size leave no gap there; the sizes around it do."""
+    answer = 3 * (1421 - 52)
+    b = Sim(Path(limit=1420, answer=answer), seed=1).run()
+    assert (b.passes, b.fails) == (1420, 1421)
+
+
+def test_silent_server_is_no_hole() -> None:
+    b = Sim(Path(silent=True), seed=1).run()
+    assert (b.passes, b.fails, b.grade, b.note) == (None, None, "none", "silent-at-every-size")
+
+
+def test_short_answers_say_so() -> None:
+    b = Sim(Path(answer=300), seed=1).run()
+    assert b.fails is None and b.note == "answers-too-short"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_one_bad_backend_of_three_is_uneven(seed: int) -> None:
+    path = Path(backends=(9999, 1396, 9999))
+    sim = Sim(path, seed=seed)
+    b = sim.run()
+    odd = verdict.uneven(sim.search.tracks, sim.now, path.promised)
+    assert odd is not None and odd.bad >= 2 and odd.good >= 2
+    assert b.fails is None
+
+
+@pytest.mark.parametrize("limit", [1396, 1420, 1443])
+def test_polite_search_needs_no_more_than_it_may(limit: int) -> None:
+    sim = Sim(Path(limit=limit, rtt=0.02), seed=limit, per_round=4, total=24, parallel=4)
+    b = sim.run()
+    assert len(sim.search.tracks) <= 24
+    assert b.passes is not None and b.passes <= limit and b.fails is not None and b.fails > limit
+    assert b.grade == "proof"
+
+
+def test_lossless_search_is_quick() -> None:
+    """Exact byte: a few round trips, and the settling time once (probing.md 12)."""
+    for limit, rtt in ((1420, 0.0005), (1437, 0.02), (1290, 0.1)):
+        sim = Sim(Path(limit=limit, rtt=rtt), seed=1)
+        sim.run()
+        settle = max(2 * rtt, verdict.SETTLE)
+        assert sim.now <= 10 * rtt + settle + 0.06
+
+
+def lossy_runs(seeds: range) -> tuple[list[str], int]:
+    """Wrong verdicts, and how many were "unknown"."""
+    wrong, unknown = [], 0
+    for seed in seeds:
+        limit = (9999, 1280, 1396, 1420, 1437, 1450, 1499, 576)[seed % 8]
+        b = Sim(Path(limit=limit, loss=0.03), seed=seed).run()
+        if b.grade == "none":
+            unknown += 1
+        elif limit == 9999:
+            if b.fails is not None or b.passes != 1500:
+                wrong.append(f"seed {seed}: healthy, said {b}")
+        elif b.fails is None or b.passes is None or not b.passes <= limit < b.fails:
+            wrong.append(f"seed {seed}: limit {limit}, said {b}")
+    return wrong, unknown
+
+
+def test_loss_changes_no_verdict() -> None:
+    """3 % each way."""
+    wrong, unknown = lossy_runs(range(80))
+    assert not wrong
+    assert unknown <= 1
+
+
+@pytest.mark.slow
+def test_loss_changes_no_verdict_in_two_thousand_runs() -> None:
+    wrong, unknown = lossy_runs(range(2000))
+    assert not wrong
+    assert unknown <= 20
