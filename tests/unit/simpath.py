@@ -7,6 +7,7 @@ is lost by chance or because it is larger than the limit of its flow's path.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from random import Random
 
 from pathfit.core.measured import Bracket
@@ -69,7 +70,7 @@ class Flow:
             got += size
         if largest == 536:  # two of one size in a row lower the kernel's estimate (tcp_measure_rcv_mss)
             here = [size for i, size in enumerate(self.sizes) if i in seen]
-            twins = [a for a, b in zip(here, here[1:], strict=False) if a == b]
+            twins = [a for a, b in pairwise(here) if a == b]
             largest = twins[0] if twins else min(536, self.mss)
         acked = 1 + (500 if now >= self.connected + path.rtt else 0)
         return Reading(

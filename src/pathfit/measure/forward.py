@@ -317,7 +317,7 @@ class Forward:
 
     def _finish(self, note: str | None) -> None:
         self.finished = True
-        self.note = note or self.note
+        self.note = self.note or note
 
     # -- the facts -------------------------------------------------------------------------------------------
 

@@ -312,7 +312,9 @@ class Talk:
             return False
         except ssl.SSLError as e:
             reason = (e.reason or str(e)).replace("_", " ").lower()
-            self._fail("alert" if "alert" in reason else "garbage", reason)
+            # OpenSSL names alerts it received after their protocol: SSLV3_ALERT_…, TLSV1_UNRECOGNIZED_NAME, TLSV13_….
+            alert = reason.startswith(("sslv3 alert", "tlsv1 ", "tlsv13 "))
+            self._fail("alert" if alert else "garbage", reason)
             return False
         self.tls, self.whole = "ok", True
         self.alpn = self._ssl.selected_alpn_protocol()

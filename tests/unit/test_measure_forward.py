@@ -1,0 +1,155 @@
+"""The forward search, played by a simulated peer that keeps segments aside and answers with SACKs."""
+
+from dataclasses import dataclass
+from random import Random
+
+import pytest
+
+from pathfit.core.measured import Bracket
+from pathfit.measure.forward import DATA, Forward, Inject, OpenLane
+
+
+@dataclass
+class Peer:
+    """``limit``: largest packet that gets out; ``loss`` each way; ``told``: a router says so; ``forged``: somebody
+    says nonsense; ``mute``: nothing injected is ever answered; ``link``: our own MTU."""
+
+    limit: int = 9999
+    loss: float = 0.0
+    rtt: float = 0.001
+    told: bool = False
+    mute: bool = False
+    sack: bool = True
+    link: int = 9999
+    offered: int = 1500
+    window: int = 64000
+    compress: bool = False  # acknowledgements after the third are not sent (tcp_comp_sack_nr)
+
+    def run(self, seed: int = 1) -> tuple[Bracket, Forward, float]:
+        random = Random(seed)
+        search = Forward(family=4, start=0.0)
+        now, right, arriving = 0.0, {0: 0, 1: 0}, []
+        while not search.finished and now < 6.0:
+            answered = 0
+            for command in search.step(now):
+                if isinstance(command, OpenLane):
+                    arriving.append((now + self.rtt, "ready", command.lane, ()))
+                else:
+                    answered += self.inject(search, command, now, random, right, arriving, answered)
+            now += max(search.pause(now), 0.001)
+            due = sorted((a for a in arriving if a[0] <= now), key=lambda a: a[0])
+            arriving = [a for a in arriving if a[0] > now]
+            for _, kind, lane, blocks in due:
+                self.deliver(search, now, kind, lane, blocks)
+        return search.bracket(), search, now
+
+    def inject(
+        self, search: Forward, c: Inject, now: float, random: Random, right: dict, arriving: list, n: int
+    ) -> int:
+        if c.size > self.link:
+            search.local(c.lane, c.size)
+            return 0
+        if self.mute or c.size > self.limit:
+            if self.told and c.size > self.limit:
+                search.told(c.lane, c.size, self.limit, "192.0.2.1")
+            return 0
+        if random.random() < self.loss:
+            return 0
+        blocks = [(c.offset, c.offset + c.size - 52)]
+        if c.offset == DATA:
+            right[c.lane] = max(right[c.lane], DATA + c.size - 52)
+            blocks.append((DATA, right[c.lane]))
+        elif right[c.lane]:
+            blocks.append((DATA, right[c.lane]))
+        if random.random() < self.loss or (self.compress and n >= 3 and n % 7):
+            return 1
+        arriving.append((now + self.rtt, "ack", c.lane, tuple(blocks)))
+        return 1
+
+    def deliver(self, search: Forward, now: float, kind: str, lane: int, blocks: tuple) -> None:
+        if kind == "ack":
+            search.acked(now, lane, blocks)
+        else:
+            search.ready(
+                now,
+                lane,
+                timestamps=True,
+                sack=self.sack,
+                offered=self.offered,
+                sendable=1500,
+                rtt=self.rtt,
+                window=self.window,
+                port=1000 + lane,
+            )
+
+
+@pytest.mark.parametrize("limit", [300, 576, 1000, 1159, 1280, 1396, 1400, 1411, 1437, 1450, 1499])
+@pytest.mark.parametrize("compress", [False, True])
+def test_hole_to_the_byte(limit: int, compress: bool) -> None:
+    b, search, _ = Peer(limit=limit, compress=compress).run()
+    assert (b.passes, b.fails, b.grade, b.exact) == (limit, limit + 1, "proof", True)
+    assert all(len(lane.lost(limit + 1)) >= 2 for lane in search.lanes)  # on both connections, repeatedly
+
+
+def test_healthy() -> None:
+    b, _, now = Peer().run()
+    assert (b.passes, b.fails, b.grade) == (1500, None, "proof")
+    assert now < 0.02
+
+
+def test_only_what_the_peer_invites_is_sent() -> None:
+    b, search, _ = Peer(offered=1400).run()
+    assert b.passes == 1400 and max(s.size for s in search.lanes[0].sent) == 1400
+
+
+def test_our_own_link_is_no_hole() -> None:
+    """EMSGSIZE (trap 5)."""
+    b, _, _ = Peer(link=1400).run()
+    assert b.fails is None and b.passes is not None and b.passes <= 1400
+
+
+def test_told_names_who_said_it() -> None:
+    b, _, _ = Peer(limit=1412, told=True).run()
+    assert (b.passes, b.fails, b.grade, b.told_by, b.told_mtu) == (1412, 1413, "told", "192.0.2.1", 1412)
+
+
+@pytest.mark.parametrize("mtu", [68, 576, 1300, 1499])
+def test_a_lie_about_the_size_changes_nothing(mtu: int) -> None:
+    """A forged "too big" that quotes our packet: the SACK decides."""
+    peer = Peer()
+    search_told = Forward.step
+
+    def lying(self: Forward, now: float) -> list:
+        out = search_told(self, now)
+        for c in out:
+            if isinstance(c, Inject) and c.size > mtu:
+                self.told(c.lane, c.size, mtu, "203.0.113.66")
+        return out
+
+    Forward.step = lying  # type: ignore[method-assign]
+    try:
+        b, _, _ = peer.run()
+    finally:
+        Forward.step = search_told  # type: ignore[method-assign]
+    assert (b.passes, b.fails, b.grade) == (1500, None, "proof")
+
+
+@pytest.mark.parametrize(("peer", "note"), [(Peer(mute=True), "no-answer"), (Peer(sack=False), "no-sack")])
+def test_what_cannot_be_measured_is_no_hole(peer: Peer, note: str) -> None:
+    b, _, _ = peer.run()
+    assert (b.passes, b.fails, b.grade, b.note) == (None, None, "none", note)
+
+
+def test_loss_changes_no_verdict() -> None:
+    """3 % each way, forty seeds."""
+    unknown = 0
+    for seed in range(40):
+        limit = (9999, 1400, 1450, 1492)[seed % 4]
+        b, _, _ = Peer(limit=limit, loss=0.03).run(seed)
+        if b.grade == "none":
+            unknown += 1
+        elif limit == 9999:
+            assert (b.passes, b.fails) == (1500, None), seed
+        else:
+            assert (b.passes, b.fails) == (limit, limit + 1), seed
+    assert unknown <= 1
