@@ -5,11 +5,10 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from types import FrameType
 
 from pathfit.cli.stop import CANNOT, INTERRUPTED, OR, USAGE, Stop, line
-from pathfit.cli.talk import plain, to_nowhere
+from pathfit.cli.talk import plain, to_nowhere, told
 
 LONGEST = 600  # characters of a message; a name in it may be of any length
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))  # what writing to stdout may say
@@ -40,16 +39,15 @@ def _run(argv: Sequence[str], verbose: bool) -> int:
         _say(e.message, _typed(argv, e.how))
         return e.status
     except KeyboardInterrupt:
-        print("\npathfit: interrupted", file=sys.stderr)
+        told("\npathfit: interrupted")
         return INTERRUPTED
     except Ended as e:
         return e.status
-    except BrokenPipeError:
-        to_nowhere(sys.stdout)
-        return 0  # the reader has seen enough (head, less); that is no fault of the network
+    except BrokenPipeError as e:
+        return unprinted(e)
     except OSError as e:
         if e.errno in _FULL and e.filename is None:
-            return _unwritable(e)
+            return unprinted(e)
         return _defect(e, argv, verbose, f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}")
     except Exception as e:
         return _defect(e, argv, verbose, f"{type(e).__name__}: {e}")
@@ -71,12 +69,14 @@ def _say(message: str, how: str) -> None:
 
     shown = message if len(message) <= LONGEST else message[:LONGEST] + "..."
     lines = [f"pathfit: {shown}", *(f"try: {typed}" for typed in how.split(OR))]
-    with suppress(OSError):  # stderr on a full disk: the status says it all
-        print(*map(clean, lines), sep="\n", file=sys.stderr)
+    told("\n".join(map(clean, lines)))
 
 
-def _unwritable(e: OSError) -> int:
+def unprinted(e: OSError) -> int:
+    """stdout took nothing: the exit status."""
     to_nowhere(sys.stdout)
+    if isinstance(e, BrokenPipeError):
+        return 0  # the reader has seen enough (head, less); that is no fault of the network
     _say(f"cannot write the output: {e.strerror}", "df -h .")
     return CANNOT
 
@@ -180,7 +180,7 @@ def _flush(status: int) -> int:
     except BrokenPipeError:
         to_nowhere(sys.stdout)
     except OSError as e:
-        return _unwritable(e)
+        return unprinted(e)
     try:
         sys.stderr.flush()
     except OSError:

@@ -12,8 +12,13 @@ from pathfit import __version__
 def main() -> int:
     """Run the command line on ``sys.argv``; returns the exit status. Never raises."""
     if sys.argv[1:] == ["--version"]:
-        print("pathfit", __version__)
-        return 0
+        try:
+            print("pathfit", __version__, flush=True)
+            return 0
+        except OSError as e:
+            from pathfit.cli.border import unprinted
+
+            return unprinted(e)
     try:
         from pathfit.cli.border import guarded
 

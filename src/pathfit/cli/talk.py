@@ -66,6 +66,14 @@ def to_nowhere(stream: TextIO) -> None:
         pass
 
 
+def told(text: str) -> None:
+    """Say ``text`` on stderr. Where that is full or gone, the exit status has to say it all."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        to_nowhere(sys.stderr)
+
+
 @contextlib.contextmanager
 def readers_may_leave() -> Iterator[None]:
     """A reader that has seen enough (head, less) changes neither what else is done nor the exit status."""
@@ -103,4 +111,4 @@ class Talk:
 
     def remark(self, text: str) -> None:
         self.clear()
-        print(f"pathfit: {_clean(text)}", file=sys.stderr)
+        told(f"pathfit: {_clean(text)}")

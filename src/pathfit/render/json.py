@@ -17,6 +17,7 @@ from pathfit.core.net import Point
 from pathfit.core.path import Fate, Hop, Limit, Predicted
 from pathfit.core.report import SCHEMA, MeasuredAddress, Report
 from pathfit.render import command, steps
+from pathfit.render.layout import unprintable
 from pathfit.words import render as words
 
 Json = dict[str, Any]
@@ -24,7 +25,18 @@ Json = dict[str, Any]
 
 def dump(report: Report) -> bytes:
     """One JSON document (UTF-8), two-space indent, final newline. The same report gives the same bytes."""
-    return msgspec.json.format(msgspec.json.encode(document(report)), indent=2) + b"\n"
+    return visible(msgspec.json.format(msgspec.json.encode(document(report)), indent=2)) + b"\n"
+
+
+def visible(data: bytes) -> bytes:
+    """The same document with what a terminal would obey (C1 controls, text direction) written as \\u escapes."""
+    if data.isascii() and b"\x7f" not in data:
+        return data  # the encoder has escaped the other ASCII controls
+    text = data.decode()
+    odd = {c for c in set(text) if c > "~" and unprintable(c)}
+    units = {c: c.encode("utf-16-be").hex() for c in odd}
+    table = {ord(c): "".join(f"\\u{h[i : i + 4]}" for i in range(0, len(h), 4)) for c, h in units.items()}
+    return text.translate(table).encode()
 
 
 def document(report: Report) -> Json:

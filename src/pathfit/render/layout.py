@@ -33,10 +33,15 @@ def clean(text: str, *, ascii_only: bool = False) -> str:
     return "".join(_visible(c, ascii_only) for c in text)
 
 
+def unprintable(c: str) -> bool:
+    """Controls, text direction, surrogates, and what is no character (yet)."""
+    return unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+
+
 def _visible(c: str, ascii_only: bool) -> str:
     if c.isascii():
         return c if " " <= c <= "~" else c.encode("unicode_escape").decode()
-    if ascii_only or unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
+    if ascii_only or unprintable(c):
         return c.encode("ascii", "backslashreplace").decode()
     return c
 
