@@ -31,6 +31,7 @@ MODES: tuple[Mode, ...] = ("open", "blind")
 PATHFIT = Path(sys.executable).with_name("pathfit")
 MOST_SECONDS = 60.0  # for one command; its own --timeout ends it long before
 JOBS = 4  # labs side by side: a run mostly waits for connections that must not come to an end
+SLACK = 2.5  # times the time a scenario allows, when labs side by side share two cores
 
 
 @dataclass(kw_only=True)
@@ -61,7 +62,9 @@ def runs(names: Iterable[str] = (), modes: Iterable[Mode] = MODES) -> Iterator[t
                 yield scenario, mode
 
 
-def examine(scenario: Scenario, mode: Mode, *, truth_only: bool = False, keep: Path | None = None) -> Result:
+def examine(
+    scenario: Scenario, mode: Mode, *, truth_only: bool = False, keep: Path | None = None, slack: float = 1.0
+) -> Result:
     """One run in a fresh lab. ``keep``: folder that receives report, standard error and case folder."""
     result = Result(name=scenario.name, mode=mode)
     begun = time.monotonic()
@@ -73,7 +76,7 @@ def examine(scenario: Scenario, mode: Mode, *, truth_only: bool = False, keep: P
             if not result.wrong and not truth_only:
                 lab.fresh()
                 with lab.busy():
-                    _ask(lab, result, folder)
+                    _ask(lab, result, folder, slack)
                 result.wrong += [f"asking changed it: {w}" for w in lab.truth(after=True)]
     except Exception as e:  # one broken scenario must not hide the others
         result.wrong.append(f"{type(e).__name__}: {e}")
@@ -81,7 +84,7 @@ def examine(scenario: Scenario, mode: Mode, *, truth_only: bool = False, keep: P
     return result
 
 
-def _ask(lab: Lab, result: Result, folder: Path) -> None:
+def _ask(lab: Lab, result: Result, folder: Path, slack: float) -> None:
     scenario = lab.scenario
     blind = result.mode == "blind"
     case = folder / "case"
@@ -93,7 +96,7 @@ def _ask(lab: Lab, result: Result, folder: Path) -> None:
     result.report = done.stdout
     (folder / "report.json").write_bytes(done.stdout)
     (folder / "stderr.txt").write_bytes(done.stderr)
-    result.wrong += judge(scenario.expected(blind=blind), done.stdout, done.returncode, result.ms)
+    result.wrong += judge(scenario.expected(blind=blind), done.stdout, done.returncode, result.ms / slack)
     try:
         report = msgspec.json.decode(done.stdout)
         result.verdict, result.codes = report["verdict"], [f["code"] for f in report["findings"]]
@@ -123,7 +126,8 @@ def examine_all(
 ) -> Iterator[Result]:
     """Results in the order of ``todo``, several labs side by side."""
     with ThreadPoolExecutor(jobs) as pool:
-        waiting = [pool.submit(examine, s, m, truth_only=truth_only, keep=keep) for s, m in todo]
+        slack = SLACK if jobs > 1 else 1.0
+        waiting = [pool.submit(examine, s, m, truth_only=truth_only, keep=keep, slack=slack) for s, m in todo]
         try:
             for future in waiting:
                 yield future.result()

@@ -25,7 +25,7 @@ def results(request: pytest.FixtureRequest) -> Iterator[dict[str, "Future[run.Re
     names = [i.name for i in request.session.items if i.name.startswith("test_scenario[")]
     chosen = [name.removeprefix("test_scenario[").removesuffix("]") for name in names]
     with ThreadPoolExecutor(run.JOBS) as pool:
-        waiting = {pair: pool.submit(run.examine, *PAIRS[pair]) for pair in chosen}
+        waiting = {pair: pool.submit(run.examine, *PAIRS[pair], slack=run.SLACK) for pair in chosen}
         yield waiting
         run.cancel(waiting.values())
 
@@ -42,14 +42,8 @@ NOT_THE_LAB = ("name", "about", "article", "truth", "truth_after", "expect", "bl
 
 
 def kind_of(number: int) -> str:
-    """Numbers that mean something else, and numbers that are only other numbers."""
-    bounds = (
-        (576, "tiny"),
-        (1279, "below the IPv6 minimum"),
-        (1280, "the IPv6 minimum"),
-        (1500, "#"),
-        (65535, "jumbo"),
-    )
+    """Numbers that mean something else, and numbers that are only other numbers. A port of 1276 passes 1280."""
+    bounds = ((576, "tiny"), (1275, "below 1280"), (1280, "1280"), (1500, "#"), (65535, "jumbo"))
     return next((word for most, word in bounds if number <= most), "#")
 
 
@@ -61,7 +55,7 @@ def shape(scenario: Scenario) -> str:
 
     def plain(value: Any, key: str = "") -> Any:
         if isinstance(value, dict):
-            sizes = [k for k in value if k.startswith("mtu") or k.startswith("receives")]
+            sizes = [k for k in value if k.startswith(("mtu", "receives"))]
             order = {"order": sorted(sizes, key=lambda k: value[k])} if len(sizes) > 1 else {}
             return {plain(k): plain(v, k) for k, v in value.items() if key or k not in NOT_THE_LAB} | order
         if isinstance(value, list | tuple):

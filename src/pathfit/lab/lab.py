@@ -21,7 +21,7 @@ from pathfit.lab.make import make, target
 from pathfit.lab.scenario import Scenario, Service, StalePmtu, Truth
 
 READY = 20.0  # seconds for a helper to listen: 0.1 on an idle machine
-HANG = 1.5  # seconds after which an answer on a path without delay counts as "does not come"
+HANG = 1.0  # seconds after which an answer on a path without delay counts as "does not come"
 BUSY = 60.0  # seconds for a request that shall be hanging while somebody looks
 ANSWER = 8.0  # seconds for an answer that should come
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
