@@ -134,7 +134,8 @@ def judge(view: View, findings: Sequence[Finding]) -> tuple[VerdictWord, str | N
 
 def _why_unknown(view: View, findings: Sequence[Finding]) -> str | None:
     if view.place is None:
-        return "why.no-source"
+        refused = any(m.ref == "source" and m.code == "permission" for m in view.missing)
+        return "why.source-refused" if refused else "why.no-source"
     if view.probe is None:
         return "why.not-measured" if view.names or view.address else "why.no-address"
     if view.torn_down:

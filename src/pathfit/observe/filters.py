@@ -25,7 +25,7 @@ RECEIVE = 1 << 20  # larger than any message; the kernel fills at most what one 
 TRIES = 5  # of a dump during which the ruleset changed; busy hosts (kube-proxy) change it a few times a second
 MOST_ELEMENTS = 65536  # of one set: 10 000 take about 20 ms; larger lists (blocklists) are marked as cut
 TIMEOUT = 2.0  # seconds for one answer of the kernel: it answers in microseconds or never
-HOW_ROOT = "run as root"
+HOW_ROOT = "run as root (sudo pathfit …)"
 
 T = TypeVar("T")
 

@@ -88,4 +88,7 @@ def _rejecting(view: View) -> Filtered | None:
 
 
 def _seen(view: View, c: Contact) -> EvidenceLine:
-    return line(view.ref, "reset", phase=c.rst_phase or "syn", ttl=c.rst_ttl if c.rst_ttl is not None else 0)
+    phase = c.rst_phase or "syn"
+    if c.rst_ttl is None:  # without a packet socket nobody sees it
+        return line(view.ref, "reset-bare", phase=phase)
+    return line(view.ref, "reset", phase=phase, ttl=c.rst_ttl)

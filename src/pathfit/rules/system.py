@@ -33,7 +33,8 @@ def not_permitted(view: View) -> Iterable[Finding]:
     lines = [line(m.ref or view.state_ref, "denied", what=m.what, why=m.why) for m in denied[:SHOWN]]
     if blind and not lines:
         lines = [line(view.place.ref if view.place else "source", "no-raw-sockets")]
-    facts: Facts = {"count": max(1, len(denied)), "how": next((m.how for m in denied if m.how), "sudo pathfit …")}
+    how = next((m.how for m in denied if m.how), "sudo pathfit …").partition("   or   ")[0]
+    facts: Facts = {"count": max(1, len(denied)), "how": how}
     yield found("SYS901", "info", "confirmed", view.source_point, facts, *lines)
 
 
