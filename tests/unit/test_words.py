@@ -1,16 +1,18 @@
 """Both languages say the same things with the same facts, and nothing is said raw."""
 
 import string
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import pathfit
+from pathfit import words
 from pathfit.core.finding import EvidenceLine, Finding, Fix
 from pathfit.core.net import Point
 from pathfit.rules import NAMES
 from pathfit.rules.hints import resembles
-from pathfit.words.render import WordsError, evidence, proof, say, summary, templates, title
+from pathfit.words.render import WordsError, entries, evidence, proof, say, summary, templates, title
 
 SOURCES = {p: p.read_text() for p in Path(pathfit.__file__).parent.rglob("*.py")}
 EN, ZH = templates("en"), templates("zh")
@@ -19,6 +21,12 @@ CHOSEN = ("summary.", "note.", "why.", "hint.", "ui.")  # sections whose names a
 
 def fields(template: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+
+
+@pytest.mark.parametrize("file", sorted(Path(words.__file__).parent.glob("*.toml")), ids=lambda p: p.name)
+def test_our_reader_agrees_with_tomllib(file: Path) -> None:
+    whole = tomllib.loads(file.read_text())
+    assert entries(file.read_text()) == {f"{s}.{key}": text for s, part in whole.items() for key, text in part.items()}
 
 
 def test_both_languages_hold_the_same_ids() -> None:

@@ -75,12 +75,14 @@ def conclude(case: Case, look: Style, *, as_json: bool, save: Path | None) -> in
 
 def show(report: Report, look: Style, *, as_json: bool) -> None:
     """Print a report on stdout."""
-    from pathfit.render import json, text
-
     if as_json:
+        from pathfit.render import json
+
         sys.stdout.flush()
         sys.stdout.buffer.write(json.dump(report))
         return
+    from pathfit.render import text
+
     out = text.render(report, lang=look.lang, width=look.width, colour=look.colour, ascii_only=look.ascii)
     sys.stdout.write(out)
 

@@ -1,6 +1,5 @@
 """What is said: findings, their proof and their repair."""
 
-import hashlib
 from typing import Literal
 
 from pathfit.core.base import Value
@@ -70,6 +69,8 @@ class Finding(Value, frozen=True, kw_only=True):
     @property
     def id(self) -> str:
         """Hash of code, place and direction: the same fault has the same id in every run."""
+        import hashlib  # loads a library of two megabytes, and a healthy path has no findings
+
         places = "|".join(f"{p.host}/{p.netns}/{p.link}" for p in self.where)
         key = f"{self.code}|{places}|{self.facts.get('direction', '')}"
         return hashlib.sha256(key.encode()).hexdigest()[:6]

@@ -16,7 +16,6 @@ import errno
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from difflib import get_close_matches
 from typing import NamedTuple
 
 from pathfit.core.evidence import PlaceFact
@@ -73,6 +72,8 @@ def parse_where(text: str) -> Where:
         near = (f"netns:{text}", f"container:{text}") if text and not text.isdigit() else (f"pid:{text or 'N'}",)
         raise WhereError(f"{text!r} does not say what it is", _from(*near, "host"))
     if kind not in KINDS or kind == "host":
+        from difflib import get_close_matches
+
         meant = (get_close_matches(kind, KINDS, 1) or ["netns"])[0]
         raise WhereError(f"{kind!r} is no kind of place", _from(f"{meant}:{name}" if meant != "host" else "host"))
     if not name:
@@ -230,6 +231,8 @@ def _hostnames(pids: Iterable[int]) -> dict[str, list[int]]:
 
 
 def _suggest(kind: str, name: str, names: list[str]) -> str:
+    from difflib import get_close_matches
+
     near = get_close_matches(name, names, 3, 0.5) or names[:3]
     if not near:
         return "ip netns list" if kind == "netns" else "ps -e"

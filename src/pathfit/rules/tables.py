@@ -1,14 +1,13 @@
 """What rules ask of packet filters: did a rule count packets, does one take every "too big" away?"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from pathfit.core.base import Value
 from pathfit.core.filters import Chain, FilterRule, Match, Opaque, Table, Verdict
 from pathfit.core.snapshot import NetnsSnapshot
 
 
-@dataclass(frozen=True)
-class Moved:
+class Moved(Value, frozen=True, kw_only=True):
     """A filter rule whose counter grew by ``packets`` while we measured."""
 
     netns: str
@@ -57,4 +56,4 @@ def moved(before: NetnsSnapshot | None, after: NetnsSnapshot) -> Iterator[Moved]
                 was = old.get((t.family, t.name, t.tool, c.name, r.handle, i))
                 if was is not None and r.packets is not None and r.packets > was:
                     where = before.where if before else after.where
-                    yield Moved(after.id, where, t, c, r, r.packets - was)
+                    yield Moved(netns=after.id, where=where, table=t, chain=c, rule=r, packets=r.packets - was)

@@ -6,9 +6,10 @@ demand, once. Whatever is not known is None or empty; no property raises.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
+
+import msgspec
 
 from pathfit.core.ask import Ask
 from pathfit.core.case import Case
@@ -45,8 +46,7 @@ MODEL = "model"  # stands for the prediction among the crashes
 ESTABLISHED = 1  # TCP_ESTABLISHED, include/net/tcp_states.h
 
 
-@dataclass(frozen=True)
-class Hole:
+class Hole(msgspec.Struct, frozen=True):
     """A size from which packets vanish in one direction, as measured: ``passes`` arrive, ``fails`` do not (bytes).
 
     ``grade`` "told": somebody says "too big" to us, and our own namespace takes the message away.
@@ -61,12 +61,13 @@ class Hole:
     ref: str
 
 
-@dataclass(frozen=True)
-class View:
-    """See the module. ``crashes``: (code, error) of rules that raised, filled in by diagnose.py."""
+class View(msgspec.Struct, frozen=True, dict=True):
+    """See the module. ``crashes``: (code, error) of rules that raised, filled in by diagnose.py. ``asking``: the
+    address to look at before any was measured."""
 
     case: Case
     crashes: tuple[tuple[str, str], ...] = ()
+    asking: str = ""
 
     @staticmethod
     def of(case: Case) -> "View":
@@ -74,7 +75,7 @@ class View:
 
     def crashed(self, code: str, error: BaseException) -> "View":
         text = f"{type(error).__name__}: {error}"
-        return replace(self, crashes=(*self.crashes, (code, text[:200])))
+        return msgspec.structs.replace(self, crashes=(*self.crashes, (code, text[:200])))
 
     # -- the question and the places ----------------------------------------------------------------------------
 
@@ -201,6 +202,8 @@ class View:
 
     @property
     def address(self) -> str:
+        if self.asking:
+            return self.asking
         if self.contact is not None:
             return self.contact.address
         measure = next((x.request for x in self.case.exchanges if isinstance(x.request, Measure)), None)
