@@ -3,6 +3,8 @@
 import pytest
 from simpath import Path, Sim
 
+from pathfit.core.net import mss_of
+
 from pathfit.measure import verdict
 
 LIMITS = (576, 640, 1000, 1159, 1280, 1281, 1350, 1396, 1400, 1411, 1420, 1437, 1449, 1450, 1460, 1492, 1499)
@@ -28,6 +30,15 @@ def test_hole_below_the_sentinel(limit: int) -> None:
     b = Sim(Path(limit=limit), seed=1).run()
     assert b.passes is None or b.passes <= limit
     assert b.fails is None or b.fails > limit
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_no_size_is_asked_that_the_kernel_refuses(family: int) -> None:
+    """TCP_MAXSEG below TCP_MIN_MSS is EINVAL, and one EINVAL would end the whole measurement."""
+    sim = Sim(Path(limit=100), seed=1)
+    sim.search.limits.family = family
+    sim.run()
+    assert min(mss_of(family, t.size) for t in sim.search.tracks) >= 88
 
 
 HEALTHY = {

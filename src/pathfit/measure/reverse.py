@@ -16,6 +16,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from pathfit.core.measured import Bracket
+from pathfit.core.net import IP_HEADER, TCP_HEADER
 from pathfit.measure import sizes, verdict
 from pathfit.measure.track import Status, Track
 
@@ -270,7 +271,9 @@ class Reverse:
         gap_there = any(t.size == lowest for t in soon.failing)
         if self.sized and gap_there and not self._lowered and self.remaining >= 2:
             self._lowered = True
-            self._new_round([(s, "sentinel") for s in sizes.LOW_SENTINELS if s < lowest][: self.limits.per_round], now)
+            least = IP_HEADER[self.limits.family] + TCP_HEADER + sizes.LEAST_MSS
+            lower = [(s, "sentinel") for s in sizes.LOW_SENTINELS if least <= s < lowest]
+            self._new_round(lower[: self.limits.per_round], now)
             return
         if all(t.closed is not None or t.complete for t in connected) or age > min(STALL, self.limits.budget):
             self._finish("stalled")

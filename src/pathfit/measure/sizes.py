@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 SENTINEL = 576  # every path carries it (RFC 791), and limits as low as 1160 exist: probing.md 6
 LOW_SENTINELS = (552, 400, 296, 200, 128)  # asked only when the sentinel itself does not come back
+LEAST_MSS = 88  # TCP_MIN_MSS (include/net/tcp.h): a smaller TCP_MAXSEG is EINVAL
 
 # What is left of 1500 (and of 9000) by what people put in between; most wanted first.
 # The first eleven leave no gap above 60 bytes between 1280 and 1500: two more rounds end at the byte.
