@@ -4,7 +4,6 @@ import pytest
 from simpath import Path, Sim
 
 from pathfit.core.net import mss_of
-
 from pathfit.measure import verdict
 
 LIMITS = (576, 640, 1000, 1159, 1280, 1281, 1350, 1396, 1400, 1411, 1420, 1437, 1449, 1450, 1460, 1492, 1499)

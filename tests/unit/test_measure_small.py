@@ -43,9 +43,8 @@ def test_section_cuts_evenly(lo: int, hi: int, count: int) -> None:
 def ping(limit: int, ceiling: int = 1500, loss: float = 0.0, seed: int = 1, deaf: bool = False) -> Echo:
     random, echo, now, due = Random(seed), Echo(ceiling=ceiling, start=0.0), 0.0, []
     while not echo.done and now < 5:
-        for p in echo.step(now):
-            if not deaf and p.size <= limit and random.random() >= loss:
-                due.append((now + 0.002, p.seq))
+        sent = echo.step(now)
+        due += [(now + 0.002, p.seq) for p in sent if not deaf and p.size <= limit and random.random() >= loss]
         now += 0.001
         for at, seq in [d for d in due if d[0] <= now]:
             echo.answered(now, seq)

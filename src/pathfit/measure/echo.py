@@ -91,7 +91,7 @@ class Echo:
             return True
         last = mine[-1]
         if last.answered is not None:
-            return now - last.answered > max(self.rtt or 0.0, SETTLE / 5)
+            return now - last.answered > max((self.rtt or 0.0) / 4, SETTLE / 10)
         return now - last.at > (4 * self.rtt + SETTLE if self.rtt else FIRST_WAIT)
 
     def _send(self, now: float, wanted: list[int]) -> list[Ping]:

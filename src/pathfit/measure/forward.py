@@ -238,7 +238,9 @@ class Forward:
         for sent in batch:
             if sent.control < 0:
                 sent.control = last
-        self._last[it.n] = last
+        # One more, whose answer nobody waits for: it calls forth the answer to the one before, see PACE.
+        self._control(now, it, out)
+        self._last[it.n] = batch[-1].control if batch else last
 
     def _first(self, now: float, it: Lane, out: list[Command]) -> None:
         self.round = 1

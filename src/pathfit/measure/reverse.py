@@ -21,10 +21,14 @@ from pathfit.measure import sizes, verdict
 from pathfit.measure.track import Status, Track
 
 STALL = 2.5  # seconds to wait for the first answer at all (probing.md 6: a busy server is no hole)
-# Seconds to wait for a SYN-ACK: retransmissions are sent after 1 and 3 s (RFC 6298), and a neighbour that does not
-# exist is known after three requests a second apart (neigh_timer_handler): then the error says more than silence.
+# Seconds to wait for a SYN-ACK when the host answers an echo, or state tells why none will come: every SYN of the
+# round and its first repetition (after 1 s, RFC 6298) were lost by then. Otherwise Measure.connect is the limit: a
+# neighbour that does not exist is known after three requests a second apart (neigh_timer_handler), and then the error
+# says more than silence.
+CONNECT_SHORT = 1.25
 CONNECT = 3.2
 PATIENCE = 0.002  # seconds: what two threads of one server may overtake each other by
+NEAR = verdict.PROOF_LOSSLESS - 1 + verdict.PROOF_PASSES  # connections a proof needs beside the first at its size
 EVEN_WAIT = verdict.UNEVEN_AGE + 0.1
 
 
@@ -55,6 +59,7 @@ class Limits:
     total: int = 120
     parallel: int = 14
     budget: float = 3.0
+    connect: float = CONNECT
 
     @property
     def polite(self) -> bool:
@@ -170,7 +175,7 @@ class Reverse:
             if now - self.start > self.limits.budget:
                 self._finish("time")
                 return
-        elif now - self.start > min(CONNECT, self.limits.budget + 0.2):
+        elif now - self.start > min(self.limits.connect, self.limits.budget + 0.2):
             self._finish("no-connection")
             return
         if self._queue or not self._ready(now):
@@ -334,7 +339,10 @@ class Reverse:
         cut = sizes.favour if lim.polite else sizes.section
         cuts = cut(soon.ok, soon.fails, count)
         plan = [(s, "section") for s in cuts]
-        if inner <= count:
+        if inner <= (1 if lim.polite else 2) * count:
+            enough = max(3, count - NEAR)
+            if len(plan) > enough:  # leave room for the proof, should the likely size be the limit
+                plan = [(s, "section") for s in (*sizes.section(soon.ok + 1, soon.fails, enough - 1), soon.ok + 1)]
             plan = self._near(soon.ok, soon.fails, plan, count)
         self._new_round(plan, now)
         return True

@@ -17,7 +17,7 @@ from pathfit.core.net import IP_HEADER, TCP_HEADER, TIMESTAMPS
 from pathfit.core.request import Measure
 from pathfit.host import netns, tcpsock
 from pathfit.measure import verdict
-from pathfit.measure.reverse import Close, Limits, Open, Reverse
+from pathfit.measure.reverse import CONNECT_SHORT, Close, Limits, Open, Reverse
 from pathfit.measure.track import ESTABLISHED, Reading, Track
 from pathfit.probe.conn import Conn, adopt, open_conn, reading
 from pathfit.probe.contact import contact_of
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 SPEAK_NOT = frozenset((515, *range(9100, 9110)))  # raw printing: whatever is said to it ends up on paper
 CONTACT_WAIT = 2.5  # seconds for the first answer of a slow server, once the sizes are settled
+VERIFY = 0.5  # seconds for the handshake that only looks at the certificate
+KNOCK_AFTER = 0.25  # seconds without any SYN-ACK after which one small echo asks whether the host is there at all
 LOWEST_PROMISE = 128  # bytes: a SYN that promises less than TCP_MIN_MSS (88) + headers does not exist
 clock = time.monotonic
 
@@ -100,10 +102,12 @@ class Engine:
         self.lookout: Lookout | None = None
         self.ahead: Ahead | None = None
         self.pinger: Pinger | None = None
+        self.knock: Pinger | None = None
         self.missing: list[Missing] = []
         self.spare: tuple[socket.socket, int] | None = None
         self.ranges_ignored = False
         self.without_echo = False
+        self.certificate: str | None = None
         self.start = clock()
         self.search = Reverse(limits=self._limits(), promised=0, start=self.start)
 
@@ -116,6 +120,7 @@ class Engine:
             total=r.connections_total,
             parallel=r.parallel,
             budget=r.budget,
+            connect=r.connect,
         )
 
     # -- the loop --------------------------------------------------------------------------------------------
@@ -126,11 +131,13 @@ class Engine:
         while not self._finished(now := clock()):
             self._perform(now)
             self._ping(now)
+            self._knock(now)
             self._wait(now)
             now = clock()
             for conn in list(self.conns.values()):
                 conn.look(now)
         self._patience()
+        self._verify()
         return self._result(clock())
 
     def _begin(self) -> None:
@@ -188,8 +195,8 @@ class Engine:
             self.ahead.step(now)
 
     def _ping(self, now: float) -> None:
-        """Echoes are sent while the gaps age: by then the reverse direction has been asked, and what is raw leaves
-        nothing behind (probing.md 1). They never decide a direction alone."""
+        """Echoes are sent once a connection stands, behind the first round of the reverse direction: what is raw
+        leaves nothing behind here (probing.md 1), and large replies carry no DF. They never decide alone."""
         if self.pinger is not None:
             self.pinger.step(now)
         elif (
@@ -207,9 +214,28 @@ class Engine:
                 return
             self.pinger.step(now)
 
+    def _knock(self, now: float) -> None:
+        """No SYN is answered: is the host there? When it is, waiting for "host unreachable" is waiting for nothing."""
+        if self.knock is None:
+            if self.lookout is None or self.without_echo or self.search.done:
+                return
+            if self._connected() or now - self.start < KNOCK_AFTER:
+                return
+            from pathfit.probe.ping import Pinger
+
+            try:
+                self.knock = Pinger(self.fd, self.request, self.lookout, now, sized=False)
+            except OSError:  # no route: the connections have said so already
+                self.without_echo = True
+                return
+        self.knock.step(now)
+        rtt = self.knock.search.rtt
+        if rtt is not None:
+            self.search.limits.connect = min(self.search.limits.connect, CONNECT_SHORT + 2 * rtt)
+
     def _echo_wanted(self) -> bool:
         asked = "icmp-echo" in self.request.methods and not self.without_echo
-        return asked and self.lookout is not None and (self.search.done or self.search.round > 1)
+        return asked and self.lookout is not None and (self.search.done or self._connected())
 
     def _open(self, track: Track) -> None:
         keep = track.plain and track.purpose == "plain"
@@ -307,6 +333,21 @@ class Engine:
             for conn in stuck:
                 conn.look(now)
 
+    def _verify(self) -> None:
+        """Would the asked client accept the certificate? Asked apart, with small segments, when TLS works: probing
+        itself must go on whatever the certificate says."""
+        if self.script.protocol != "https" or not any(c.keep and c.talk.tls == "ok" for c in self.all):
+            return
+        from pathfit.core.net import mss_of
+        from pathfit.measure.sizes import SENTINEL
+        from pathfit.probe.simple import Where, converse
+
+        talk = Talk(self.script, 0, plain=True, verify=True, handshake_only=True)
+        where = Where(self.fd, self.request.address, self.request.port)
+        converse(where, talk, mss_of(6 if self.family == 6 else 4, SENTINEL), clock() + VERIFY)
+        if talk.alert_kind == "certificate":
+            self.certificate = talk.alert
+
     # -- the facts -------------------------------------------------------------------------------------------
 
     def _result(self, now: float) -> ProbeResult:
@@ -374,8 +415,9 @@ class Engine:
             self.spare[0].close()
         if self.ahead is not None:
             self.ahead.close()
-        if self.pinger is not None:
-            self.pinger.close()
+        for pinger in (self.pinger, self.knock):
+            if pinger is not None:
+                pinger.close()
         if self.lookout is not None:
             self.lookout.close()
         self.epoll.close()

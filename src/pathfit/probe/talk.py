@@ -148,9 +148,10 @@ class Talk:
         verify: bool = False,
         many: bool = False,
         body_limit: int = KEEP,
+        handshake_only: bool = False,
     ) -> None:
         self.script, self.size, self.plain, self.verify, self.many = script, size, plain, verify, many
-        self.body_limit = body_limit
+        self.body_limit, self.handshake_only = body_limit, handshake_only
         self.stage = ""
         self.done = False  # nothing more to say
         self.whole = False  # the answer to the current stage is complete
@@ -317,6 +318,7 @@ class Talk:
             self._fail("alert" if alert else "garbage", reason)
             return False
         self.tls, self.whole = "ok", True
+        self.done = self.handshake_only
         self.alpn = self._ssl.selected_alpn_protocol()
         return True
 

@@ -1,0 +1,106 @@
+"""How long the prober takes, in process, beside what DESIGN asks for. As root: bench/probe_time.py [RUNS]
+
+A lab of plain namespaces per round-trip time (0, 20, 100 ms through a forwarder of pathfit.lab), a limit inwards of
+1420 (a common size) and of 1337 (nobody's), nginx and pathfit's own Python server, http and https. Prints the median
+and the worst of RUNS and the bound 6 RTT + S + 30 ms with S = max(2 RTT, 50 ms). A shared machine disturbs single
+figures; the median counts.
+"""
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from pathfit.core.evidence import ProbeResult
+from pathfit.core.request import Measure
+from pathfit.lab import lab as labs
+from pathfit.lab import reader
+from pathfit.probe.engine import measure
+
+SCENARIO = """
+name: bench-probe
+about: One router between, a limit inwards.
+ask: {{from: c, to: "https://s:8443/20000"}}
+hosts: [h, r, s]
+containers:
+  c: {{in: h}}
+cables:
+  - {{ends: [h, r], mtu: {limit}}}
+  - {{ends: [r, s]{rtt}}}
+faults:
+  - too_big_lost_at: s
+services:
+  - {{host: s}}
+truth:
+  - {{from: c, get: "http://s:8080/5"}}
+expect: {{verdict: [broken]}}
+"""
+NGINX = """daemon off; worker_processes 2; pid {d}/pid; error_log /dev/null; events {{ worker_connections 512; }}
+http {{ access_log off; client_body_temp_path {d}/b; proxy_temp_path {d}/p; fastcgi_temp_path {d}/f;
+ uwsgi_temp_path {d}/u; scgi_temp_path {d}/s; root {d};
+ server {{ listen 9080; listen 9443 ssl; ssl_certificate {c}/chain.pem; ssl_certificate_key {c}/chain.key; }} }}
+"""
+CERTS = Path(labs.__file__).parent / "certs"
+
+
+def web_server(lab: labs.Lab, folder: str) -> subprocess.Popen[bytes]:
+    """nginx in the server's namespace, in the foreground, with a configuration of its own."""
+    Path(folder, "20000").write_bytes(b"x" * 20000)
+    Path(folder, "conf").write_text(NGINX.format(d=folder, c=CERTS))
+    os.chmod(folder, 0o755)
+    name = lab.where("s").removeprefix("netns:")
+    return subprocess.Popen(["ip", "netns", "exec", name, "nginx", "-p", folder, "-c", f"{folder}/conf"])
+
+
+def once(fd: int, address: str, port: int, protocol: str) -> tuple[float, ProbeResult]:
+    request = Measure(ref="m", source="x", address=address, port=port, protocol=protocol, host=address, path="/20000")  # type: ignore[arg-type]
+    start = time.monotonic()
+    result = measure(fd, request)
+    took = time.monotonic() - start
+    assert isinstance(result, ProbeResult), result
+    return took, result
+
+
+def row(fd: int, address: str, port: int, protocol: str, what: str, limit: int, rtt: float, runs: int) -> None:
+    times, wrong, used = [], 0, 0
+    for _ in range(runs):
+        took, r = once(fd, address, port, protocol)
+        times.append(took)
+        used = r.used.connections
+        wrong += (r.reverse[0].passes, r.reverse[0].fails) != (limit, limit + 1)
+        wrong += bool(r.forward) and (r.forward[0].passes, r.forward[0].fails) != (limit, limit + 1)
+    bound = 6 * rtt + max(2 * rtt, 0.05) + 0.03
+    print(
+        f"{what:7s} {protocol:6s} rtt {rtt * 1e3:4.0f} ms  limit {limit}"
+        f"  median {statistics.median(times) * 1e3:6.0f} ms  worst {max(times) * 1e3:6.0f} ms  bound {bound * 1e3:4.0f} ms  wrong {wrong}/{2 * runs}  connections {used}"
+    )
+
+
+def main() -> None:
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 10
+    for rtt in (0, 20, 100):
+        for limit in (1420, 1337):
+            scenario = reader.parse(SCENARIO.format(limit=limit, rtt=f", rtt: {rtt}" if rtt else "").encode())
+            with labs.Lab.up(scenario) as lab, tempfile.TemporaryDirectory() as folder:
+                fd = os.open(f"/run/netns/{lab.where('c').removeprefix('netns:')}", os.O_RDONLY)
+                address = lab.target().split("/")[2].rpartition(":")[0]
+                server = web_server(lab, folder) if shutil.which("nginx") else None
+                once(fd, address, 8443, "https")  # imports, neighbours
+                try:
+                    for protocol, port in (("http", 8080), ("https", 8443)):
+                        row(fd, address, port, protocol, "python", limit, rtt / 1e3, runs)
+                        if server is not None:
+                            row(fd, address, port + 1000, protocol, "nginx", limit, rtt / 1e3, runs)
+                finally:
+                    os.close(fd)
+                    if server is not None:
+                        server.terminate()
+                        server.wait()
+
+
+if __name__ == "__main__":
+    main()
