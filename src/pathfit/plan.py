@@ -30,6 +30,7 @@ from pathfit.core.request import (
     TryFix,
 )
 from pathfit.core.snapshot import NetnsSnapshot, Route
+from pathfit.measure.reverse import CONNECT, CONNECT_SHORT
 from pathfit.remedies.value import repair_value
 from pathfit.rules.view import View
 
@@ -282,11 +283,20 @@ def _measure_one(case: Case, ref: str, address: str, *, contact_only: bool) -> M
         connections_total=24 if polite else 120,
         parallel=4 if polite else 14,
         budget=min(3.0, ask.timeout * 0.6),
+        connect=CONNECT_SHORT if _doomed(case, address) else CONNECT,
         contact_only=contact_only,
         patient=min(PATIENT, ask.timeout * 0.6) if ask.patient else 0.0,
         seed=ask.seed,
         proxy=f"{target.host}:{target.port}" if proxy else None,
     )
+
+
+def _doomed(case: Case, address: str) -> bool:
+    """Does state say already that no connection to this address will stand? Then it need not be waited for long."""
+    try:
+        return View(case, asking=address).explained
+    except Exception:  # the model is treated as a rule: diagnose.py reports its error, once
+        return False
 
 
 def _host_header(ask: Ask) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -308,3 +309,12 @@ def test_a_blob_that_is_cut_keeps_what_came_before() -> None:
     assert "entry at 0" in why
     assert found is not None
     assert found.chains == ()
+
+
+@pytest.mark.parametrize("inverted", [0, 1, 2, 3])
+def test_a_port_match_is_negated_by_a_truth_value(inverted: int) -> None:
+    """A number in its place compares wrong, and a saved case that holds one cannot be opened."""
+    data = struct.pack("=4H4B", 10, 20, 80, 80, 0, 0, 0, inverted)
+    found = [e for e in match("tcp", 0, data, 4) if isinstance(e, Match) and e.field in ("sport", "dport")]
+    assert [e.negate for e in found] == [bool(inverted & 1), bool(inverted & 2)]
+    assert all(type(e.negate) is bool for e in found)

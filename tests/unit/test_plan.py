@@ -29,6 +29,7 @@ from pathfit.core.request import (
 )
 from pathfit.core.snapshot import SCHEMA as SNAPSHOT
 from pathfit.core.snapshot import HostSnapshot, NetnsSnapshot, NextHop, Route
+from pathfit.measure.reverse import CONNECT, CONNECT_SHORT
 
 V6_DEFAULT = Route(family=6, table=254, dst="", prefix=0, hops=(NextHop(link=2, via="2001:db8::1"),))
 
@@ -185,3 +186,13 @@ def test_politeness_for_public_addresses(address: str, polite: bool) -> None:
     request = next(r for r in world.seen if isinstance(r, Measure))
     limits = (request.connections_per_round, request.connections_total, request.parallel)
     assert (limits == (4, 24, 4)) is polite
+
+
+def test_what_state_explains_is_not_waited_for() -> None:
+    """A rule that takes every SYN: its absence of an answer is no news after one repetition."""
+    from cases import PLAIN, case, drop, table
+
+    for tables, seconds in (({"h": (table("forward", drop()),)}, CONNECT_SHORT), ({}, CONNECT)):
+        begun = case(PLAIN, tables=tables)
+        asked = [r for r in plan._measure(begun) if isinstance(r, Measure)]
+        assert [r.connect for r in asked] == [seconds]

@@ -86,6 +86,7 @@ class Measure(Tagged, frozen=True, kw_only=True):
     ceiling: int | None = None
     floor: int = 576
     budget: float = 3.0  # seconds, for everything under loss
+    connect: float = 3.2  # seconds to wait while no SYN at all is answered
     contact_only: bool = False
     patient: float = 0.0  # seconds to keep one failing connection open, waiting for a rescue
     seed: int = 0

@@ -37,7 +37,9 @@ def one(field: str, value: str, negate: bool = False) -> Match:
     return Match(field=field, values=(value,), negate=negate)
 
 
-def _ports(field: str, lo: int, hi: int, negate: bool) -> list[Expr]:
+def _ports(field: str, lo: int, hi: int, inverted: int) -> list[Expr]:
+    """``inverted``: the bit of the port's "!", as the flags have it."""
+    negate = bool(inverted)  # True, not 2: a saved case holds it as a truth value
     if (lo, hi) == ANY_PORT:
         return [Match(field=field, values=())] if negate else []
     return [one(field, span(lo, hi), negate)]
