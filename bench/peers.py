@@ -22,6 +22,7 @@ from pathlib import Path
 
 from pathfit.core.request import Measure
 from pathfit.lab import Lab, load
+from pathfit.lab.scenario import Scenario
 
 HERE = Path(__file__).parent
 PATHS = ("healthy", "told", "untold", "silent", "reverse", "vxlan")
@@ -144,41 +145,48 @@ def verdict(answer: Answer, forward: int, reverse: int) -> str:
     return f"{'✓' if said == forward else '✗'} {said}, ✗ reverse unseen"
 
 
+def installed(tool: str) -> bool:
+    return tool.startswith("pathfit") or shutil.which(tool.split()[0]) is not None
+
+
+def cell(scenario: Scenario, tool: str, rounds: int) -> str:
+    """What a tool says of a path, the worst of its rounds, and the median of its seconds."""
+    forward, reverse = scenario.expect.fwd[0], scenario.expect.rev[0]
+    answers = []
+    for _ in range(rounds if tool.startswith("pathfit") else 1):
+        with Lab.up(scenario) as lab:
+            wrong = lab.truth()  # proves the fault, and that the switches forward by now
+            assert not wrong, wrong
+            lab.fresh()
+            answers.append(TOOLS[tool](lab))
+    said = [verdict(a, forward, reverse) for a in answers]
+    worst = next((s for s in said if "✗" in s), said[0])
+    return f"{worst} · {statistics.median(a.seconds for a in answers):.3f} s"
+
+
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--only", default=",".join(PATHS))
-    options.add_argument("--tools", default="")
+    options.add_argument("--tools", default="", help="only tools whose name holds this")
     options.add_argument("--out", type=Path)
     args = options.parse_args()
-    tools = {
-        n: f for n, f in TOOLS.items() if args.tools in n and (n.startswith("pathfit") or shutil.which(n.split()[0]))
-    }
+    tools = [t for t in TOOLS if args.tools in t and installed(t)]
     lines = ["| path | truth out/in | " + " | ".join(tools) + " |", "|---|---|" + "---|" * len(tools)]
-    wrong = 0
+    wrong = False
     for name in args.only.split(","):
-        scenario = load(HERE / "paths" / f"{name}.yaml")
-        forward, reverse = scenario.expect.fwd[0], scenario.expect.rev[0]
-        cells = []
-        for tool, ask in tools.items():
-            rounds = args.rounds if tool.startswith("pathfit") else 1
-            answers = []
-            for _ in range(rounds):
-                with Lab.up(scenario) as lab:
-                    answers.append(ask(lab))
-            seconds = statistics.median(a.seconds for a in answers)
-            said = [verdict(a, forward, reverse) for a in answers]
-            worst = next((s for s in said if "✗" in s), said[0])
-            wrong += tool.startswith("pathfit") and "✗" in worst
-            cells.append(f"{worst} · {seconds:.3f} s")
-            print(f"{name:8} {tool:24} {cells[-1]}", file=sys.stderr)
-        lines.append(f"| {name} | {forward}/{reverse} | " + " | ".join(cells) + " |")
+        scenario = load(str(HERE / "paths" / f"{name}.yaml"))
+        cells = [cell(scenario, tool, args.rounds) for tool in tools]
+        wrong |= any("✗" in c for t, c in zip(tools, cells, strict=True) if t.startswith("pathfit"))
+        truth = f"{scenario.expect.fwd[0]}/{scenario.expect.rev[0]}"
+        lines.append(f"| {name} | {truth} | " + " | ".join(cells) + " |")
+        print(lines[-1], file=sys.stderr)
     text = "\n".join(lines) + "\n"
     print(text)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(text)
-    return int(wrong > 0)
+    return int(wrong)
 
 
 if __name__ == "__main__":
