@@ -35,40 +35,17 @@ NEIGHBOURS = 65_536
 # Not there is not missing: this kernel was built without, or has it switched off.
 _ABSENT = frozenset((errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT))
 
-_FAMILIES = ((rtnl.AF_INET, 4), (rtnl.AF_INET6, 6))
-
-_DEVICES = ("all", "default")
 SYSCTLS = (
     "ipv4.ip_forward",
-    "ipv4.ip_default_ttl",
     "ipv4.ip_forward_use_pmtu",
-    "ipv4.ip_no_pmtu_disc",
     "ipv4.tcp_mtu_probing",
-    "ipv4.tcp_base_mss",
-    "ipv4.tcp_mtu_probe_floor",
-    "ipv4.tcp_min_snd_mss",
-    "ipv4.tcp_timestamps",
-    "ipv4.tcp_sack",
-    "ipv4.tcp_syncookies",
-    "ipv4.route.mtu_expires",
     "ipv4.route.min_adv_mss",
-    "ipv4.route.min_pmtu",
-    "ipv4.icmp_ratelimit",
-    "ipv4.icmp_ratemask",
-    "ipv4.fib_multipath_hash_policy",
-    *(f"ipv4.conf.{d}.{k}" for d in _DEVICES for k in ("forwarding", "rp_filter", "accept_local", "proxy_arp")),
-    "ipv4.conf.all.src_valid_mark",
-    *(f"ipv6.conf.{d}.{k}" for d in _DEVICES for k in ("forwarding", "disable_ipv6", "mtu")),
-    "ipv6.route.mtu_expires",
     "ipv6.route.min_adv_mss",
-    "ipv6.icmp.ratelimit",
-    "ipv6.fib_multipath_hash_policy",
-    "bridge.bridge-nf-call-iptables",
-    "bridge.bridge-nf-call-ip6tables",
-    "bridge.bridge-nf-filter-vlan-tagged",
-    "netfilter.nf_conntrack_tcp_be_liberal",
-    "netfilter.nf_conntrack_checksum",
+    *(f"ipv4.conf.all.{k}" for k in ("rp_filter", "accept_local", "src_valid_mark", "proxy_arp", "arp_ignore")),
+    "ipv6.conf.all.forwarding",
 )
+"""Those the model or a rule asks for: each costs up to 20 microseconds. Per device they come with the link dump."""
+BRIDGE_SYSCTLS = ("bridge.bridge-nf-call-iptables", "bridge.bridge-nf-call-ip6tables")
 
 
 class Reader:
@@ -140,7 +117,8 @@ def read(identity: str, where: str, names: tuple[str, ...], detail: Detail, feat
             fdb=_fdb(reader, links),
         )
         links = _vlans(reader, links)
-    sysctls.update(procfs.sysctls(SYSCTLS))
+    bridged = any(link.kind == "bridge" for link in links)
+    sysctls.update(procfs.sysctls((*SYSCTLS, *BRIDGE_SYSCTLS) if bridged else SYSCTLS))
     known = reader.part("offload features", features.read, dict[int, dict[str, bool]]())
     filters, lacking = tables(where)
     return replace(
@@ -177,11 +155,9 @@ def _links(reader: Reader) -> tuple[list[Link], dict[str, str]]:
 
 
 def _rules(reader: Reader) -> tuple[PolicyRule, ...]:
-    found: list[PolicyRule] = []
-    for number, family in _FAMILIES:
-        read = reader.dump(f"IPv{family} rules", rtnl.rules(number), rtnl_route.rule)
-        found += [r for r in read if r.family == family]
-    return tuple(found)
+    """Of both families; others (multicast routing) are dumped with them."""
+    found = reader.dump("routing rules", rtnl.rules(rtnl.AF_UNSPEC), rtnl_route.rule)
+    return tuple(r for r in found if r.family in (4, 6))
 
 
 def _fdb(reader: Reader, links: list[Link]) -> tuple[FdbEntry, ...]:
@@ -192,23 +168,17 @@ def _fdb(reader: Reader, links: list[Link]) -> tuple[FdbEntry, ...]:
 
 
 def _routes(reader: Reader) -> tuple[tuple[Route, ...], tuple[PmtuException, ...]]:
-    """Routes of all tables and cached path MTUs. A family this kernel lacks answers with the other's: sort."""
-    routes: list[Route | rtnl_route.Indirect] = []
-    exceptions: dict[PmtuException, None] = {}  # one may be dumped once for each way of its route
-    for number, family in _FAMILIES:
-        read: list[Decoded] = reader.dump(f"IPv{family} routes", rtnl.routes(number), rtnl_route.route)
-        routes.extend(r for r in read if not isinstance(r, PmtuException) and _family(r) == family)
-        read = reader.dump(f"IPv{family} path MTU exceptions", rtnl.routes(number, cached=True), rtnl_route.route)
-        exceptions.update((e, None) for e in read if isinstance(e, PmtuException) and e.family == family)
+    """Routes of all tables and cached path MTUs, of both families."""
+    read: list[Decoded] = reader.dump("routes", rtnl.routes(rtnl.AF_UNSPEC), rtnl_route.route)
+    routes = [r for r in read if not isinstance(r, PmtuException)]
+    read = reader.dump("path MTU exceptions", rtnl.routes(rtnl.AF_UNSPEC, cached=True), rtnl_route.route)
+    # one may be dumped once for each way of its route
+    exceptions = tuple(dict.fromkeys(e for e in read if isinstance(e, PmtuException)))
     objects: dict[int, rtnl_route.Ways] = {}
     if any(isinstance(r, rtnl_route.Indirect) for r in routes):
         objects = {w.id: w for w in reader.dump("next hop objects", rtnl.nexthops(), rtnl_route.nexthop)}
     resolved = [rtnl_route.resolve(r, objects) if isinstance(r, rtnl_route.Indirect) else r for r in routes]
-    return tuple(r for r in resolved if r is not None), tuple(exceptions)
-
-
-def _family(one: Route | rtnl_route.Indirect) -> int:
-    return one.route.family if isinstance(one, rtnl_route.Indirect) else one.family
+    return tuple(r for r in resolved if r is not None), exceptions
 
 
 def _vlans(reader: Reader, links: list[Link]) -> list[Link]:

@@ -14,6 +14,8 @@ from pathfit.core.snapshot import Link, NetnsSnapshot
 from pathfit.host.nlsocket import NETLINK_ROUTE, NetlinkSocket
 from pathfit.wire import rtnl
 
+Known = dict[str, dict[int, str]]  # namespace id -> its numbers -> namespace id
+
 
 def resolve(
     snapshots: Iterable[NetnsSnapshot], files: Mapping[str, int], enter: Callable[[int, str], None]
@@ -23,20 +25,19 @@ def resolve(
     ``files``: an open file of each namespace, by id. ``enter`` as from ``netns.wandering``.
     """
     all_of_them = list(snapshots)
-    pointing = _pointing(all_of_them)
-    made = []
-    for snapshot in all_of_them:
-        wanted = {link.peer_nsid for link in snapshot.links if link.peer_nsid is not None and link.peer_nsid >= 0}
-        if not wanted or snapshot.id not in files:
-            made.append(snapshot)
+    ends = _ends(all_of_them)
+    known: Known = {s.id: {} for s in all_of_them}
+    hubs_first = sorted(all_of_them, key=lambda s: -len(s.links))  # what they learn, their neighbours need not ask
+    for snapshot in hubs_first:
+        wanted = {n for link in snapshot.links if (n := link.peer_nsid) is not None and n >= 0}
+        if snapshot.id not in files or wanted <= known[snapshot.id].keys():
             continue
-        known: dict[int, str] = {}
         with suppress(OSError):  # it may be gone by now; its links stay without peer_ns, which says "unknown"
             enter(files[snapshot.id], snapshot.id)
             with NetlinkSocket(NETLINK_ROUTE) as sock:
-                _ask(sock, wanted, _likely_first(snapshot, pointing, files), files, known)
-        made.append(replace(snapshot, links=tuple(_with_peer(link, known) for link in snapshot.links)))
-    return made
+                _ask(sock, snapshot, wanted, _likely_first(snapshot, ends, known, files), files, known)
+                _tell(snapshot, ends, known)
+    return [_with_peers(s, known[s.id]) for s in all_of_them]
 
 
 def unknown(snapshots: Iterable[NetnsSnapshot]) -> bool:
@@ -48,41 +49,63 @@ def unknown(snapshots: Iterable[NetnsSnapshot]) -> bool:
     )
 
 
+def _with_peers(snapshot: NetnsSnapshot, known: Mapping[int, str]) -> NetnsSnapshot:
+    if not known:
+        return snapshot
+    return replace(snapshot, links=tuple(_with_peer(link, known) for link in snapshot.links))
+
+
 def _with_peer(link: Link, known: Mapping[int, str]) -> Link:
     found = known.get(link.peer_nsid) if link.peer_nsid is not None else None
     return replace(link, peer_ns=found) if found else link
 
 
-def _pointing(snapshots: Iterable[NetnsSnapshot]) -> dict[tuple[int, int], list[str]]:
-    """(own index, index of the other end) of every link that has its other end elsewhere: where such links are."""
-    found: dict[tuple[int, int], list[str]] = {}
+Ends = dict[tuple[int, int], dict[str, Link]]  # (own index, index of the other end) -> links by namespace id
+
+
+def _ends(snapshots: Iterable[NetnsSnapshot]) -> Ends:
+    """Every link that has its other end elsewhere. The two halves of a veth stand under (i, j) and (j, i)."""
+    found: Ends = {}
     for snapshot in snapshots:
         for link in snapshot.links:
             if link.peer_nsid is not None:
-                found.setdefault((link.index, link.peer), []).append(snapshot.id)
+                found.setdefault((link.index, link.peer), {})[snapshot.id] = link
     return found
 
 
-def _likely_first(
-    snapshot: NetnsSnapshot, pointing: Mapping[tuple[int, int], list[str]], files: Mapping[str, int]
-) -> list[str]:
-    likely = [
-        other
-        for link in snapshot.links
-        if link.peer_nsid is not None
-        for other in pointing.get((link.peer, link.index), ())
-    ]
+def _likely_first(snapshot: NetnsSnapshot, ends: Ends, known: Known, files: Mapping[str, int]) -> list[str]:
+    """Where to look: first the namespaces with a link that points back at one of ours and is not matched yet."""
+    likely: dict[str, None] = {}
+    for link in snapshot.links:
+        if link.peer_nsid is not None and link.peer_nsid not in known[snapshot.id]:
+            for other, back in ends.get((link.peer, link.index), {}).items():
+                if back.peer_nsid not in known[other]:
+                    likely[other] = None
     return list(dict.fromkeys([*likely, *files]))
 
 
 def _ask(
-    sock: NetlinkSocket, wanted: set[int], order: Iterable[str], files: Mapping[str, int], known: dict[int, str]
+    sock: NetlinkSocket,
+    snapshot: NetnsSnapshot,
+    wanted: set[int],
+    order: Iterable[str],
+    files: Mapping[str, int],
+    known: Known,
 ) -> None:
+    learned = known[snapshot.id]
     for other in order:
-        if other not in files:
-            continue
-        number = sock.ask(rtnl.nsid_of(files[other]), rtnl.nsid)
-        if number is not None and number >= 0:
-            known[number] = other
-        if wanted <= known.keys():
+        if wanted <= learned.keys():
             return
+        if other in files:
+            number = sock.ask(rtnl.nsid_of(files[other]), rtnl.nsid)
+            if number is not None and number >= 0:
+                learned[number] = other
+
+
+def _tell(snapshot: NetnsSnapshot, ends: Ends, known: Known) -> None:
+    """A veth has two halves: where ours leads to, the other one's number means us."""
+    for link in snapshot.links:
+        other = known[snapshot.id].get(link.peer_nsid) if link.peer_nsid is not None else None
+        back = ends.get((link.peer, link.index), {}).get(other) if other and link.kind == "veth" else None
+        if other and back and back.kind == "veth" and back.peer_nsid is not None:
+            known[other].setdefault(back.peer_nsid, snapshot.id)

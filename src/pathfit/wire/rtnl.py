@@ -27,7 +27,7 @@ FILTER_BRVLAN_COMPRESSED, FILTER_SKIP_STATS = 1 << 2, 1 << 3
 RTM_F_CLONED = 0x200  # cached: exceptions instead of routes
 NSID_UNASSIGNED = -1
 
-AF_INET, AF_BRIDGE, AF_INET6 = 2, 7, 10
+AF_UNSPEC, AF_INET, AF_BRIDGE, AF_INET6 = 0, 2, 7, 10
 TABLE_MAIN = 254
 
 _IFINFO = Struct("=BxHiII")
@@ -58,7 +58,7 @@ def routes(family: int, *, table: int = 0, cached: bool = False) -> bytes:
 
 
 def rules(family: int) -> bytes:
-    """Policy rules of one family."""
+    """Policy rules of one family (0: all, those of multicast routing too)."""
     return request(GETRULE, _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
 
 
