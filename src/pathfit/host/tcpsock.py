@@ -44,6 +44,11 @@ def send_pieces(s: socket.socket, data: bytes, piece: int = PIECE) -> bytes:
     return data[at:]
 
 
+def ack_late(s: socket.socket) -> None:
+    """Delay acknowledgements (TCP_QUICKACK off, tcp(7)): the peer's small writes pile up to full segments."""
+    s.setsockopt(socket.IPPROTO_TCP, TCP_QUICKACK, 0)
+
+
 def info(s: socket.socket) -> bytes:
     """struct tcp_info as this kernel has it."""
     return s.getsockopt(socket.IPPROTO_TCP, TCP_INFO, INFO_SIZE)

@@ -136,6 +136,9 @@ class Conn:
             more = self.talk.more()
             if not more:
                 return
+            if self.talk.stage == "many":
+                # Answered late, the server keeps writing while its small segments are not acknowledged yet.
+                tcpsock.ack_late(self.sock)
             self._say(now, more)
 
     def _say(self, now: float, data: bytes) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import select
 import socket
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pathfit.core.evidence import Missing, ProbeResult
@@ -34,10 +35,14 @@ VERIFY = 0.5  # seconds for the handshake that only looks at the certificate
 KNOCK_AFTER = 0.25  # seconds without any SYN-ACK after which one small echo asks whether the host is there at all
 LOWEST_PROMISE = 128  # bytes: a SYN that promises less than TCP_MIN_MSS (88) + headers does not exist
 clock = time.monotonic
+Witness = Callable[[], None]
 
 
-def measure(fd: int | None, request: Measure) -> ProbeResult | Missing:
+def measure(fd: int | None, request: Measure, witness: Witness | None = None) -> ProbeResult | Missing:
     """Measure ``request.address`` from namespace ``fd`` (None: where we are).
+
+    ``witness`` is called when connections stand and nothing at all has answered, before they are closed: whoever
+    reads sockets then sees ours as they hang (a target that does not read; the far half of a local proxy).
 
     Needs no privileges for the reverse direction; with CAP_NET_RAW in the namespace also the forward one. Returns
     Missing when the request cannot be carried out at all (no such address family, no descriptors left).
@@ -63,7 +68,7 @@ def measure(fd: int | None, request: Measure) -> ProbeResult | Missing:
         from pathfit.probe.detect import detect
 
         request = detect(fd, request)
-    engine = Engine(fd, request, family)
+    engine = Engine(fd, request, family, witness)
     try:
         return engine.run()
     except OSError as e:
@@ -87,8 +92,9 @@ def promise(family: int, r: Reading) -> int:
 class Engine:
     """One measurement. ``run`` once, then ``close``."""
 
-    def __init__(self, fd: int | None, request: Measure, family: int) -> None:
+    def __init__(self, fd: int | None, request: Measure, family: int, witness: Witness | None = None) -> None:
         self.fd, self.request, self.family = fd, request, family
+        self.witness = witness
         self.script = Script(
             protocol=request.protocol,
             host=request.host or request.address,
@@ -136,6 +142,8 @@ class Engine:
             now = clock()
             for conn in list(self.conns.values()):
                 conn.look(now)
+        if self.witness is not None and self._connected() and not any(c.track.got for c in self.all):
+            self.witness()
         self._patience()
         self._verify()
         return self._result(clock())

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import ssl
 
 KEEP = 65536  # bytes of an answer looked at, per connection
+MANY_TIMES = 4  # small answers are joined into full segments only while others are under way: not every time
 MAX_HEADER = 32768  # bytes of an HTTP header: larger is called endless
 PIPELINED = 40  # small answers that together fill several segments (probing.md 2)
 STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
@@ -162,6 +163,7 @@ class Talk:
         self.alert_kind: str | None = None
         self.answer = Answer()
         self.kept = 0
+        self.asked_many = 0
         self.body = 0
         self.banner = b""
         self._ssl: ssl.SSLObject | None = None
@@ -219,6 +221,7 @@ class Talk:
         too. A page that does not fit three segments would fill the sender's window and leave no tail."""
         methods = ("HEAD",) if self.many or self.body > self.size else ("HEAD", "GET")
         self.stage = "many"
+        self.asked_many += 1
         self.answer = Answer(expected=PIPELINED)
         self.whole = False
         return b"".join(self._request(methods[i % len(methods)]) for i in range(PIPELINED))
@@ -235,7 +238,8 @@ class Talk:
             return b""
         if self.stage == "hello":
             return self._many() if self.many else self._get()
-        if self.stage == "get" and self.size and not self.answer.bad and self.http != "garbage":
+        again = self.stage == "get" or (self.stage == "many" and self.asked_many < MANY_TIMES)
+        if again and self.size and not self.answer.bad and self.http != "garbage":
             return self._many()
         self.done = True
         return b""
