@@ -42,6 +42,7 @@ class LiveWorld:
         self._timeout = timeout
         self._debug = debug
         self._handles: dict[str, NetnsHandle] = {}
+        self._beside: list[Evidence] = []  # what a request learned besides its own answer
         self._do: dict[type, Callable[[Any], Evidence]] = {
             ReadClock: self._clock,
             Locate: self._locate,
@@ -68,7 +69,9 @@ class LiveWorld:
         if self._late() and not isinstance(request, ReadClock):
             return (_missing(request, "the time was up", "timeout", LONGER),)
         try:
-            return (self._do[type(request)](request),)
+            answer = self._do[type(request)](request)
+            beside, self._beside = tuple(self._beside), []
+            return (answer, *beside)
         except _CannotEnter as e:
             return (e.missing,)
         except PermissionError as e:
@@ -138,7 +141,13 @@ class LiveWorld:
     def _measure(self, r: Measure) -> Evidence:
         from pathfit.probe.engine import measure
 
-        return measure(self._handle(r.source).fd, r)
+        def witness() -> None:
+            from pathfit.observe.sockets import read
+
+            for where in r.witnesses:
+                self._beside.append(read(f"{r.ref}/{where}", self._handle(where)))
+
+        return measure(self._handle(r.source).fd, r, witness if r.witnesses else None)
 
     def _hops(self, r: MeasureHops) -> Evidence:
         from pathfit.probe.hops import measure_hops

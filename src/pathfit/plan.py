@@ -288,7 +288,14 @@ def _measure_one(case: Case, ref: str, address: str, *, contact_only: bool) -> M
         patient=min(PATIENT, ask.timeout * 0.6) if ask.patient else 0.0,
         seed=ask.seed,
         proxy=f"{target.host}:{target.port}" if proxy else None,
+        witnesses=() if contact_only else _witnesses(case),
     )
+
+
+def _witnesses(case: Case) -> tuple[str, ...]:
+    """Whose sockets say more when nothing answers: the source's (a local proxy in it has a far half), the target's."""
+    target = View.of(case).target
+    return tuple(dict.fromkeys((case.ask.source, *((target.where,) if target is not None else ()))))
 
 
 def _doomed(case: Case, address: str) -> bool:

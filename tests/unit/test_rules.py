@@ -278,7 +278,7 @@ EXAMPLES = (
         case(
             PLAIN,
             probe(reverse=(), attempts=silent(), contact=MUTE),
-            SocketFact(ref="x", sockets=(hung(sport=8443, rqueue=517),)),
+            SocketFact(ref="probe:1/netns:s", where="netns:s", sockets=(hung(sport=8443, rqueue=517),)),
         ),
         case(PLAIN, probe()),
         "error",

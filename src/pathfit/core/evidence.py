@@ -60,9 +60,10 @@ class PlaceFact(Tagged, frozen=True, kw_only=True):
 
 
 class SocketFact(Tagged, frozen=True, kw_only=True):
-    """TCP sockets of the source's namespace. ``total`` counts all; ``sockets`` holds at most a few hundred."""
+    """TCP sockets of a namespace. ``total`` counts all; ``sockets`` holds at most a few hundred."""
 
     ref: str
+    where: str = ""  # WHERE of that namespace
     sockets: tuple[Socket, ...] = ()
     total: int = 0
     listening: tuple[int, ...] = ()  # TCP ports somebody accepts connections on here

@@ -65,7 +65,7 @@ class Locate(Tagged, frozen=True, kw_only=True):
 
 
 class Measure(Tagged, frozen=True, kw_only=True):
-    """Measure one address, both ways. Answer: one ProbeResult.
+    """Measure one address, both ways. Answer: one ProbeResult, and the SocketFacts of ``witnesses`` if it came to that.
 
     ``connections_per_round`` and ``connections_total`` are the politeness limits (probing.md 12).
     ``floor``: smallest size worth asking for; ``ceiling``: largest, None = what our own SYN promises.
@@ -91,6 +91,7 @@ class Measure(Tagged, frozen=True, kw_only=True):
     patient: float = 0.0  # seconds to keep one failing connection open, waiting for a rescue
     seed: int = 0
     proxy: str | None = None  # "host:port" of an HTTP proxy to CONNECT through
+    witnesses: tuple[str, ...] = ()  # WHEREs whose sockets are read while nothing at all answers: one SocketFact each
 
 
 class MeasureHops(Tagged, frozen=True, kw_only=True):

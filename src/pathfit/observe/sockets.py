@@ -49,6 +49,7 @@ def read(ref: str, handle: NetnsHandle) -> SocketFact | Missing:
         return replace(missing[0], ref=ref)
     return SocketFact(
         ref=ref,
+        where=handle.where,
         sockets=_named(hung.ordered(found)[:KEPT], handle),
         total=len(found),
         listening=tuple(sorted(ports)),

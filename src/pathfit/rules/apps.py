@@ -27,6 +27,8 @@ def target_silent(view: View) -> Iterable[Finding]:
     c = view.contact
     if c is None or c.tcp != "ok" or not c.acked or c.answered or view.holes:
         return
+    if ends_at(view)[0] == "local-proxy":
+        return  # it was the proxy that took the request; the target may never have seen it
     quiet = [a for a in (view.probe.attempts if view.probe else ()) if a.outcome == "silent"]
     small = [a for a in quiet if a.size <= SENTINEL]
     heard = any(a.got for a in (view.probe.attempts if view.probe else ()))

@@ -165,7 +165,7 @@ def _hung(view: View, kind: Kind) -> list[tuple[Socket, float]]:
 def _socket_line(view: View, message: str, hung: list[tuple[Socket, float]]) -> EvidenceLine:
     s, since = hung[0]
     seconds = round(since, 1)
-    ref = view.socket_facts[0].ref if view.socket_facts else view.ref
+    ref = next((f.ref for f in view.socket_facts if s in f.sockets), view.ref)
     return line(ref, message, process=s.process or f"port {s.sport}", count=len(hung), seconds=seconds)
 
 

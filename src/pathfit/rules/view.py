@@ -333,25 +333,28 @@ class View(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def sockets(self) -> tuple[Socket, ...]:
-        """Established sockets of the source towards the asked address and port, before we sent anything."""
-        fact = self.case.one("sockets", SocketFact) or _first(self.socket_facts)
+        """Established sockets of the source towards the asked address and port: those that hung before we sent
+        anything, and (when nothing answered us) those that hang beside ours, such as the far half of a local proxy."""
         wanted = {a for n in self.names for a in n.addresses} | {self.address}
-        found = fact.sockets if fact else ()
+        here = (self.ask.source, *((self.place.where,) if self.place else ()), "")
         return tuple(
             s
-            for s in found
+            for fact in self.socket_facts
+            if fact.where in here
+            for s in fact.sockets
             if s.state == ESTABLISHED and s.dst in wanted and s.dport == self.port and s.info is not None
         )
 
     @cached_property
     def target_sockets(self) -> tuple[tuple[str, Socket], ...]:
         """(ref, socket) on the target's side of the asked port; empty when its namespace was not read."""
-        place = self.case.one("target", PlaceFact)
-        ours = {x.request.ref for x in self.case.exchanges if getattr(x.request, "source", "") == self.ask.source}
-        facts = [f for f in self.socket_facts if f.ref not in ours]
-        if place is None and self.target is None:
+        target = self.target
+        if target is None:
             return ()
-        return tuple((f.ref, s) for f in facts for s in f.sockets if s.sport == self.port)
+        there = (target.where, *target.names)
+        return tuple(
+            (f.ref, s) for f in self.socket_facts if f.where in there for s in f.sockets if s.sport == self.port
+        )
 
     @cached_property
     def counters(self) -> dict[str, int]:
