@@ -4,7 +4,7 @@ so a lost echo never says which way it was lost, and its bracket never decides a
 IPv4 only for sizes: an oversize IPv6 echo leaves a path MTU exception whatever the socket says (probing.md 1).
 """
 
-from dataclasses import dataclass, field
+import msgspec
 
 from pathfit.core.measured import Attempt, Bracket
 from pathfit.measure import sizes
@@ -17,8 +17,7 @@ FIRST_WAIT = 1.0  # seconds for the first answer
 MOST_ROUNDS = 8
 
 
-@dataclass(slots=True)
-class Ping:
+class Ping(msgspec.Struct):
     """One echo request."""
 
     seq: int
@@ -30,8 +29,7 @@ class Ping:
     local: bool = False
 
 
-@dataclass(slots=True)
-class Echo:
+class Echo(msgspec.Struct):
     """``ceiling``: largest size to ask. The shell sends what :meth:`step` returns and reports back."""
 
     ceiling: int
@@ -39,7 +37,7 @@ class Echo:
     floor: int = 576
     sized: bool = True
     budget: float = 1.5
-    pings: list[Ping] = field(default_factory=list)
+    pings: list[Ping] = msgspec.field(default_factory=list)
     round: int = 0
     done: bool = False
     rtt: float | None = None

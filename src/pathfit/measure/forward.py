@@ -15,7 +15,8 @@ proof (probing.md 4, "forward twin"). A "too big" that comes back is news about 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from pathfit.core.measured import Attempt, Bracket, Outcome
 from pathfit.core.net import IP_HEADER, TCP_HEADER, TIMESTAMPS
@@ -35,15 +36,13 @@ SIGN = 4  # controls in a row without an answer that are a sign of loss
 PATIENCE = 1.2  # seconds without any answer to any control: nothing can be said
 
 
-@dataclass(frozen=True, slots=True)
-class OpenLane:
+class OpenLane(msgspec.Struct, frozen=True):
     """Open a connection for lane ``lane`` (0, 1)."""
 
     lane: int
 
 
-@dataclass(frozen=True, slots=True)
-class Inject:
+class Inject(msgspec.Struct, frozen=True):
     """Send one segment on a lane: ``size`` bytes of IP packet at ``offset`` from snd_nxt."""
 
     lane: int
@@ -54,8 +53,7 @@ class Inject:
 Command = OpenLane | Inject
 
 
-@dataclass(slots=True)
-class Sent:
+class Sent(msgspec.Struct):
     """One sized segment: when it was sent and with which control behind it."""
 
     size: int
@@ -65,8 +63,7 @@ class Sent:
     local: bool = False
 
 
-@dataclass(slots=True)
-class Lane:
+class Lane(msgspec.Struct):
     """What happened on one connection. ``ceiling``: largest packet both ends and our link allow."""
 
     n: int
@@ -79,13 +76,13 @@ class Lane:
     dead: bool = False
     port: int = 0
     controls: int = 0  # sent
-    answered: set[int] = field(default_factory=set)  # controls answered
+    answered: set[int] = msgspec.field(default_factory=set)  # controls answered
     heard: float = 0.0  # last answer
     started: float = 0.0
     silent: int = 0  # controls in a row without an answer
     passed: int = 0  # largest size acknowledged
-    sent: list[Sent] = field(default_factory=list)
-    told: dict[int, tuple[int, str]] = field(default_factory=dict)  # size -> (mtu, by)
+    sent: list[Sent] = msgspec.field(default_factory=list)
+    told: dict[int, tuple[int, str]] = msgspec.field(default_factory=dict)  # size -> (mtu, by)
 
     def control(self) -> int:
         """Number of the next control. When they run out the last is sent again: a duplicate is answered too
@@ -110,8 +107,7 @@ def header_of(family: int, timestamps: bool) -> int:
     return IP_HEADER[family] + TCP_HEADER + (TIMESTAMPS if timestamps else 0)
 
 
-@dataclass(slots=True)
-class Forward:
+class Forward(msgspec.Struct):
     """See the module. The shell calls ``ready``/``failed``/``acked``/``told``/``local`` and carries out what
     :meth:`step` returns."""
 
@@ -120,14 +116,14 @@ class Forward:
     floor: int = 576
     budget: float = 3.0
     ceiling: int | None = None
-    lanes: list[Lane] = field(default_factory=lambda: [Lane(n=i) for i in range(LANES)])
+    lanes: list[Lane] = msgspec.field(default_factory=lambda: [Lane(n=i) for i in range(LANES)])
     round: int = 0
     finished: bool = False
     note: str | None = None
     lossy: bool = False
     local_limit: int | None = None
     _round_at: float = 0.0
-    _last: dict[int, int] = field(default_factory=dict)  # lane -> control that closes the round
+    _last: dict[int, int] = msgspec.field(default_factory=dict)  # lane -> control that closes the round
 
     # -- events ----------------------------------------------------------------------------------------------
 

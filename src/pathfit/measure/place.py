@@ -5,7 +5,7 @@ TTL the small packet tells that the router talks at all, the large one that it g
 when it answered small twice and neither it nor any later hop answered large (probing.md 10).
 """
 
-from dataclasses import dataclass, field
+import msgspec
 
 from pathfit.core.measured import HopAnswer
 
@@ -13,8 +13,7 @@ TRIES = 2
 PACE = 0.05  # seconds between two rounds: icmp_ratelimit gives a router one answer a second after a burst of six
 
 
-@dataclass(slots=True)
-class Hop:
+class Hop(msgspec.Struct):
     """One TTL."""
 
     small: str | None = None
@@ -25,12 +24,11 @@ class Hop:
     large_tries: int = 0
 
 
-@dataclass(slots=True)
-class Places:
+class Places(msgspec.Struct):
     """All TTLs. The shell asks :meth:`wanted`, sends, and reports with :meth:`answered`."""
 
     max_ttl: int
-    hops: dict[int, Hop] = field(default_factory=dict)
+    hops: dict[int, Hop] = msgspec.field(default_factory=dict)
     reached_small: int | None = None  # first TTL at which the target itself answered
     reached_large: int | None = None
 

@@ -289,8 +289,10 @@ class Reverse:
         if self._stragglers(now, times):
             return
         top = [t.status(now, times.tentative, times.hush) for t in at_top]
-        if not any(s in (Status.PASS, Status.FLAT, Status.FAIL) for s in top):
-            self._finish("short")  # nobody says enough: more connections would not either
+        # Small answers make full segments only now and then: where smaller ones came, ask a few times more.
+        hopeless = soon.arrived <= sizes.SENTINEL or self._even or self.remaining <= 0
+        if hopeless and not any(s in (Status.PASS, Status.FLAT, Status.FAIL) for s in top):
+            self._finish("short")
             return
         if len(at_top) < verdict.EVEN and self.remaining > 0 and not self._even:
             self._even = True

@@ -4,9 +4,10 @@ The engine calls :meth:`Track.see` with readings of struct tcp_info; everything 
 touches a socket and takes the time as an argument, so a simulated path can play it (tests/unit/simpath.py).
 """
 
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
+
+import msgspec
 
 from pathfit.core.measured import Attempt, Outcome
 from pathfit.core.net import IP_HEADER, TCP_HEADER, TIMESTAMPS
@@ -44,8 +45,7 @@ class Status(Enum):
     DEAD = "dead"  # no connection, or our own request does not get through: says nothing about size
 
 
-@dataclass(slots=True)
-class Track:
+class Track(msgspec.Struct):
     """``size``: the IP packet the connection invites (TCP_MAXSEG + headers). Times are on the engine's clock."""
 
     n: int
@@ -81,7 +81,7 @@ class Track:
     by: str | None = None
     note: str = ""
     syn_retrans: int = 0
-    extra: dict[str, str] = field(default_factory=dict)
+    extra: dict[str, str] = msgspec.field(default_factory=dict)
 
     def header(self) -> int:
         """Bytes of IP and TCP header of one data segment on this connection."""

@@ -11,7 +11,8 @@ The rules, with the traps of docs/probing.md they answer:
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from pathfit.core.measured import Bracket, LossSeen, Uneven
 from pathfit.measure.track import Status, Track
@@ -28,8 +29,7 @@ PROOF_PASSES = 2
 EVEN = 12  # connections at the promised size before a path is called even
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(msgspec.Struct, frozen=True):
     """How long things may take on this path, from what was seen so far. Seconds."""
 
     rtt: float
@@ -39,8 +39,7 @@ class Timing:
     hush: float
 
 
-@dataclass(frozen=True, slots=True)
-class Weighed:
+class Weighed(msgspec.Struct, frozen=True):
     """``ok``: largest asked size without a hole; ``arrived``: largest segment that came; ``fails``: smallest size
     above ``ok`` that fails; ``failing``: the connections that show it; ``mute``: it is shown by silence alone."""
 

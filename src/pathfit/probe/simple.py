@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import select
 import time
-from dataclasses import dataclass
+
+import msgspec
 
 from pathfit.core.net import packet_of
 from pathfit.host import netns
@@ -17,8 +18,7 @@ clock = time.monotonic
 TICK = 0.01  # seconds between two looks at struct tcp_info
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
+class Where(msgspec.Struct, frozen=True):
     """Which address, from which namespace, of which family."""
 
     fd: int | None
