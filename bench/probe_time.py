@@ -76,7 +76,7 @@ def row(fd: int, address: str, port: int, protocol: str, what: str, limit: int, 
     bound = 6 * rtt + max(2 * rtt, 0.05) + 0.03
     middle, worst = statistics.median(times) * 1e3, max(times) * 1e3
     print(
-        f"{what:7s} {protocol:6s} rtt {rtt * 1e3:4.0f} ms  limit {limit}  median {middle:5.0f} ms  worst {worst:5.0f} ms"
+        f"{what:7s} {protocol:6s} rtt {rtt * 1e3:4.0f} ms  limit {limit} median {middle:5.0f} ms  worst {worst:5.0f} ms"
         f"  bound {bound * 1e3:4.0f} ms  wrong {wrong}/{2 * runs}  connections {used}"
     )
 
