@@ -56,7 +56,7 @@ def _live(look: Style, o: dict[str, Any]) -> int:
     tell.say("demo-about")
     with Lab.up(scenario, "demo") as lab:
         where, to = lab.where(scenario.ask.source), lab.target()
-        small = to.replace("https:", "http:").replace(":8443/", ":8080/310")  # the same server without TLS
+        small = to.partition(":8443/")[0].replace("https:", "http:") + ":8080/310"  # the same server without TLS
         tell.curl("demo-host", lab.curl("h", to, HANGS), to)
         tell.curl("demo-container-small", lab.curl("c", small, HANGS), small)
         tell.curl("demo-container", lab.curl("c", to, HANGS), to)
