@@ -13,7 +13,8 @@ so the settling time is waited for once, at the end (probing.md 12).
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+
+import msgspec
 
 from pathfit.core.measured import Bracket
 from pathfit.core.net import IP_HEADER, TCP_HEADER
@@ -32,15 +33,13 @@ NEAR = verdict.PROOF_LOSSLESS - 1 + verdict.PROOF_PASSES  # connections a proof 
 EVEN_WAIT = verdict.UNEVEN_AGE + 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(msgspec.Struct, frozen=True):
     """Open this connection. ``size`` 0 in the track's place does not occur; plain ones carry the promised size."""
 
     track: Track
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(msgspec.Struct, frozen=True):
     """Close this connection with RST; nothing more is to be learned from it."""
 
     track: Track
@@ -49,8 +48,7 @@ class Close:
 Command = Open | Close
 
 
-@dataclass(slots=True)
-class Limits:
+class Limits(msgspec.Struct):
     """What a search may do (probing.md 12)."""
 
     family: int
@@ -66,20 +64,19 @@ class Limits:
         return self.parallel < 8
 
 
-@dataclass(slots=True)
-class Reverse:
+class Reverse(msgspec.Struct):
     """See the module. ``promised``: largest IP packet our plain SYN invites; ``start``: when the search began."""
 
     limits: Limits
     promised: int
     start: float
-    tracks: list[Track] = field(default_factory=list)
+    tracks: list[Track] = msgspec.field(default_factory=list)
     round: int = 0
     sized: bool = True
     done: bool = False
     why: str = ""
-    _queue: deque[Track] = field(default_factory=deque)
-    _open: set[int] = field(default_factory=set)
+    _queue: deque[Track] = msgspec.field(default_factory=deque)
+    _open: set[int] = msgspec.field(default_factory=set)
     _lowered: bool = False
     _even: bool = False
 

@@ -133,8 +133,11 @@ class Track(msgspec.Struct):
             # Below the initial value rcv_mss moves only when two segments of one size came; and the mean of what
             # was delivered is a lower bound of the largest segment whatever the kernel estimates.
             mean = -(-self.got // self.segments) if not self.ooo else 0
-            if r.rcv_mss < min(INITIAL_MSS, self.size - IP_HEADER[self.family] - TCP_HEADER):
-                largest = r.rcv_mss if r.rcv_mss <= self.payload() else 0
+            # The initial value is never above the payload asked for; where it is just that, a segment of it cannot
+            # be told from none, but less than one segment's bytes can.
+            full = self.payload()
+            if r.rcv_mss < min(INITIAL_MSS, full) or (r.rcv_mss == full and self.got >= full):
+                largest = r.rcv_mss
             largest = max(largest, min(mean, self.payload()))
         if largest:
             self.arrived = max(self.arrived, largest + self.header())

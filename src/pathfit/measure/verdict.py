@@ -109,7 +109,9 @@ def weigh(tracks: Sequence[Track], now: float, gap: float, silence: float) -> We
         if status in (Status.PASS, Status.FLAT):
             ok = max(ok, t.size)
     gaps = [t for t, s in states if s is Status.FAIL and t.size > ok]
-    mutes = [t for t, s in states if s is Status.MUTE and t.size > ok]
+    # Silence after all that the passing ones got as well is the server's: it has no more to say, or not yet.
+    most = max((t.got for t, s in states if s in (Status.PASS, Status.FLAT)), default=0)
+    mutes = [t for t, s in states if s is Status.MUTE and t.size > ok and t.got < most]
     below = tuple(t for t, s in states if s is Status.FAIL and t.size <= ok)
     sizes = sorted({t.size for t in gaps + mutes})
     # Silence is weaker than a gap: it names the size only when no gap stands at or below it.
