@@ -11,6 +11,7 @@
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -46,8 +47,11 @@ class Result:
     codes: list[str] = field(default_factory=list)
     seconds: float = 0.0  # of everything
     report: bytes = b""
+    skipped: str = ""  # why this machine cannot build the lab
 
     def __str__(self) -> str:
+        if self.skipped:
+            return f"{self.name} {self.mode}: skipped ({self.skipped})"
         word = "WRONG " + "; ".join(self.wrong) if self.wrong else "right"
         return f"{self.name} {self.mode}: {word} ({self.ms:.0f} ms, {self.verdict} {self.codes}, {self.seconds:.1f} s)"
 
@@ -62,11 +66,31 @@ def runs(names: Iterable[str] = (), modes: Iterable[Mode] = MODES) -> Iterator[t
                 yield scenario, mode
 
 
+def cannot(scenario: Scenario) -> str:
+    """What this machine does not let us build, an ordinary user's namespaces for instance; empty: nothing."""
+    lines = [f for f in scenario.faults if f.iptables or f.ip6tables or f.iptables_legacy]
+    tools = {"curl", "nft", *(["iptables", "ip6tables"] if lines else [])}
+    tools |= {"iptables-legacy"} if any(f.iptables_legacy for f in scenario.faults) else set()
+    sbin = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    if missing := sorted(t for t in tools if shutil.which(t, path=sbin) is None):
+        return f"{', '.join(missing)} not installed"
+    hosts = scenario.hosts.values() if isinstance(scenario.hosts, dict) else ()
+    named = [h for h in (*hosts, *scenario.containers.values()) if h and (h.names or h.resolv)]
+    if named and not any(os.access(d, os.W_OK) for d in ("/etc/netns", "/etc")):
+        return "names of a lab need a writable /etc/netns"
+    taps = [c for c in scenario.cables if any(x is not None for x in (c.rtt, c.loss, c.carries, c.carries_b))]
+    if taps and not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        return "delayed cables need /dev/net/tun"
+    return ""
+
+
 def examine(
     scenario: Scenario, mode: Mode, *, truth_only: bool = False, keep: Path | None = None, slack: float = 1.0
 ) -> Result:
     """One run in a fresh lab. ``keep``: folder that receives report, standard error and case folder."""
-    result = Result(name=scenario.name, mode=mode)
+    result = Result(name=scenario.name, mode=mode, skipped=cannot(scenario))
+    if result.skipped:
+        return result
     begun = time.monotonic()
     try:
         with Lab.up(scenario) as lab, TemporaryDirectory(prefix="pathfit-run-") as scratch:
@@ -151,11 +175,13 @@ def main() -> int:
     o = parser.parse_args()
     modes: tuple[Mode, ...] = ("open",) if o.truth_only else tuple(o.mode or MODES)
     begun = time.monotonic()
-    right = wrong = 0
+    right = wrong = skipped = 0
     for result in examine_all(runs(o.scenario, modes), jobs=o.jobs, truth_only=o.truth_only, keep=o.save):
         print(result, flush=True)
-        right, wrong = (right, wrong + 1) if result.wrong else (right + 1, wrong)
-    print(f"scenarios: {right} right, {wrong} wrong, {(time.monotonic() - begun) / 60:.1f} min")
+        wrong += bool(result.wrong)
+        skipped += bool(result.skipped)
+        right += not result.wrong and not result.skipped
+    print(f"scenarios: {right} right, {wrong} wrong, {skipped} skipped, {(time.monotonic() - begun) / 60:.1f} min")
     return 1 if wrong else 0
 
 
