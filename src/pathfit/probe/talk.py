@@ -14,9 +14,10 @@ socket and no clock. Everything kept of an answer is bounded (``KEEP``), whateve
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     import ssl
@@ -31,8 +32,7 @@ CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked", re.I)
 AGENT = "pathfit"
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(msgspec.Struct, frozen=True):
     """What to say, the same for every connection of one measurement."""
 
     protocol: str  # "https", "http", "tcp"
@@ -56,12 +56,11 @@ def context(verify: bool = False) -> ssl.SSLContext:
     return c
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(msgspec.Struct):
     """One or several HTTP answers on one connection, counted as they come."""
 
     expected: int = 1
-    head: bytearray = field(default_factory=bytearray)
+    head: bytearray = msgspec.field(default_factory=bytearray)
     status: str | None = None
     body: int = 0
     length: int | None = None
