@@ -3,7 +3,7 @@
 from pathfit.core.net import TCP, Point
 from pathfit.core.snapshot import NetnsSnapshot, NextHop, Route
 from pathfit.model.lookup import Query, lookup
-from pathfit.model.network import Network
+from pathfit.rules import forecast
 from pathfit.rules.view import View
 
 Argv = tuple[str, ...]
@@ -46,7 +46,7 @@ def carrying(view: View) -> tuple[Route, NextHop] | None:
     """
     if view.state is None or view.source is None:
         return None
-    net = Network.of(view.state).find(view.source.id)
+    net = forecast.network(view.state).find(view.source.id)
     if net is None:
         return None
     found = lookup(net, Query(dst=view.address, proto=TCP, dport=view.port))

@@ -7,8 +7,8 @@ IPv6 off the device (addrconf_notify(), NETDEV_CHANGEMTU), addresses and routes 
 
 from pathfit.core.finding import Applicability, Fix
 from pathfit.core.snapshot import Link, NetnsSnapshot
-from pathfit.model.network import Network
 from pathfit.remedies.base import Argv, at, ip, reachable
+from pathfit.rules import forecast
 from pathfit.rules.places import place_text
 from pathfit.rules.view import View
 
@@ -20,7 +20,7 @@ def link_mtu(view: View, value: int) -> tuple[Fix, ...]:
     ns, link = view.source, view.source_link
     if view.state is None or ns is None or link is None or link.kind != "veth" or link.mtu <= value:
         return ()
-    network = Network.of(view.state)
+    network = forecast.network(view.state)
     net = network.find(ns.id)
     other = network.peer(net, link) if net is not None else None
     if other is None or not reachable(ns) or not reachable(other[0].snap):

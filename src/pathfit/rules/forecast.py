@@ -10,9 +10,33 @@ from pathfit.model.walk import predict_both
 Ways = tuple[Predicted | None, Predicted | None]
 
 
+class _Joined:
+    """One snapshot, joined, and what was predicted of it. Both are functions of the snapshot alone, so that to keep
+    them changes no answer; the plan, the rules and the remedies of one run ask the same questions many times."""
+
+    def __init__(self, state: HostSnapshot) -> None:
+        self.state = state
+        self.network = Network.of(state)
+        self.ways: dict[tuple[str, str, int, int, int | None], Ways] = {}
+
+
+_last: list[_Joined] = []  # one at most
+
+
+def _joined(state: HostSnapshot) -> _Joined:
+    if not _last or _last[0].state is not state:
+        _last[:] = [_Joined(state)]
+    return _last[0]
+
+
+def network(state: HostSnapshot) -> Network:
+    """The namespaces of a snapshot with what connects them; the same value while the same snapshot is asked about."""
+    return _joined(state).network
+
+
 def route_of(state: HostSnapshot, ns_id: str, address: str) -> Route | None:
     """The route by which a namespace sends to an address; None when there is none or it is not certain."""
-    net = Network.of(state).find(ns_id)
+    net = network(state).find(ns_id)
     found = lookup(net, Query(dst=address, proto=TCP)) if net is not None else None
     return found.route if found is not None and found.kind == "unicast" else None
 
@@ -22,8 +46,14 @@ def both(state: HostSnapshot, ns_id: str, address: str, port: int, protocol: str
 
     ``size``: of the packets both ways, bytes; None = as large as each end would send by itself.
     """
-    network = Network.of(state)
-    if network.find(ns_id) is None:
+    joined = _joined(state)
+    if joined.network.find(ns_id) is None:
         return None, None
     proto = {"udp": UDP, "icmp": ICMPV6 if ":" in address else ICMP}.get(protocol, TCP)
-    return predict_both(network, ns_id, address, proto=proto, dport=port, size_forward=size, size_reverse=size)
+    key = (ns_id, address, port, proto, size)
+    ways = joined.ways.get(key)
+    if ways is None:
+        ways = joined.ways[key] = predict_both(
+            joined.network, ns_id, address, proto=proto, dport=port, size_forward=size, size_reverse=size
+        )
+    return ways
