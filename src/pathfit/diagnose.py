@@ -205,10 +205,13 @@ def _measured(probe: ProbeResult, view: View, ends: Ends) -> MeasuredAddress:
     forward = probe.forward[0] if probe.forward else NOTHING
     if probe is view.probe and view.hole_out is not None and forward.grade == "told":
         forward = msgspec.structs.replace(forward, note="deaf")
+    reverse = probe.reverse[0] if probe.reverse else NOTHING
+    if probe.uneven is not None and probe.uneven.bad and reverse.fails is None:
+        reverse = msgspec.structs.replace(reverse, note="uneven")
     return MeasuredAddress(
         contact=probe.contact,
         forward=forward,
-        reverse=probe.reverse[0] if probe.reverse else NOTHING,
+        reverse=reverse,
         forward_tried=(*probe.forward, *probe.both),
         reverse_tried=(*probe.reverse, *probe.both),
         ends_at=ends,

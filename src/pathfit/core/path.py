@@ -33,13 +33,15 @@ class Enter(Tagged, frozen=True, kw_only=True):
 
 
 class Lookup(Tagged, frozen=True, kw_only=True):
-    """A route was chosen (fib_lookup). ``route`` as `ip route` would print it."""
+    """A route was chosen (fib_lookup). ``route`` as `ip route` would print it; ``choices``: next hops the kernel
+    chooses from by a hash we do not know, so that other flows may go another way."""
 
     at: Point
     route: str
     table: int
     via: str | None = None
     mtu: int | None = None
+    choices: int = 1
 
 
 class Resolve(Tagged, frozen=True, kw_only=True):

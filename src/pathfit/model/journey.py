@@ -410,7 +410,7 @@ class Walk:
         self.notes.append(
             Lookup(
                 at=net.point(), route=describe(found, net), table=found.table, via=hop.via if hop else None,
-                mtu=found.route.mtu if found.route else None,
+                mtu=found.route.mtu if found.route else None, choices=len(found.hops) or 1,
             )
         )  # fmt: skip
 

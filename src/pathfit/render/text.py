@@ -95,8 +95,14 @@ class _Text:
             if not b.note or b.note.endswith("not-measured"):
                 return self.say("way-unmeasured"), "?", "unsure"
             return self.say("way-unmeasured-why", why=words.say(b.note, {}, self.lang)), "?", "unsure"
+        if b.note == "uneven":
+            return self.say("way-uneven", passes=b.passes), self.say("flag-hole"), "hole"
         if b.grade == "told" or b.told_by:
             by, mtu = b.told_by or "?", b.told_mtu or b.passes
+            if b.note == "deaf":
+                source = self.report.source_label
+                deaf = self.say("way-deaf", passes=b.passes, by=by, mtu=mtu, source=source)
+                return deaf, self.say("flag-hole"), "hole"
             return self.say("way-told", passes=b.passes, by=by, mtu=mtu), self.say("flag-ok"), "ok"
         if b.fails is None:
             return self.say("way-passes", passes=b.passes), self.say("flag-ok"), "ok"
@@ -135,7 +141,10 @@ class _Text:
             return
         at = f.where[0]
         place = "/".join(x for x in (ways.bare(at.netns) if at.netns != "host" else "", at.link) if x) or at.netns
-        text = self.say("where-beyond" if f.facts.get("beyond") else "where-at", place=place, netns=at.netns)
+        message = "where-beyond" if f.facts.get("beyond") else "where-at"
+        if f.facts.get("unexplained"):
+            message = "where-unexplained"
+        text = self.say(message, place=place, netns=at.netns)
         hint = f.facts.get("resembles")
         if isinstance(hint, str):
             text += self.say("where-hint", limit=f.facts.get("limit"), name=words.say(f"hint.{hint}", {}, self.lang))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from pathfit.core.net import Direction, Point
-from pathfit.core.path import Enter, Exit, Hop, Predicted, Step
+from pathfit.core.path import Encap, Enter, Exit, Hop, Predicted, Step
 from pathfit.core.report import MeasuredAddress, Report
 
 BEYOND = "..."
@@ -52,10 +52,15 @@ class Station(NamedTuple):
 
 
 def uplink(report: Report) -> Station | None:
-    """The device by which the traffic leaves the host of the source: the last one in the first other namespace."""
+    """The device by which the traffic leaves the host of the source: the last one in the first other namespace.
+
+    None where a tunnel begins there: what leaves by that device is larger than the traffic itself.
+    """
     hops = report.forward.hops if report.forward else ()
     others = [h for h in hops if h.where.netns != hops[0].where.netns]
     host = [h for h in others if h.where.netns == others[0].where.netns]
+    if any(isinstance(s, Encap) for h in host for s in h.steps):
+        return None
     last = _stations(host[-1])[-1] if host else None
     return last if last and last.at.link and last.mtu else None
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from pathfit.core.finding import Confidence, Facts, Finding
 from pathfit.core.net import Direction, Point
-from pathfit.core.path import Encap, Limit
+from pathfit.core.path import Decap, Encap, Exit, Limit
 from pathfit.rules.base import found, line
 from pathfit.rules.places import place_text
 from pathfit.rules.view import SAID, Hole, View
@@ -104,11 +104,19 @@ def _overlay_found(view: View, limit: Limit, hole: Hole | None, direction: str, 
 
 
 def _device(view: View, limit: Limit) -> Point:
-    """The tunnel device itself; a limit stands at the device underneath, by which the outer packet leaves."""
+    """The tunnel device itself; a limit stands at the device underneath, by which the outer packet leaves, or at a
+    router on the outer packet's way: then it is the tunnel the packet was in when it came there."""
     for way in view.predicted:
+        inside: list[tuple[Point, int]] = []  # tunnels the packet is in, with all bytes added so far
         for step in (s for h in (way.hops if way else ()) for s in h.steps):
-            if isinstance(step, Encap) and step.at.netns == limit.at.netns and step.overhead == limit.overhead:
-                return step.at
+            if isinstance(step, Encap):
+                inside.append((step.at, step.overhead + (inside[-1][1] if inside else 0)))
+                if step.at.netns == limit.at.netns and step.overhead == limit.overhead:
+                    return step.at
+            elif isinstance(step, Decap):
+                inside = inside[:-1]
+            elif isinstance(step, Exit) and step.at == limit.at and inside:
+                return next((at for at, added in inside if added == limit.overhead), inside[-1][0])
     return limit.at
 
 

@@ -99,12 +99,22 @@ def masked(view: View) -> Iterable[Finding]:
 def place(view: View, hole: Hole) -> tuple[Point, bool]:
     """Where packets get lost, and whether that is beyond what we can see."""
     limit = view.limit_of(hole)
-    return (limit.at, False) if limit is not None else (view.edge, True)
+    if limit is not None:
+        return limit.at, False
+    rule = next((step for direction, step in view.large_filtered() if direction == hole.direction), None)
+    return (rule.at, False) if rule is not None else (view.edge, not _all_seen(view, hole))
+
+
+def _all_seen(view: View, hole: Hole) -> bool:
+    """Is every place of that direction visible, and none has this limit?"""
+    way = view.way(hole.direction)
+    return way is not None and way.complete
 
 
 def _hole_found(code: str, severity: Severity, view: View, hole: Hole) -> Finding:
     where, beyond = place(view, hole)
     limit = view.limit_of(hole)
+    known = beyond or limit is not None or any(d == hole.direction for d, _ in view.large_filtered())
     facts: Facts = {
         "direction": SAID[hole.direction],
         "source": view.source_label,
@@ -115,6 +125,7 @@ def _hole_found(code: str, severity: Severity, view: View, hole: Hole) -> Findin
         "told": hole.grade == "told",
         "place": place_text(where),
         "beyond": beyond,
+        "unexplained": not known,
         "resembles": resembles(hole.passes, view.family) if beyond else None,
         "layer": limit.kind if limit else None,
         "other_way": view.bracket("forward" if hole.direction == "reverse" else "reverse").passes,
@@ -135,7 +146,7 @@ def _proof(view: View, hole: Hole) -> list[EvidenceLine]:
         ms = round(max(a.gap for a in again) * 1000)
         lines.append(line(hole.ref, "gap-stays", size=smallest, times=len(again), ms=ms))
     silent = len(view.attempts(hole.method, ("silent", "lost", "unacked")))
-    if silent and not gaps:
+    if silent and len(gaps) < 2:  # answers that end with a full segment leave no gap, only silence
         lines.append(line(hole.ref, "silence", times=silent, fails=hole.fails))
     hung = _hung(view, "inbound-gap")
     if hung and hole.direction == "reverse":

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from pathfit.core.finding import Facts, Finding
 from pathfit.core.net import Direction
-from pathfit.core.path import Fate, Limit
+from pathfit.core.path import Fate, Limit, Lookup, Predicted
 from pathfit.rules.base import found, line
 from pathfit.rules.places import place_text
 from pathfit.rules.view import SAID, View
@@ -57,6 +57,8 @@ def model_disagrees(view: View) -> Iterable[Finding]:
         limit = _hard(view, direction)
         best = max((b.passes for b in view.tried(direction) if b.passes is not None), default=None)
         hole = view.hole(direction)
+        if _one_of_many(view, way) or any(d == direction for d, _ in view.large_filtered()):
+            continue  # state spoke of another flow than the measured ones; or a rule stands there as FLT401
         if limit is not None and best is not None and best > limit.mtu:
             yield _contradiction(view, direction, limit.mtu, best, place_text(limit.at))
         elif hole is not None and way.complete and way.mtu is not None and hole.fails <= way.mtu:
@@ -106,6 +108,12 @@ def rule_crashed(view: View) -> Iterable[Finding]:
             facts,
             line(view.ref, "crashed", rule=code, error=error),
         )
+
+
+def _one_of_many(view: View, way: Predicted) -> bool:
+    """Do flows go different ways? The model walks one of them."""
+    choices = (s.choices for h in way.hops for s in h.steps if isinstance(s, Lookup))
+    return any(n > 1 for n in choices) or (view.probe is not None and view.probe.uneven is not None)
 
 
 def _hard(view: View, direction: Direction) -> Limit | None:
