@@ -158,7 +158,7 @@ def evaluate(
 def _outcome(walk: Walk, packet: Packet, hook: str) -> Outcome:
     facts = walk.facts
     verdict, by, share, why = walk.summary()
-    if hook == "forward" and walk.index.offload and verdict != "accept" and packet.ctstate in ("established", None):
+    if hook == "forward" and verdict != "accept" and packet.ctstate in ("established", None) and walk.index.offload:
         verdict, share, why = "unknown", None, "the connection may be in a flow table, which skips this chain"
     mss = facts[SLOT["tcpmss"]]
     state = facts[SLOT["ctstate"]]

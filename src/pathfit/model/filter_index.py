@@ -76,39 +76,19 @@ class Base:
         self.trivial = chain.policy == "accept" and not chain.rules
 
 
-class FilterIndex:
-    """Tables of one namespace, prepared. ``tracks``: conntrack (and with it defragmentation) is used for a family.
+class Traits:
+    """What the rules of a namespace use, as :class:`FilterIndex` says."""
 
-    ``nat``: some rule rewrites addresses. ``offload``: some rule hands connections to a flow table.
-    """
-
-    __slots__ = ("hooks", "nat", "offload", "tracks")
+    __slots__ = ("nat", "offload", "tracks")
 
     def __init__(self, tables: tuple[Table, ...]) -> None:
-        self.hooks: dict[tuple[str, str], list[Base]] = {}
         self.tracks: dict[Family, bool] = {4: False, 6: False}
         self.nat: dict[Family, bool] = {4: False, 6: False}
         self.offload = False
         for table in tables:
-            self._add(table)
-        for bases in self.hooks.values():
-            # a hook registered later comes first among equals (nf_hook_entries_grow); nat chains in their own order
-            bases.reverse()
-            bases.sort(key=lambda b: (b.priority, b.chain.priority if b.is_nat else 0))
-
-    def _add(self, table: Table) -> None:
-        owner = Owner(table)
-        families = _families(table)
-        for chain in table.chains:
-            one = owner.chains[chain.name] = Compiled(chain, owner)
-            self._learn(chain, families)
-            if chain.hook is None or table.dormant:
-                continue
-            base = Base(owner, one)
-            if base.trivial:
-                continue
-            for layer in _layers(table, chain):
-                self.hooks.setdefault((layer, chain.hook), []).append(base)
+            families = _families(table)
+            for chain in table.chains:
+                self._learn(chain, families)
 
     def _learn(self, chain: Chain, families: tuple[Family, ...]) -> None:
         for rule in chain.rules:
@@ -121,6 +101,57 @@ class FilterIndex:
                     for family in families:
                         self.tracks[family] = True
                         self.nat[family] = self.nat[family] or nat
+
+
+class FilterIndex:
+    """Tables of one namespace, prepared. ``tracks``: conntrack (and with it defragmentation) is used for a family.
+
+    ``nat``: some rule rewrites addresses. ``offload``: some rule hands connections to a flow table.
+    """
+
+    __slots__ = ("_tables", "_traits", "hooks")
+
+    def __init__(self, tables: tuple[Table, ...]) -> None:
+        self.hooks: dict[tuple[str, str], list[Base]] = {}
+        self._tables = tables
+        self._traits: Traits | None = None
+        for table in tables:
+            self._add(table)
+        for bases in self.hooks.values():
+            # a hook registered later comes first among equals (nf_hook_entries_grow); nat chains in their own order
+            bases.reverse()
+            bases.sort(key=lambda b: (b.priority, b.chain.priority if b.is_nat else 0))
+
+    @property
+    def traits(self) -> "Traits":
+        """What the rules use, looked for when first asked: most packets never need it."""
+        if self._traits is None:
+            self._traits = Traits(self._tables)
+        return self._traits
+
+    @property
+    def tracks(self) -> dict[Family, bool]:
+        return self.traits.tracks
+
+    @property
+    def nat(self) -> dict[Family, bool]:
+        return self.traits.nat
+
+    @property
+    def offload(self) -> bool:
+        return self.traits.offload
+
+    def _add(self, table: Table) -> None:
+        owner = Owner(table)
+        for chain in table.chains:
+            one = owner.chains[chain.name] = Compiled(chain, owner)
+            if chain.hook is None or table.dormant:
+                continue
+            base = Base(owner, one)
+            if base.trivial:
+                continue
+            for layer in _layers(table, chain):
+                self.hooks.setdefault((layer, chain.hook), []).append(base)
 
     def bases(self, hook: str, family: Family, layer: str, device: str | None) -> list[Base]:
         """Base chains that see a packet, in order. ``device`` None: not known, so all of a device's hook."""
@@ -166,12 +197,13 @@ def _rule(rule: FilterRule) -> tuple[tuple[Test, ...], tuple[Op, ...], FilterRul
     head: list[Test] = []
     body: list[Op] = []
     for e in rule.exprs:
-        if isinstance(e, Match | Concat) or (isinstance(e, Opaque) and not e.statement):
+        kind = type(e)
+        if kind is Match or kind is Concat or (kind is Opaque and not e.statement):  # type: ignore[union-attr]
             if body:
-                body.append((TEST, e, compiled(e)))
+                body.append((TEST, e, compiled(e)))  # type: ignore[arg-type]
             else:
-                head.append(compiled(e))
-        elif not isinstance(e, Passive):
+                head.append(compiled(e))  # type: ignore[arg-type]
+        elif kind is not Passive:
             body.append(op(e))
     while body and body[-1][0] == TEST:
         body.pop()
@@ -180,21 +212,18 @@ def _rule(rule: FilterRule) -> tuple[tuple[Test, ...], tuple[Op, ...], FilterRul
 
 def op(e: Expr) -> Op:
     """A statement as (operation, expression, what it needs)."""
-    if isinstance(e, Verdict):
-        return (VERDICT, e, None)
-    if isinstance(e, Nat):
-        return (NAT, e, None)
-    if isinstance(e, Clamp):
-        return (CLAMP, e, None)
-    if isinstance(e, SetMark):
-        return (MARK, e, None)
-    if isinstance(e, Untrack):
-        return (UNTRACK, e, None)
-    if isinstance(e, Rewrite):
-        return (REWRITE, e, None)
-    if isinstance(e, Choice):
-        return (CHOICE, e, _choice(e))
-    return (UNKNOWN, e, None)
+    return (_OPERATIONS.get(type(e), UNKNOWN), e, _choice(e) if isinstance(e, Choice) else None)
+
+
+_OPERATIONS: dict[type, int] = {
+    Verdict: VERDICT,
+    Nat: NAT,
+    Clamp: CLAMP,
+    SetMark: MARK,
+    Untrack: UNTRACK,
+    Rewrite: REWRITE,
+    Choice: CHOICE,
+}
 
 
 class Branches:

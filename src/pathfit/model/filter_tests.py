@@ -12,6 +12,7 @@ ABSENT answers False whether negated or not: the kernel ends the rule (NFT_BREAK
 
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import lru_cache
 from math import isnan, nan
 from typing import Any
 
@@ -77,6 +78,21 @@ def flag_bits(text: str) -> int:
 
 def compiled(expr: Match | Concat | Opaque) -> Test:
     """The function for a test. What is not understood answers None."""
+    if type(expr) is Match and len(expr.values) <= FEW:
+        return _remembered(expr)
+    return _compiled(expr)
+
+
+FEW = 4  # values; larger sets are rarely the same twice, and would be kept
+
+
+@lru_cache(maxsize=4096)
+def _remembered(expr: Match) -> Test:
+    """The same tests stand in many rules, and the same rules in many namespaces (an engine's, in every container)."""
+    return _compiled(expr)
+
+
+def _compiled(expr: Match | Concat | Opaque) -> Test:
     try:
         if isinstance(expr, Match):
             return _match(expr)
