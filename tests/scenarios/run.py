@@ -31,7 +31,7 @@ Mode = Literal["open", "blind"]
 MODES: tuple[Mode, ...] = ("open", "blind")
 PATHFIT = Path(sys.executable).with_name("pathfit")
 MOST_SECONDS = 60.0  # for one command; its own --timeout ends it long before
-JOBS = 4  # labs side by side: a run mostly waits for connections that must not come to an end
+JOBS = 6  # labs side by side: a run mostly waits for connections that must not come to an end
 SLACK = 2.5  # times the time a scenario allows, when labs side by side share two cores
 
 
