@@ -7,7 +7,7 @@ here becomes a :class:`~pathfit.core.evidence.Missing` with a reason, never a tr
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pathfit.core.evidence import ClockFact, Evidence, Missing
 from pathfit.core.request import (
@@ -26,6 +26,9 @@ from pathfit.core.request import (
 from pathfit.host.alarm import Late
 from pathfit.observe.places import NetnsHandle, locate
 
+if TYPE_CHECKING:
+    from pathfit.observe.kernel import Observer
+
 AS_ROOT = "run as root (sudo pathfit …)"
 LONGER = "--timeout 60"
 
@@ -42,6 +45,7 @@ class LiveWorld:
         self._timeout = timeout
         self._debug = debug
         self._handles: dict[str, NetnsHandle] = {}
+        self._observers: dict[str, Observer] = {}
         self._beside: list[Evidence] = []  # what a request learned besides its own answer
         self._do: dict[type, Callable[[Any], Evidence]] = {
             ReadClock: self._clock,
@@ -111,17 +115,21 @@ class LiveWorld:
         if old is not None:
             old.close()
         self._handles[r.where] = handle
+        self._observers.pop(r.where, None)  # it looked through the old one
         return fact
 
     def _state(self, r: ReadState) -> Evidence:
-        from pathfit.observe.kernel import read_state
-
-        return read_state(r.ref, self._handle(r.source), r.scope)
+        return self._observer(r.source).state(r.ref, r.scope)
 
     def _rules(self, r: ReadRules) -> Evidence:
-        from pathfit.observe.kernel import read_rules
+        return self._observer(r.source).rules(r.ref, r.namespaces)
 
-        return read_rules(r.ref, self._handle(r.source))
+    def _observer(self, where: str) -> "Observer":
+        from pathfit.observe.kernel import Observer
+
+        if where not in self._observers:
+            self._observers[where] = Observer(self._handle(where))
+        return self._observers[where]
 
     def _sockets(self, r: ReadSockets) -> Evidence:
         from pathfit.observe.sockets import read

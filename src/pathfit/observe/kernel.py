@@ -17,14 +17,33 @@ from pathfit.core.snapshot import SCHEMA, HostSnapshot, Kernel, NetnsSnapshot, P
 from pathfit.host import netns, procfs
 from pathfit.observe import discover, holders, peers
 from pathfit.observe.features import Features
-from pathfit.observe.namespace import Detail, read, refused
+from pathfit.observe.namespace import Detail, read, refused, tables
 
 Scope = Literal["all", "source"]
 
 
-def read_state(ref: str, source: netns.NetnsHandle | None, scope: Scope) -> StateFact:
-    """The answer to a ReadState request."""
-    return StateFact(ref=ref, host=read_host(source, scope))
+class Observer:
+    """Reads this machine for one run, and remembers what it found where: a second look need not search again."""
+
+    def __init__(self, source: netns.NetnsHandle | None) -> None:
+        """``source`` must stay open as long as this is used."""
+        self._source = source
+        self._census: discover.Census | None = None
+        self._filtered: frozenset[str] | None = None  # namespaces that had filter tables
+
+    def state(self, ref: str, scope: Scope) -> StateFact:
+        """The answer to a ReadState request."""
+        self._census = _look(self._source, scope)
+        host = _read(self._census, scope, "full")
+        self._filtered = frozenset(n.id for n in host.namespaces if n.tables)
+        return StateFact(ref=ref, host=host)
+
+    def rules(self, ref: str, namespaces: tuple[str, ...] = ()) -> StateFact:
+        """The answer to a ReadRules request: filters with their counters, and nothing else, of ``namespaces``; without
+        any, of those that had filters when the state was read."""
+        census = self._census or _look(self._source, "all")
+        wanted = frozenset(namespaces) or self._filtered
+        return StateFact(ref=ref, host=_read_rules(census, wanted))
 
 
 def read_host(source: netns.NetnsHandle | None, scope: Scope = "all", detail: Detail = "full") -> HostSnapshot:
@@ -32,7 +51,14 @@ def read_host(source: netns.NetnsHandle | None, scope: Scope = "all", detail: De
 
     What cannot be read stands in ``missing`` of the host or of the namespace. Raises OSError only without /proc.
     """
-    census = discover.census(source) if scope == "all" else discover.near(source)
+    return _read(_look(source, scope), scope, detail)
+
+
+def _look(source: netns.NetnsHandle | None, scope: Scope) -> discover.Census:
+    return discover.census(source) if scope == "all" else discover.near(source)
+
+
+def _read(census: discover.Census, scope: Scope, detail: Detail) -> HostSnapshot:
     visit = _Visit(detail)
     with visit.files, netns.wandering() as enter:
         visit.read(census.found, enter)
@@ -115,16 +141,13 @@ def _inside_pid(pid: int) -> int:
     return pid
 
 
-def read_rules(ref: str, source: netns.NetnsHandle | None, namespaces: tuple[str, ...] = ()) -> StateFact:
-    """Filters (with their counters) of ``namespaces``, or of all we can see, and nothing else."""
-    from pathfit.observe.namespace import tables
-
-    census = discover.census(source)
+def _read_rules(census: discover.Census, wanted: frozenset[str] | None) -> HostSnapshot:
+    """Filters of the namespaces ``wanted``, None = all."""
     missing = list(census.missing)
     snapshots: list[NetnsSnapshot] = []
     with netns.wandering() as enter:
         for one in census.found:
-            if namespaces and one.id not in namespaces:
+            if wanted is not None and one.id not in wanted:
                 continue
             try:
                 fd = discover.open_found(one)
@@ -141,4 +164,4 @@ def read_rules(ref: str, source: netns.NetnsHandle | None, namespaces: tuple[str
                 missing.append(refused(f"namespace {one.names[0]}", e))
             finally:
                 os.close(fd)
-    return StateFact(ref=ref, host=_host(snapshots, missing, census))
+    return _host(snapshots, missing, census)
