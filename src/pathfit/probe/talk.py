@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 KEEP = 65536  # bytes of an answer looked at, per connection
 MANY_TIMES = 4  # small answers are joined into full segments only while others are under way: not every time
+INTERIM = 16  # interim answers (1xx) before the real one; more is called endless
 MAX_HEADER = 32768  # bytes of an HTTP header: larger is called endless
 PIPELINED = 40  # small answers that together fill several segments (probing.md 2)
 STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
@@ -60,6 +61,7 @@ class Answer(msgspec.Struct):
     """One or several HTTP answers on one connection, counted as they come."""
 
     expected: int = 1
+    interim: int = 0
     head: bytearray = msgspec.field(default_factory=bytearray)
     status: str | None = None
     body: int = 0
@@ -78,23 +80,25 @@ class Answer(msgspec.Struct):
         if self.in_body:
             self._body(data)
             return
+        if self.bad:
+            return
         self.head += data
-        end = self.head.find(b"\r\n\r\n")
-        if end < 0:
-            self.bad = self.bad or len(self.head) > MAX_HEADER or not _like_http(self.head)
-            return
-        head = bytes(self.head[:end])
-        found = STATUS.match(head)
-        if found is None:
-            self.bad = True
-            return
-        if found[1] == b"100":  # Continue: the real one follows
-            rest = bytes(self.head[end + 4 :])
-            self.head.clear()
-            if rest:
-                self.feed(rest)
-            return
-        self.status, self.in_body = found[1].decode(), True
+        while (end := self.head.find(b"\r\n\r\n")) >= 0:
+            head = bytes(self.head[:end])
+            found = STATUS.match(head)
+            if found is None or self.interim > INTERIM:
+                self.bad = True
+                return
+            if found[1][:1] != b"1" or found[1] == b"101":
+                self._begin(head, found[1].decode(), end)
+                return
+            self.interim += 1  # Continue, Early Hints: the real one follows
+            del self.head[: end + 4]
+        self.bad = self.bad or len(self.head) > MAX_HEADER or not _like_http(self.head)
+
+    def _begin(self, head: bytes, status: str, end: int) -> None:
+        """The header is whole; what stands behind it is body."""
+        self.status, self.in_body = status, True
         length = LENGTH.search(head)
         self.length = int(length[1]) if length else None
         self.chunked = CHUNKED.search(head) is not None
