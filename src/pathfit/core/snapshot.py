@@ -214,6 +214,7 @@ class NetnsSnapshot(Value, frozen=True, kw_only=True):
     sysctls: dict[str, str] = {}
     processes: tuple[Process, ...] = ()
     missing: tuple[Missing, ...] = ()
+    outline: bool = False  # only links, addresses and main routes were read: no link leads there from the source
 
 
 class Kernel(Value, frozen=True, kw_only=True):

@@ -189,7 +189,8 @@ class Network:
         latest: dict[tuple[str, str], tuple[HostSnapshot, NetnsSnapshot]] = {}
         for host in hosts:
             for snap in host.namespaces:
-                latest[host.boot_id or host.host, snap.id] = (host, snap)
+                if not snap.outline:  # its filters and routes were not read: as good as out of sight
+                    latest[host.boot_id or host.host, snap.id] = (host, snap)
         count: dict[str, int] = {}
         for _, ident in latest:
             count[ident] = count.get(ident, 0) + 1

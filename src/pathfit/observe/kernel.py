@@ -5,7 +5,7 @@ Nothing is changed. The thread stands in the namespace it reads and comes home a
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
 from typing import Literal
 
@@ -34,7 +34,7 @@ class Observer:
     def state(self, ref: str, scope: Scope) -> StateFact:
         """The answer to a ReadState request."""
         self._census = _look(self._source, scope)
-        host = _read(self._census, scope, "full")
+        host = _read(self._census, scope, "full", self._source.id if self._source else None)
         self._filtered = frozenset(n.id for n in host.namespaces if n.tables)
         return StateFact(ref=ref, host=host)
 
@@ -58,17 +58,28 @@ def _look(source: netns.NetnsHandle | None, scope: Scope) -> discover.Census:
     return discover.census(source) if scope == "all" else discover.near(source)
 
 
-def _read(census: discover.Census, scope: Scope, detail: Detail) -> HostSnapshot:
-    visit = _Visit(detail)
+def _read(census: discover.Census, scope: Scope, detail: Detail, around: str | None = None) -> HostSnapshot:
+    """What the census found. ``around``: the namespace a question is about. Where there are many, only those that hang
+    together with it are read in full, the others in outline: no packet gets from it to them inside this host.
+    """
+    outline = around is not None and len(census.found) > FEW
+    visit = _Visit("light" if outline else detail)
     with visit.files, netns.wandering() as enter:
         visit.read(census.found, enter)
         snapshots = peers.resolve(visit.snapshots, visit.opened, enter)
         if scope == "all" and peers.unknown(snapshots):
             visit.read(discover.held(visit.opened.keys()), enter)
             snapshots = peers.resolve(visit.snapshots, visit.opened, enter)
+        if outline and around is not None:
+            doubtful = {s.id for s in snapshots if s.missing}  # a link may be among what could not be read
+            near = peers.together(snapshots, around) | doubtful | {census.own}
+            snapshots = [replace(s, outline=True) for s in snapshots if s.id not in near]
+            snapshots += peers.resolve(visit.again(near, enter), visit.opened, enter)
     if detail == "full":
-        snapshots = [replace(s, processes=processes(visit.lives[s.id])) for s in snapshots]
+        snapshots = [s if s.outline else replace(s, processes=processes(visit.lives[s.id])) for s in snapshots]
         snapshots = holders.name(snapshots)
+    order = {one.id: n for n, one in enumerate(census.found)}
+    snapshots.sort(key=lambda s: order.get(s.id, len(order)))
     return _host(snapshots, [*census.missing, *visit.missing], census)
 
 
@@ -95,6 +106,21 @@ class _Visit:
                 self.opened[one.id] = fd
             except OSError as e:
                 self.missing.append(refused(f"namespace {one.names[0]}", e))
+
+    def again(self, wanted: Collection[str], enter: Callable[[int, str], None]) -> list[NetnsSnapshot]:
+        """Those of ``wanted`` that were read before, now in full."""
+        made: list[NetnsSnapshot] = []
+        for old in self.snapshots:
+            if old.id in wanted:
+                try:
+                    enter(self.opened[old.id], old.id)
+                    made.append(read(old.id, old.where, old.names, "full", self._features))
+                except OSError as e:
+                    self.missing.append(refused(f"namespace {old.where}", e))
+        return made
+
+
+FEW = 8  # namespaces: sorting out fewer costs more than it saves
 
 
 def _host(snapshots: Iterable[NetnsSnapshot], missing: Iterable[Missing], census: discover.Census) -> HostSnapshot:

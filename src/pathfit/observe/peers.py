@@ -49,6 +49,22 @@ def unknown(snapshots: Iterable[NetnsSnapshot]) -> bool:
     )
 
 
+def together(snapshots: Iterable[NetnsSnapshot], start: str) -> frozenset[str]:
+    """Namespaces that hang together with ``start`` by links with an end in each: whatever a packet from it can pass."""
+    beside: dict[str, set[str]] = {}
+    for s in snapshots:
+        for link in s.links:
+            if link.peer_ns is not None:
+                beside.setdefault(s.id, set()).add(link.peer_ns)
+                beside.setdefault(link.peer_ns, set()).add(s.id)
+    found, todo = {start}, [start]
+    while todo:
+        new = beside.get(todo.pop(), set()) - found
+        found |= new
+        todo += new
+    return frozenset(found)
+
+
 def _with_peers(snapshot: NetnsSnapshot, known: Mapping[int, str]) -> NetnsSnapshot:
     if not known:
         return snapshot
