@@ -14,6 +14,8 @@ from pathfit.core.net import IP_HEADER, TCP_HEADER, TIMESTAMPS
 
 INITIAL_MSS = 536  # tcp_initialize_rcv_mss(): what rcv_mss says before any segment came (probing.md 3)
 ESTABLISHED = 1
+STANDING = (ESTABLISHED, 8)  # 8, TCP_CLOSE_WAIT: the FIN came before we looked
+FINISHED = (8, 9, 11)  # CLOSE_WAIT, LAST_ACK, CLOSING: the peer's FIN counts as a byte (tcp_rcv_nxt_update())
 SLACK = 3  # segments that may be less than full: the ends of two or three writes
 
 
@@ -93,7 +95,7 @@ class Track(msgspec.Struct):
 
     def see(self, now: float, r: Reading) -> None:
         """Take one reading."""
-        if r.state != ESTABLISHED and self.connected is None:
+        if r.state not in STANDING and self.connected is None:
             self.syn_retrans = max(self.syn_retrans, r.retrans)
             return
         if self.connected is None:
@@ -110,10 +112,11 @@ class Track(msgspec.Struct):
         self._evidence(r)
 
     def _arrivals(self, now: float, r: Reading) -> None:
-        moved = r.received > self.got
+        received = r.received - (r.received > 0 and r.state in FINISHED)
+        moved = received > self.got
         if moved:
             self.first = now if self.first is None else self.first
-            self.got, self.progress = r.received, now
+            self.got, self.progress = received, now
             if self.gap_at is not None:  # filled, at least in part
                 self.mended = max(self.mended or 0.0, now - self.gap_at)
                 self.gap_at = None
