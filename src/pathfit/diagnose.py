@@ -26,7 +26,7 @@ from pathfit.rules.ends import Ends, ends_at
 from pathfit.rules.system import rule_crashed
 from pathfit.rules.view import MODEL, NOTHING, View
 
-ORDER = ("MTU101", "MTU102", "MTU118", "MTU119", "RST", "FLT", "RTE", "NET", "DNS", "APP", "MTU106", "MTU", "SYS")
+ORDER = ("MTU101", "MTU102", "MTU118", "MTU119", "RST", "FLT", "RTE", "NET", "DNS", "MTU106", "MTU110", "APP", "MTU")
 """What fails for the asker stands before its causes, those before remarks (CONTRACT, "Order")."""
 
 SEVERITIES = ("error", "warning", "info")

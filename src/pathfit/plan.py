@@ -11,10 +11,10 @@ this host a path MTU - that one is inside the single Measure request.
 
 import ipaddress
 
-from pathfit.core.ask import Ask
+from pathfit.core.ask import Ask, Protocol
 from pathfit.core.case import Case
 from pathfit.core.evidence import ClockFact, NameFact, PlaceFact, ProbeResult, StateFact
-from pathfit.core.measured import Bracket
+from pathfit.core.measured import Bracket, Contact
 from pathfit.core.net import IP_HEADER, TCP_HEADER, Family
 from pathfit.core.request import (
     Locate,
@@ -132,13 +132,16 @@ def _follow(case: Case) -> tuple[Request, ...]:
         first = next((x for x in case.exchanges if x.request.ref == probe.ref), None)
         if first is not None and isinstance(first.request, Measure):
             asked = first.request
+            spoken = _spoken(contact, asked)
+            if spoken == "tcp" and not contact.answered:
+                return tuple(requests)  # it says nothing by itself: that it connects would prove nothing
             requests.append(
                 TryFix(
                     ref="trial",
                     source=case.ask.source,
                     address=contact.address,
                     port=contact.port,
-                    protocol=asked.protocol,
+                    protocol=spoken,
                     mss=value - IP_HEADER[family] - TCP_HEADER,
                     host=asked.host,
                     sni=asked.sni,
@@ -147,6 +150,12 @@ def _follow(case: Case) -> tuple[Request, ...]:
                 )
             )
     return tuple(requests)
+
+
+def _spoken(contact: Contact, asked: Measure) -> Protocol:
+    """What the target turned out to speak, when only a port was asked for."""
+    found: dict[str, Protocol] = {"https": "https", "http": "http"}
+    return found.get(contact.protocol, asked.protocol if asked.protocol in found else "tcp")
 
 
 def _end(case: Case) -> tuple[Request, ...]:

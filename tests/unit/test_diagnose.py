@@ -137,7 +137,7 @@ def test_order_is_errors_then_what_fails_then_causes() -> None:
         finding("SYS901", "info"),
     ]
     assert [f.code for f in diagnose.arrange(given)] == [
-        "MTU102", "FLT401", "MTU119", "NET151", "APP803", "MTU106", "MTU103", "SYS903", "SYS901",
+        "MTU102", "FLT401", "MTU119", "NET151", "MTU106", "APP803", "MTU103", "SYS903", "SYS901",
     ]  # fmt: skip
 
 

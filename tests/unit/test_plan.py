@@ -64,8 +64,8 @@ def run(question: Ask, world: Fake) -> Case:
     raise AssertionError("does not end")
 
 
-def contact(address: str = "198.51.100.2", tcp: str = "ok") -> Contact:
-    return Contact(address=address, family=6 if ":" in address else 4, port=8443, tcp=tcp)
+def contact(address: str = "198.51.100.2", tcp: str = "ok", **kw: object) -> Contact:
+    return Contact(address=address, family=6 if ":" in address else 4, port=8443, tcp=tcp, **kw)
 
 
 def place(**kw: object) -> PlaceFact:
@@ -147,6 +147,18 @@ def test_a_hole_is_followed_by_a_trial_and_a_forward_hole_is_placed(
     run(ask(), world)
     assert [r.mss for r in world.seen if isinstance(r, TryFix)] == ([mss] if mss else [])
     assert bool([r for r in world.seen if isinstance(r, MeasureHops)]) is hops
+
+
+@pytest.mark.parametrize(
+    ("spoken", "answered", "expected"),
+    [("https", 0, ["https"]), ("http", 0, ["http"]), ("tcp", 60, ["tcp"]), ("tcp", 0, [])],
+)
+def test_a_trial_speaks_what_the_port_turned_out_to_speak(spoken: str, answered: int, expected: list[str]) -> None:
+    """A port that says nothing by itself would make a plain TCP trial wait, and that it connects proves nothing."""
+    probe = ProbeResult(ref="probe:1", contact=contact(protocol=spoken, answered=answered), reverse=(HOLE,))
+    world = Fake(source=place(), state=state(), sockets=SocketFact(ref="sockets"), **{"probe:1": probe})
+    run(ask("tcp://198.51.100.2:8443"), world)
+    assert [r.protocol for r in world.seen if isinstance(r, TryFix)] == expected
 
 
 def test_fast_asks_for_no_trial() -> None:

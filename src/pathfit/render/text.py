@@ -103,6 +103,8 @@ class _Text:
                 source = self.report.source_label
                 deaf = self.say("way-deaf", passes=b.passes, by=by, mtu=mtu, source=source)
                 return deaf, self.say("flag-hole"), "hole"
+            if b.told_by is None:
+                return self.say("way-learned", passes=b.passes, mtu=mtu), self.say("flag-ok"), "ok"
             return self.say("way-told", passes=b.passes, by=by, mtu=mtu), self.say("flag-ok"), "ok"
         if b.fails is None:
             return self.say("way-passes", passes=b.passes), self.say("flag-ok"), "ok"

@@ -36,10 +36,13 @@ def pmtud_dependent(view: View) -> Iterable[Finding]:
         promised = view.promised(direction)
         if size is not None:
             b = view.bracket(direction)
-            by = b.told_by or "-"
             facts: Facts = {"direction": SAID[direction], "limit": size, "promised": promised, "by": b.told_by}
+            proof = line(view.ref, "told", limit=size, by=b.told_by)
+            if b.told_by is None:  # what taught the far end is not seen from here: a "too big", or its own probing
+                facts["case"] = "unnamed"
+                proof = line(view.ref, "learned", limit=size)
             where = _visible(view, direction == "forward", size)
-            yield found("MTU106", "warning", "confirmed", where, facts, line(view.ref, "told", limit=size, by=by))
+            yield found("MTU106", "warning", "confirmed", where, facts, proof)
             return
     for direction in DIRECTIONS:
         limit = next((x for x in view.limits(direction) if x.then == "icmp" and x.told_home is not False), None)
