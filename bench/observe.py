@@ -85,6 +85,9 @@ def main() -> None:
         timed("read_host full, all", seen, lambda: kernel.read_host(None, "all"))
         found = places.locate(f"netns:{names[0]}")
         assert isinstance(found, tuple)
+        asked = kernel.Observer(found[0])
+        timed("full around one, the rest in outline", seen, lambda: asked.state("state", "all"))
+        timed("its filters again", seen, lambda: asked.rules("rules"))
         timed("read_host full, source and own", 2, lambda: kernel.read_host(found[0], "source"))
         timed("pyroute2 (links, addresses, routes)", 20, lambda: pyroute2(names[:20]))
     finally:
