@@ -1,0 +1,129 @@
+"""Names that do not resolve, and name servers that lie: a verdict that says so, in bounded time.
+
+The asking side is a process with a mount namespace of its own, so that its resolv.conf is its own (as a container's).
+"""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import nameservers
+import pytest
+from netlab import Net
+from rig import Ended, pathfit
+from stage import SERVER, pair, running
+
+BOUND = 6.0  # seconds for --timeout 4 and what starting and ending take; an answer may be waited for 3 s
+BESIDE = 4
+NAME = "www.example.org"
+
+
+class Case(NamedTuple):
+    """``status`` and the leading code ("" none) of a diagnosis of a name this server answers for."""
+
+    kind: str
+    statuses: frozenset[int]
+    code: str
+    resolv: str = f"nameserver {SERVER[0]}\noptions attempts:1\n"
+    name: str = NAME
+
+    def __str__(self) -> str:
+        return self.kind if self.name == NAME else self.name[:20]
+
+
+def case(kind: str, status: int | set[int], code: str = "", **more: str) -> Case:
+    return Case(kind, frozenset(status if isinstance(status, set) else {status}), code, **more)
+
+
+DNS = "DNS251"
+BAD = "nameserver \x1b[31m\nnameserver 999.1.1.1\nsearch " + "a." * 5000
+MANY = f"nameserver {SERVER[0]}\nsearch {'x.example ' * 300}\noptions ndots:99"
+CASES = [
+    case("nxdomain", 1, DNS),
+    case("servfail", 1, DNS),
+    case("refused", 1, DNS),
+    case("code-of-nonsense", 1, DNS),
+    case("no-data", 1, DNS),
+    case("silent", 1, DNS),
+    case("nobody", 1, DNS),
+    case("junk", 1, DNS),
+    case("junk-with-our-id", 1, DNS),
+    case("short", 1, DNS),
+    case("empty", 1, DNS),
+    case("echo", 1, DNS),
+    case("wrong-id", 1, DNS),
+    case("other-question", 1, DNS),
+    case("many", {1, 3}),
+    case("loop", 1, DNS),
+    case("chain", 1, DNS),
+    case("others", 1, DNS),
+    case("pointer-loop", 1, DNS),
+    case("wrong-length", 1, DNS),
+    case("counts-lie", 1, DNS),
+    case("odd-addresses", {1, 3}),
+    case("cut-and-nobody-at-tcp", 1, DNS),
+    case("cut-and-junk-at-tcp", 1, DNS),
+    case("cut-and-drip-at-tcp", 1, DNS),
+    case("cut-and-long-at-tcp", 1, DNS),
+    case("nxdomain", 1, DNS, resolv="", name="no-server.example"),
+    case("nxdomain", 1, DNS, resolv=BAD, name="bad-conf.example"),
+    case("nxdomain", 1, DNS, resolv="nameserver 192.0.2.77\n" * 500, name="many-servers.example"),
+    case("nxdomain", 1, DNS, resolv=MANY, name="many-suffixes"),
+    case("nxdomain", 1, DNS, resolv="# " + "x" * 3_000_000 + f"\nnameserver {SERVER[0]}\n", name="long-conf.example"),
+]
+
+
+@contextmanager
+def asker(net: Net, resolv: str, folder: Path) -> Iterator[int]:
+    """A process in namespace "c" that sees ``resolv`` as its /etc/resolv.conf."""
+    conf = folder / f"{net('resolv')}.conf"
+    conf.write_text(resolv)
+    script = 'mount --bind "$1" /etc/resolv.conf && echo ready && exec cat'
+    words = ["ip", "netns", "exec", net("c"), "unshare", "--mount", "sh", "-c", script, "asker", str(conf)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        yield process.pid
+
+
+def ask(one: Case, folder: Path) -> Ended:
+    with pair() as net, running(net, "s", "nameservers.py", one.kind), asker(net, one.resolv, folder) as pid:
+        words = ("diagnose", "--from", f"pid:{pid}", "--to", f"http://{one.name}:81/", "--json", "--timeout", "4")
+        return pathfit(*words, seconds=BOUND)
+
+
+@pytest.fixture(scope="module")
+def judgements(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Case], Ended]]:
+    """The runs of the chosen cases, worked out side by side."""
+    folder = tmp_path_factory.mktemp("resolv")
+    calls = [getattr(item, "callspec", None) for item in request.session.items if item.path == request.path]
+    with ThreadPoolExecutor(BESIDE) as pool:
+        under_way: dict[Case, Future[Ended]] = {}
+        for call in calls:
+            if call is not None and "one" in call.params:
+                under_way[call.params["one"]] = pool.submit(ask, call.params["one"], folder)
+        yield lambda one: under_way[one].result()
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("one", CASES, ids=str)
+def test_names(one: Case, judgements: Callable[[Case], Ended]) -> None:
+    ended = judgements(one)
+    report = json.loads(ended.out)
+    codes = [f["code"] for f in report["findings"]]
+    said = f"{one} {report['verdict']} {codes} {ended.seconds} s {ended.megabytes} MB"
+    print(said)
+    assert ended.status in one.statuses, said
+    assert "SYS902" not in codes, said
+    assert not one.code or codes[0] == one.code, said
+    assert len(ended.out) < 200_000
+    assert report["measured"]["target"] is None or "bank" not in ended.out
+
+
+def test_every_lie_is_tried() -> None:
+    assert {c.kind for c in CASES} == {*nameservers.KINDS, "nobody"}
