@@ -277,7 +277,6 @@ def _measure_one(case: Case, ref: str, address: str, *, contact_only: bool) -> M
     target = ask.target
     proxy = proxy_of(case)
     polite = ipaddress.ip_address(address).is_global and not ask.fast
-    methods = ("tcp-maxseg", "tcp-sack") if _family(address) == 6 else ("tcp-maxseg", "tcp-sack", "icmp-echo")
     return Measure(
         ref=ref,
         source=ask.source,
@@ -287,7 +286,7 @@ def _measure_one(case: Case, ref: str, address: str, *, contact_only: bool) -> M
         host=_host_header(ask),
         sni=ask.sni or (target.host if _literal(target.host) is None else None),
         path=target.path,
-        methods=methods,
+        methods=("tcp-maxseg", "tcp-sack", "icmp-echo"),
         connections_per_round=4 if polite else 14,
         connections_total=24 if polite else 120,
         parallel=4 if polite else 14,
@@ -308,9 +307,11 @@ def _witnesses(case: Case) -> tuple[str, ...]:
 
 
 def _doomed(case: Case, address: str) -> bool:
-    """Does state say already that no connection to this address will stand? Then it need not be waited for long."""
+    """Does state say already that no connection to this address will stand, or carry anything? Then it need not be
+    waited for long."""
     try:
-        return View(case, asking=address).explained
+        view = View(case, asking=address)
+        return view.explained or any(view.large_filtered())
     except Exception:  # the model is treated as a rule: diagnose.py reports its error, once
         return False
 

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ from pathfit.lab.scenario import Scenario, Service, StalePmtu, Truth
 
 READY = 20.0  # seconds for a helper to listen: 0.1 on an idle machine
 HANG = 1.0  # seconds after which an answer on a path without delay counts as "does not come"
+HUNG = 1.5  # seconds a busy request that ``gives: hang`` has hung before somebody looks
 BUSY = 60.0  # seconds for a request that shall be hanging while somebody looks
 ANSWER = 8.0  # seconds for an answer that should come
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
@@ -241,11 +243,31 @@ class Lab:
                 for line in process.stderr:  # -v: what curl does, line by line
                     if b"Client hello" in line or line.startswith(b"> GET"):
                         break
+                if fact.gives == "hang":
+                    self._hangs(host, process)
             yield
         finally:
             for process in under_way:
                 process.kill()
                 process.communicate()
+
+    def _hangs(self, host: str, process: "subprocess.Popen[bytes]") -> None:
+        """Wait until a connection of that host has hung for a while, by the kernel's own account."""
+        from pathfit.core.evidence import SocketFact
+        from pathfit.host.netns import open_handle
+        from pathfit.model import hung
+        from pathfit.observe import sockets
+
+        path = f"{kernel.NETNS}/{self._ns(host)}"
+        until = time.monotonic() + READY
+        with open_handle(path, self.where(host)) as handle:
+            while process.poll() is None and time.monotonic() < until:
+                fact = sockets.read("busy", handle)
+                hangs = [hung.look(s) for s in fact.sockets] if isinstance(fact, SocketFact) else []
+                if any(h is not None and h.since >= HUNG for h in hangs):
+                    return
+                time.sleep(0.05)  # between two looks; the socket's own clock decides
+        raise RuntimeError(f"no connection of {host} hangs as the scenario means")
 
     def curl(self, host: str, url: str, timeout: float = ANSWER, send: int = 0) -> str:
         """The HTTP status when the whole answer came within ``timeout`` seconds, else "000"."""

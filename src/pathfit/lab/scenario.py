@@ -371,7 +371,7 @@ class Scenario(Part, frozen=True, kw_only=True):
     sees: tuple[Name, ...] = ()
     truth: tuple[Truth, ...] = ()
     truth_after: tuple[Truth, ...] | None = None  # when asking may change something (a stale path MTU); default truth
-    busy: tuple[Truth, ...] = ()  # requests under way while pathfit is asked; ``gives`` plays no part
+    busy: tuple[Truth, ...] = ()  # requests under way while pathfit is asked; ``gives: hang`` is waited for
     blind: dict[str, Any] = {}
 
     @property
