@@ -144,6 +144,8 @@ def _why_unknown(view: View, findings: Sequence[Finding]) -> str | None:
         return "why.no-connection"
     if any(f.code == "APP801" for f in findings):
         return "why.target-silent"
+    if view.contact is not None and view.contact.tls == "stalled":
+        return "why.stalled"
     if _undecided(view.bracket("reverse"), view.carries("reverse")) or _undecided(
         view.bracket("forward"), view.carries("forward")
     ):

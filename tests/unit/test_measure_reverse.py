@@ -5,6 +5,7 @@ from simpath import Path, Sim
 
 from pathfit.core.net import mss_of
 from pathfit.measure import verdict
+from pathfit.measure.reverse import Limits, Open, Reverse
 
 LIMITS = (576, 640, 1000, 1159, 1280, 1281, 1350, 1396, 1400, 1411, 1420, 1437, 1449, 1450, 1460, 1492, 1499)
 
@@ -165,3 +166,29 @@ def test_loss_changes_no_verdict_in_two_thousand_runs() -> None:
     wrong, unknown = lossy_runs(range(2000))
     assert not wrong
     assert unknown <= 20
+
+
+def test_who_is_refused_does_not_wait_for_those_who_hear_nothing() -> None:
+    """Routers say "unreachable" a few times a second only (icmp_ratelimit): the rest of the round gets no answer."""
+    search = Reverse(limits=Limits(family=4), promised=1500, start=0.0)
+    search.begin(0.0)
+    first = next(c.track for c in search.step(0.0) if isinstance(c, Open))
+    first.ended, first.closed = "unreachable", 0.01
+    search.closed(first)
+    search.step(0.2)
+    assert not search.done
+    search.step(0.3)
+    assert (search.done, search.why) == (True, "no-connection")
+
+
+@pytest.mark.parametrize(("connect", "end"), [(3.2, 2.5), (1.25, 1.25)])
+def test_a_request_nobody_acknowledges_ends_the_search(connect: float, end: float) -> None:
+    search = Reverse(limits=Limits(family=4, connect=connect), promised=1500, start=0.0)
+    search.begin(0.0)
+    for command in search.step(0.0):
+        t = command.track
+        t.connected, t.asked, t.asked_bytes, t.retrans = 0.001, 0.001, 300, 2
+    search.step(end - 0.1)
+    assert not search.done
+    search.step(end + 0.1)
+    assert (search.done, search.why) == (True, "stalled")

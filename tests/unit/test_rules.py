@@ -31,7 +31,7 @@ from topo import host
 
 from pathfit.core.case import Case
 from pathfit.core.evidence import CounterFact, Missing, NameFact, SocketFact
-from pathfit.core.filters import Clamp, Match
+from pathfit.core.filters import Clamp, Match, Verdict
 from pathfit.core.finding import Finding
 from pathfit.core.measured import Attempt, Bracket, LossSeen, TooBig, Uneven
 from pathfit.core.net import packet_of
@@ -68,7 +68,36 @@ NO_ROUTE = PLAIN.replace("h route default via 198.18.2.1\n", "")
 HOLE_IN = probe(reverse=(hole(),), attempts=gaps(1500))
 MOVED = {"TcpExt.IPReversePathFilter": 4}
 
+UNACKED = tuple(Attempt(n=i, method="tcp-maxseg", size=560, outcome="unacked", retrans=4) for i in range(3))
+UNHEARD = probe(forward=(), reverse=(), contact={**MUTE, "acked": False}, attempts=UNACKED)
+ESTABLISHED = Match(field="ctstate", values=("established",))
+LATER = {"h": (table("forward", rule(ESTABLISHED, Verdict(kind="drop"))),)}
+BLACKHOLE = PLAIN + "h route blackhole 198.18.3.0/24\n"
+
 EXAMPLES = (
+    Example(
+        "RTE503",
+        case(PLAIN.replace("h vc 1500 @br0", "h vc 1500 @br0 off"), failed("timeout")),
+        case(PLAIN, probe()),
+        "error",
+        "confirmed",
+        {"place": "h/vc"},
+    ),
+    Example("NET152", case(PLAIN, UNHEARD), case(PLAIN, UNHEARD, tables=LATER), "error", "likely", {"case": "request"}),
+    Example(
+        "FLT401", case(PLAIN, UNHEARD, tables=LATER), case(PLAIN, UNHEARD), "error", "confirmed", {"case": "later"}
+    ),
+    Example(
+        "FLT401", case(BLIND, UNHEARD, tables=LATER), case(BLIND, UNHEARD), "error", "confirmed", {"case": "later"}
+    ),
+    Example(
+        "RTE501",
+        case(BLACKHOLE, failed("timeout")),
+        case(PLAIN, probe()),
+        "error",
+        "confirmed",
+        {"case": "route", "route": "blackhole 198.18.3.0/24"},
+    ),
     Example(
         "MTU101", case(BLIND, HOLE_IN), case(BLIND, probe()), "error", "confirmed", {"limit": 1420, "beyond": True}
     ),

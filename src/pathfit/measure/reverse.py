@@ -28,6 +28,7 @@ STALL = 2.5  # seconds to wait for the first answer at all (probing.md 6: a busy
 # says more than silence.
 CONNECT_SHORT = 1.25
 CONNECT = 3.2
+REFUSED_WAIT = 0.25  # seconds after the last refusal
 PATIENCE = 0.002  # seconds: what two threads of one server may overtake each other by
 NEAR = verdict.PROOF_LOSSLESS - 1 + verdict.PROOF_PASSES  # connections a proof needs beside the first at its size
 EVEN_WAIT = verdict.UNEVEN_AGE + 0.1
@@ -172,12 +173,25 @@ class Reverse(msgspec.Struct):
             if now - self.start > self.limits.budget:
                 self._finish("time")
                 return
-        elif now - self.start > min(self.limits.connect, self.limits.budget + 0.2):
+            if (
+                now - self.start > min(STALL, self.limits.connect)
+                and self.tracks
+                and not any(t.heard or t.got for t in self.tracks)
+            ):
+                self._finish("stalled")  # not one request was acknowledged, however often it was repeated
+                return
+        elif now - self.start > min(self.limits.connect, self.limits.budget + 0.2) or self._refused(now):
             self._finish("no-connection")
             return
         if self._queue or not self._ready(now):
             return
         self._plan(now, commands)
+
+    def _refused(self, now: float) -> bool:
+        """Some connections were refused or found unreachable, none stands, and no more is heard of the others: who
+        says so says it of a few only (icmp_ratelimit), or its answer got lost."""
+        ended = [t.closed for t in self.tracks if t.ended is not None and t.closed is not None]
+        return bool(ended) and now - max(ended) > REFUSED_WAIT
 
     def _release(self, now: float, commands: list[Command]) -> None:
         """Close what has said all it can. Contact connections are the engine's to close."""

@@ -42,7 +42,7 @@ class Walk:
         self.forks: list[int] = []
         self.gaps: list[str] = []
         self.clamps: list[Clamped] = []
-        self.sized = False
+        self.later = False
         self.mac = ""
         self.wire = Wire(network, self._l2_hook, self._tunnel)
 
@@ -100,7 +100,7 @@ class Walk:
             gaps=tuple(self.gaps),
             clamps=tuple(self.clamps),
             mac=self.mac,
-            sized=self.sized,
+            later=self.later,
         )
 
     def step(self, s: State) -> State | End:
@@ -345,6 +345,8 @@ class Walk:
             if got.fate is Fate.UNREACHABLE and neighbour is not None:
                 fate = Fate.NEIGH_FAILED if neighbour.mac is None else Fate.UNREACHABLE
                 return End(fate, got.why, got.at, got.culprit or neighbour)
+            if got.fate is Fate.LINK_DOWN and got.culprit is None and got.at is not None:
+                return End(got.fate, got.why, got.at, Exit(at=got.at, size=s.packet.size))
             return End(got.fate, got.why, got.at, got.culprit or self._last())
         return End(Fate.UNKNOWN, got.why, got.at, got.culprit)
 
@@ -366,7 +368,7 @@ class Walk:
         out = _policy.hook(net, "ip", hook, p, self._where(net, p, where, talk))
         self.notes += out.steps
         self.clamps += out.clamps
-        self.sized = self.sized or (out.judged and net.judges_size)
+        self.later = self.later or (out.judged and net.judges_later)
         return out
 
     def _l2_hook(self, net: Net, family: _policy.Family, hook: Hook, p: Packet, where: Where) -> Outcome:
@@ -374,7 +376,7 @@ class Walk:
             return _policy.pass_on(p)
         talk = nat.known(self.memory, net, p) if self.memory else None
         out = _policy.hook(net, family, hook, p, self._where(net, p, where, talk))
-        self.sized = self.sized or (out.judged and net.judges_size)
+        self.later = self.later or (out.judged and net.judges_later)
         return out
 
     def _after_hook(self, p: Packet, out: Outcome) -> Packet:

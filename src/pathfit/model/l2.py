@@ -94,6 +94,9 @@ def emit(wire: Wire, net: Net, link: Link, frame: Frame) -> Carried:
     if not link.up:
         return _lost(Fate.LINK_DOWN, f"{link.name} is down", at)
     if not link.carrier and link.kind not in ("vxlan", "geneve"):
+        other = wire.network.peer(net, link) if link.kind == "veth" else None
+        if other is not None and not other[1].up:  # the half to be repaired is the other one
+            return _half_down(other[0].point(other[1].name), other[1], link)
         return _lost(Fate.LINK_DOWN, f"{link.name} has no carrier", at)
     out = wire.hook(net, "netdev", "egress", frame.packet, Where(oif=link))
     if out.verdict != "accept":
@@ -137,6 +140,10 @@ def _filtered(out: Outcome, at: Point) -> Carried:
     return Carried("lost", out.steps, at=at, fate=Fate.FILTERED, why=out.why, culprit=culprit)
 
 
+def _half_down(at: Point, half: Link, link: Link) -> Carried:
+    return _lost(Fate.LINK_DOWN, f"{half.name}, the other half of {link.name}, is down", at)
+
+
 def _through_veth(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> Carried:
     other = wire.network.peer(net, link)
     if other is None:
@@ -144,7 +151,7 @@ def _through_veth(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> 
     far, half = other
     here = far.point(half.name)
     if not half.up:
-        return _lost(Fate.LINK_DOWN, f"{half.name}, the other half of {link.name}, is down", here)
+        return _half_down(here, half, link)
     bound = Bound(
         half.mtu + VLAN_ROOM, "receive", here, "silent", "silent", net.key, frame.packet, "veth",
         "__dev_forward_skb2", 0, True, frame.gso,

@@ -8,7 +8,7 @@ many, with the cables between them: veth halves, devices stacked across namespac
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar, overload
 
-from pathfit.core.filters import Concat, Match
+from pathfit.core.filters import Choice, Concat, Match, Verdict
 from pathfit.core.net import Point
 from pathfit.core.snapshot import Address, FdbEntry, HostSnapshot, Link, Neighbour, NetnsSnapshot, Route
 
@@ -36,10 +36,19 @@ STACKED = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"}
 AGGREGATES = frozenset({"bond", "team"})
 
 
-def _about_length(e: object) -> bool:
+LATER = frozenset({"length", "ctstate", "tcpflags"})  # what differs between the first packet and those after it
+
+
+def _about_later(e: object) -> bool:
     if type(e) is Match:
-        return e.field == "length"
-    return type(e) is Concat and "length" in e.fields
+        return e.field in LATER
+    return type(e) in (Concat, Choice) and not LATER.isdisjoint(e.fields)  # type: ignore[attr-defined]
+
+
+def _takes(e: object) -> bool:
+    if type(e) is Choice:
+        return any(_takes(x) for x in (*e.then, e.otherwise))
+    return type(e) is Verdict and e.kind in ("drop", "reject")
 
 
 class Net:
@@ -141,10 +150,13 @@ class Net:
         return bool(self.snap.tables)
 
     @lazy
-    def judges_size(self) -> bool:
-        """Does any filter rule here look at a packet's length?"""
-        rules = (r for t in self.snap.tables for c in t.chains for r in c.rules)
-        return any(_about_length(e) for r in rules for e in r.exprs)
+    def judges_later(self) -> bool:
+        """Could a filter here let the first packet of a conversation pass and take a later one, for its length, its
+        flags or the state it is in by then?"""
+        chains = [c for t in self.snap.tables for c in t.chains]
+        rules = [r for c in chains for r in c.rules]
+        takes = any(c.policy == "drop" for c in chains) or any(_takes(e) for r in rules for e in r.exprs)
+        return takes and any(_about_later(e) for r in rules for e in r.exprs)
 
     @lazy
     def has_vrf(self) -> bool:

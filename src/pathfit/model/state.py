@@ -29,7 +29,7 @@ class Journey(NamedTuple):
     gaps: tuple[str, ...] = ()
     clamps: tuple[Clamped, ...] = ()
     mac: str = ""  # of the device that last sent it: answers come to this station
-    sized: bool = False  # a filter on the way looks at the length of packets
+    later: bool = False  # a filter on the way may treat later packets otherwise than the first
 
 
 class State(NamedTuple):

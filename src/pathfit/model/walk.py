@@ -205,13 +205,13 @@ def _predicted(network: Network, way: Journey, packet: Packet, memory: Memory) -
 
 
 def _judged(network: Network, door: Door, way: Journey, packet: Packet, memory: Memory) -> Predicted:
-    """The prediction; where filters look at sizes, the large packet walks the same way once more."""
+    """The prediction; where filters may treat later packets otherwise, the large one walks the same way once more."""
     said = _predicted(network, way, packet, memory)
-    if not way.sized or said.large not in (Fate.DELIVERED, Fate.FRAGMENTED):
+    if not way.later or said.large not in (Fate.DELIVERED, Fate.FRAGMENTED, Fate.UNKNOWN):
         return said
     big = msgspec.structs.replace(packet, big=True, src=said.flow.src)
     again = _start(network, door, big, memory or way.talks)
-    if again.fate is Fate.DELIVERED:
+    if again.fate is Fate.DELIVERED or (said.large is Fate.UNKNOWN and again.fate is not Fate.FILTERED):
         return said
     return msgspec.structs.replace(said, large=again.fate, why=again.why, culprit=again.culprit)
 

@@ -49,7 +49,7 @@ def of_link(finding: Finding, view: View) -> tuple[Fix, ...]:
         return ()
     up: Argv = (*ip(ns), "link", "set", "dev", link, "up")
     down: Argv = (*ip(ns), "link", "set", "dev", link, "down")
-    return (_by_hand("link-up", "fix.link-up", view, ns, (up,), (down,)),)
+    return (_by_hand("link-up", "fix.link-up", view, ns, (up,), (down,), link),)
 
 
 def of_too_big(finding: Finding, view: View) -> tuple[Fix, ...]:
@@ -78,9 +78,15 @@ def _sysctl(id_: str, title: str, view: View, ns: NetnsSnapshot, key: str, new: 
 
 
 def _by_hand(
-    id_: str, title: str, view: View, ns: NetnsSnapshot, commands: tuple[Argv, ...], undo: tuple[Argv, ...] = ()
+    id_: str,
+    title: str,
+    view: View,
+    ns: NetnsSnapshot,
+    commands: tuple[Argv, ...],
+    undo: tuple[Argv, ...] = (),
+    link: str | None = None,
 ) -> Fix:
-    place = at(view, ns)
+    place = at(view, ns, link)
     return Fix(
         id=id_,
         title=title,

@@ -34,9 +34,10 @@ def dropped(view: View) -> Iterable[Finding]:
             yield _rule_found(view, step, direction, "all")
             break  # what the way back would do is not asked while nothing goes out
     for direction, large in view.large_filtered():
-        if view.hole(direction) is not None or view.torn_down:
+        hole = view.hole(direction) is not None
+        if hole or view.torn_down or view.unheard:
             seen = True
-            yield _rule_found(view, large, direction, "large")
+            yield _rule_found(view, large, direction, "large" if hole else "later")
     c = view.contact
     if seen or c is None or not view.fails_to_connect or view.explained:
         return
@@ -129,9 +130,11 @@ def _rule_found(view: View, step: Filtered, direction: Direction, case: str) -> 
     if grew:
         lines.append(line("rules:after", "rule-counted", packets=grew))
     resets = (
-        view.contact is not None and view.contact.tcp in ("refused", "reset") and "reset" in (step.reject_with or "")
+        view.contact is not None
+        and (view.contact.tcp in ("refused", "reset") or view.torn_down)
+        and "reset" in (step.reject_with or "")
     )
-    failed = (view.fails_to_connect and view.certain(direction)) or case == "large"
+    failed = (view.fails_to_connect and view.certain(direction)) or case in ("large", "later")
     severity: Severity = "warning" if case == "large" or resets else "error"
     return found("FLT401", severity, "confirmed" if failed else "likely", step.at, facts, *lines)
 

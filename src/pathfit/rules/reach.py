@@ -34,18 +34,26 @@ def random_loss(view: View) -> Iterable[Finding]:
 
 
 def no_answer(view: View) -> Iterable[Finding]:
-    """Nobody answers the first packet of the connection, and nothing says why.
+    """Nobody answers the first packet of the connection, or the first small ones after it, and nothing says why.
 
     Why it hurts: the client waits until its own time-out. An unanswered SYN says nothing about sizes.
-    Example: a firewall outside this machine drops the port; the host behind the address is switched off.
+    Example: a firewall outside this machine drops the port; the host behind the address is switched off; a box lets
+    handshakes pass and swallows what follows.
     Repair: ask whoever runs the next network; `pathfit trace` shows how far packets get.
     Severity: error.
     Possible: never said.
-    Likely: the connection timed out, and no rule, route or link that we can see explains it.
+    Likely: the connection timed out, or opened and had no segment of ours acknowledged, repeated and small as they
+    were; and no rule, route or link that we can see explains it.
     Confirmed: never said, for it is the absence of an answer.
     References: RFC 9293 section 3.8.3; tcp(7) tcp_syn_retries.
     """
     c = view.contact
+    if c is not None and view.unheard and not any(view.large_filtered()):
+        tried = [a for a in view.attempts("tcp-maxseg", ("unacked",))]
+        facts: Facts = {"case": "request", "target": view.target_label, "port": c.port}
+        again = line(view.ref, "request-unacked", times=len(tried), repeats=min(a.retrans for a in tried))
+        yield found("NET152", "error", "likely", view.edge, facts, again)
+        return
     if c is None or c.tcp != "timeout":
         return
     if view.explained:
@@ -53,7 +61,7 @@ def no_answer(view: View) -> Iterable[Finding]:
     if view.counters.get("TcpExt.IPReversePathFilter", 0):
         return
     tries = 1 + c.handshake_retrans
-    facts: Facts = {"target": view.target_label, "port": c.port, "tries": tries}
+    facts = {"target": view.target_label, "port": c.port, "tries": tries}
     yield found("NET152", "error", "likely", view.edge, facts, line(view.ref, "syn-unanswered", times=tries))
 
 

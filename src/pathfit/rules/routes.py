@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from pathfit.core.finding import Facts, Finding
-from pathfit.core.path import Fate
+from pathfit.core.path import Fate, Lookup, Predicted, Resolve
 from pathfit.rules.base import found, line
 from pathfit.rules.places import place_text
 from pathfit.rules.view import SAID, View
@@ -37,6 +37,13 @@ def no_route(view: View) -> Iterable[Finding]:
         }
         sure = view.fails_to_connect
         proof = line(view.state_ref, "no-route", place=place_text(at), target=view.address)
+        on_purpose = _on_purpose(way)
+        if on_purpose:
+            facts["case"], facts["route"] = "route", on_purpose
+            proof = line(view.state_ref, "route", place=place_text(at), route=on_purpose)
+        elif way.fate == Fate.UNREACHABLE:
+            facts["case"] = "nobody"
+            proof = line(view.state_ref, "nobody", place=place_text(at))
         yield found("RTE501", "error", "confirmed" if sure else "likely", at, facts, proof)
         return
     c = view.contact
@@ -51,6 +58,12 @@ def no_route(view: View) -> Iterable[Finding]:
         said = line(view.ref, "icmp", type=c.icmp[0], code=c.icmp[1], by=c.error_from or "-") if c.icmp else None
         if said is not None:
             yield found("RTE501", "error", "likely", view.edge, facts, said)
+
+
+def _on_purpose(way: Predicted) -> str | None:
+    """The route that says no, as `ip route` prints it; None when there simply is none."""
+    route = way.culprit.route if isinstance(way.culprit, Lookup) else ""
+    return route if route.startswith(("blackhole", "unreachable", "prohibit")) else None
 
 
 def neighbour(view: View) -> Iterable[Finding]:
@@ -72,7 +85,9 @@ def neighbour(view: View) -> Iterable[Finding]:
         address = getattr(way.culprit, "address", view.address)
         facts: Facts = {"case": "state", "direction": SAID[direction], "address": address, "place": place_text(at)}
         sure = view.fails_to_connect
-        proof = line(view.state_ref, "neighbour", place=place_text(at), address=address)
+        failed = isinstance(way.culprit, Resolve) and way.culprit.state == "failed"
+        message = "neighbour" if failed else "nobody-has"
+        proof = line(view.state_ref, message, place=place_text(at), address=address)
         yield found("RTE502", "error", "confirmed" if sure else "likely", at, facts, proof)
         return
     c = view.contact
