@@ -2,10 +2,12 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
 from pathfit.core.evidence import HopsFact, ProbeResult, TrialFact
@@ -141,3 +143,44 @@ def test_where_and_whether_a_repair_would_do() -> None:
             )
             assert isinstance(trial, TrialFact) and trial.ok is ok, trial
             assert not ok or trial.body == 200_000
+
+
+AS_NOBODY = """
+import sys
+import msgspec
+from pathfit.core.request import Measure
+from pathfit.probe.engine import measure
+print(msgspec.json.encode(measure(None, msgspec.json.decode(sys.argv[1], type=Measure))).decode())
+"""
+UNPRIVILEGED = {
+    # scenario: (reverse passes, hole?), (forward passes, hole?), forward's grades, does our kernel learn?
+    "healthy": ((1500, OPEN), (1500, OPEN), "proof", False),
+    "v6-healthy": ((1500, OPEN), (1500, OPEN), "proof", False),
+    "healthy-jumbo": ((8900, OPEN), (8900, OPEN), "proof", False),
+    "inbound-only": ((1400, HOLE), (1500, OPEN), "proof", False),
+    "both-ways-different": ((1400, HOLE), (1450, HOLE), "proof", False),
+    "upload-too-big-dropped-at-host": ((1500, OPEN), (1400, HOLE), "proof", False),
+    "v6-upload-hole": ((1500, OPEN), (1420, HOLE), "proof", False),
+    "silent-veth-half": ((1404, HOLE), (1404, HOLE), "step", False),
+    "uplink-1420-untold": ((1420, HOLE), (1420, HOLE), "told", True),
+    "limit-576": ((576, HOLE), (576, HOLE), "told", True),
+}
+
+
+@pytest.mark.parametrize("name", UNPRIVILEGED)
+def test_an_ordinary_user_measures_both_directions(name: str) -> None:
+    """Without any capability; what our kernel may have learned is said."""
+    reverse, forward, grade, learns = UNPRIVILEGED[name]
+    with scene(name) as (lab, fd, address, port, protocol, path):
+        request = Measure(ref="m", source="x", address=address, port=port, protocol=protocol, path=path, host=address)  # type: ignore[arg-type]
+        nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]
+        argv = [*nobody, "--inh-caps=-all", sys.executable, "-c", AS_NOBODY, msgspec.json.encode(request).decode()]
+        done = lab.run(lab.scenario.ask.source, argv)
+        assert done.returncode == 0, done.stderr
+        r = msgspec.json.decode(done.stdout, type=ProbeResult)
+        assert (r.forward[0].method, r.forward[0].grade) == ("tcp-segments", grade)
+        for bracket, (passes, state) in zip((r.reverse[0], r.forward[0]), (reverse, forward), strict=True):
+            assert (bracket.passes, bracket.fails) == (passes, passes + 1 if state is HOLE else None), bracket
+        here = [s for s in r.side_effects if s.where == "here"]
+        assert bool(here) == learns == bool(_exceptions(fd))
+        assert all(s.lasts == 600 for s in here)

@@ -66,7 +66,7 @@ class Bracket(Value, frozen=True, kw_only=True):
     without the gap; "told" somebody said "too big"; "none" nothing measured. ``note`` is a message id.
     """
 
-    method: str  # "tcp-maxseg", "tcp-sack", "icmp-echo", "udp-closed", "tcp-trial"
+    method: str  # "tcp-maxseg", "tcp-sack", "tcp-segments", "icmp-echo", "udp-closed", "tcp-trial"
     tests: Literal["forward", "reverse", "both"]
     passes: int | None = None
     fails: int | None = None

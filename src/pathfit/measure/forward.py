@@ -186,7 +186,7 @@ class Forward(msgspec.Struct):
         live = [it for it in self.lanes if it.ready and not it.dead]
         waiting = [it for it in self.lanes if not it.ready and not it.dead]
         if now - self.start > self.budget:
-            self._finish("time")
+            self._finish("time" if any(it.ready for it in self.lanes) else "no-connection")
         elif not live:
             if not waiting:
                 self._finish("no-connection")

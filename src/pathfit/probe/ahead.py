@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import select
 
-from pathfit.core.measured import Attempt, Bracket
+from pathfit.core.measured import Attempt, Bracket, SideEffect
 from pathfit.core.request import Measure
 from pathfit.host import netns, rawsock, tcpsock
 from pathfit.measure.forward import Forward, Inject, OpenLane
@@ -73,6 +73,10 @@ class Ahead:
 
     def attempts(self, start: float, first: int = 1) -> list[Attempt]:
         return list(self.search.attempts(first, start))
+
+    def side_effects(self) -> tuple[SideEffect, ...]:
+        """None: what is injected lies outside the window (:mod:`pathfit.probe.seat`)."""
+        return ()
 
     def close(self) -> None:
         for seat in self.seats.values():

@@ -40,7 +40,7 @@ def contact_of(engine: Engine, now: float) -> Contact:
         http=_http(plain),
         protocol=engine.script.protocol,
         rtt=min(rtts) if rtts else None,
-        promised=engine.search.promised or None,
+        promised=engine.promised,
         offered=_offered(engine, synack.tcp.mss if synack else None, best),
         sendable=t.snd_mss + head + (TIMESTAMPS if t.timestamps else 0) if t and t.snd_mss and t.connected else None,
         timestamps=bool(t and t.timestamps),

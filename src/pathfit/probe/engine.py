@@ -19,7 +19,7 @@ from pathfit.core.request import Measure
 from pathfit.host import netns, tcpsock
 from pathfit.measure import verdict
 from pathfit.measure.reverse import CONNECT_SHORT, Close, Limits, Open, Reverse
-from pathfit.measure.track import ESTABLISHED, Reading, Track
+from pathfit.measure.track import STANDING, Reading, Track
 from pathfit.probe.conn import Conn, adopt, open_conn, reading
 from pathfit.probe.contact import contact_of
 from pathfit.probe.talk import Script, Talk
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathfit.probe.ahead import Ahead
     from pathfit.probe.lookout import Lookout
     from pathfit.probe.ping import Pinger
+    from pathfit.probe.pushed import Pushed
 
 SPEAK_NOT = frozenset((515, *range(9100, 9110)))  # raw printing: whatever is said to it ends up on paper
 CONTACT_WAIT = 2.5  # seconds for the first answer of a slow server, once the sizes are settled
@@ -85,7 +86,7 @@ def measure(fd: int | None, request: Measure, witness: Witness | None = None) ->
 def promise(family: int, r: Reading) -> int:
     """The largest IP packet our SYN invites. tcpi_advmss is what the SYN says, but once the connection stands the
     kernel has taken the timestamp option off (tcp_rcv_synsent_state_process), which the peer does by itself."""
-    options = TIMESTAMPS if r.state == ESTABLISHED and r.timestamps else 0
+    options = TIMESTAMPS if r.state in STANDING and r.timestamps else 0
     return r.advmss + options + IP_HEADER[family] + TCP_HEADER
 
 
@@ -106,7 +107,7 @@ class Engine:
         self.conns: dict[int, Conn] = {}
         self.all: list[Conn] = []
         self.lookout: Lookout | None = None
-        self.ahead: Ahead | None = None
+        self.ahead: Ahead | Pushed | None = None
         self.pinger: Pinger | None = None
         self.knock: Pinger | None = None
         self.missing: list[Missing] = []
@@ -114,6 +115,7 @@ class Engine:
         self.ranges_ignored = False
         self.without_echo = False
         self.certificate: str | None = None
+        self.promised: int | None = None  # None: the connection failed before a SYN was made
         self.start = clock()
         self.search = Reverse(limits=self._limits(), promised=0, start=self.start)
 
@@ -134,7 +136,11 @@ class Engine:
     def run(self) -> ProbeResult:
         self._lookout()
         self._begin()
-        while not self._finished(now := clock()):
+        while True:
+            now = clock()
+            self._push(now)
+            if self._finished(now):
+                break
             self._perform(now)
             self._ping(now)
             self._knock(now)
@@ -158,6 +164,7 @@ class Engine:
         promised = promise(self.family, reading(tcpsock.info(sock))) if not code else 0
         if self.request.ceiling is not None:
             promised = min(promised, self.request.ceiling)
+        self.promised = promised or None
         self.search.promised = max(promised, LOWEST_PROMISE)
         sized = not self.request.contact_only and "tcp-maxseg" in self.request.methods and not code
         self.search.begin(now, sized=sized and self.script.protocol != "tcp")
@@ -201,6 +208,19 @@ class Engine:
                     self._close(conn, now)
         if self.ahead is not None:
             self.ahead.step(now)
+
+    def _push(self, now: float) -> None:
+        """Without raw sockets: our kernel's own segments. They may teach it a path MTU, so the reverse direction is
+        measured before (probing.md 1)."""
+        ready = self.search.done and self.search.why not in ("no-connection", "contact") and self._connected()
+        if self.ahead is not None or self.lookout is not None or not ready:
+            return
+        if "tcp-sack" not in self.request.methods or self.script.protocol not in ("http", "https"):
+            return
+        from pathfit.probe.pushed import Pushed
+
+        left = self.request.connections_total - len(self.all)
+        self.ahead = Pushed(self.fd, self.request, self.family, self.script, self.epoll, now, left)
 
     def _ping(self, now: float) -> None:
         """Echoes are sent once a connection stands, behind the first round of the reverse direction: what is raw
@@ -369,6 +389,7 @@ class Engine:
         if self.ahead is not None:
             forward = self.ahead.brackets()
             attempts += self.ahead.attempts(self.start, len(attempts) + 1)
+            side += self.ahead.side_effects()
         if any(t.mended is not None and t.complete and not t.passed for t in tracks):
             side.append(SideEffect(where=self.request.address, what="learned-path-mtu", lasts=600.0))
         both: tuple[Bracket, ...] = ()
