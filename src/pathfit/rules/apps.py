@@ -7,6 +7,7 @@ from pathfit.rules.base import found, line
 from pathfit.rules.ends import ends_at
 from pathfit.rules.view import View
 
+UNKNOWN_ISSUER = ("self-signed", "self signed", "issuer certificate")  # X509_verify_cert_error_string(3)
 SENTINEL = 576  # bytes: a size at which silence cannot be a size fault (RFC 791: every host must accept it)
 
 
@@ -53,17 +54,21 @@ def tls_alert(view: View) -> Iterable[Finding]:
     Why it hurts: the client gives up; the packets themselves are fine.
     Example: a self-signed certificate, a missing client certificate, plain HTTP on port 443.
     Repair: in the TLS configuration of either side.
-    Severity: warning (exit 0): the network carries it.
-    Possible: never said.
+    Severity: warning (exit 0): the network carries it. Info when only the issuer is unknown here.
+    Possible: the issuer is not among the roots of this machine; the asking side may know it (a company's own root).
     Likely: never said.
-    Confirmed: the alert or the certificate was seen.
+    Confirmed: the alert was seen, or a certificate that nobody can accept (expired, another name).
     References: RFC 8446 section 6; RFC 5280 section 6.
     """
     c = view.contact
     if c is None or (c.tls != "failed" and c.alert_kind is None):
         return
     kind = c.alert_kind if c.alert_kind in ("alert", "certificate", "garbage", "closed") else "alert"
-    facts: Facts = {"case": kind, "target": view.target_label, "alert": c.alert or "-"}
+    if kind == "certificate" and any(words in (c.alert or "") for words in UNKNOWN_ISSUER):
+        facts: Facts = {"case": "issuer", "target": view.target_label, "alert": c.alert}
+        yield found("APP802", "info", "possible", view.edge, facts, line(view.ref, "tls", alert=c.alert))
+        return
+    facts = {"case": kind, "target": view.target_label, "alert": c.alert or "-"}
     yield found("APP802", "warning", "confirmed", view.edge, facts, line(view.ref, "tls", alert=c.alert or kind))
 
 
