@@ -5,6 +5,7 @@ import socket
 import struct
 
 TCP_MAXSEG, TCP_INFO, TCP_NODELAY, TCP_QUICKACK = 2, 11, 1, 12
+IPV6_MTU_DISCOVER, IPV6_PMTUDISC_INTERFACE = 23, 4
 IP_RECVERR, IPV6_RECVERR = 11, 25
 LINGER_RST = struct.pack("ii", 1, 0)
 INFO_SIZE = 232
@@ -12,13 +13,19 @@ PIECE = 400  # bytes per write: TCP_MAXSEG caps our segments too, and a forward 
 # answer's (probing.md 2)
 
 
-def tcp(family: int, mss: int | None = None) -> socket.socket:
-    """A non-blocking TCP socket; ``mss`` set before connect bounds what the peer may send us, in payload bytes."""
+def tcp(family: int, mss: int | None = None, *, learns: bool = False) -> socket.socket:
+    """A non-blocking TCP socket; ``mss`` set before connect bounds what the peer may send us, in payload bytes.
+
+    Unless it ``learns``, a forged "too big" for its small segments leaves nothing in the routing cache; over IPv6
+    (ip6_sk_accept_pmtu() in tcp_v6_err(); tcp_v4_err() does not ask).
+    """
     s = socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         s.setsockopt(socket.IPPROTO_TCP, TCP_NODELAY, 1)
         # Closing sends RST and leaves neither FIN_WAIT nor retransmissions, also when we are killed.
         s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RST)
+        if family == 6 and not learns:
+            s.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_INTERFACE)
         if mss is not None:
             s.setsockopt(socket.IPPROTO_TCP, TCP_MAXSEG, mss)
     except OSError:
@@ -57,6 +64,16 @@ def info(s: socket.socket) -> bytes:
 def error(s: socket.socket) -> int:
     """The pending error (errno), cleared by reading it."""
     return s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def path_mtu(family: int, address: str, port: int) -> int | None:
+    """What the kernel believes the path to ``address`` carries: device, route or cached. Sends no packet."""
+    with socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as s:
+        try:
+            s.connect((address, port or 9))
+        except OSError:
+            return None
+        return route_mtu(s, family)
 
 
 def route_mtu(s: socket.socket, family: int) -> int | None:

@@ -115,6 +115,7 @@ class Engine:
         self.ranges_ignored = False
         self.without_echo = False
         self.certificate: str | None = None
+        self.believed: int | None = None  # what our kernel took for the path's MTU before we sent anything
         self.promised: int | None = None  # None: the connection failed before a SYN was made
         self.start = clock()
         self.search = Reverse(limits=self._limits(), promised=0, start=self.start)
@@ -158,6 +159,7 @@ class Engine:
         """The first plain connection tells, before any answer, what our SYN promises (tcp_connect_init)."""
         now = clock()
         with netns.inside(self.fd):
+            self.believed = tcpsock.path_mtu(self.family, self.request.address, self.request.port)
             sock = tcpsock.tcp(self.family)
             code = tcpsock.connect(sock, self.request.address, self.request.port)
         self.spare = (sock, code)
@@ -390,6 +392,8 @@ class Engine:
             forward = self.ahead.brackets()
             attempts += self.ahead.attempts(self.start, len(attempts) + 1)
             side += self.ahead.side_effects()
+        if self._learned() and not any(s.where == "here" for s in side):
+            side.append(SideEffect(where="here", what="learned-path-mtu", lasts=600.0))
         if any(t.mended is not None and t.complete and not t.passed for t in tracks):
             side.append(SideEffect(where=self.request.address, what="learned-path-mtu", lasts=600.0))
         both: tuple[Bracket, ...] = ()
@@ -413,6 +417,12 @@ class Engine:
             rescued_size=rescued[1] if rescued else None,
             missing=tuple(self.missing),
         )
+
+    def _learned(self) -> bool:
+        """Somebody told our kernel "too big" about small segments: a lie, but IPv4 believes it (tcp_v4_err())."""
+        with netns.inside(self.fd):
+            now = tcpsock.path_mtu(self.family, self.request.address, self.request.port)
+        return now is not None and self.believed is not None and now < self.believed
 
     def _rescued(self) -> tuple[float, int] | None:
         late = [c.track for c in self.all if c.track.mended is not None and c.track.mended > 2 * verdict.SETTLE_LOSS]

@@ -163,7 +163,7 @@ class Pushed:
     # -- inside ----------------------------------------------------------------------------------------------
 
     def _open(self, n: int) -> None:
-        sock = tcpsock.tcp(self.family)
+        sock = tcpsock.tcp(self.family, learns=True)
         self.connections += 1
         if tcpsock.connect(sock, self.request.address, self.request.port):
             sock.close()
