@@ -8,11 +8,13 @@ PATH=$PATH:/usr/sbin:/sbin # where Debian keeps ip and nft from ordinary users
 
 if [ "${1:-}" = --inside ]; then
   shift
-  mount -t tmpfs -o mode=755,nosuid tmpfs /run || exit 125
-  ip link set lo up || exit 125
   # Labs write /etc/netns/NAME/resolv.conf, where `ip netns exec` looks: into a copy, so that no machine's /etc changes
   # and an ordinary user (who cannot read all of it, and need not) can do it too.
-  mkdir /run/etc && { cp -a /etc/. /run/etc 2>/dev/null || :; } && mount --bind /run/etc /etc || exit 125
+  mount -t tmpfs -o mode=755,nosuid tmpfs /run && mkdir /run/etc || exit 125
+  cp -a /etc/. /run/etc 2>/dev/null || :
+  mount --bind /run/etc /etc || exit 125
+  mount -t tmpfs -o mode=755,nosuid tmpfs /run || exit 125 # the empty one
+  ip link set lo up || exit 125
   export PATHFIT_ISOLATED=1
   "$@" # not exec: this shell stays process 1 and buries what is orphaned
   exit $?
