@@ -56,3 +56,19 @@ def test_judge(expect: dict[str, Any], said: Any, rc: int, wrong: list[str]) -> 
     got = judge(Expect(**expect), said, rc, 50)
     assert len(got) == len(wrong)
     assert all(g.startswith(w) for g, w in zip(got, wrong, strict=True)), got
+
+
+@pytest.mark.parametrize(
+    ("code", "complaint", "outcome"),
+    [
+        (7, "* connect to 192.0.2.1 port 8443 failed: Connection refused\ncurl: (7) Failed to connect", "refused"),
+        (7, "* connect to 192.0.2.1 port 8443 failed: Connection reset by peer\ncurl: (7) Failed", "reset"),
+        (7, "* connect to 192.0.2.1 port 8443 failed: No route to host\ncurl: (7) Failed", "unreachable"),
+        (56, "curl: (56) Recv failure: Connection reset by peer", "reset"),
+        (28, "curl: (28) Operation timed out", "hang"),
+    ],
+)
+def test_curls_exit_status_in_our_words(code: int, complaint: str, outcome: str) -> None:
+    from pathfit.lab.lab import _outcome
+
+    assert _outcome(code, "000", complaint)[0] == outcome

@@ -353,6 +353,8 @@ def _outcome(code: int, status: str, complaint: str) -> tuple[str, str]:
     told = "".join(line for line in complaint.lower().splitlines() if line.startswith("curl:"))
     if code in (35, 56) and "reset" in told:
         outcome = "reset"
+    elif code == 7 and "reset by peer" in complaint.lower():  # the RST was faster than curl's look at its connect()
+        outcome = "reset"
     elif code == 56 and "alert" in told:
         outcome = "tls"
     elif code == 7 and "connection refused" not in complaint.lower():  # only -v says which errno it was
