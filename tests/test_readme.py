@@ -14,7 +14,7 @@ LANGUAGES = {"README.md": "en", "README.zh-CN.md": "zh"}
 VARIES = (  # what differs from run to run: times, and how often something was repeated within them
     (r"(confirmed in|已证实，用时) \d+", r"\1 N"),
     (r"stayed away\n? +for \d+ ms, \d+ times", "stayed away for N ms, N times"),
-    (r"在 \d+ 毫秒内一直没到，共 \d+\n? *次", "在 N 毫秒内一直没到，共 N 次"),
+    (r"在\s*\d+\s*毫秒内一直\s*没到，共\s*\d+\s*次", "在 N 毫秒内一直没到，共 N 次"),
     (r"\s+", " "),  # a longer number may wrap elsewhere
 )
 

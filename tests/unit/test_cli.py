@@ -50,7 +50,8 @@ ERRORS = [
     (["diagnos"], 2, "there is no command 'diagnos'", "pathfit diagnose"),
     (["scan"], 2, "'scan' is not part of version", "pathfit --help"),
     (["lab", "upp"], 2, "there is no command 'upp'", "pathfit lab up"),
-    (["diagnose"], 2, "Missing option '--to'", "pathfit diagnose --help"),
+    (["diagnose"], 2, "Missing option '--to'", "pathfit diagnose --to https://example.org/"),
+    (["diagnose", "-4", "https://a/"], 2, "Missing option '--to'", "pathfit diagnose -4 --to https://a/"),
     (["diagnose", "--form", "x", "--to", "a:1"], 2, "No such option", "pathfit diagnose --help"),
     (["diagnose", "--to", "a:70000"], 2, "port '70000' is out of range: 1 to 65535", "pathfit diagnose --to a:443"),
     (["diagnose", "--to=a:0"], 2, "out of range", "pathfit diagnose --to=a:443"),
@@ -133,7 +134,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     shell = f"{sys.executable} -m pathfit explain | head -n 1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0"
-    assert done.stderr.splitlines() in ([], ["", "One page: pathfit explain CODE"])
+    assert done.stderr.splitlines() in ([], ["", "One of them: pathfit explain CODE"])
 
 
 def test_a_full_disk_is_an_error() -> None:

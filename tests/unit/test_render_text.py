@@ -53,9 +53,9 @@ def test_order_of_the_parts() -> None:
 
 def test_the_open_questions_of_the_author_are_answered() -> None:
     found = text.render(reports.article_000(), width=120)
-    assert "Host works?      its eth0 has 1400, so it invites at most 1400; 1450 get in." in found
-    assert "http works?      what fits into 1450 gets in" in found
-    assert "1420, 1440 too?  eth0's 1400 bounds what is sent; 1450 still come in." in found
+    assert "Host works?           its eth0 has 1400: it invites at most 1400; 1450 get in." in found
+    assert "http works?           what fits into 1450 gets in" in found
+    assert "MTU 1420, 1440 work?  eth0's 1400 bounds what is sent; 1450 still come in." in found
 
 
 def change(report: Report, **more: object) -> Report:
@@ -67,7 +67,7 @@ def change(report: Report, **more: object) -> Report:
     ("report", "question"),
     [
         (change(reports.article_000(), contact=reports.contact(tls="ok")), "http works?"),
-        (change(reports.article_000(), forward=reports.bracket("forward", 1500, None, "proof")), "too?"),
+        (change(reports.article_000(), forward=reports.bracket("forward", 1500, None, "proof")), "MTU 1420"),
         (msgspec.structs.replace(reports.article_000(), forward=None), "Host works?"),
         (msgspec.structs.replace(reports.article_000(), ask=reports.ask(source="host")), "Host works?"),
     ],

@@ -99,6 +99,6 @@ def test_faces_of_say() -> None:
         evidence=(line,),
     )
     assert summary(finding, strict=True) == "t refuses the connection: nothing listens on port 443."
-    assert evidence(line, "zh", strict=True) == "连接已经打开"
+    assert evidence(line, "zh", strict=True) == "连接已经建立"
     fix = Fix(id="x", title="fix.route-mtu", platform="linux", value=1400, facts={"place": "c"})
     assert title(fix, strict=True) == "route mtu 1400 in c" and proof(fix) is None

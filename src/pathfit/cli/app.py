@@ -15,10 +15,10 @@ LATER = ("scan", "fix", "trace", "pcap", "snapshot", "predict", "map", "overhead
 HELP = """Finds out why packets stop fitting on a container's way through the network, and proves it.
 
 \b
-  pathfit diagnose --from container:ci --to https://example.org/   one path, both ways, why, and the repair
-  pathfit probe https://example.org/                               measure only, from here, without privileges
-  pathfit explain MTU101                                           what a fault code means
-  pathfit demo                                                     see it find a fault in a lab of its own
+  pathfit diagnose --from netns:ci --to https://example.org/   one path, both ways, why, and the repair
+  pathfit probe https://example.org/                           measure from here only, without privileges
+  pathfit explain MTU101                                       what a fault code means
+  pathfit demo                                                 see it find a fault in a lab of its own
 """
 
 
@@ -51,6 +51,10 @@ def run(argv: Sequence[str]) -> int:
             status = pathfit.invoke(context)
     except click.exceptions.Exit as e:  # --help, --version
         return e.exit_code
+    except click.MissingParameter as e:
+        if e.ctx is not None and e.param is not None and e.param.name == "to":
+            raise Stop("Missing option '--to': where the traffic goes", _with_to(argv, e.ctx)) from None
+        return usage(e.format_message(), e.ctx.command_path if e.ctx else "pathfit")
     except click.UsageError as e:
         return usage(e.format_message(), e.ctx.command_path if e.ctx else "pathfit")
     except click.ClickException as e:
@@ -58,7 +62,21 @@ def run(argv: Sequence[str]) -> int:
     return status if isinstance(status, int) else 0
 
 
-@click.group(cls=Commands, invoke_without_command=True, help=HELP, context_settings={"max_content_width": 100})
+def _with_to(argv: Sequence[str], ctx: click.Context) -> str:
+    """The same line with ``--to``: before the word that stands there without it, as it would behind `probe`."""
+    from pathfit.cli.stop import line
+
+    _, stray, _ = ctx.command.make_parser(ctx).parse_args(list(argv[1:]))
+    words = [w for w in argv if w not in stray[:1]]
+    return line("pathfit", *words, "--to", stray[0] if stray else "https://example.org/")
+
+
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    help=HELP,
+    context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, message="pathfit %(version)s")
 @click.pass_context
 def pathfit(ctx: click.Context) -> int:
@@ -74,11 +92,14 @@ def pathfit(ctx: click.Context) -> int:
 @options.running
 @options.everywhere
 def diagnose(source: str, to: str, **o: Any) -> int:
-    """Examine one path, both ways, to a verdict with proof and a repair. Changes nothing.
+    """Examine one path, both ways: verdict, proof, repair. Changes nothing.
 
     \b
-    WHERE   host, netns:NAME, netns:/path, pid:N, container:NAME, network:NAME, pod:NAMESPACE/NAME
+    WHERE   host, netns:NAME, netns:/path, pid:N, container:ID (its id or its hostname)
     TARGET  https://H/…, http://H/…, tcp://H:P, udp://H:P, H:P, [v6]:P, H, or a WHERE with :PORT
+
+    \b
+    pathfit diagnose --from pid:$(docker inspect -f '{{.State.Pid}}' ci) --to https://example.org/
     """
     from pathfit.cli.examining import examine
 
@@ -111,7 +132,7 @@ def explain(code: str | None, **o: Any) -> int:
 @options.save
 @options.everywhere
 def demo(**o: Any) -> int:
-    """Build a container whose large answers vanish, show it, diagnose it, prove the repair. Touches nothing else."""
+    """Build a container whose https hangs, and diagnose it. Touches nothing else."""
     from pathfit.cli.demo import demo as show
 
     return show(o)
@@ -122,7 +143,8 @@ def demo(**o: Any) -> int:
 @options.save
 @options.everywhere
 def replay(folder: Path, **o: Any) -> int:
-    """Diagnose a saved case again, from what was recorded. Sends nothing, needs no privileges."""
+    """Diagnose a saved case again, from what was recorded. Sends nothing, needs no
+    privileges."""
     from pathfit.cli.examining import replay as again
 
     return again(folder, o)
@@ -150,7 +172,10 @@ def lab_list(**o: Any) -> int:
 @click.argument("scenario")
 @options.everywhere
 def lab_show(scenario: str, **o: Any) -> int:
-    """What a SCENARIO (a name, or a YAML file) builds, and what must be found in it."""
+    """What a SCENARIO (a name, or a YAML file) builds.
+
+    Prints its YAML: hosts, cables, faults (what is built), truth (what curl shows in it), expect (what must be found).
+    """
     from pathfit.cli import labs
 
     return labs.show(scenario, as_json=o["as_json"])
@@ -183,7 +208,7 @@ def lab_down(name: str, **o: Any) -> int:
 @options.running
 @options.everywhere
 def lab_run(scenarios: tuple[str, ...], blind: bool, **o: Any) -> int:
-    """Build each SCENARIO (or `all`), diagnose it, compare with what must be found, remove it."""
+    """Build each SCENARIO (or `all`), diagnose it, judge the diagnosis."""
     from pathfit.cli import labs
 
     return labs.run(scenarios, blind, o)

@@ -17,7 +17,10 @@ def explain(code: str | None, lang: str | None, *, as_json: bool) -> int:
         _json(pages)
         return 0
     if code is not None:
-        sys.stdout.write(pages[0].text)
+        from pathfit.render.layout import wrap
+
+        for text in pages[0].text.splitlines():
+            print("\n".join(wrap(text, look.width, "", "")) if text else "")
         return 0
     for page in pages:
         print(f"{page.code}  {page.name:<26} {page.title}")

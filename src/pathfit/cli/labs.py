@@ -30,6 +30,8 @@ def listing(*, as_json: bool, lang: str | None) -> int:
     widest = max((len(n) for n, _ in known), default=0)
     for name, about in known:
         print(f"{name:<{widest}}  {about}")
+    for line in ("", say("ui.lab-next", {}, style(lang).lang)):
+        print(line, file=sys.stderr)
     for lab in labs:
         print(f"up: {lab['prefix']} ({lab['scenario']})", file=sys.stderr)
     return 0
@@ -64,6 +66,8 @@ def down(name: str, *, as_json: bool, lang: str | None) -> int:
     """Remove by prefix, by scenario, or all. Raises Stop (2) when there is no such lab."""
     labs = [e.prefix for e in list_up() if name in ("all", e.prefix, e.scenario)]
     if not labs and name != "all":
+        if os.geteuid():  # each user has labs of their own; most are root's
+            raise Stop(f"no lab '{name[:40]}' of yours is up; root's are not seen from here", _as_root())
         raise Stop(f"no lab '{name[:40]}' is up", "pathfit lab list")
     with _building(name):
         removed = [p for p in labs if lab_down(p)]
@@ -91,7 +95,8 @@ def run(names: tuple[str, ...], blind: bool, o: dict[str, Any]) -> int:
             rows.append(row)
             if not o["as_json"]:
                 word = "right" if not row["wrong"] else "WRONG " + "; ".join(row["wrong"])
-                print(f"{row['scenario']} {mode}: {word} ({row['ms']} ms, {row['verdict']} {row['codes']})", flush=True)
+                said = " ".join(filter(None, (row["verdict"], *row["codes"])))
+                print(f"{row['scenario']} {mode}: {word} ({row['ms']} ms, {said})", flush=True)
     if o["as_json"]:
         _json(runs=rows)
     return 1 if any(r["wrong"] for r in rows) else 0

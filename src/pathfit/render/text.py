@@ -161,7 +161,8 @@ class _Text:
         for f in rest:
             sure = self.say(f"sure-{f.confidence}-short")
             severity = self.say(f"severity-{f.severity}")
-            self.page.line(f"{severity}, {sure}: {words.summary(f, self.lang)}", f"  {f.code}  ", "code")
+            text = self.say("finding-also", severity=severity, sure=sure, sentence=words.summary(f, self.lang))
+            self.page.line(text, f"  {f.code}  ", "code")
 
     def _questions(self) -> None:
         pairs = questions.answered(self.report)
@@ -189,9 +190,8 @@ class _Text:
             self._fix(fix, pad((first if n == 0 else " " * columns(first)) + head, deep) + "  ")
         others = [words.title(x, self.lang) for x in every if x not in shown]
         if others:
-            self.page.line(
-                "; ".join(others) + " (--json)", pad(" " * columns(first) + self.say("fix-or"), deep) + "  ", "label"
-            )
+            text = self.say("fix-others", fixes=self.say("fix-between").join(others))
+            self.page.line(text, pad(" " * columns(first) + self.say("fix-or"), deep) + "  ", "label")
         proof = next(filter(None, (words.proof(x, self.lang) for x in every)), None)
         if proof:
             self.page.line(proof, " " * columns(first) + self.say("fix-tried") + " ", "label")
@@ -201,7 +201,8 @@ class _Text:
         stops = self.say("fix-interrupts", what=broken) if broken else self.say("fix-interrupts-nothing")
         lasts = self.say(f"fix-lasts-{fix.lasts}")
         deep = " " * columns(head)
-        self.page.line(f"{words.title(fix, self.lang)} ({lasts}; {stops})", head, "label")
+        text = self.say("fix-line", what=words.title(fix, self.lang), lasts=lasts, stops=stops)
+        self.page.line(text, head, "label")
         for words_ in fix.commands:
             self.page.command(shlex.join(words_), deep + "$ ")
         for edit in fix.files:
@@ -214,10 +215,13 @@ class _Text:
         if not missing:
             return
         self.page.blank()
-        for m in missing[: MOST_MISSING if unknown else 2]:
+        shown = missing[: MOST_MISSING if unknown else 2]
+        ways_out = [command.lines(m.how, self.report.ask, m.ref) for m in shown]
+        for n, m in enumerate(shown):
             self.page.line(f"{m.what}: {m.why}", f"  {self.say('label-unseen')}  ", "label")
-            for typed in command.lines(m.how, self.report.ask, m.ref):
-                self.page.command(typed, "  try: ")
+            if ways_out[n + 1 : n + 2] != [ways_out[n]]:  # one way out of several is said once, after the last of them
+                for typed in ways_out[n]:
+                    self.page.command(typed, "  try: ")
         hidden = len(missing) - (MOST_MISSING if unknown else 2)
         if hidden > 0:
             self.page.line(self.say("unseen-more", count=hidden), "  ")
