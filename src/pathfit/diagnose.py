@@ -138,6 +138,8 @@ def _why_unknown(view: View, findings: Sequence[Finding]) -> str | None:
         return "why.source-refused" if refused else "why.no-source"
     if view.probe is None:
         return "why.not-measured" if view.names or view.address else "why.no-address"
+    if any(m.code == "disturbed" for m in view.missing):
+        return "why.disturbed"
     if view.torn_down:
         return "why.torn-down"
     if view.fails_to_connect:

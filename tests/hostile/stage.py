@@ -28,9 +28,9 @@ def pair() -> Iterator[Net]:
 
 
 @contextmanager
-def running(net: Net, name: str, script: str, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """A Python script of this folder inside namespace ``name``, once it has said "ready"."""
-    command = ["ip", "netns", "exec", net(name), sys.executable, "-I", "-S", str(HERE / script), *words]
+def running(namespace: str, script: str, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """A Python script of this folder inside a namespace, once it has said "ready"."""
+    command = ["ip", "netns", "exec", namespace, sys.executable, "-I", "-S", str(HERE / script), *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None

@@ -90,7 +90,7 @@ def asker(net: Net, resolv: str, folder: Path) -> Iterator[int]:
 
 
 def ask(one: Case, folder: Path) -> Ended:
-    with pair() as net, running(net, "s", "nameservers.py", one.kind), asker(net, one.resolv, folder) as pid:
+    with pair() as net, running(net("s"), "nameservers.py", one.kind), asker(net, one.resolv, folder) as pid:
         words = ("diagnose", "--from", f"pid:{pid}", "--to", f"http://{one.name}:81/", "--json", "--timeout", "4")
         return pathfit(*words, seconds=BOUND)
 

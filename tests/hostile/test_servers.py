@@ -130,7 +130,7 @@ def ask(case: Case) -> Ended:
     with pair() as net:
         if case.rule:
             net.inside("s", "nft", "-f", "-", stdin=FIREWALL.format(*case.rule))
-        with running(net, "s", case.script, case.kind, str(PORT)):
+        with running(net("s"), case.script, case.kind, str(PORT)):
             words = ("diagnose", "--from", f"netns:{net('c')}", "--to", to, "--json", "--timeout", "3")
             return pathfit(*words, seconds=BOUND)
 

@@ -6,7 +6,8 @@ from pathfit.core.base import Tagged
 class Missing(Tagged, frozen=True, kw_only=True):
     """Something we could not see. ``what`` was wanted, ``why`` it is not there, ``how`` to get it (a line to type).
 
-    ``code``: "permission", "absent", "unsupported", "vanished", "timeout", "malformed", "limit".
+    ``code``: "permission", "absent", "unsupported", "vanished", "timeout", "malformed", "limit",
+    "disturbed" (it was seen, but somebody changed it while we looked).
     """
 
     what: str

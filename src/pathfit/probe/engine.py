@@ -394,6 +394,7 @@ class Engine:
             side += self.ahead.side_effects()
         if self._learned() and not any(s.where == "here" for s in side):
             side.append(SideEffect(where="here", what="learned-path-mtu", lasts=600.0))
+            self._disturbed()
         if any(t.mended is not None and t.complete and not t.passed for t in tracks):
             side.append(SideEffect(where=self.request.address, what="learned-path-mtu", lasts=600.0))
         both: tuple[Bracket, ...] = ()
@@ -423,6 +424,19 @@ class Engine:
         with netns.inside(self.fd):
             now = tcpsock.path_mtu(self.family, self.request.address, self.request.port)
         return now is not None and self.believed is not None and now < self.believed
+
+    def _disturbed(self) -> None:
+        """Our kernel keeps smaller now because of a lie; so would the asked client's connections, and ours did."""
+        if any(not told.sane for told in self._too_big()):
+            self.missing.append(
+                Missing(
+                    ref=self.request.ref,
+                    what=f"the path to {self.request.address} as it is",
+                    why='somebody on it answers small packets with "too big", and this kernel believes it for a while',
+                    how="ip route flush cache",
+                    code="disturbed",
+                )
+            )
 
     def _rescued(self) -> tuple[float, int] | None:
         late = [c.track for c in self.all if c.track.mended is not None and c.track.mended > 2 * verdict.SETTLE_LOSS]
