@@ -112,7 +112,7 @@ class Reverse(msgspec.Struct):
     def pause(self, now: float) -> float:
         """Seconds until the next look is worth while."""
         rtt = self.times(now).rtt
-        return min(max(rtt / 8, 0.0005), 0.005)
+        return min(max(rtt / 8, 0.0005), 0.002)  # a gap wakes nobody: it is seen only by looking
 
     def closed(self, track: Track) -> None:
         """The engine closed it, or it ended by itself."""
@@ -163,9 +163,12 @@ class Reverse(msgspec.Struct):
         # Connections that only wait for their gap to age load nobody; they do not hold up the next round. Nor do
         # those whose handshake waits for a retransmission.
         times = self.times(now)
-        states = (t.status(now, times.tentative, times.hush) for t in self.tracks if t.n in self._open)
-        ageing = sum(1 for s in states if s in (Status.FAIL, Status.MUTE))
-        return self.limits.parallel + ageing
+        mine = [t for t in self.tracks if t.n in self._open]
+        stuck = min((t.size for t in mine if t.status(now, times.tentative, times.hush) is Status.FAIL), default=None)
+        # Larger than one that is stuck, and answered by nobody: stuck as well, without a tail to show it.
+        idle = [t for t in mine if t.status(now, times.tentative, times.hush) in (Status.FAIL, Status.MUTE)]
+        idle += [t for t in mine if stuck and t.size > stuck and t.round < self.round and t.heard and t not in idle]
+        return self.limits.parallel + len(idle)
 
     def _advance(self, now: float, commands: list[Command]) -> None:
         self._release(now, commands)
@@ -199,6 +202,8 @@ class Reverse(msgspec.Struct):
         for t in self.tracks:
             if t.n not in self._open or (t.plain and t.purpose == "plain"):
                 continue
+            if t.passed and t.purpose == "sentinel" and t.many and not t.complete and t.silent_for(now) < times.hush:
+                continue  # does this server answer several requests at once? (verdict.weigh)
             if t.passed or t.complete:
                 commands.append(Close(t))
                 self._open.discard(t.n)
@@ -236,7 +241,12 @@ class Reverse(msgspec.Struct):
         times = self.times(now)
         mine = [t for t in self.tracks if t.round == self.round]
         states = [t.status(now, times.tentative, times.hush) for t in mine]
+        # What is larger than a size that fails already decides nothing: it may leave no tail that shows a gap.
+        fails = min((t.size for t, s in zip(mine, states, strict=True) if s is Status.FAIL), default=None)
+        passes = any(s is Status.PASS for s in states)
         waiting = [t for t, s in zip(mine, states, strict=True) if s is Status.WAIT]
+        if passes and fails is not None:
+            waiting = [t for t in waiting if t.size <= fails]
         if not waiting:
             return True
         last = mine[-1]
@@ -334,7 +344,6 @@ class Reverse(msgspec.Struct):
         return any(
             t.n in self._open
             and t.size > 0
-            and t.purpose != "even"
             and t.connected is not None
             and t.status(now, times.tentative, times.silence) is Status.WAIT
             for t in self.tracks

@@ -372,7 +372,7 @@ class Segments(msgspec.Struct):
                 if lane.told is not None and lane.over and size >= lane.over:
                     outcome = "told"
                 elif size == lane.missing:
-                    outcome = "gap"
+                    outcome = "lost"
                 out.append(
                     Attempt(
                         n=first + len(out),
@@ -381,7 +381,7 @@ class Segments(msgspec.Struct):
                         outcome=outcome,
                         port=lane.port,
                         acked=lane.acked,
-                        gap=round(lane.stood(now), 4) if outcome == "gap" else 0.0,
+                        gap=round(lane.stood(now), 4) if size == lane.missing else 0.0,
                         retrans=lane.retrans,
                         rtt=lane.rtt,
                         at=round(lane.opened - start, 4),

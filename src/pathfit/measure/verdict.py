@@ -21,6 +21,7 @@ SETTLE = 0.050  # seconds a gap must stand at least: ten times the jitter of an 
 SETTLE_LOSS = 0.7  # under signs of loss: the sender's second retransmission (0.2 + 0.4 s, RFC 6298 as Linux has it)
 UNEVEN_AGE = 1.4  # three retransmission timeouts (0.2 + 0.4 + 0.8): what does not come now was not lost by chance
 SILENCE = 0.7  # seconds of silence a verdict from silence alone needs: two retransmissions without a trace
+TENTATIVE = 0.005  # seconds after which a search goes on as if a gap stays: packets overtake each other by less
 HUSH = 0.020  # seconds of silence after which the search goes on as if nothing came (it may still come)
 HEAL_TOLD = 0.19  # a gap mended faster than any retransmission timeout (0.2 s) was mended because somebody told
 PROOF_LOSSLESS, PROOF_LOSSY, PROOF_LEAST = 3, 8, 2
@@ -68,7 +69,7 @@ def timing(tracks: Iterable[Track], lossy: bool) -> Timing:
         rtt=rtt,
         settle=settle,
         silence=max(SILENCE, 4 * rtt, 3 * slowest),
-        tentative=max(rtt / 4, 0.002),
+        tentative=min(max(rtt / 4, 0.002), TENTATIVE),
         hush=max(HUSH + 2 * rtt, 3 * slowest),
     )
 
@@ -111,7 +112,10 @@ def weigh(tracks: Sequence[Track], now: float, gap: float, silence: float) -> We
     gaps = [t for t, s in states if s is Status.FAIL and t.size > ok]
     # Silence after all that the passing ones got as well is the server's: it has no more to say, or not yet.
     most = max((t.got for t, s in states if s in (Status.PASS, Status.FLAT)), default=0)
-    mutes = [t for t, s in states if s is Status.MUTE and t.size > ok and t.got < most]
+    # After several requests at once it counts only where such a row was seen to be answered whole: some servers read one
+    # request and throw the rest away.
+    in_a_row = any(t.many and t.complete for t in tracks)
+    mutes = [t for t, s in states if s is Status.MUTE and t.size > ok and t.got < most and (in_a_row or not t.many)]
     below = tuple(t for t, s in states if s is Status.FAIL and t.size <= ok)
     sizes = sorted({t.size for t in gaps + mutes})
     # Silence is weaker than a gap: it names the size only when no gap stands at or below it.
