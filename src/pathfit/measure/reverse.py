@@ -29,7 +29,7 @@ STALL = 2.5  # seconds to wait for the first answer at all (probing.md 6: a busy
 CONNECT_SHORT = 1.25
 CONNECT = 3.2
 REFUSED_WAIT = 0.25  # seconds after the last refusal
-PATIENCE = 0.002  # seconds: what two threads of one server may overtake each other by
+PATIENCE = 0.006  # seconds: what two threads of one server may overtake each other by; a round less pays for it
 NEAR = verdict.PROOF_LOSSLESS - 1 + verdict.PROOF_PASSES  # connections a proof needs beside the first at its size
 EVEN_WAIT = verdict.UNEVEN_AGE + 0.1
 
@@ -80,6 +80,8 @@ class Reverse(msgspec.Struct):
     _open: set[int] = msgspec.field(default_factory=set)
     _lowered: bool = False
     _even: bool = False
+    _times: verdict.Timing | None = None  # asked for several times in one step
+    _times_at: float = -1.0
 
     # -- what the engine calls -------------------------------------------------------------------------------
 
@@ -119,10 +121,13 @@ class Reverse(msgspec.Struct):
         self._open.discard(track.n)
 
     def times(self, now: float, lossy: bool | None = None) -> verdict.Timing:
-        if lossy is None:
+        if lossy is not None:
+            return verdict.timing(self.tracks, lossy)
+        if self._times is None or self._times_at != now:
             ok = max((t.size for t in self.tracks if t.passed), default=0)
-            lossy = verdict.is_lossy(self.tracks, ok, now)
-        return verdict.timing(self.tracks, lossy)
+            self._times = verdict.timing(self.tracks, verdict.is_lossy(self.tracks, ok, now))
+            self._times_at = now
+        return self._times
 
     def result(self, now: float) -> Bracket:
         """The bracket as it stands."""
@@ -167,7 +172,7 @@ class Reverse(msgspec.Struct):
         stuck = min((t.size for t in mine if t.status(now, times.tentative, times.hush) is Status.FAIL), default=None)
         # Larger than one that is stuck, and answered by nobody: stuck as well, without a tail to show it.
         idle = [t for t in mine if t.status(now, times.tentative, times.hush) in (Status.FAIL, Status.MUTE)]
-        idle += [t for t in mine if stuck and t.size > stuck and t.round < self.round and t.heard and t not in idle]
+        idle += [t for t in mine if stuck and t.size > stuck and t.round < self.round and t.connected and t not in idle]
         return self.limits.parallel + len(idle)
 
     def _advance(self, now: float, commands: list[Command]) -> None:

@@ -78,6 +78,7 @@ class Track(msgspec.Struct):
     gap_at: float | None = None  # since when something has been missing
     mended: float | None = None  # how long the longest gap that was filled had stood
     complete: bool = False  # the answer is whole (the protocol says so)
+    many: bool = False  # the last we said were several requests at once; not every server answers all of them
     closed: float | None = None
     ended: Outcome | None = None  # how the connection ended by itself
     by: str | None = None

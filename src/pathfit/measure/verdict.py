@@ -85,6 +85,8 @@ def is_lossy(tracks: Iterable[Track], ok: int, now: float) -> bool:
 def lost_syns(tracks: Sequence[Track]) -> int:
     """SYNs sent again. When most of a first round were, a neighbour had to be found or a backlog was full
     (probing.md 6, 11): no random loss."""
+    if not any(t.syn_retrans for t in tracks):
+        return 0
     rounds: dict[int, list[bool]] = {}
     for t in tracks:
         rounds.setdefault(t.round, []).append(t.syn_retrans > 0)
@@ -112,8 +114,8 @@ def weigh(tracks: Sequence[Track], now: float, gap: float, silence: float) -> We
     gaps = [t for t, s in states if s is Status.FAIL and t.size > ok]
     # Silence after all that the passing ones got as well is the server's: it has no more to say, or not yet.
     most = max((t.got for t, s in states if s in (Status.PASS, Status.FLAT)), default=0)
-    # After several requests at once it counts only where such a row was seen to be answered whole: some servers read one
-    # request and throw the rest away.
+    # After several requests at once it counts only where such a row was seen to be answered whole: some servers read
+    # one request and throw the rest away.
     in_a_row = any(t.many and t.complete for t in tracks)
     mutes = [t for t, s in states if s is Status.MUTE and t.size > ok and t.got < most and (in_a_row or not t.many)]
     below = tuple(t for t, s in states if s is Status.FAIL and t.size <= ok)

@@ -146,6 +146,7 @@ class Conn:
             return
         self.track.asked = now
         self.track.asked_bytes += len(data)
+        self.track.many = self.talk.stage == "many"
         try:
             self.pending = tcpsock.send_pieces(self.sock, self.pending + data)
         except OSError as e:
