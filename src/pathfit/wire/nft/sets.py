@@ -37,7 +37,8 @@ class Resolved(msgspec.Struct, frozen=True):
 
 def spans(content: SetContent) -> list[Span]:
     """(first key, last key, element) of every element or interval; catch-all elements are left out."""
-    plain = [e for e in content.elements if not e.flags & ELEM_CATCHALL]
+    # By key: a hash set comes in the order of its buckets, and the same rules shall read the same every time.
+    plain = sorted((e for e in content.elements if not e.flags & ELEM_CATCHALL), key=lambda e: e.key)
     if not content.raw.flags & SET_INTERVAL or any(e.key_end is not None for e in plain):
         return [(e.key, e.key_end if e.key_end is not None else e.key, e) for e in plain]
     found: list[Span] = []
