@@ -153,7 +153,7 @@ def _why_unknown(view: View, findings: Sequence[Finding]) -> str | None:
     ):
         return "why.not-proven"
     if view.carries("reverse") is None and not _excused(view) and not _predicted_well(view, "reverse"):
-        return "why.in-not-measured"
+        return "why.in-not-measured" if view.ask.target.port else "why.no-port"
     if view.carries("forward") is None and not _predicted_well(view, "forward"):
         return "why.out-not-measured"
     return None

@@ -217,9 +217,9 @@ def container_of(pid: int) -> str | None:
 
 def _refused(count: int) -> Missing:
     return Missing(
-        what=f"namespaces of {count} processes",
-        why="their owner is somebody else",
-        how="run as root (sudo pathfit …)" if os.geteuid() else "give pathfit CAP_SYS_PTRACE",
+        what=f"namespaces of other owners ({count})",
+        why="their processes may not be looked into",
+        how="run as root (sudo pathfit …)" if os.geteuid() else "docker run --cap-add SYS_PTRACE …",
         code="permission",
     )
 

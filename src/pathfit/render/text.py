@@ -6,6 +6,8 @@ Sentences come from words/ (ids ``ui.*`` and those of the findings); this module
 
 import shlex
 
+import msgspec
+
 from pathfit.core.finding import Finding, Fix
 from pathfit.core.net import Direction
 from pathfit.core.report import MeasuredAddress, Report
@@ -142,7 +144,8 @@ class _Text:
         if not f.where:
             return
         at = f.where[0]
-        place = "/".join(x for x in (ways.bare(at.netns) if at.netns != "host" else "", at.link) if x) or at.netns
+        named = "/".join(x for x in (ways.bare(at.netns) if at.netns != "host" else "", at.link) if x)
+        place = named or self._named(at.netns)
         message = "where-beyond" if f.facts.get("beyond") else "where-at"
         if f.facts.get("unexplained"):
             message = "where-unexplained"
@@ -188,7 +191,7 @@ class _Text:
         deep = columns(first) + max(columns(h) for h in heads)
         for n, (fix, head) in enumerate(zip(shown, heads, strict=True)):
             self._fix(fix, pad((first if n == 0 else " " * columns(first)) + head, deep) + "  ")
-        others = [words.title(x, self.lang) for x in every if x not in shown]
+        others = [self._title(x) for x in every if x not in shown]
         if others:
             text = self.say("fix-others", fixes=self.say("fix-between").join(others))
             self.page.line(text, pad(" " * columns(first) + self.say("fix-or"), deep) + "  ", "label")
@@ -196,12 +199,20 @@ class _Text:
         if proof:
             self.page.line(proof, " " * columns(first) + self.say("fix-tried") + " ", "label")
 
+    def _named(self, place: str) -> str:
+        """ "host" is where we stand, which may be a container: it is called by its own name."""
+        return self.report.host if place == "host" and self.report.host else place
+
+    def _title(self, fix: Fix) -> str:
+        facts = {**fix.facts, "place": self._named(str(fix.facts["place"]))} if "place" in fix.facts else fix.facts
+        return words.title(msgspec.structs.replace(fix, facts=facts), self.lang)
+
     def _fix(self, fix: Fix, head: str) -> None:
         broken = ", ".join(fix.interrupts)
         stops = self.say("fix-interrupts", what=broken) if broken else self.say("fix-interrupts-nothing")
         lasts = self.say(f"fix-lasts-{fix.lasts}")
         deep = " " * columns(head)
-        text = self.say("fix-line", what=words.title(fix, self.lang), lasts=lasts, stops=stops)
+        text = self.say("fix-line", what=self._title(fix), lasts=lasts, stops=stops)
         self.page.line(text, head, "label")
         for words_ in fix.commands:
             self.page.command(shlex.join(words_), deep + "$ ")
