@@ -6,6 +6,7 @@ from simpath import Path, Sim
 from pathfit.core.net import mss_of
 from pathfit.measure import verdict
 from pathfit.measure.reverse import Limits, Open, Reverse
+from pathfit.measure.track import Track
 
 LIMITS = (576, 640, 1000, 1159, 1280, 1281, 1350, 1396, 1400, 1411, 1420, 1437, 1449, 1450, 1460, 1492, 1499)
 
@@ -39,6 +40,17 @@ def test_no_size_is_asked_that_the_kernel_refuses(family: int) -> None:
     sim.search.limits.family = family
     sim.run()
     assert min(mss_of(family, t.size) for t in sim.search.tracks) >= 88
+
+
+@pytest.mark.parametrize(("row_passed", "fails"), [(True, 6000), (False, None)])
+def test_silence_after_a_row_of_requests_counts_where_a_row_was_answered(row_passed: bool, fails: int | None) -> None:
+    """A full segment made of several answers shows that this server answers rows; until then silence may be the
+    server's that reads one request and throws the rest away."""
+    passed = Track(n=1, size=4000, plain=False, round=1, family=4, opened=0.0, connected=0.0, asked=0.0, arrived=4000)
+    silent = Track(n=2, size=6000, plain=False, round=2, family=4, opened=0.0, connected=0.0, asked=0.0)
+    passed.got, passed.many = 4000, row_passed
+    silent.many, silent.asked_bytes, silent.acked = True, 400, 400
+    assert verdict.weigh([passed, silent], 1.0, 0.05, 0.7).fails == fails
 
 
 HEALTHY = {

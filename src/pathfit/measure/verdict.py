@@ -116,7 +116,8 @@ def weigh(tracks: Sequence[Track], now: float, gap: float, silence: float) -> We
     most = max((t.got for t, s in states if s in (Status.PASS, Status.FLAT)), default=0)
     # After several requests at once it counts only where such a row was seen to be answered whole: some servers read
     # one request and throw the rest away.
-    in_a_row = any(t.many and t.complete for t in tracks)
+    # A full segment made of such answers shows that as well.
+    in_a_row = any(t.many and (t.complete or t.passed) for t in tracks)
     mutes = [t for t, s in states if s is Status.MUTE and t.size > ok and t.got < most and (in_a_row or not t.many)]
     below = tuple(t for t, s in states if s is Status.FAIL and t.size <= ok)
     sizes = sorted({t.size for t in gaps + mutes})
