@@ -83,6 +83,11 @@ def test_host_that_would_fail_as_well() -> None:
     wide = msgspec.structs.replace(way.hops[1], steps=(enter, rule, msgspec.structs.replace(leave, mtu=1500)))
     report = reports.article_000(forward=msgspec.structs.replace(way, hops=(way.hops[0], wide), limits=()))
     assert "no: its eth0 has 1500, so it invites more than the 1450 that get in." in text.render(report, width=120)
+    at = report.findings[0].where[0]
+    half = msgspec.structs.replace(way.hops[1].where, link="veth-c")  # only the container's packets pass it
+    finding = msgspec.structs.replace(report.findings[0], where=(half,))
+    assert at != half
+    assert "Host works?" not in text.render(msgspec.structs.replace(report, findings=(finding,)), width=120)
 
 
 HOSTILE = "a\x1b[2J\x07\r\n\x9b31m‮\ud83d"

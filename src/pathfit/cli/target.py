@@ -114,7 +114,10 @@ def _place(text: str, option: str) -> Target:
 def _url(scheme: str, rest: str, option: str) -> Target:
     if scheme not in ("https", "http", "tcp", "udp"):
         host = re.split(r"[/?#]", rest, maxsplit=1)[0] or "example.org"
-        raise Stop(f"'{scheme}://' is no protocol pathfit knows", f"{option} tcp://{host.rpartition('@')[2]}:PORT")
+        meant = "https" if scheme[:1] == "h" else "tcp"  # htps, hhtp, httpss
+        port = "" if meant == "https" else ":PORT"
+        typed = f"{option} {meant}://{host.rpartition('@')[2]}{port}"
+        raise Stop(f"'{scheme}://' is no protocol pathfit knows", typed)
     authority, path = rest, ""
     cut = re.search(r"[/?#]", rest)
     if cut:

@@ -35,8 +35,23 @@ def _host(report: Report) -> Question | None:
     limit = report.measured[0].reverse.passes
     if up is None or up.mtu is None or limit is None or report.ask.source == "host":
         return None
+    if up.mtu > limit and not _behind(report, up):
+        return None
     facts: Facts = {"link": up.at.link, "mtu": up.mtu, "limit": limit}
     return Question("host", "host-works" if up.mtu <= limit else "host-fails", facts)
+
+
+def _behind(report: Report, up: ways.Station) -> bool:
+    """Whether the limit is one the host's own packets meet as well: at its uplink, or farther out.
+
+    Not so the host's half of the container's veth, or a bridge port of it; of a limit nobody can place we know nothing.
+    """
+    finding = report.findings[0]
+    if not finding.where or finding.facts.get("unexplained"):
+        return False
+    at = finding.where[0]
+    hops = report.forward.hops if report.forward else ()
+    return at == up.at or at.netns not in (up.at.netns, *(h.where.netns for h in hops[:1]))
 
 
 def _http(report: Report) -> Question | None:
