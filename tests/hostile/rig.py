@@ -23,7 +23,7 @@ ENVIRONMENT = {
     "PATH": os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin",
     "LANG": "C.UTF-8",
     "HOME": "/nonexistent",
-    **{k: v for k, v in os.environ.items() if k in ("PATHFIT_ISOLATED", "PYTHONDONTWRITEBYTECODE")},
+    **{k: v for k, v in os.environ.items() if k in ("PATHFIT_ISOLATED", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")},
 }
 
 

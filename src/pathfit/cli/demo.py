@@ -49,12 +49,10 @@ def _live(look: Style, o: dict[str, Any]) -> int:
     from pathfit.cli import saved
     from pathfit.lab import Lab, load
 
-    if o["save"]:
-        saved.prepare(o["save"])
     tell = Narrator(look, quiet=o["as_json"])
     scenario = load(SCENARIO)
     tell.say("demo-about")
-    with Lab.up(scenario, "demo") as lab:
+    with saved.prepared(o["save"]), Lab.up(scenario, "demo") as lab:
         where, to = lab.where(scenario.ask.source), lab.target()
         small = to.partition(":8443/")[0].replace("https:", "http:") + ":8080/310"  # the same server without TLS
         tell.curl("demo-host", lab.curl("h", to, HANGS), to)

@@ -4,11 +4,17 @@ This is the last border: whatever comes up to here ends in one sentence and an e
 (``-v`` shows one).
 """
 
+import _signal  # type: ignore[import-not-found]
 import gc
 import os
 import sys
 
 from pathfit import __version__
+
+if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    # Until the border's own handler stands, Ctrl-C just ends us: Python's would show where it came. (_signal, because
+    # signal costs three milliseconds for its enums.)
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 SELDOM = 50_000  # objects between two searches for cycles; we make few, and the default of 700 costs 10 ms of imports
 

@@ -7,6 +7,7 @@ from typing import Any
 from pathfit.cli import saved
 from pathfit.cli.stop import CANNOT, Stop, line
 from pathfit.cli.talk import Style, Talk, readers_may_leave, style
+from pathfit.core.ask import Ask
 from pathfit.core.case import Case
 from pathfit.core.report import Report
 from pathfit.core.request import Request
@@ -28,15 +29,21 @@ def examine(command: str, source: str, to: str, o: dict[str, Any]) -> int:
 
     look = style(o["lang"])
     ask = options.ask(command, source, to, look.lang, o)
-    if o["save"]:
-        saved.prepare(o["save"])
+    with saved.prepared(o["save"]):
+        case = _live(ask, quiet=o["as_json"] and not o["verbose"], verbose=o["verbose"])
+        return conclude(case, look, as_json=o["as_json"], save=o["save"])
+
+
+def _live(ask: Ask, *, quiet: bool, verbose: bool) -> Case:
+    """The case of this machine, now. Raises Stop."""
     if not sys.platform.startswith("linux"):
         raise Stop("only Linux can be examined live", "pathfit replay DIR", CANNOT)
     from pathfit import examine as loop
+    from pathfit.cli.options import LONGEST
     from pathfit.host.alarm import Late, alarm
     from pathfit.live import LiveWorld
 
-    talk = Talk(quiet=o["as_json"] and not o["verbose"])
+    talk = Talk(quiet=quiet)
 
     def progress(request: Request) -> None:
         doing = DOING.get(type(request).__name__)
@@ -44,13 +51,12 @@ def examine(command: str, source: str, to: str, o: dict[str, Any]) -> int:
             talk.progress(doing.format(request))
 
     try:
-        with alarm(ask.timeout), LiveWorld(debug=trace if o["verbose"] else None, timeout=ask.timeout) as world:
-            case = loop.run(ask, world, progress)
+        with alarm(ask.timeout), LiveWorld(debug=trace if verbose else None, timeout=ask.timeout) as world:
+            return loop.run(ask, world, progress)
     except Late as e:
-        raise Stop(str(e), f"--timeout {min(options.LONGEST, max(60, ask.timeout * 4)):g}", CANNOT) from None
+        raise Stop(str(e), f"--timeout {min(LONGEST, max(60, ask.timeout * 4)):g}", CANNOT) from None
     finally:
         talk.clear()
-    return conclude(case, look, as_json=o["as_json"], save=o["save"])
 
 
 def trace(e: BaseException) -> None:
@@ -104,12 +110,14 @@ def again(case: Case) -> Case:
 
 def replay(folder: Path, o: dict[str, Any]) -> int:
     """Diagnose a saved case again; says on stderr when the outcome differs from the saved one. Raises Stop."""
+    with saved.prepared(o["save"]):
+        return _replay(folder, saved.open_case(folder), o)
+
+
+def _replay(folder: Path, old: Case, o: dict[str, Any]) -> int:
     from pathfit import diagnose
 
     look = style(o["lang"])
-    old = saved.open_case(folder)
-    if o["save"]:
-        saved.prepare(o["save"])
     try:
         case = again(old)
         report = diagnose.report(case)

@@ -16,6 +16,7 @@ if [ "${1:-}" = --inside ]; then
   mount -t tmpfs -o mode=755,nosuid tmpfs /run || exit 125 # the empty one
   ip link set lo up || exit 125
   export PATHFIT_ISOLATED=1
+  unset PATHFIT_STATE # what is up in here is nobody's business outside, and gone with it
   "$@" # not exec: this shell stays process 1 and buries what is orphaned
   exit $?
 fi

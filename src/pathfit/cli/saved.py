@@ -4,8 +4,10 @@ A case folder is the format of a bug report and of a regression test. It comes f
 in size, refuses what is no regular file, and validates before anything is believed (core.codec).
 """
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from pathfit import __version__
@@ -18,7 +20,7 @@ MOST_BYTES = 256 << 20  # a host of 1000 containers is about 30 MB; more than th
 
 
 def prepare(folder: Path) -> None:
-    """Make ``folder``, before the examination starts. Raises Stop (2) when it could not hold a case."""
+    """Make ``folder``. Raises Stop (2) when it could not hold a case."""
     again = f"--save {folder}-2" if folder.name.strip(".") else "--save ./case-1"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -31,13 +33,32 @@ def prepare(folder: Path) -> None:
         raise Stop(f"cannot save in {folder}: not writable", "--save ./case-1")
 
 
+@contextlib.contextmanager
+def prepared(folder: Path | None) -> Iterator[None]:
+    """``folder`` is there before the examination starts; it is taken away again when nothing came into it."""
+    if folder is None:
+        yield
+        return
+    made = [p for p in (folder, *folder.parents) if not os.path.lexists(p)]
+    try:
+        prepare(folder)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            for path in made:
+                path.rmdir()
+
+
 def save(folder: Path, case: Case, report: bytes, text: str) -> None:
     """Write the three files; each appears whole or not at all. Raises Stop (3)."""
     try:
         for name, data in ((CASE, codec.dump(case)), (REPORT, report), (TEXT, text.encode())):
             part = folder / (name + ".part")
-            part.write_bytes(data)
-            part.replace(folder / name)
+            try:
+                part.write_bytes(data)
+                part.replace(folder / name)
+            finally:
+                part.unlink(missing_ok=True)
     except OSError as e:
         raise Stop(f"cannot save in {folder}: {e.strerror}", line("df", folder), CANNOT) from None
 
