@@ -28,9 +28,12 @@ def listing(*, as_json: bool, lang: str | None) -> int:
     if as_json:
         return _json(scenarios=[{"name": n, "about": a} for n, a in known], up=labs)
     widest = max((len(n) for n, _ in known), default=0)
+    look = style(lang)
     for name, about in known:
-        print(f"{name:<{widest}}  {about}")
-    for line in ("", say("ui.lab-next", {}, style(lang).lang)):
+        line = f"{name:<{widest}}  {about}"
+        whole = len(line) <= look.width or not sys.stdout.isatty()  # one line each for eyes, everything for grep
+        print(line if whole else line[: look.width - 3] + "...")
+    for line in ("", say("ui.lab-next", {}, look.lang)):
         print(line, file=sys.stderr)
     for lab in labs:
         print(f"up: {lab['prefix']} ({lab['scenario']})", file=sys.stderr)
