@@ -113,6 +113,7 @@ class Engine:
         self.missing: list[Missing] = []
         self.spare: tuple[socket.socket, int] | None = None
         self.ranges_ignored = False
+        self.rows_short = False  # rows of requests were answered whole, and never in a full segment
         self.without_echo = False
         self.certificate: str | None = None
         self.believed: int | None = None  # what our kernel took for the path's MTU before we sent anything
@@ -269,7 +270,7 @@ class Engine:
 
     def _open(self, track: Track) -> None:
         keep = track.plain and track.purpose == "plain"
-        talk = Talk(self.script, track.size, plain=keep, many=self.ranges_ignored and not keep)
+        talk = Talk(self.script, track.size, plain=keep, many=self.ranges_ignored and not self.rows_short and not keep)
         if self.spare is not None and track.plain:
             (sock, code), self.spare = self.spare, None
             conn = adopt(Conn(track, talk, sock, keep), code)
@@ -308,6 +309,8 @@ class Engine:
         answer = conn.talk.answer
         if answer.endless and not conn.talk.plain and (answer.length is None or answer.length > 3 * conn.track.size):
             self.ranges_ignored = True
+        if conn.talk.many and conn.talk.whole and conn.talk.done and not (conn.track.passed or conn.track.capped):
+            self.rows_short = True
         if conn.connected and not was:
             self.epoll.modify(conn.fd, select.EPOLLIN | select.EPOLLET)
         if conn.keep and conn.talk.done:
