@@ -153,3 +153,16 @@ def test_loss_changes_no_verdict() -> None:
         else:
             assert (b.passes, b.fails) == (limit, limit + 1), seed
     assert unknown <= 1
+
+
+def test_a_window_too_small_to_probe_in_ends_the_lane() -> None:
+    """A SYN proxy answers with a window of 0 until it has reached the server behind it."""
+    search = Forward(family=4, start=0.0)
+    search.step(0.0)
+    for lane in range(2):
+        search.ready(
+            0.01, lane, timestamps=True, sack=True, offered=1500, sendable=1500, rtt=0.001, window=0, port=40000
+        )
+    search.step(0.02)
+    assert search.finished
+    assert (search.bracket().passes, search.bracket().note) == (None, "small-window")

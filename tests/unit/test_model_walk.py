@@ -2,6 +2,7 @@
 
 import pytest
 import topo
+from cases import ADDRESS, PLAIN
 from msgspec.structs import replace
 
 from pathfit.core.filters import Chain, Clamp, FilterRule, Match, Nat, Opaque, Table, Verdict
@@ -187,3 +188,15 @@ def test_any_part_of_a_snapshot_may_be_missing() -> None:
                     assert said.fate in Fate and (said.fate is not Fate.UNKNOWN or said.why)
                 asked += 1
     assert asked > 30
+
+
+def test_an_answer_belongs_to_its_conversation_at_the_forward_hook_too() -> None:
+    """NAT has given it the container's address back by then (nf_nat_packet at prerouting); it is not "invalid"."""
+    invalid = FilterRule(exprs=(Match(field="ctstate", values=("invalid",)), Verdict(kind="drop")), handle=1)
+    masquerade = FilterRule(exprs=(Match(field="oifname", values=("eth0",)), Nat(kind="masquerade")), handle=2)
+    tables = (
+        Table(family="ip", name="nat", chains=(Chain(name="po", hook="postrouting", type="nat", rules=(masquerade,)),)),
+        Table(family="inet", name="st", chains=(Chain(name="f", hook="forward", rules=(invalid,)),)),
+    )
+    way = predict_both(Network.of(topo.host(PLAIN, tables={"h": tables})), "netns:c", ADDRESS, dport=8443)[1]
+    assert (way.fate, way.why) == (Fate.DELIVERED, "")

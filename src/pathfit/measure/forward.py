@@ -139,6 +139,9 @@ class Forward(msgspec.Struct):
         if not sack:
             it.dead = True
             self.note = "no-sack"
+        elif it.ceiling < it.header + 8:  # a SYN proxy opens its window only when the server behind it answers
+            it.dead = True
+            self.note = "small-window"
 
     def failed(self, lane: int, note: str) -> None:
         """The lane's connection did not come about, or ended."""

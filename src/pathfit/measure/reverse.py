@@ -28,6 +28,7 @@ STALL = 2.5  # seconds to wait for the first answer at all (probing.md 6: a busy
 # says more than silence.
 CONNECT_SHORT = 1.25
 CONNECT = 3.2
+HURRY = 0.25  # seconds without an answer to the sentinel: longer than one retransmission of the request takes
 REFUSED_WAIT = 0.25  # seconds after the last refusal
 PATIENCE = 0.006  # seconds: what two threads of one server may overtake each other by; a round less pays for it
 NEAR = verdict.PROOF_LOSSLESS - 1 + verdict.PROOF_PASSES  # connections a proof needs beside the first at its size
@@ -82,6 +83,8 @@ class Reverse(msgspec.Struct):
     _even: bool = False
     _times: verdict.Timing | None = None  # asked for several times in one step
     _times_at: float = -1.0
+    _proven: tuple[verdict.Timing, int] | None = None  # by which times and by how many connections
+    _hurried: bool = False
 
     # -- what the engine calls -------------------------------------------------------------------------------
 
@@ -133,6 +136,9 @@ class Reverse(msgspec.Struct):
         """The bracket as it stands."""
         if not self.tracks:
             return Bracket(method="tcp-maxseg", tests="reverse", note="not-asked")
+        if self._proven is not None:
+            # Signs of loss that come later do not take back what was proven; gaps that close do.
+            return verdict.bracket(self.tracks, now, self._proven[0], self.promised, self._proven[1])
         return verdict.bracket(self.tracks, now, self.times(now), self.promised)
 
     # -- inside ----------------------------------------------------------------------------------------------
@@ -191,9 +197,20 @@ class Reverse(msgspec.Struct):
         elif now - self.start > min(self.limits.connect, self.limits.budget + 0.2) or self._refused(now):
             self._finish("no-connection")
             return
+        self._hurry(now)
         if self._queue or not self._ready(now):
             return
         self._plan(now, commands)
+
+    def _hurry(self, now: float) -> None:
+        """The sentinel is not answered: it may be the one whose request got lost, and everything waits for it."""
+        last = self.tracks[-1]
+        stale = last.asked is not None and now - last.asked > HURRY and not last.got
+        if self._hurried or not self.sized or self.round != 1 or self._queue or not stale or self.limits.polite:
+            return
+        self._hurried = True
+        for _ in range(2):
+            self._add(last.size, now, "sentinel")
 
     def _refused(self, now: float) -> bool:
         """Some connections were refused or found unreachable, none stands, and no more is heard of the others: who
@@ -403,6 +420,7 @@ class Reverse(msgspec.Struct):
             need = min(need, len(soon.failing))
         final = verdict.weigh(self.tracks, now, times.settle, times.silence)
         if final.fails == soon.fails and verdict.proven(self.tracks, final, now, times, max(need, verdict.PROOF_LEAST)):
+            self._proven = (times, max(need, verdict.PROOF_LEAST))
             self._finish("proof")
         elif not self._can_age(now, soon):
             self._finish("unproven")

@@ -79,6 +79,7 @@ class Track(msgspec.Struct):
     mended: float | None = None  # how long the longest gap that was filled had stood
     complete: bool = False  # the answer is whole (the protocol says so)
     many: bool = False  # the last we said were several requests at once; not every server answers all of them
+    row: bool = False  # this one did
     closed: float | None = None
     ended: Outcome | None = None  # how the connection ended by itself
     by: str | None = None
@@ -138,9 +139,9 @@ class Track(msgspec.Struct):
             # was delivered is a lower bound of the largest segment whatever the kernel estimates.
             mean = -(-self.got // self.segments) if not self.ooo else 0
             # The initial value is never above the payload asked for; where it is just that, a segment of it cannot
-            # be told from none, but less than one segment's bytes can.
+            # be told from none, but less than one segment's bytes can, and a row of small pieces.
             full = self.payload()
-            if r.rcv_mss < min(INITIAL_MSS, full) or (r.rcv_mss == full and self.got >= full):
+            if r.rcv_mss < min(INITIAL_MSS, full) or (r.rcv_mss == full and self.got >= full and 2 * mean > full):
                 largest = r.rcv_mss
             largest = max(largest, min(mean, self.payload()))
         if largest:

@@ -24,7 +24,7 @@ SILENCE = 0.7  # seconds of silence a verdict from silence alone needs: two retr
 TENTATIVE = 0.005  # seconds after which a search goes on as if a gap stays: packets overtake each other by less
 HUSH = 0.020  # seconds of silence after which the search goes on as if nothing came (it may still come)
 HEAL_TOLD = 0.19  # a gap mended faster than any retransmission timeout (0.2 s) was mended because somebody told
-PROOF_LOSSLESS, PROOF_LOSSY, PROOF_LEAST = 3, 8, 2
+PROOF_LOSSLESS, PROOF_LOSSY, PROOF_LEAST = 3, 6, 2
 PROOF_POLITE = 2
 PROOF_PASSES = 2
 EVEN = 12  # connections at the promised size before a path is called even
@@ -96,7 +96,9 @@ def lost_syns(tracks: Sequence[Track]) -> int:
 def has_learned(tracks: Sequence[Track], arrived: int) -> bool:
     """Does the sender know the path's MTU by now? Whole answers come in segments of ``arrived`` bytes on connections
     that invite more, where others of the same size or smaller had something missing before."""
-    flat = [t for t in tracks if t.complete and t.size > arrived == t.arrived and (t.capped or t.mended is not None)]
+    flat = [
+        t for t in tracks if t.complete and t.size > arrived == t.arrived > 0 and (t.capped or t.mended is not None)
+    ]
     if not flat:
         return False
     most = max(t.size for t in flat)
@@ -156,8 +158,8 @@ def passes_beside(tracks: Sequence[Track], w: Weighed, rounds: set[int], now: fl
     )
 
 
-def bracket(tracks: Sequence[Track], now: float, times: Timing, promised: int) -> Bracket:
-    """The verdict for the reverse direction.
+def bracket(tracks: Sequence[Track], now: float, times: Timing, promised: int, need: int | None = None) -> Bracket:
+    """The verdict for the reverse direction. ``need``: connections that prove a hole; None: as signs of loss ask.
 
     Notes: "silent-at-every-size", "no-connection", "closed-without-an-answer" (reset or closed after our request),
     "answers-too-short", "answers-too-slowly", "capped" (segments smaller than promised
@@ -170,7 +172,7 @@ def bracket(tracks: Sequence[Track], now: float, times: Timing, promised: int) -
     if not w.ok:
         return _nothing(tracks, w, now, times)
     if w.fails is not None:
-        return _hole(tracks, w, now, times)
+        return _hole(tracks, w, now, times, need or (PROOF_LOSSY if w.lossy else PROOF_LEAST))
     healed = [t for t in tracks if t.mended is not None and not t.passed and t.complete and t.arrived]
     if healed and w.arrived < promised:
         # Told about the very packets the asked client would get: the first connections were mended at once. Mended
@@ -178,6 +180,9 @@ def bracket(tracks: Sequence[Track], now: float, times: Timing, promised: int) -
         first = [t for t in healed if t.round == 1]
         late = [t for t in first if (t.mended or 0.0) >= max(HEAL_TOLD, times.settle)]
         if len(late) >= PROOF_LEAST and all(t in late for t in first if t.plain):
+            if any(t.retrans or t.syn_retrans for t in tracks):
+                # Our own requests were lost as well: so may have been what was mended late, in front of a clamp.
+                return Bracket(method="tcp-maxseg", tests="reverse", passes=w.arrived, note="unproven")
             return Bracket(
                 method="tcp-maxseg",
                 tests="reverse",
@@ -214,13 +219,13 @@ def _nothing(tracks: Sequence[Track], w: Weighed, now: float, times: Timing) -> 
     return Bracket(method="tcp-maxseg", tests="reverse", passes=None, fails=None, note=note)
 
 
-def _hole(tracks: Sequence[Track], w: Weighed, now: float, times: Timing) -> Bracket:
+def _hole(tracks: Sequence[Track], w: Weighed, now: float, times: Timing, need: int) -> Bracket:
     assert w.fails is not None
     passes = w.arrived or None
     gap_above = sum(
         1 for t in tracks if t.size >= w.fails and t.status(now, times.settle, times.silence) is Status.FAIL
     )
-    if not proven(tracks, w, now, times, PROOF_LOSSY if w.lossy else PROOF_LEAST):
+    if not proven(tracks, w, now, times, need):
         return Bracket(method="tcp-maxseg", tests="reverse", passes=passes, fails=None, note="unproven")
     # Exactly N full segments leave no tail, so no gap at that size: a hole proven above it makes silence a proof.
     grade = "step" if w.mute and gap_above < PROOF_LEAST else "proof"
@@ -243,6 +248,7 @@ def _open_end(tracks: Sequence[Track], w: Weighed, promised: int) -> Bracket:
     capped = max((t.arrived for t in tracks if t.capped or (t.mended is not None and t.complete)), default=0)
     if capped >= passed and capped:
         return Bracket(method="tcp-maxseg", tests="reverse", passes=max(passed, capped), grade="proof", note="capped")
+    passed = max(passed, w.arrived)
     return Bracket(method="tcp-maxseg", tests="reverse", passes=passed or None, note="answers-too-short")
 
 

@@ -32,7 +32,7 @@ def known(memory: Memory, net: Net, packet: Packet) -> Talk | None:
         return next((t for t in memory if t.net == net.key and _starts(t, packet)), None) if packet.big else None
     if packet.kind == "reply":
         seen = packet.talk.turned()
-        return next((t for t in memory if t.net == net.key and t.left == seen), None)
+        return next((t for t in memory if t.net == net.key and seen in (t.left, _between(t))), None)
     if packet.kind == "error" and packet.about:
         # The quoted packet either went the same way as the first one did, or was an answer to it.
         for t in memory:
@@ -42,7 +42,13 @@ def known(memory: Memory, net: Net, packet: Packet) -> Talk | None:
 
 
 def _starts(t: Talk, packet: Packet) -> bool:
-    return packet.talk in (t.came, Tuple5(t.came.src, t.left.dst, t.left.proto, t.came.sport, t.left.dport))
+    return packet.talk in (t.came, _between(t))
+
+
+def _between(t: Talk) -> Tuple5:
+    """The conversation as routing and the forward hook see it: the destination translated, the source not yet (or, of
+    an answer, no longer)."""
+    return Tuple5(t.came.src, t.left.dst, t.left.proto, t.came.sport, t.left.dport)
 
 
 def inward(talk: Talk, packet: Packet) -> Packet:

@@ -4,6 +4,7 @@ The connection does what the protocol needs and feeds what the kernel says (stru
 decides nothing about sizes.
 """
 
+import contextlib
 import errno
 import socket
 from typing import NamedTuple
@@ -119,6 +120,7 @@ class Conn:
                 return
             self._say(now, self.talk.feed(data))
             self.look(now)
+            self.track.row = self.track.row or (self.talk.whole and self.talk.stage == "many")
             self._go_on(now)
             if self.closed:
                 return
@@ -150,7 +152,13 @@ class Conn:
         try:
             self.pending = tcpsock.send_pieces(self.sock, self.pending + data)
         except OSError as e:
+            self._last_words()
             self.fail(now, e.errno or 0)
+
+    def _last_words(self) -> None:
+        """What the peer said before it hung up still lies in the kernel: a TLS alert, mostly."""
+        with contextlib.suppress(OSError):
+            self.talk.feed(self.sock.recv(READ))
 
     def fail(self, now: float, code: int) -> None:
         """The connection ended by itself: ``code`` is the errno, 0 the peer's FIN before it said anything."""

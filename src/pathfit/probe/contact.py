@@ -49,10 +49,11 @@ def contact_of(engine: Engine, now: float) -> Contact:
         largest=max((c.track.arrived for c in plain), default=0),
         local_address=_local(every),
         local_ports=tuple(c.track.port for c in plain if c.track.port),
-        alert=engine.certificate or next((c.talk.alert for c in plain if c.talk.alert), None),
-        alert_kind="certificate"
-        if engine.certificate
-        else next((c.talk.alert_kind for c in plain if c.talk.alert_kind), None),
+        # What the peer said counts more than what the asked client may think of its certificate.
+        alert=next((c.talk.alert for c in plain if c.talk.alert), engine.certificate),
+        alert_kind=next(
+            (c.talk.alert_kind for c in plain if c.talk.alert_kind), "certificate" if engine.certificate else None
+        ),
         error=errno.errorcode.get(trouble.code) if trouble and tcp != "ok" else None,
         error_from=icmp[0] if icmp else (engine.request.address if reset else None),
         icmp=icmp[1] if icmp else None,

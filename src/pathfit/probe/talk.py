@@ -27,6 +27,9 @@ MANY_TIMES = 4  # small answers are joined into full segments only while others 
 INTERIM = 16  # interim answers (1xx) before the real one; more is called endless
 MAX_HEADER = 32768  # bytes of an HTTP header: larger is called endless
 PIPELINED = 40  # small answers that together fill several segments (probing.md 2)
+SMALL_ANSWER = 100  # bytes: a header without a body has at least that
+ROW_SEGMENTS = 2  # full segments that a row of small answers shall be able to fill
+MOST_PIPELINED = 200
 STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})", re.I)
 CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked", re.I)
@@ -225,9 +228,10 @@ class Talk:
         methods = ("HEAD",) if self.many or self.body > self.size else ("HEAD", "GET")
         self.stage = "many"
         self.asked_many += 1
-        self.answer = Answer(expected=PIPELINED)
+        count = min(MOST_PIPELINED, max(PIPELINED, ROW_SEGMENTS * self.size // SMALL_ANSWER))
+        self.answer = Answer(expected=count)
         self.whole = False
-        return b"".join(self._request(methods[i % len(methods)]) for i in range(PIPELINED))
+        return b"".join(self._request(methods[i % len(methods)]) for i in range(count))
 
     def _wrap(self, data: bytes) -> bytes:
         if self._ssl is None or self._out is None:

@@ -108,6 +108,8 @@ class _Text:
             if b.told_by is None:
                 return self.say("way-learned", passes=b.passes, mtu=mtu), self.say("flag-ok"), "ok"
             return self.say("way-told", passes=b.passes, by=by, mtu=mtu), self.say("flag-ok"), "ok"
+        if b.fails is None and b.note in ("answers-too-short", "answers-too-slowly"):
+            return self.say("way-at-least", passes=b.passes), "?", "unsure"
         if b.fails is None:
             return self.say("way-passes", passes=b.passes), self.say("flag-ok"), "ok"
         if promised is not None and b.fails > promised:

@@ -7,6 +7,7 @@ from pathfit.core.request import Measure
 from pathfit.rules.resets import hops_away
 from pathfit.rules.view import View
 
+UNHEARD_REPEATS = 2  # of one request: each may be lost once by chance, not all of them on all connections
 Ends = Literal["target", "local-proxy", "terminator", "unknown"]
 
 
@@ -37,3 +38,14 @@ def ends_at(view: View) -> tuple[Ends, str]:
     if hops_away(c.synack_ttl) != hops_away(c.echo_ttl):
         return "terminator", "distance"
     return "target", "same-distance"
+
+
+def unheard(view: View) -> bool:
+    """The connection opens, and then nothing we say is acknowledged, however small the packets: no connection got
+    anything back, and each sent its request again at least twice."""
+    c = view.contact
+    if c is None or c.tcp != "ok" or c.acked or c.answered or view.holes or view.probe is None:
+        return False
+    stood = [a for a in view.probe.attempts if a.method == "tcp-maxseg" and a.outcome != "timeout"]
+    mute = [a for a in stood if a.outcome == "unacked" and a.retrans >= UNHEARD_REPEATS]
+    return len(mute) >= 2 and len(mute) == len(stood)

@@ -7,6 +7,7 @@ from pathfit.core.finding import Facts, Finding, Severity
 from pathfit.core.net import Direction, Point
 from pathfit.core.path import Fate, Filtered
 from pathfit.rules.base import found, line
+from pathfit.rules.ends import unheard
 from pathfit.rules.places import place_text
 from pathfit.rules.tables import Moved
 from pathfit.rules.view import SAID, View
@@ -35,7 +36,7 @@ def dropped(view: View) -> Iterable[Finding]:
             break  # what the way back would do is not asked while nothing goes out
     for direction, large in view.large_filtered():
         hole = view.hole(direction) is not None
-        if hole or view.torn_down or view.unheard:
+        if hole or view.torn_down or unheard(view):
             seen = True
             yield _rule_found(view, large, direction, "large" if hole else "later")
     c = view.contact

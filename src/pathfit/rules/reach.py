@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from pathfit.core.finding import Facts, Finding
 from pathfit.rules.base import found, line
+from pathfit.rules.ends import unheard
 from pathfit.rules.view import View
 
 FEW, SURE = 2, 3  # disturbed attempts: two may be a burst of reordering, three are a pattern
@@ -39,7 +40,7 @@ def no_answer(view: View) -> Iterable[Finding]:
     Why it hurts: the client waits until its own time-out. An unanswered SYN says nothing about sizes.
     Example: a firewall outside this machine drops the port; the host behind the address is switched off; a box lets
     handshakes pass and swallows what follows.
-    Repair: ask whoever runs the next network; `pathfit trace` shows how far packets get.
+    Repair: ask whoever runs the next network; `traceroute -T -p PORT` shows how far packets get.
     Severity: error.
     Possible: never said.
     Likely: the connection timed out, or opened and had no segment of ours acknowledged, repeated and small as they
@@ -48,7 +49,7 @@ def no_answer(view: View) -> Iterable[Finding]:
     References: RFC 9293 section 3.8.3; tcp(7) tcp_syn_retries.
     """
     c = view.contact
-    if c is not None and view.unheard and not any(view.large_filtered()):
+    if c is not None and unheard(view) and not any(view.large_filtered()):
         tried = [a for a in view.attempts("tcp-maxseg", ("unacked",))]
         facts: Facts = {"case": "request", "target": view.target_label, "port": c.port}
         again = line(view.ref, "request-unacked", times=len(tried), repeats=min(a.retrans for a in tried))

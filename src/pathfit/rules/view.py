@@ -43,7 +43,6 @@ SAID = {"reverse": "inbound", "forward": "outbound"}
 PASSING = {Fate.DELIVERED, Fate.UNKNOWN, Fate.FRAGMENTED, Fate.TOO_BIG_TOLD, Fate.TOO_BIG_SILENT, Fate.LOOP}
 """Fates after which a small packet may still arrive, as far as we know."""
 MODEL = "model"  # stands for the prediction among the crashes
-UNHEARD_REPEATS = 2  # of one request: each may be lost once by chance, not all of them on all connections
 ESTABLISHED = 1  # TCP_ESTABLISHED, include/net/tcp_states.h
 
 
@@ -233,22 +232,13 @@ class View(msgspec.Struct, frozen=True, dict=True):
         return self.contact is not None and self.contact.tcp in ("refused", "reset", "timeout", "unreachable")
 
     @property
-    def unheard(self) -> bool:
-        """The connection opens, and then nothing we say is acknowledged, however small the packets: no connection got
-        anything back, and each sent its request again at least twice."""
-        c = self.contact
-        if c is None or c.tcp != "ok" or c.acked or c.answered or self.holes or self.probe is None:
-            return False
-        stood = [a for a in self.probe.attempts if a.method == "tcp-maxseg" and a.outcome != "timeout"]
-        mute = [a for a in stood if a.outcome == "unacked" and a.retrans >= UNHEARD_REPEATS]
-        return len(mute) >= 2 and len(mute) == len(stood)
-
-    @property
     def torn_down(self) -> bool:
         """A reset ended the asked connection, in its handshake or later, before it had its answer."""
         c = self.contact
         if c is None or c.http.isdigit():
             return False  # some servers close with a reset when all is said
+        if c.alert_kind == "alert":
+            return False  # it said why, in TLS; that it then hung up without reading on is no news
         return c.tcp in ("refused", "reset") or c.rst_phase is not None
 
     def tried(self, direction: Direction) -> tuple[Bracket, ...]:
@@ -329,7 +319,9 @@ class View(msgspec.Struct, frozen=True, dict=True):
             return True
         # Below the promise only a proof counts: a clamp or a sender that was told, nothing missing on the way. What we
         # send ourselves is as large as we choose: out of larger packets that were not tried, nothing follows.
-        kept_small = direction == "reverse" and b.grade in PROVEN and b.fails is None
+        mine = self.contact.sendable if self.contact is not None else None  # the peer's window may be that small
+        whole = direction == "reverse" or (mine is not None and b.passes >= mine)
+        kept_small = whole and b.grade in PROVEN and b.fails is None
         return True if b.grade == "told" or kept_small else None
 
     def attempts(self, method: str, outcome: tuple[str, ...], size: int | None = None) -> tuple[Attempt, ...]:
