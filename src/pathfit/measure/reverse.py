@@ -232,14 +232,17 @@ class Reverse(msgspec.Struct):
         if self.limits.polite and self._queue:
             # Guides to the bracket, not evidence: they need not age. Those at the proof stay.
             proof = {t.size for t in self.tracks if t.purpose == "proof" or t.round == self.round}
-            self._shed(now, times.tentative, proof, commands)
+            self._shed(now, times.tentative, times.hush, proof, commands)
         if self._starved(now, times):
-            self._shed(now, times.settle, set(), commands)
+            self._shed(now, times.settle, times.hush if self.limits.polite else 9e9, set(), commands)
 
-    def _shed(self, now: float, age: float, spare: set[int], commands: list[Command]) -> None:
-        """Close connections whose gap has stood for ``age``, except sizes in ``spare``."""
+    def _shed(self, now: float, age: float, hush: float, spare: set[int], commands: list[Command]) -> None:
+        """Close connections whose gap has stood for ``age``, or that were silent for ``hush``, except sizes in
+        ``spare`` and the asked client's."""
         for t in self.tracks:
-            if t.n in self._open and t.size not in spare and t.status(now, age, 9e9) is Status.FAIL:
+            if t.n not in self._open or t.size in spare or t.purpose == "plain":
+                continue
+            if t.status(now, age, hush) in (Status.FAIL, Status.MUTE):
                 commands.append(Close(t))
                 self._open.discard(t.n)
 

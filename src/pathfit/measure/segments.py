@@ -77,6 +77,7 @@ class Lane(msgspec.Struct):
     unsent: bool = False  # the missing piece did not even leave: our own kernel drops it and tries again
     frozen: float | None = None  # from here on the segments are no longer as written
     dead: bool = False
+    closed: bool = False  # no longer needed; the shell closes it
 
     @property
     def complete(self) -> bool:
@@ -192,7 +193,7 @@ class Segments(msgspec.Struct):
             return []
         if self.round == 0:
             return self._search_round(now, 0, 0)
-        live = [lane for lane in self.lanes if not lane.dead]
+        live = [lane for lane in self.lanes if not lane.dead and not lane.closed]
         if not live:
             self._finish("no-connection")
         elif now - self.start > self.budget:
@@ -210,6 +211,10 @@ class Segments(msgspec.Struct):
         return min(max(self.rtt / 8, 0.001), 0.005)
 
     @property
+    def polite(self) -> bool:
+        return self.parallel < WIDE
+
+    @property
     def rtt(self) -> float:
         return min((lane.rtt for lane in self.lanes if lane.ready is not None), default=0.0)
 
@@ -225,7 +230,7 @@ class Segments(msgspec.Struct):
         lossy = any(
             lane.syn_retrans or lane.mended or (0 < lane.missing <= ok and lane.stood(now) > 0) for lane in self.lanes
         )
-        return Seen(ok, fails, tuple(lane for lane in gaps if lane.missing == fails), lossy)
+        return Seen(ok, fails, tuple(lane for lane in gaps if lane.missing == fails and not lane.closed), lossy)
 
     # -- inside ----------------------------------------------------------------------------------------------
 
@@ -245,6 +250,9 @@ class Segments(msgspec.Struct):
     def _open(self, now: float, wanted: list[list[int]]) -> list[int]:
         self.round += 1
         out = []
+        if self.polite:  # those before were guides to the bracket, not evidence
+            for lane in self.lanes:
+                lane.closed, lane.frozen = True, now if lane.frozen is None else lane.frozen
         for middle in wanted[: max(0, min(self.parallel, self.total - len(self.lanes)))]:
             lane = Lane(n=len(self.lanes), round=self.round, opened=now, wanted=[HEAD, *middle, TAIL] if middle else [])
             self.lanes.append(lane)
@@ -256,7 +264,7 @@ class Segments(msgspec.Struct):
         common limit first of all."""
         if not fails:
             return self._open(now, [[] for _ in range(PAIR)])
-        width = PAIR if self.parallel < WIDE else WIDE
+        width = PAIR if self.polite else WIDE
         cuts = sorted({ok + 1, *sizes.section(ok, fails, width * (PIECES - 1) - 1)})
         return self._open(now, [[*cuts[i::width], fails] for i in range(min(width, len(cuts)))])
 
@@ -279,10 +287,13 @@ class Segments(msgspec.Struct):
             self._open_end(now, soon)
             return []
         room = self.total - len(self.lanes)
-        if soon.fails - max(soon.ok, HEAD) > 1 and self.round < MOST_ROUNDS and room >= PAIR + PROOF_LEAST - 1:
+        if soon.fails - max(soon.ok, HEAD) > 1 and self.round < MOST_ROUNDS and room >= PAIR + PROOF_LEAST:
             return self._search_round(now, soon.ok, soon.fails)
-        need = PROOF_LOSSY if soon.lossy else PROOF_LOSSLESS
-        missing = min(need - len(soon.failing), room)
+        need = PROOF_LOSSY if soon.lossy else PROOF_LEAST if self.polite else PROOF_LOSSLESS
+        missing = need - len(soon.failing)
+        if missing > 0 and self.polite:
+            missing = need  # the ones before are closed for them
+        missing = min(missing, room)
         if missing > 0 and self.round < MOST_ROUNDS:
             again = [s for s in (soon.ok, soon.fails) if s > HEAD]
             return self._open(now, [again] * missing)

@@ -225,7 +225,7 @@ def _hole(tracks: Sequence[Track], w: Weighed, now: float, times: Timing, need: 
     gap_above = sum(
         1 for t in tracks if t.size >= w.fails and t.status(now, times.settle, times.silence) is Status.FAIL
     )
-    if not proven(tracks, w, now, times, need):
+    if passes is None or not proven(tracks, w, now, times, need):  # what passed must have been seen at its size
         return Bracket(method="tcp-maxseg", tests="reverse", passes=passes, fails=None, note="unproven")
     # Exactly N full segments leave no tail, so no gap at that size: a hole proven above it makes silence a proof.
     grade = "step" if w.mute and gap_above < PROOF_LEAST else "proof"

@@ -24,8 +24,9 @@ def detect(fd: int | None, request: Measure) -> Measure:
     mss = mss_of(6 if where.family == 6 else 4, SENTINEL)
     host = request.host or request.address
     order = ("tcp", "https", "http") if request.port not in (443, 8443, 80, 8080) else ("https", "http", "tcp")
-    found = "tcp"
+    found, used = "tcp", 0
     for protocol in order:
+        used += 1
         talk = Talk(Script(protocol=protocol, host=host, sni=request.sni), SENTINEL, plain=True)
         wait = BANNER_WAIT if protocol == "tcp" else ANSWER_WAIT
         conn = converse(where, talk, mss, clock() + wait, quiet=0.0 if protocol == "tcp" else None)
@@ -39,4 +40,4 @@ def detect(fd: int | None, request: Measure) -> Measure:
         if protocol == "http" and talk.http.isdigit():
             found = "http"
             break
-    return msgspec.structs.replace(request, protocol=found)
+    return msgspec.structs.replace(request, protocol=found, connections_total=request.connections_total - used)

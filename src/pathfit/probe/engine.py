@@ -34,6 +34,8 @@ SPEAK_NOT = frozenset((515, *range(9100, 9110)))  # raw printing: whatever is sa
 CONTACT_WAIT = 2.5  # seconds for the first answer of a slow server, once the sizes are settled
 VERIFY = 0.5  # seconds for the handshake that only looks at the certificate
 KNOCK_AFTER = 0.25  # seconds without any SYN-ACK after which one small echo asks whether the host is there at all
+RAW_LANES, PUSHED_LANES = 2, 6  # connections kept for the forward direction where few are allowed
+AFTERWARDS = 3  # and for the certificate, the places on the way and the trial of a repair
 LOWEST_PROMISE = 128  # bytes: a SYN that promises less than TCP_MIN_MSS (88) + headers does not exist
 clock = time.monotonic
 Witness = Callable[[], None]
@@ -171,10 +173,17 @@ class Engine:
         self.search.promised = max(promised, LOWEST_PROMISE)
         sized = not self.request.contact_only and "tcp-maxseg" in self.request.methods and not code
         self.search.begin(now, sized=sized and self.script.protocol != "tcp")
-        if self.lookout is not None and not self.request.contact_only and "tcp-sack" in self.request.methods:
+        if self.search.limits.polite:
+            forward = RAW_LANES if self.lookout is not None else PUSHED_LANES
+            self.search.limits.total -= forward + AFTERWARDS
+        elif self.lookout is not None and not self.request.contact_only:
+            self._look_ahead(self.lookout, now)
+
+    def _look_ahead(self, lookout: Lookout, now: float) -> None:
+        if "tcp-sack" in self.request.methods:
             from pathfit.probe.ahead import Ahead
 
-            self.ahead = Ahead(self.fd, self.request, self.family, self.lookout, self.epoll, now)
+            self.ahead = Ahead(self.fd, self.request, self.family, lookout, self.epoll, now)
 
     def _lookout(self) -> None:
         from pathfit.probe.lookout import Lookout
@@ -216,13 +225,20 @@ class Engine:
         """Without raw sockets: our kernel's own segments. They may teach it a path MTU, so the reverse direction is
         measured before (probing.md 1)."""
         ready = self.search.done and self.search.why not in ("no-connection", "contact") and self._connected()
-        if self.ahead is not None or self.lookout is not None or not ready:
+        if self.ahead is not None or not ready or self.request.contact_only:
+            return
+        if self.search.limits.polite:  # one thing after the other: never more than four connections stand
+            for conn in [c for c in self.conns.values() if not c.keep]:
+                self._close(conn, now)
+            if self.lookout is not None:
+                self._look_ahead(self.lookout, now)
+        if self.lookout is not None:
             return
         if "tcp-sack" not in self.request.methods or self.script.protocol not in ("http", "https"):
             return
         from pathfit.probe.pushed import Pushed
 
-        left = self.request.connections_total - len(self.all)
+        left = self.request.connections_total - len(self.all) - AFTERWARDS
         self.ahead = Pushed(self.fd, self.request, self.family, self.script, self.epoll, now, left)
 
     def _ping(self, now: float) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pathfit.core.measured import Attempt, Bracket, SideEffect
 from pathfit.core.request import Measure
 from pathfit.host import netns, tcpsock
-from pathfit.measure.segments import Facts, Segments
+from pathfit.measure.segments import PAIR, WIDE, Facts, Segments
 from pathfit.measure.track import ESTABLISHED
 from pathfit.wire import tcpinfo
 
@@ -97,7 +97,7 @@ class Pushed:
             ceiling=request.ceiling,
             budget=request.budget,
             total=total,
-            parallel=request.parallel,
+            parallel=request.parallel if request.parallel >= WIDE else PAIR,
         )
         self.family = family
         self.socks: dict[int, socket.socket] = {}
@@ -124,6 +124,8 @@ class Pushed:
         for n in list(self.socks):
             self._look(n, now)
         lanes = self.search.step(now)
+        for n in [n for n in self.socks if self.search.lanes[n].closed]:
+            self._close(n)
         if lanes:
             with netns.inside(self.netns):
                 for n in lanes:
@@ -175,6 +177,9 @@ class Pushed:
 
     def _drop(self, n: int, why: str) -> None:
         self.search.failed(n, why)
+        self._close(n)
+
+    def _close(self, n: int) -> None:
         sock = self.socks.pop(n)
         with contextlib.suppress(OSError, ValueError):
             self.epoll.unregister(sock.fileno())
