@@ -37,6 +37,7 @@ CAUSES: dict[str, tuple[str, ...]] = {
     "MTU106": ("MTU104", "MTU103"),
     "MTU118": ("MTU103",),
     "RST202": ("FLT401",),
+    "RTE501": ("RTE503",),
     "NET152": ("FLT401",),
 }
 """Which findings explain which, nearest cause first. Only a warning or info can be a cause."""

@@ -74,6 +74,10 @@ ESTABLISHED = Match(field="ctstate", values=("established",))
 LATER = {"h": (table("forward", rule(ESTABLISHED, Verdict(kind="drop"))),)}
 BLACKHOLE = PLAIN + "h route blackhole 198.18.3.0/24\n"
 
+GONE = PLAIN.replace("c eth0 1500 198.18.1.2/24", "c eth0 1500 198.18.1.2/24 off").replace(
+    "c route default via 198.18.1.1\n", ""
+)
+
 EXAMPLES = (
     Example(
         "RTE503",
@@ -82,6 +86,14 @@ EXAMPLES = (
         "error",
         "confirmed",
         {"place": "h/vc"},
+    ),
+    Example(
+        "RTE503",
+        case(GONE, failed("unreachable")),
+        case(GONE.replace(" off", ""), failed("unreachable")),
+        "warning",
+        "likely",
+        {"case": "routes", "place": "c/eth0"},
     ),
     Example("NET152", case(PLAIN, UNHEARD), case(PLAIN, UNHEARD, tables=LATER), "error", "likely", {"case": "request"}),
     Example(

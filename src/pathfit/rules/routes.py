@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from pathfit.core.finding import Facts, Finding
+from pathfit.core.net import Point
 from pathfit.core.path import Fate, Lookup, Predicted, Resolve
 from pathfit.rules.base import found, line
 from pathfit.rules.places import place_text
@@ -60,6 +61,21 @@ def no_route(view: View) -> Iterable[Finding]:
             yield found("RTE501", "error", "likely", view.edge, facts, said)
 
 
+def _routes_went_with_it(view: View) -> Iterable[Finding]:
+    """No route, where a device with an address is down: the kernel takes its routes away (fib_disable_ip())."""
+    for direction, way in view.ended(Fate.NO_ROUTE):
+        at = way.culprit.at if way.culprit else view.edge
+        ns = view.namespace(at.netns) if at.netns and _on_purpose(way) is None else None
+        down = [x for x in ns.links if not x.up and any(a.link == x.index for a in ns.addresses)] if ns else []
+        if len(down) != 1:
+            continue
+        there = Point(host=at.host, netns=at.netns, link=down[0].name)
+        facts: Facts = {"case": "routes", "direction": SAID[direction], "place": place_text(there)}
+        proof = line(view.state_ref, "link-down", place=place_text(there))
+        yield found("RTE503", "warning", "likely", there, facts, proof)
+        return
+
+
 def _on_purpose(way: Predicted) -> str | None:
     """The route that says no, as `ip route` prints it; None when there simply is none."""
     route = way.culprit.route if isinstance(way.culprit, Lookup) else ""
@@ -108,9 +124,10 @@ def link_down(view: View) -> Iterable[Finding]:
     Why it hurts: nothing passes.
     Example: the far half of a veth pair, or a bridge port, was never set up.
     Repair: `ip link set DEV up`; for "no carrier" look at the other end.
-    Severity: error.
+    Severity: error; warning where it only explains a missing route (RTE501).
     Possible: never said.
-    Likely: state alone, all of the way up to there visible.
+    Likely: state alone, all of the way up to there visible; or a route is missing where a device with an address is
+    down, for its routes go with it.
     Confirmed: state shows it on the way, and the connection failed.
     References: IFF_UP, IFF_LOWER_UP (netdevice(7)); dev_queue_xmit().
     """
@@ -123,6 +140,7 @@ def link_down(view: View) -> Iterable[Finding]:
         proof = line(view.state_ref, "link-down", place=place_text(at))
         yield found("RTE503", "error", "confirmed" if sure else "likely", at, facts, proof)
         return
+    yield from _routes_went_with_it(view)
     c = view.contact
     if c is not None and c.error == "ENETDOWN" and not view.explained:
         facts = {"direction": "outbound", "place": place_text(view.source_point)}
