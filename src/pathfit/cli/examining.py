@@ -12,6 +12,7 @@ from pathfit.core.case import Case
 from pathfit.core.report import Report
 from pathfit.core.request import Request
 
+REPLAY = 120.0  # seconds; a case of a thousand containers takes one
 DOING = {  # what the progress line says while a request is performed
     "Locate": "looking for {0.where}",
     "ReadState": "reading namespaces",
@@ -116,11 +117,15 @@ def replay(folder: Path, o: dict[str, Any]) -> int:
 
 def _replay(folder: Path, old: Case, o: dict[str, Any]) -> int:
     from pathfit import diagnose
+    from pathfit.host.alarm import Late, alarm
 
     look = style(o["lang"])
     try:
-        case = again(old)
-        report = diagnose.report(case)
+        with alarm(REPLAY):
+            case = again(old)
+            report = diagnose.report(case)
+    except Late as e:
+        raise Stop(f"{folder}: {e}; a run of that size takes seconds", line("ls", "-l", folder), CANNOT) from None
     except (ValueError, KeyError, TypeError, IndexError, RuntimeError, RecursionError) as e:
         if o["verbose"]:
             trace(e)

@@ -79,10 +79,21 @@ def read(path: Path) -> bytes:
     except (OSError, ValueError) as e:
         why = e.strerror if isinstance(e, OSError) else "no such path can exist"
         raise Stop(f"cannot open {path}: {why}", line("ls", path.parent), CANNOT) from None
-    with os.fdopen(fd, "rb") as f:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+    try:
+        what = os.fstat(fd)
+        if not stat.S_ISREG(what.st_mode):
             raise Stop(f"{path} is not a regular file", line("ls", "-l", path.parent), CANNOT)
-        data = f.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
+        data = b"" if what.st_size > MOST_BYTES else _all_of(fd)
+    except OSError as e:
+        raise Stop(f"cannot read {path}: {e.strerror}", line("ls", "-l", path.parent), CANNOT) from None
+    finally:
+        os.close(fd)
+    if max(what.st_size, len(data)) > MOST_BYTES:
         raise Stop(f"{path} is larger than {MOST_BYTES >> 20} MB", line("ls", "-l", path.parent), CANNOT)
     return data
+
+
+def _all_of(fd: int) -> bytes:
+    """What a file holds, up to a byte more than we take."""
+    with open(fd, "rb", closefd=False) as f:
+        return f.read(MOST_BYTES + 1)
