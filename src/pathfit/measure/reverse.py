@@ -21,7 +21,8 @@ from pathfit.core.net import IP_HEADER, TCP_HEADER
 from pathfit.measure import sizes, verdict
 from pathfit.measure.track import Status, Track
 
-STALL = 2.5  # seconds to wait for the first answer at all (probing.md 6: a busy server is no hole)
+STALL = 2.2  # seconds, and two round trips, to wait for the first answer at all (probing.md 6: a busy server is no
+# hole; first answers after two seconds are healthy)
 # Seconds to wait for a SYN-ACK when the host answers an echo, or state tells why none will come: every SYN of the
 # round and its first repetition (after 1 s, RFC 6298) were lost by then. Otherwise Measure.connect is the limit: a
 # neighbour that does not exist is known after three requests a second apart (neigh_timer_handler), and then the error
@@ -326,7 +327,8 @@ class Reverse(msgspec.Struct):
             lower = [(s, "sentinel") for s in sizes.LOW_SENTINELS if least <= s < lowest]
             self._new_round(lower[: self.limits.per_round], now)
             return
-        if all(t.closed is not None or t.complete for t in connected) or age > min(STALL, self.limits.budget):
+        stall = min(STALL + 2 * times.rtt, self.limits.budget)
+        if all(t.closed is not None or t.complete for t in connected) or age > stall:
             self._finish("stalled")
 
     def _plan_open_end(self, now: float, soon: verdict.Weighed, times: verdict.Timing) -> None:
