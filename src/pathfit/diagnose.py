@@ -147,8 +147,9 @@ def _why_unknown(view: View, findings: Sequence[Finding]) -> str | None:
         return "why.no-connection"
     if any(f.code == "APP801" for f in findings):
         return "why.target-silent"
+    passes = view.carries("reverse") and view.carries("forward")
     if view.contact is not None and view.contact.tls == "stalled":
-        return "why.stalled"
+        return "why.stalled" if passes else "why.tls-stalled"
     if _undecided(view.bracket("reverse"), view.carries("reverse")) or _undecided(
         view.bracket("forward"), view.carries("forward")
     ):

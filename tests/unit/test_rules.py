@@ -69,7 +69,8 @@ HOLE_IN = probe(reverse=(hole(),), attempts=gaps(1500))
 MOVED = {"TcpExt.IPReversePathFilter": 4}
 
 UNACKED = tuple(Attempt(n=i, method="tcp-maxseg", size=560, outcome="unacked", retrans=4) for i in range(3))
-UNHEARD = probe(forward=(), reverse=(), contact={**MUTE, "acked": False}, attempts=UNACKED)
+LATE = Attempt(n=9, method="tcp-maxseg", size=560, outcome="aborted")  # opened too late to say anything
+UNHEARD = probe(forward=(), reverse=(), contact={**MUTE, "acked": False}, attempts=(*UNACKED, LATE))
 ESTABLISHED = Match(field="ctstate", values=("established",))
 LATER = {"h": (table("forward", rule(ESTABLISHED, Verdict(kind="drop"))),)}
 BLACKHOLE = PLAIN + "h route blackhole 198.18.3.0/24\n"

@@ -46,6 +46,6 @@ def unheard(view: View) -> bool:
     c = view.contact
     if c is None or c.tcp != "ok" or c.acked or c.answered or view.holes or view.probe is None:
         return False
-    stood = [a for a in view.probe.attempts if a.method == "tcp-maxseg" and a.outcome != "timeout"]
+    stood = [a for a in view.probe.attempts if a.method == "tcp-maxseg" and a.outcome not in ("timeout", "aborted")]
     mute = [a for a in stood if a.outcome == "unacked" and a.retrans >= UNHEARD_REPEATS]
     return len(mute) >= 2 and len(mute) == len(stood)
