@@ -184,3 +184,12 @@ def test_an_ordinary_user_measures_both_directions(name: str) -> None:
         here = [s for s in r.side_effects if s.where == "here"]
         assert bool(here) == learns == bool(_exceptions(fd))
         assert all(s.lasts == 600 for s in here)
+
+
+def test_patience_sees_the_rescue() -> None:
+    """tcp_mtu_probing of the sender: seconds late, in smaller segments (MTU119)."""
+    with scene("rescued-late-by-mtu-probing") as (_, fd, address, port, protocol, path):
+        r = ask(fd, address, port, protocol, path, patient=8.0)
+        assert r.reverse[0].fails is not None
+        assert r.rescued_after is not None and 1.4 < r.rescued_after < 8.0
+        assert r.rescued_size is not None and r.rescued_size <= (r.reverse[0].passes or 0)
