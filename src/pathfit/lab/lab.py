@@ -351,9 +351,8 @@ def _outcome(code: int, status: str, complaint: str) -> tuple[str, str]:
     words = {6: "name", 7: "refused", 28: "hang", 35: "tls", 52: "empty", 56: "reset", 60: "tls", 18: "empty"}
     outcome = words.get(code, f"curl-{code}")
     told = "".join(line for line in complaint.lower().splitlines() if line.startswith("curl:"))
-    if code in (35, 56) and "reset" in told:
-        outcome = "reset"
-    elif code == 7 and "reset by peer" in complaint.lower():  # the RST was faster than curl's look at its connect()
+    early = code == 7 and "reset by peer" in complaint.lower()  # the RST was faster than curl's look at its connect()
+    if early or (code in (35, 56) and "reset" in told):
         outcome = "reset"
     elif code == 56 and "alert" in told:
         outcome = "tls"
