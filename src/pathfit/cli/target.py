@@ -115,8 +115,7 @@ def _url(scheme: str, rest: str, option: str) -> Target:
     if scheme not in ("https", "http", "tcp", "udp"):
         host = re.split(r"[/?#]", rest, maxsplit=1)[0] or "example.org"
         meant = "https" if scheme[:1] == "h" else "tcp"  # htps, hhtp, httpss
-        port = "" if meant == "https" else ":PORT"
-        typed = f"{option} {meant}://{host.rpartition('@')[2]}{port}"
+        typed = f"{option} {meant}://{host.rpartition('@')[2]}{'' if meant == 'https' else ':PORT'}"
         raise Stop(f"'{scheme}://' is no protocol pathfit knows", typed)
     authority, path = rest, ""
     cut = re.search(r"[/?#]", rest)
