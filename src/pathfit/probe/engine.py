@@ -223,7 +223,8 @@ class Engine:
 
     def _push(self, now: float) -> None:
         """Without raw sockets: our kernel's own segments. They may teach it a path MTU, so the reverse direction is
-        measured before (probing.md 1)."""
+        measured before, and where that has a hole they are not sent: the next SYN would invite less, and the fault be
+        gone for ten minutes (probing.md 1)."""
         ready = self.search.done and self.search.why not in ("no-connection", "contact") and self._connected()
         if self.ahead is not None or not ready or self.request.contact_only:
             return
@@ -235,6 +236,9 @@ class Engine:
         if self.lookout is not None:
             return
         if "tcp-sack" not in self.request.methods or self.script.protocol not in ("http", "https"):
+            return
+        inwards = self.search.result(now)
+        if inwards.note == "unproven" or (inwards.fails is not None and inwards.grade != "told"):
             return
         from pathfit.probe.pushed import Pushed
 
