@@ -152,25 +152,26 @@ from pathfit.core.request import Measure
 from pathfit.probe.engine import measure
 print(msgspec.json.encode(measure(None, msgspec.json.decode(sys.argv[1], type=Measure))).decode())
 """
+NOT_ASKED = None  # trap 1: behind a hole inwards nothing is sent that could teach our kernel a path MTU
 UNPRIVILEGED = {
-    # scenario: (reverse passes, hole?), (forward passes, hole?), forward's grades, does our kernel learn?
-    "healthy": ((1500, OPEN), (1500, OPEN), "proof", False),
-    "v6-healthy": ((1500, OPEN), (1500, OPEN), "proof", False),
-    "healthy-jumbo": ((8900, OPEN), (8900, OPEN), "proof", False),
-    "inbound-only": ((1400, HOLE), (1500, OPEN), "proof", False),
-    "both-ways-different": ((1400, HOLE), (1450, HOLE), "proof", False),
-    "upload-too-big-dropped-at-host": ((1500, OPEN), (1400, HOLE), "proof", False),
-    "v6-upload-hole": ((1500, OPEN), (1420, HOLE), "proof", False),
-    "silent-veth-half": ((1404, HOLE), (1404, HOLE), "step", False),
-    "uplink-1420-untold": ((1420, HOLE), (1420, HOLE), "told", True),
-    "limit-576": ((576, HOLE), (576, HOLE), "told", True),
+    # scenario: (reverse passes, hole?), (forward passes, hole?), forward's grade
+    "healthy": ((1500, OPEN), (1500, OPEN), "proof"),
+    "v6-healthy": ((1500, OPEN), (1500, OPEN), "proof"),
+    "healthy-jumbo": ((8900, OPEN), (8900, OPEN), "proof"),
+    "upload-too-big-dropped-at-host": ((1500, OPEN), (1400, HOLE), "proof"),
+    "v6-upload-hole": ((1500, OPEN), (1420, HOLE), "proof"),
+    "inbound-only": ((1400, HOLE), NOT_ASKED, None),
+    "both-ways-different": ((1400, HOLE), NOT_ASKED, None),
+    "silent-veth-half": ((1404, HOLE), NOT_ASKED, None),
+    "uplink-1420-untold": ((1420, HOLE), NOT_ASKED, None),
+    "limit-576": ((576, HOLE), NOT_ASKED, None),
 }
 
 
 @pytest.mark.parametrize("name", UNPRIVILEGED)
 def test_an_ordinary_user_measures_both_directions(name: str) -> None:
     """Without any capability; what our kernel may have learned is said."""
-    reverse, forward, grade, learns = UNPRIVILEGED[name]
+    reverse, forward, grade = UNPRIVILEGED[name]
     with scene(name) as (lab, fd, address, port, protocol, path):
         request = Measure(ref="m", source="x", address=address, port=port, protocol=protocol, path=path, host=address)  # type: ignore[arg-type]
         nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]
@@ -178,12 +179,16 @@ def test_an_ordinary_user_measures_both_directions(name: str) -> None:
         done = lab.run(lab.scenario.ask.source, argv)
         assert done.returncode == 0, done.stderr
         r = msgspec.json.decode(done.stdout, type=ProbeResult)
-        assert (r.forward[0].method, r.forward[0].grade) == ("tcp-segments", grade)
-        for bracket, (passes, state) in zip((r.reverse[0], r.forward[0]), (reverse, forward), strict=True):
+        expected = [(r.reverse[0], *reverse)]
+        if forward is NOT_ASKED:
+            assert not r.forward
+        else:
+            assert (r.forward[0].method, r.forward[0].grade) == ("tcp-segments", grade)
+            expected.append((r.forward[0], *forward))
+        for bracket, passes, state in expected:
             assert (bracket.passes, bracket.fails) == (passes, passes + 1 if state is HOLE else None), bracket
-        here = [s for s in r.side_effects if s.where == "here"]
-        assert bool(here) == learns == bool(_exceptions(fd))
-        assert all(s.lasts == 600 for s in here)
+        assert not _exceptions(fd), "nothing is left in the source's namespace"
+        assert not [s for s in r.side_effects if s.where == "here"]
 
 
 def test_patience_sees_the_rescue() -> None:

@@ -110,8 +110,10 @@ def test_few_connections_and_a_true_verdict(limit: int, rights: tuple[str, ...],
         if limit == 1500:
             assert report["verdict"] == "healthy", codes
         else:
-            assert report["verdict"] == "broken" and {"MTU101", "MTU102"} <= codes, codes
-        for way in ("reverse", "forward"):
+            assert report["verdict"] == "broken" and "MTU101" in codes, codes
+            assert rights or "MTU102" in codes, codes
+        # Without rights a hole inwards is reason not to send anything large outwards (docs/probing.md).
+        for way in ("reverse",) if rights and limit < 1500 else ("reverse", "forward"):
             size = report["measured"][way]
             assert size["pass"] is not None and size["pass"] <= limit, size
             assert (size["fail"] is None) if limit == 1500 else size["fail"] > limit, size

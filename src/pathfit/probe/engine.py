@@ -13,15 +13,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pathfit.core.evidence import Missing, ProbeResult
-from pathfit.core.measured import Attempt, Bracket, Contact, SideEffect, TooBig, Used
 from pathfit.core.net import IP_HEADER, TCP_HEADER, TIMESTAMPS
 from pathfit.core.request import Measure
 from pathfit.host import netns, tcpsock
-from pathfit.measure import verdict
 from pathfit.measure.reverse import CONNECT_SHORT, Close, Limits, Open, Reverse
 from pathfit.measure.track import STANDING, Reading, Track
 from pathfit.probe.conn import Conn, adopt, open_conn, reading
-from pathfit.probe.contact import contact_of
+from pathfit.probe.outcome import result_of
 from pathfit.probe.talk import Script, Talk
 
 if TYPE_CHECKING:
@@ -110,6 +108,7 @@ class Engine:
         self.all: list[Conn] = []
         self.lookout: Lookout | None = None
         self.ahead: Ahead | Pushed | None = None
+        self.replaced: Ahead | Pushed | None = None  # the one before, when the peer speaks no SACK
         self.pinger: Pinger | None = None
         self.knock: Pinger | None = None
         self.missing: list[Missing] = []
@@ -156,7 +155,7 @@ class Engine:
             self.witness()
         self._patience()
         self._verify()
-        return self._result(clock())
+        return result_of(self, clock())
 
     def _begin(self) -> None:
         """The first plain connection tells, before any answer, what our SYN promises (tcp_connect_init)."""
@@ -226,14 +225,19 @@ class Engine:
         measured before, and where that has a hole they are not sent: the next SYN would invite less, and the fault be
         gone for ten minutes (probing.md 1)."""
         ready = self.search.done and self.search.why not in ("no-connection", "contact") and self._connected()
-        if self.ahead is not None or not ready or self.request.contact_only:
+        if not ready or self.request.contact_only:
             return
-        if self.search.limits.polite:  # one thing after the other: never more than four connections stand
+        without_sack = self._without_sack()
+        if self.ahead is not None and not without_sack:
+            return
+        if (
+            self.search.limits.polite and not without_sack
+        ):  # one thing after the other: never more than four connections stand
             for conn in [c for c in self.conns.values() if not c.keep]:
                 self._close(conn, now)
             if self.lookout is not None:
                 self._look_ahead(self.lookout, now)
-        if self.lookout is not None:
+        if self.lookout is not None and not without_sack:
             return
         if "tcp-sack" not in self.request.methods or self.script.protocol not in ("http", "https"):
             return
@@ -243,7 +247,17 @@ class Engine:
         from pathfit.probe.pushed import Pushed
 
         left = self.request.connections_total - len(self.all) - AFTERWARDS
+        if self.ahead is not None:
+            left -= self.ahead.connections
+            self.replaced = self.ahead
+            self.ahead.close()
         self.ahead = Pushed(self.fd, self.request, self.family, self.script, self.epoll, now, left)
+
+    def _without_sack(self) -> bool:
+        """What is injected out of order is only seen by a peer's SACK; what is sent in order is seen by its ACK."""
+        if self.ahead is None or self.replaced is not None or not self.ahead.done:
+            return False
+        return any(b.note == "no-sack" for b in self.ahead.brackets())
 
     def _ping(self, now: float) -> None:
         """Echoes are sent once a connection stands, behind the first round of the reverse direction: what is raw
@@ -400,87 +414,6 @@ class Engine:
         converse(where, talk, mss_of(6 if self.family == 6 else 4, SENTINEL), clock() + VERIFY)
         if talk.alert_kind == "certificate":
             self.certificate = talk.alert
-
-    # -- the facts -------------------------------------------------------------------------------------------
-
-    def _result(self, now: float) -> ProbeResult:
-        times = self.search.times(now)
-        bracket = self.search.result(now)
-        tracks = self.search.tracks
-        odd = verdict.uneven(tracks, now, self.search.promised)
-        attempts: list[Attempt] = [t.attempt(now, self.start, times.settle, times.silence) for t in tracks]
-        forward: tuple[Bracket, ...] = ()
-        side: list[SideEffect] = []
-        if self.ahead is not None:
-            forward = self.ahead.brackets()
-            attempts += self.ahead.attempts(self.start, len(attempts) + 1)
-            side += self.ahead.side_effects()
-        if self._learned() and not any(s.where == "here" for s in side):
-            side.append(SideEffect(where="here", what="learned-path-mtu", lasts=600.0))
-            self._disturbed()
-        if any(t.mended is not None and t.complete and not t.passed for t in tracks):
-            side.append(SideEffect(where=self.request.address, what="learned-path-mtu", lasts=600.0))
-        both: tuple[Bracket, ...] = ()
-        if self.pinger is not None:
-            both = (self.pinger.bracket(),)
-            attempts += self.pinger.attempts(self.start, len(attempts) + 1)
-        rescued = self._rescued()
-        return ProbeResult(
-            ref=self.request.ref,
-            contact=self._contact(now),
-            forward=forward,
-            reverse=(bracket,) if not self.request.contact_only else (),
-            both=both,
-            attempts=tuple(attempts),
-            too_big=tuple(self._too_big()),
-            loss=verdict.loss(tracks, now, times),
-            uneven=odd,
-            side_effects=tuple(side),
-            used=self._used(now),
-            rescued_after=rescued[0] if rescued else None,
-            rescued_size=rescued[1] if rescued else None,
-            missing=tuple(self.missing),
-        )
-
-    def _learned(self) -> bool:
-        """Somebody told our kernel "too big" about small segments: a lie, but IPv4 believes it (tcp_v4_err())."""
-        with netns.inside(self.fd):
-            now = tcpsock.path_mtu(self.family, self.request.address, self.request.port)
-        return now is not None and self.believed is not None and now < self.believed
-
-    def _disturbed(self) -> None:
-        """Our kernel keeps smaller now because of a lie; so would the asked client's connections, and ours did."""
-        if any(not told.sane for told in self._too_big()):
-            self.missing.append(
-                Missing(
-                    ref=self.request.ref,
-                    what=f"the path to {self.request.address} as it is",
-                    why='somebody on it answers small packets with "too big", and this kernel believes it for a while',
-                    how="ip route flush cache",
-                    code="disturbed",
-                )
-            )
-
-    def _rescued(self) -> tuple[float, int] | None:
-        late = [c.track for c in self.all if c.track.mended is not None and c.track.mended > 2 * verdict.SETTLE_LOSS]
-        late = [t for t in late if t.arrived < t.size]
-        return (round(late[0].mended or 0.0, 3), late[0].arrived) if late else None
-
-    def _contact(self, now: float) -> Contact:
-        return contact_of(self, now)
-
-    def _too_big(self) -> list[TooBig]:
-        return list(self.lookout.too_big) if self.lookout is not None else []
-
-    def _used(self, now: float) -> Used:
-        packets = sum(3 + c.track.segments + c.track.retrans for c in self.all)
-        connections = len(self.all)
-        if self.ahead is not None:
-            packets += self.ahead.packets
-            connections += self.ahead.connections
-        if self.pinger is not None:
-            packets += self.pinger.sent
-        return Used(packets=packets, connections=connections, seconds=round(now - self.start, 4))
 
     def close(self) -> None:
         """Close everything, whatever happened."""

@@ -1,0 +1,96 @@
+"""What one measurement found out, put together: every attempt, the brackets drawn from them, what it cost and left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pathfit.core.evidence import Missing, ProbeResult
+from pathfit.core.measured import Attempt, Bracket, SideEffect, Used
+from pathfit.host import netns, tcpsock
+from pathfit.measure import verdict
+from pathfit.probe.contact import contact_of
+
+if TYPE_CHECKING:
+    from pathfit.probe.engine import Engine
+
+REMEMBERED = 600.0  # seconds Linux keeps a path MTU (net.ipv4.route.mtu_expires, net.ipv6.route.mtu_expires)
+
+
+def result_of(engine: Engine, now: float) -> ProbeResult:
+    """The facts of a finished ``engine``; ``now`` by its clock, seconds."""
+    search = engine.search
+    times = search.times(now)
+    tracks = search.tracks
+    attempts: list[Attempt] = [t.attempt(now, engine.start, times.settle, times.silence) for t in tracks]
+    forward: tuple[Bracket, ...] = ()
+    side: list[SideEffect] = []
+    if engine.ahead is not None:
+        forward = engine.ahead.brackets()
+        attempts += engine.ahead.attempts(engine.start, len(attempts) + 1)
+        side += engine.ahead.side_effects()
+    if _learned(engine) and not any(s.where == "here" for s in side):
+        side.append(SideEffect(where="here", what="learned-path-mtu", lasts=REMEMBERED))
+        _disturbed(engine)
+    if any(t.mended is not None and t.complete and not t.passed for t in tracks):
+        side.append(SideEffect(where=engine.request.address, what="learned-path-mtu", lasts=REMEMBERED))
+    both: tuple[Bracket, ...] = ()
+    if engine.pinger is not None:
+        both = (engine.pinger.bracket(),)
+        attempts += engine.pinger.attempts(engine.start, len(attempts) + 1)
+    rescued = _rescued(engine)
+    return ProbeResult(
+        ref=engine.request.ref,
+        contact=contact_of(engine, now),
+        forward=forward,
+        reverse=(search.result(now),) if not engine.request.contact_only else (),
+        both=both,
+        attempts=tuple(attempts),
+        too_big=tuple(engine.lookout.too_big) if engine.lookout is not None else (),
+        loss=verdict.loss(tracks, now, times),
+        uneven=verdict.uneven(tracks, now, search.promised),
+        side_effects=tuple(side),
+        used=_used(engine, now),
+        rescued_after=rescued[0] if rescued else None,
+        rescued_size=rescued[1] if rescued else None,
+        missing=tuple(engine.missing),
+    )
+
+
+def _learned(engine: Engine) -> bool:
+    """Somebody told our kernel "too big" about small segments: a lie, but IPv4 believes it (tcp_v4_err())."""
+    with netns.inside(engine.fd):
+        now = tcpsock.path_mtu(engine.family, engine.request.address, engine.request.port)
+    return now is not None and engine.believed is not None and now < engine.believed
+
+
+def _disturbed(engine: Engine) -> None:
+    """Our kernel keeps smaller now because of a lie; so would the asked client's connections, and ours did."""
+    told = engine.lookout.too_big if engine.lookout is not None else ()
+    if any(not one.sane for one in told):
+        engine.missing.append(
+            Missing(
+                ref=engine.request.ref,
+                what=f"the path to {engine.request.address} as it is",
+                why='somebody on it answers small packets with "too big", and this kernel believes it for a while',
+                how="ip route flush cache",
+                code="disturbed",
+            )
+        )
+
+
+def _rescued(engine: Engine) -> tuple[float, int] | None:
+    late = [c.track for c in engine.all if c.track.mended is not None and c.track.mended > 2 * verdict.SETTLE_LOSS]
+    late = [t for t in late if t.arrived < t.size]
+    return (round(late[0].mended or 0.0, 3), late[0].arrived) if late else None
+
+
+def _used(engine: Engine, now: float) -> Used:
+    packets = sum(3 + c.track.segments + c.track.retrans for c in engine.all)
+    connections = len(engine.all)
+    for one in (engine.ahead, engine.replaced):
+        if one is not None:
+            packets += one.packets
+            connections += one.connections
+    if engine.pinger is not None:
+        packets += engine.pinger.sent
+    return Used(packets=packets, connections=connections, seconds=round(now - engine.start, 4))
