@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 AS_ROOT = "run as root (sudo pathfit …)"
 LONGER = "--timeout 60"
+REPORT_IT = "--verbose"
 
 
 class LiveWorld:
@@ -86,7 +87,7 @@ class LiveWorld:
             return (_missing(request, str(e), "timeout", LONGER),)
         except Exception as e:  # the border: see the module's docstring
             self._tell(e)
-            return (_missing(request, f"{type(e).__name__}: {e}", "malformed", "run again with -v and report it"),)
+            return (_missing(request, f"{type(e).__name__}: {e}", "malformed", REPORT_IT),)
 
     def _late(self) -> bool:
         return self._timeout is not None and time.monotonic() - self._start >= self._timeout

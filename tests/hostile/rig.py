@@ -81,7 +81,7 @@ def decent(ended: Ended, seconds: float = SECONDS) -> Ended:
     """What every run promises, whatever it was asked. Returns ``ended``."""
     said = f"\nstatus {ended.status}, {ended.seconds} s, {ended.megabytes} MB\n{ended.out}\n{ended.err}"
     assert "Traceback" not in ended.out + ended.err, said
-    assert "unexpected error" not in ended.err, said
+    assert "report what it prints" not in ended.out + ended.err, said  # a defect of ours, said politely
     assert ended.status in STATUSES, said
     assert ended.seconds <= seconds, said
     assert ended.megabytes <= MEGABYTES, said

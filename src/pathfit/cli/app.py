@@ -12,6 +12,7 @@ from pathfit.cli.border import usage
 from pathfit.cli.stop import Stop
 
 LATER = ("scan", "fix", "trace", "pcap", "snapshot", "predict", "map", "overhead", "watch", "agent", "hub", "mesh")
+EXAMPLES = {"timeout": "--timeout 15", "lang": "--lang en", "save": "--save ./case-1"}  # options that are checked
 HELP = """Finds out why packets stop fitting on a container's way through the network, and proves it.
 
 \b
@@ -54,6 +55,10 @@ def run(argv: Sequence[str]) -> int:
     except click.MissingParameter as e:
         if e.ctx is not None and e.param is not None and e.param.name == "to":
             raise Stop("Missing option '--to': where the traffic goes", _with_to(argv, e.ctx)) from None
+        return usage(e.format_message(), e.ctx.command_path if e.ctx else "pathfit")
+    except click.BadParameter as e:
+        if e.param is not None and e.param.name in EXAMPLES:
+            raise Stop(e.format_message(), EXAMPLES[e.param.name]) from None
         return usage(e.format_message(), e.ctx.command_path if e.ctx else "pathfit")
     except click.UsageError as e:
         return usage(e.format_message(), e.ctx.command_path if e.ctx else "pathfit")

@@ -1,6 +1,7 @@
 """`pathfit lab`: list, show, build, remove scenarios; run them and judge what a diagnosis says of them."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from pathfit.lab import down as lab_down
 from pathfit.words.render import say
 
 SCHEMA = "pathfit.lab/1"
+PREFIX = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")  # as Lab.up takes it
 MOST_SECONDS = 60  # for one diagnosis; its own --timeout ends it long before
 
 
@@ -51,8 +53,10 @@ def show(name: str, *, as_json: bool) -> int:
 
 
 def up(name: str, prefix: str | None, *, as_json: bool, lang: str | None) -> int:
-    """Build and leave up."""
+    """Build and leave up. Raises Stop."""
     scenario = _load(name)
+    if prefix is not None and not PREFIX.fullmatch(prefix):
+        raise Stop(f"prefix '{prefix[:40]}': at most 24 of a-z, 0-9 and -", "--prefix my-lab")
     with _building(name):
         lab = Lab.up(scenario, prefix)
     source = lab.where(scenario.ask.source)

@@ -78,7 +78,7 @@ def read(path: Path) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as e:
         why = e.strerror if isinstance(e, OSError) else "no such path can exist"
-        raise Stop(f"cannot open {path}: {why}", line("ls", path.parent), CANNOT) from None
+        raise Stop(f"cannot open {path}: {why}", line("ls", _there(path)), CANNOT) from None
     try:
         what = os.fstat(fd)
         if not stat.S_ISREG(what.st_mode):
@@ -91,6 +91,11 @@ def read(path: Path) -> bytes:
     if max(what.st_size, len(data)) > MOST_BYTES:
         raise Stop(f"{path} is larger than {MOST_BYTES >> 20} MB", line("ls", "-l", path.parent), CANNOT)
     return data
+
+
+def _there(path: Path) -> Path:
+    """The nearest folder above that exists."""
+    return next((p for p in path.parents if os.path.isdir(str(p).replace("\0", "?"))), Path("."))
 
 
 def _all_of(fd: int) -> bytes:

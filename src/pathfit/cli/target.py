@@ -48,9 +48,10 @@ def where(text: str, option: str = "--from") -> str:
             f"{option} container:{shown}   or   {option} netns:{shown}",
         )
     if kind not in KINDS:
+        shown = name if _WHERE_NAME.match(name) else "NAME"
         raise Stop(
             f"{_q(text)}: a place cannot begin with {_q(kind + ':')}",
-            f"{option} host | netns:NAME | pid:N | container:NAME | network:NAME | pod:NAMESPACE/NAME",
+            f"{option} container:{shown}   or   {option} netns:{shown}",
         )
     _check_place(text, kind, name, option)
     return text

@@ -21,12 +21,14 @@ def lines(how: str, ask: Ask, ref: str = "") -> list[str]:
 def _whole(part: str, ask: Ask, ref: str) -> str:
     if AS_ROOT in part:
         return shlex.join(["sudo", *command(ask)])
+    if part == "--verbose":
+        return shlex.join([*command(ask), part]) + "   (and report what it prints)"
     option, _, value = part.partition(" ")
     if option in ("--from", "--to", "--timeout"):
         if option == "--from" and ref == "target":
             option, value = "--to", value + (f":{ask.target.port}" if ask.target.port else "")
         return shlex.join(command(ask, option, value))
-    return part
+    return part.replace("TARGET", shlex.quote(ask.target.text))
 
 
 def command(ask: Ask, option: str = "", value: str = "") -> list[str]:
