@@ -71,7 +71,7 @@ def _between(report: Report) -> Question | None:
     if out is None or back is None or m.forward.fails is None or not out < back:
         return None
     first = -(-(out + 1) // STEP) * STEP
-    sizes = [str(s) for s in range(first, back + 1, STEP)][:2]
+    sizes = [str(s) for s in range(first, back + 1, STEP)[:2]]
     if not sizes:
         return None
     up = ways.uplink(report)
