@@ -4,13 +4,17 @@ import errno
 import socket
 import struct
 
+from pathfit.wire import tcpinfo
+
 TCP_MAXSEG, TCP_INFO, TCP_NODELAY, TCP_QUICKACK = 2, 11, 1, 12
 IPV6_MTU_DISCOVER, IPV6_PMTUDISC_INTERFACE = 23, 4
 IP_RECVERR, IPV6_RECVERR = 11, 25
+U32 = struct.Struct("=I").unpack_from
 LINGER_RST = struct.pack("ii", 1, 0)
 INFO_SIZE = 232
 PIECE = 400  # bytes per write: TCP_MAXSEG caps our segments too, and a forward hole must not look like one of the
 # answer's (probing.md 2)
+IN_FLIGHT = 8  # pieces: less than the ten segments a connection may begin with (RFC 6928)
 
 
 def tcp(family: int, mss: int | None = None, *, learns: bool = False) -> socket.socket:
@@ -41,14 +45,26 @@ def connect(s: socket.socket, address: str, port: int) -> int:
 
 
 def send_pieces(s: socket.socket, data: bytes, piece: int = PIECE) -> bytes:
-    """Send in pieces, each a segment of its own; returns what did not fit."""
+    """Send in pieces, each a segment of its own; returns what has to wait until some are acknowledged.
+
+    What the congestion window holds back lies in one buffer, and the kernel would make full segments of it
+    (tcp_sendmsg_locked() appends to the tail that was not sent yet): a large packet of ours, which a router may answer
+    "too big", and the measurement would have healed the patient (probing.md 1, 2). So nothing is ever held back.
+    """
     at = 0
-    while at < len(data):
+    while at < len(data) and _all_sent(s):
         try:
             at += s.send(data[at : at + piece])
         except (BlockingIOError, InterruptedError):
             break
     return data[at:]
+
+
+def _all_sent(s: socket.socket) -> bool:
+    """Nothing waits in the kernel to be sent, and few pieces to be acknowledged."""
+    data = info(s)
+    waits = U32(data, tcpinfo.NOTSENT)[0] if len(data) >= tcpinfo.NOTSENT + 4 else 0
+    return waits == 0 and U32(data, tcpinfo.UNACKED)[0] < IN_FLIGHT
 
 
 def ack_late(s: socket.socket) -> None:

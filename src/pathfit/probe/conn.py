@@ -76,9 +76,12 @@ class Conn:
         self.track.port = name[1]
 
     def look(self, now: float) -> None:
-        """Read struct tcp_info into the track."""
-        if not self.closed:
-            self.track.see(now, reading(tcpsock.info(self.sock)))
+        """Read struct tcp_info into the track; send what waited for an acknowledgement."""
+        if self.closed:
+            return
+        self.track.see(now, reading(tcpsock.info(self.sock)))
+        if self.pending:
+            self._say_more(now)
 
     def event(self, now: float) -> None:
         """The socket is ready for something."""
@@ -97,8 +100,8 @@ class Conn:
             if self.talk.stage == "banner":
                 self.track.asked, self.track.asked_bytes = now, 0
         self.look(now)
-        if self.pending:
-            self.pending = tcpsock.send_pieces(self.sock, self.pending)
+        if self.closed:
+            return
         if self.track.passed and not self.keep:
             return
         self._read(now)
@@ -149,8 +152,12 @@ class Conn:
         self.track.asked = now
         self.track.asked_bytes += len(data)
         self.track.many = self.talk.stage == "many"
+        self.pending += data
+        self._say_more(now)
+
+    def _say_more(self, now: float) -> None:
         try:
-            self.pending = tcpsock.send_pieces(self.sock, self.pending + data)
+            self.pending = tcpsock.send_pieces(self.sock, self.pending)
         except OSError as e:
             self._last_words()
             self.fail(now, e.errno or 0)
