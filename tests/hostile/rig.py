@@ -10,9 +10,13 @@ import re
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import pytest
 
 METER = str(Path(__file__).with_name("meter.py"))
 COMMAND = [str(Path(sys.executable).with_name("pathfit"))]
@@ -25,6 +29,10 @@ ENVIRONMENT = {
     "HOME": "/nonexistent",
     **{k: v for k, v in os.environ.items() if k in ("PATHFIT_ISOLATED", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")},
 }
+
+
+Case = TypeVar("Case", bound=Hashable)
+Result = TypeVar("Result")
 
 
 class Ended(NamedTuple):
@@ -101,3 +109,19 @@ def masked(text: str, names: Iterable[tuple[str, str]]) -> str:
     for pattern, word in names:
         text = re.sub(pattern, word, text)
     return text
+
+
+@contextmanager
+def side_by_side(
+    request: pytest.FixtureRequest, work: Callable[[Case], Result], workers: int
+) -> Iterator[Callable[[Case], Result]]:
+    """Results of ``work`` for every chosen ``case`` of this module, worked out several at a time, because most of them
+    only wait. Use it in a fixture of module scope, and call what it yields in a test parametrized by "case"."""
+    calls = [getattr(item, "callspec", None) for item in request.session.items if item.path == request.path]
+    chosen: list[Case] = [call.params["case"] for call in calls if call is not None and "case" in call.params]
+    with ThreadPoolExecutor(workers) as pool:
+        under_way: dict[Case, Future[Result]] = {case: pool.submit(work, case) for case in chosen}
+        try:
+            yield lambda case: under_way[case].result()
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -71,12 +71,16 @@ def end(process: subprocess.Popen[str], moment: float, number: signal.Signals) -
     return Ended(process.returncode, out, err, time.monotonic() - began if began else 0.0)
 
 
+_took: dict[tuple[str, ...], float] = {}
+
+
 def moments(words: tuple[str, ...], state: Path, count: int) -> list[float]:
     """``count`` moments spread over the time a run takes, one in each equal part of it."""
-    began = time.monotonic()
-    process = start(words, state)
-    process.communicate(timeout=60)
-    took = time.monotonic() - began
+    if words not in _took:
+        began = time.monotonic()
+        start(words, state).communicate(timeout=60)
+        _took[words] = time.monotonic() - began
+    took = _took[words]
     dice = random.Random(20)
     return [(n + dice.random()) * took / count for n in range(count)]
 
@@ -155,8 +159,8 @@ def test_diagnose(lab: Lab, tmp_path: Path, number: signal.Signals, count: int) 
 
 LABS = {
     "lab up": (("lab", "up", "article-001", "--prefix", "pfhost"), 6),
-    "lab run": (("lab", "run", "article-000", "vxlan-1500", "--blind"), 8),
-    "demo": (("demo",), 5),
+    "lab run": (("lab", "run", "healthy", "--blind"), 6),
+    "demo": (("demo",), 4),
 }
 
 

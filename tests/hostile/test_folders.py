@@ -8,7 +8,9 @@ import copy
 import json
 import os
 import random
+import resource
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,6 @@ from rig import pathfit
 
 from pathfit.cli import examining
 from pathfit.cli.stop import Stop
-from pathfit.host.alarm import alarm
 from pathfit.lab import Lab, load
 
 STORM = 120  # changed cases replayed in this process; each takes a few milliseconds
@@ -194,12 +195,29 @@ def stirred(case: Document, where: list[tuple[Any, ...]], dice: random.Random) -
     return case
 
 
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """A gigabyte more than this process has: a case that wants more gets a MemoryError, and not the whole machine."""
+    old = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (1 << 30), old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, old)
+
+
 @pytest.mark.lab
 @pytest.mark.parametrize("scenario", ["article-000", "vxlan-1500", "name-does-not-exist"])
 def test_a_storm_of_changes(
-    scenario: str, whole: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    scenario: str,
+    whole: dict[str, bytes],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     case: Document = json.loads(whole[scenario])
+    monkeypatch.setattr(examining, "REPLAY", LONG)
     where = [p for p in places(case) if p[0] in ("ask", "exchanges")]
     options = {"lang": "en", "save": None, "as_json": False, "verbose": False}
     ends: dict[str, int] = {}
@@ -207,7 +225,7 @@ def test_a_storm_of_changes(
         dice = random.Random(f"{scenario} {n}")
         (tmp_path / "case.json").write_text(json.dumps(stirred(case, where, dice)))
         try:
-            with alarm(LONG):
+            with little_memory():
                 said = str(examining.replay(tmp_path, options | {"as_json": bool(n % 2)}))
         except Stop as e:
             assert e.status == 3 and e.how, f"change {n} of {scenario}"

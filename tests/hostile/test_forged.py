@@ -8,11 +8,10 @@ asked client's included: then no verdict may be wrong, and what our kernel remem
 
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import pytest
-from rig import Ended, pathfit
+from rig import Ended, pathfit, side_by_side
 from stage import running
 
 from pathfit.lab import Lab, load
@@ -84,14 +83,8 @@ def ask(case: Case) -> Run:
 
 @pytest.fixture(scope="module")
 def runs(request: pytest.FixtureRequest) -> Iterator[Callable[[Case], Run]]:
-    """The runs of the chosen cases, worked out side by side."""
-    calls = [getattr(item, "callspec", None) for item in request.session.items if item.path == request.path]
-    with ThreadPoolExecutor(BESIDE) as pool:
-        under_way: dict[Case, Future[Run]] = {}
-        for call in calls:
-            if call is not None and "case" in call.params:
-                under_way[call.params["case"]] = pool.submit(ask, call.params["case"])
-        yield lambda case: under_way[case].result()
+    with side_by_side(request, ask, BESIDE) as result:
+        yield result
 
 
 def said(case: Case, run: Run) -> str:

@@ -6,7 +6,6 @@ The asking side is a process with a mount namespace of its own, so that its reso
 import json
 import subprocess
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from typing import NamedTuple
 import nameservers
 import pytest
 from netlab import Net
-from rig import Ended, pathfit
+from rig import Ended, pathfit, side_by_side
 from stage import SERVER, pair, running
 
 BOUND = 6.0  # seconds for --timeout 4 and what starting and ending take; an answer may be waited for 3 s
@@ -35,7 +34,7 @@ class Case(NamedTuple):
         return self.kind if self.name == NAME else self.name[:20]
 
 
-def case(kind: str, status: int | set[int], code: str = "", **more: str) -> Case:
+def named(kind: str, status: int | set[int], code: str = "", **more: str) -> Case:
     return Case(kind, frozenset(status if isinstance(status, set) else {status}), code, **more)
 
 
@@ -43,37 +42,37 @@ DNS = "DNS251"
 BAD = "nameserver \x1b[31m\nnameserver 999.1.1.1\nsearch " + "a." * 5000
 MANY = f"nameserver {SERVER[0]}\nsearch {'x.example ' * 300}\noptions ndots:99"
 CASES = [
-    case("nxdomain", 1, DNS),
-    case("servfail", 1, DNS),
-    case("refused", 1, DNS),
-    case("code-of-nonsense", 1, DNS),
-    case("no-data", 1, DNS),
-    case("silent", 1, DNS),
-    case("nobody", 1, DNS),
-    case("junk", 1, DNS),
-    case("junk-with-our-id", 1, DNS),
-    case("short", 1, DNS),
-    case("empty", 1, DNS),
-    case("echo", 1, DNS),
-    case("wrong-id", 1, DNS),
-    case("other-question", 1, DNS),
-    case("many", {1, 3}),
-    case("loop", 1, DNS),
-    case("chain", 1, DNS),
-    case("others", 1, DNS),
-    case("pointer-loop", 1, DNS),
-    case("wrong-length", 1, DNS),
-    case("counts-lie", 1, DNS),
-    case("odd-addresses", {1, 3}),
-    case("cut-and-nobody-at-tcp", 1, DNS),
-    case("cut-and-junk-at-tcp", 1, DNS),
-    case("cut-and-drip-at-tcp", 1, DNS),
-    case("cut-and-long-at-tcp", 1, DNS),
-    case("nxdomain", 1, DNS, resolv="", name="no-server.example"),
-    case("nxdomain", 1, DNS, resolv=BAD, name="bad-conf.example"),
-    case("nxdomain", 1, DNS, resolv="nameserver 192.0.2.77\n" * 500, name="many-servers.example"),
-    case("nxdomain", 1, DNS, resolv=MANY, name="many-suffixes"),
-    case("nxdomain", 1, DNS, resolv="# " + "x" * 3_000_000 + f"\nnameserver {SERVER[0]}\n", name="long-conf.example"),
+    named("nxdomain", 1, DNS),
+    named("servfail", 1, DNS),
+    named("refused", 1, DNS),
+    named("code-of-nonsense", 1, DNS),
+    named("no-data", 1, DNS),
+    named("silent", 1, DNS),
+    named("nobody", 1, DNS),
+    named("junk", 1, DNS),
+    named("junk-with-our-id", 1, DNS),
+    named("short", 1, DNS),
+    named("empty", 1, DNS),
+    named("echo", 1, DNS),
+    named("wrong-id", 1, DNS),
+    named("other-question", 1, DNS),
+    named("many", {1, 3}),
+    named("loop", 1, DNS),
+    named("chain", 1, DNS),
+    named("others", 1, DNS),
+    named("pointer-loop", 1, DNS),
+    named("wrong-length", 1, DNS),
+    named("counts-lie", 1, DNS),
+    named("odd-addresses", {1, 3}),
+    named("cut-and-nobody-at-tcp", 1, DNS),
+    named("cut-and-junk-at-tcp", 1, DNS),
+    named("cut-and-drip-at-tcp", 1, DNS),
+    named("cut-and-long-at-tcp", 1, DNS),
+    named("nxdomain", 1, DNS, resolv="", name="no-server.example"),
+    named("nxdomain", 1, DNS, resolv=BAD, name="bad-conf.example"),
+    named("nxdomain", 1, DNS, resolv="nameserver 192.0.2.77\n" * 500, name="many-servers.example"),
+    named("nxdomain", 1, DNS, resolv=MANY, name="many-suffixes"),
+    named("nxdomain", 1, DNS, resolv="# " + "x" * 3_000_000 + f"\nnameserver {SERVER[0]}\n", name="long-conf.example"),
 ]
 
 
@@ -99,28 +98,22 @@ def ask(one: Case, folder: Path) -> Ended:
 def judgements(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[Case], Ended]]:
-    """The runs of the chosen cases, worked out side by side."""
     folder = tmp_path_factory.mktemp("resolv")
-    calls = [getattr(item, "callspec", None) for item in request.session.items if item.path == request.path]
-    with ThreadPoolExecutor(BESIDE) as pool:
-        under_way: dict[Case, Future[Ended]] = {}
-        for call in calls:
-            if call is not None and "one" in call.params:
-                under_way[call.params["one"]] = pool.submit(ask, call.params["one"], folder)
-        yield lambda one: under_way[one].result()
+    with side_by_side(request, lambda case: ask(case, folder), BESIDE) as result:
+        yield result
 
 
 @pytest.mark.lab
-@pytest.mark.parametrize("one", CASES, ids=str)
-def test_names(one: Case, judgements: Callable[[Case], Ended]) -> None:
-    ended = judgements(one)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_names(case: Case, judgements: Callable[[Case], Ended]) -> None:
+    ended = judgements(case)
     report = json.loads(ended.out)
     codes = [f["code"] for f in report["findings"]]
-    said = f"{one} {report['verdict']} {codes} {ended.seconds} s {ended.megabytes} MB"
+    said = f"{case} {report['verdict']} {codes} {ended.seconds} s {ended.megabytes} MB"
     print(said)
-    assert ended.status in one.statuses, said
+    assert ended.status in case.statuses, said
     assert "SYS902" not in codes, said
-    assert not one.code or codes[0] == one.code, said
+    assert not case.code or codes[0] == case.code, said
     assert len(ended.out) < 200_000
     assert report["measured"]["target"] is None or "bank" not in ended.out
 

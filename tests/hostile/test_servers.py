@@ -6,11 +6,10 @@ for something that never comes, so those that were chosen are worked out side by
 
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import pytest
-from rig import Ended, pathfit
+from rig import Ended, pathfit, side_by_side
 from stage import PORT, SERVER, pair, running
 
 import peers
@@ -137,14 +136,8 @@ def ask(case: Case) -> Ended:
 
 @pytest.fixture(scope="module")
 def judgements(request: pytest.FixtureRequest) -> Iterator[Callable[[Case], Ended]]:
-    """The runs of the chosen cases."""
-    calls = [getattr(item, "callspec", None) for item in request.session.items if item.path == request.path]
-    with ThreadPoolExecutor(BESIDE) as pool:
-        under_way: dict[Case, Future[Ended]] = {}
-        for call in calls:
-            if call is not None and "case" in call.params:
-                under_way[call.params["case"]] = pool.submit(ask, call.params["case"])
-        yield lambda case: under_way[case].result()
+    with side_by_side(request, ask, BESIDE) as result:
+        yield result
 
 
 @pytest.mark.lab

@@ -4,13 +4,14 @@ import os
 import pty
 import select
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from netlab import Net, nets
-from rig import COMMAND, ENVIRONMENT, decent, obeyed, pathfit, run
+from rig import COMMAND, ENVIRONMENT, Ended, decent, obeyed, pathfit, run, side_by_side
 
+BESIDE = 2
 QUICK = 3.0  # seconds for what is refused before anything is looked at; it takes 0.1
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\u202e\u009b31m"
 BYTES = b"\xff\xfe\x80"
@@ -101,9 +102,19 @@ USAGE: list[tuple[str, list[str | bytes]]] = [
 ]
 
 
-@pytest.mark.parametrize("words", [u[1] for u in USAGE], ids=[u[0] for u in USAGE])
-def test_refused_at_once(words: list[str | bytes]) -> None:
-    ended = pathfit(*words, seconds=QUICK)
+def refuse(case: tuple[str | bytes, ...]) -> Ended:
+    return pathfit(*case, seconds=QUICK)
+
+
+@pytest.fixture(scope="module")
+def refusals(request: pytest.FixtureRequest) -> Iterator[Callable[[tuple[str | bytes, ...]], Ended]]:
+    with side_by_side(request, refuse, BESIDE) as result:
+        yield result
+
+
+@pytest.mark.parametrize("case", [tuple(u[1]) for u in USAGE], ids=[u[0] for u in USAGE])
+def test_refused_at_once(case: tuple[str | bytes, ...], refusals: Callable[[tuple[str | bytes, ...]], Ended]) -> None:
+    ended = refusals(case)
     assert ended.status == 2
     assert ended.out == ""
     assert ended.err.startswith("pathfit: ")
@@ -143,9 +154,8 @@ ENVIRONMENTS = {
 
 @pytest.mark.lab
 @pytest.mark.parametrize("environment", ENVIRONMENTS.values(), ids=ENVIRONMENTS)
-@pytest.mark.parametrize("form", [[], ["--json"]])
-def test_any_environment(net: Net, environment: dict[str, str], form: list[str]) -> None:
-    ended = pathfit("diagnose", "--from", f"netns:{net('a')}", *REFUSED, *form, environment=environment)
+def test_any_environment(net: Net, environment: dict[str, str]) -> None:
+    ended = pathfit("diagnose", "--from", f"netns:{net('a')}", *REFUSED, environment=environment)
     assert ended.status == 1
     assert "RST201" in ended.out
     if environment.get("LANG") == "C" and "LC_MESSAGES" not in environment:
@@ -239,7 +249,7 @@ def test_names_are_shown_not_obeyed(net: Net) -> None:
         net.ip("a", "link set x\x1b[31m up")
         net.ip("a", "route add 192.0.2.0/24 dev x\x1b[31m")
         for place, to in ((evil, "127.0.0.1:1"), (evil[:-1], "127.0.0.1:1"), (net("a"), "192.0.2.1:1")):
-            words = ("diagnose", "--from", f"netns:{place}", "--to", to, "--timeout", "3")
+            words = ("diagnose", "--from", f"netns:{place}", "--to", to, "--timeout", "1")
             pathfit(*words)
             pathfit(*words, "--json")
             shown = on_a_terminal(*words, "-v", NO_COLOR="1")
