@@ -15,7 +15,7 @@ import msgspec
 
 from pathfit import remedies
 from pathfit.core.case import Case
-from pathfit.core.evidence import ProbeResult
+from pathfit.core.evidence import Missing, ProbeResult
 from pathfit.core.finding import Facts, Finding
 from pathfit.core.measured import Bracket, SideEffect, Used
 from pathfit.core.path import Fate
@@ -25,6 +25,7 @@ from pathfit.rules.base import Rule
 from pathfit.rules.ends import Ends, ends_at
 from pathfit.rules.system import rule_crashed
 from pathfit.rules.view import MODEL, NOTHING, View
+from pathfit.words import render as words
 
 ORDER = ("MTU101", "MTU102", "MTU118", "MTU119", "RST", "FLT", "RTE", "NET", "DNS", "MTU106", "MTU110", "APP", "MTU")
 """What fails for the asker stands before its causes, those before remarks (CONTRACT, "Order")."""
@@ -64,7 +65,7 @@ def report(case: Case) -> Report:
         measured=tuple(_measured(p, view, ends_at(view)[0] if p is first else "unknown") for p in probes),
         side_effects=_side_effects(probes),
         used=_used(probes),
-        missing=view.missing,
+        missing=(*view.missing, *_way_on(view, why)),
         took=case.took,
         source_label=view.source_label,
         target_label=view.target_label,
@@ -175,6 +176,28 @@ def _predicted_well(view: View, direction: str) -> bool:
     """State sees all of the way, and a packet of the promised size arrives."""
     way = view.predicted_forward if direction == "forward" else view.predicted_reverse
     return way is not None and way.complete and way.fate == Fate.DELIVERED and way.large == Fate.DELIVERED
+
+
+AGAIN = {
+    "why.target-silent": "curl -kv --max-time 20 {url}   where the target runs: does it answer there?",
+    "why.tls-stalled": "pathfit probe {url}   where the target runs, and the same command with --timeout 60",
+    "why.stalled": "openssl s_client -connect {host}:{port}   where the target runs",
+    "why.torn-down": "pathfit probe {url}   from another place: is it torn down there too?",
+    "why.no-port": "--to {host}:443",
+    "why.in-not-measured": "--to a page of that server with 5 kB or more",
+    "why.out-not-measured": "run as root (sudo pathfit …)",
+}
+"""What to type next when nothing more is known, by the reason of an unknown verdict; otherwise: once more."""
+
+
+def _way_on(view: View, why: str | None) -> tuple[Missing, ...]:
+    """An unknown verdict never ends without a line that can be typed (CONTRACT, exit status 3)."""
+    if why is None or any(m.how for m in view.missing):
+        return ()
+    host = f"[{view.address}]" if ":" in view.address else view.address
+    how = AGAIN.get(why, "the same command once more, with --timeout 60")
+    how = how.format(url=view.ask.target.text, host=host, port=view.port)
+    return (Missing(what="a verdict", why=words.say(why, {}, "en"), how=how, code="undecided"),)
 
 
 def _with_fixes(findings: tuple[Finding, ...], view: View) -> tuple[Finding, ...]:

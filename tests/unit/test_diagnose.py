@@ -183,3 +183,9 @@ def test_a_finding_keeps_its_id_from_run_to_run() -> None:
     one = diagnose.report(case(BLIND, probe(reverse=(hole(1420),))))
     two = diagnose.report(case(BLIND, probe(reverse=(hole(1430),))))
     assert one.findings[0].id == two.findings[0].id
+
+
+def test_an_unknown_verdict_never_ends_without_a_line_to_type() -> None:
+    said = diagnose.report(case(BLIND))
+    assert said.verdict == "unknown"
+    assert any(m.how for m in said.missing)
