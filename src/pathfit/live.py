@@ -4,6 +4,7 @@ This is one of the two borders where exceptions are caught (the other is around 
 here becomes a :class:`~pathfit.core.evidence.Missing` with a reason, never a traceback in a report.
 """
 
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -82,6 +83,10 @@ class LiveWorld:
         except PermissionError as e:
             self._tell(e)
             return (_missing(request, e.strerror or "not permitted", "permission", AS_ROOT),)
+        except OSError as e:
+            self._tell(e)
+            how = "ulimit -n 1024" if e.errno == errno.EMFILE else REPORT_IT
+            return (_missing(request, e.strerror or str(e), "absent", how),)
         except Late as e:
             self._tell(e)
             return (_missing(request, str(e), "timeout", LONGER),)

@@ -135,7 +135,7 @@ def test_where(text: str) -> None:
     [
         ("jenkins", "no place", "--from container:jenkins   or   --from netns:jenkins"),
         ("", "no place", "--from container:NAME   or   --from netns:NAME"),
-        ("vm:web", "cannot begin with 'vm:'", "--from host | netns:NAME"),
+        ("vm:web", "cannot begin with 'vm:'", "--from container:web"),
         ("pid:0", "process number", "--from pid:1234"),
         ("pid:x", "process number", "--from pid:1234"),
         ("pid:99999999999", "process number", "--from pid:1234"),

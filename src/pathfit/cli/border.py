@@ -16,12 +16,23 @@ _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))  # what 
 
 def guarded(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit status. Raises nothing."""
+    try:
+        return _guarded(argv)
+    except KeyboardInterrupt:  # before, or after, the command ran
+        told("\npathfit: interrupted")
+        return INTERRUPTED
+    except Ended as e:
+        return e.status
+
+
+def _guarded(argv: Sequence[str]) -> int:
     _catch_signals()
     _mend_streams(ascii_only=plain(os.environ) and "zh" not in argv and "--lang=zh" not in argv)
     verbose = any(a == "-v" or (a[:1] == "-" and a[:2] != "--" and a[1:].strip("v46") == "" and "v" in a) for a in argv)
     _silence(verbose)
     status = _run(argv, verbose)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said; the interpreter's own end takes a few milliseconds
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # all is said; ending takes a few milliseconds
+        signal.signal(number, signal.SIG_IGN)
     status = _flush(status)
     if status == INTERRUPTED:
         # Not through the interpreter's end: it would join threads, and an interrupt that came inside exec() (every
@@ -148,8 +159,12 @@ def _on_interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _on_end(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)
+    signal.signal(number, _on_end_again)
     raise Ended(number)
+
+
+def _on_end_again(number: int, frame: FrameType | None) -> None:
+    os._exit(128 + number)
 
 
 def _mend_streams(*, ascii_only: bool) -> None:

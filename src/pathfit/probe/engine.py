@@ -6,6 +6,7 @@ for, feeds back what the kernel and the packet socket say, and puts facts togeth
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 import time
@@ -35,6 +36,7 @@ KNOCK_AFTER = 0.25  # seconds without any SYN-ACK after which one small echo ask
 RAW_LANES, PUSHED_LANES = 2, 6  # connections kept for the forward direction where few are allowed
 AFTERWARDS = 3  # and for the certificate, the places on the way and the trial of a repair
 LOWEST_PROMISE = 128  # bytes: a SYN that promises less than TCP_MIN_MSS (88) + headers does not exist
+HOW = {errno.EMFILE: "ulimit -n 1024", errno.EPERM: "sudo pathfit …", errno.EACCES: "sudo pathfit …"}
 clock = time.monotonic
 Witness = Callable[[], None]
 
@@ -65,6 +67,20 @@ def measure(fd: int | None, request: Measure, witness: Witness | None = None) ->
             how=f"--to {request.address}   or   --to {request.address}:443",
             code="unsupported",
         )
+    try:
+        return _measured(fd, request, family, witness)
+    except OSError as e:
+        return Missing(
+            ref=request.ref,
+            what=f"a measurement of {request.address}:{request.port}",
+            why=e.strerror or str(e),
+            how=HOW.get(e.errno or 0, ""),
+            code="permission" if isinstance(e, PermissionError) else "unsupported",
+        )
+
+
+def _measured(fd: int | None, request: Measure, family: int, witness: Witness | None) -> ProbeResult:
+    """Raises OSError."""
     if request.protocol in ("any", "tcp") and request.port not in SPEAK_NOT and not request.proxy:
         from pathfit.probe.detect import detect
 
@@ -72,13 +88,6 @@ def measure(fd: int | None, request: Measure, witness: Witness | None = None) ->
     engine = Engine(fd, request, family, witness)
     try:
         return engine.run()
-    except OSError as e:
-        return Missing(
-            ref=request.ref,
-            what=f"a measurement of {request.address}:{request.port}",
-            why=str(e),
-            code="permission" if isinstance(e, PermissionError) else "unsupported",
-        )
     finally:
         engine.close()
 
