@@ -50,14 +50,17 @@ def prepared(folder: Path | None) -> Iterator[None]:
 
 
 def save(folder: Path, case: Case, report: bytes, text: str) -> None:
-    """Write the three files; each appears whole or not at all. Raises Stop (3)."""
+    """Write the three files; they appear whole, and together or not at all. Raises Stop (3)."""
+    data = {CASE: codec.dump(case), REPORT: report, TEXT: text.encode()}
+    parts = {name: folder / (name + ".part") for name in data}
     try:
-        for name, data in ((CASE, codec.dump(case)), (REPORT, report), (TEXT, text.encode())):
-            part = folder / (name + ".part")
-            try:
-                part.write_bytes(data)
+        try:
+            for name, part in parts.items():
+                part.write_bytes(data[name])
+            for name, part in parts.items():
                 part.replace(folder / name)
-            finally:
+        finally:
+            for part in parts.values():
                 part.unlink(missing_ok=True)
     except OSError as e:
         raise Stop(f"cannot save in {folder}: {e.strerror}", line("df", folder), CANNOT) from None

@@ -317,7 +317,11 @@ class Lab:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.down()
+        try:
+            self.down()
+        except BaseException:  # Ctrl-C came while it was taken down: finish that, then obey
+            self.down()
+            raise
 
 
 # The private mount namespace keeps bind mounts of the visible namespaces in a tmpfs that covers /run/netns.
