@@ -384,5 +384,6 @@ def down(prefix: str) -> bool:
 
 
 def list_up() -> list[registry.Entry]:
-    """Labs that are registered: up, half built or half removed."""
+    """Labs that are registered: up, half built or half removed. Sweeps away what never came so far."""
+    registry.sweep()
     return registry.registered()

@@ -61,7 +61,7 @@ def register(entry: Entry) -> None:
     path = folder / f"{entry.prefix}.json"
     if (folder / f"{entry.prefix}.json{_CLOSING}").exists():
         raise FileExistsError(f"lab {entry.prefix} is being removed")
-    helpers(entry.prefix).mkdir(exist_ok=True)
+    sweep()
     new = folder / f".{entry.prefix}.{os.getpid()}"
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
@@ -71,11 +71,21 @@ def register(entry: Entry) -> None:
     finally:
         os.close(fd)
         os.unlink(new)
+    helpers(entry.prefix).mkdir(exist_ok=True)  # after the entry: nothing is there that no entry tells of
     directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def sweep() -> None:
+    """Removes entries that were never finished, because their writer was killed."""
+    for path in labs_dir().glob(".*.*") if labs_dir().is_dir() else ():
+        pid = path.name.rpartition(".")[2]
+        if pid.isdecimal() and started(int(pid)) is None:
+            with suppress(OSError):
+                path.unlink()
 
 
 def registered() -> list[Entry]:
