@@ -9,6 +9,7 @@ other, both ways. docs/rules.md says in words what is decided here:
 * healthy - both directions carry what the ends promise each other.
 """
 
+import shlex
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -179,15 +180,16 @@ def _predicted_well(view: View, direction: str) -> bool:
 
 
 AGAIN = {
-    "why.target-silent": "curl -kv --max-time 20 {url}   where the target runs: does it answer there?",
-    "why.tls-stalled": "pathfit probe {url}   where the target runs, and the same command with --timeout 60",
-    "why.stalled": "openssl s_client -connect {host}:{port}   where the target runs",
-    "why.torn-down": "pathfit probe {url}   from another place: is it torn down there too?",
+    "why.target-silent": "curl -kv --max-time 20 TARGET   where the target runs: does it answer there?",
+    "why.tls-stalled": "pathfit probe TARGET   where the target runs   or   --timeout 60",
+    "why.stalled": "openssl s_client -connect {at}   where the target runs",
+    "why.torn-down": "pathfit probe TARGET   from another place: is it torn down there too?",
     "why.no-port": "--to {host}:443",
-    "why.in-not-measured": "--to a page of that server with 5 kB or more",
+    "why.in-not-measured": "--to {protocol}://{at}/A-PAGE-OF-5-KB",
     "why.out-not-measured": "run as root (sudo pathfit …)",
 }
-"""What to type next when nothing more is known, by the reason of an unknown verdict; otherwise: once more."""
+"""What to type next when nothing more is known, by the reason of an unknown verdict; otherwise: once more. TARGET is
+filled in, quoted, where the line is shown (pathfit.render.command)."""
 
 
 def _way_on(view: View, why: str | None) -> tuple[Missing, ...]:
@@ -195,8 +197,8 @@ def _way_on(view: View, why: str | None) -> tuple[Missing, ...]:
     if why is None or any(m.how for m in view.missing):
         return ()
     host = f"[{view.address}]" if ":" in view.address else view.address
-    how = AGAIN.get(why, "the same command once more, with --timeout 60")
-    how = how.format(url=view.ask.target.text, host=host, port=view.port)
+    how = AGAIN.get(why, "--timeout 60")
+    how = how.format(host=host, at=shlex.quote(f"{host}:{view.port}"), protocol=view.ask.target.protocol)
     return (Missing(what="a verdict", why=words.say(why, {}, "en"), how=how, code="undecided"),)
 
 
