@@ -1,7 +1,7 @@
 # pathfit. `make setup`, `make demo`, `make test` is all a newcomer needs; CONTRIBUTING.md has the rest.
 # Everything that makes packets runs under tools/isolated: the only link there is lo, nothing outside is touched.
 BIN := .venv/bin
-CHECKED := src tests/unit tests/scenarios tests/*.py bench tools
+CHECKED := src tests/unit tests/hostile tests/scenarios tests/*.py bench tools
 
 .PHONY: setup demo test test-all lint bench record-demo uninstall
 

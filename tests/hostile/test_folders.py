@@ -9,6 +9,7 @@ import json
 import os
 import random
 import resource
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -137,6 +138,23 @@ def test_what_was_not_recorded_is_missing(scenario: str, whole: dict[str, bytes]
         folder.mkdir()
         (folder / "case.json").write_text(json.dumps({**case, "exchanges": exchanges}))
         assert pathfit("replay", str(folder)).status in (0, 1, 3)
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("scenario", ["article-000", "name-does-not-exist"])
+def test_lines_to_type_are_not_a_trap(scenario: str, whole: dict[str, bytes], tmp_path: Path) -> None:
+    """What a stranger's case makes us suggest can be pasted: names in it stay one word each."""
+    trap = "https://x/;$(reboot)`id`&"
+    case = json.loads(whole[scenario])
+    case["ask"]["target"]["text"] = trap
+    case["ask"]["source"] = f"netns:{trap}"
+    for exchanges in (case["exchanges"], case["exchanges"][:1]):
+        (tmp_path / "case.json").write_text(json.dumps({**case, "exchanges": exchanges}))
+        ended = pathfit("replay", str(tmp_path))
+        lines = [line.strip().removeprefix("$ ") for line in ended.out.splitlines() if line.strip()[:2] in ("$ ", "tr")]
+        assert lines
+        for line in lines:
+            assert all(trap in word for word in shlex.split(line) if "reboot" in word), line
 
 
 # -- a storm of changes -------------------------------------------------------------------------------------------
