@@ -89,9 +89,9 @@ def nmap(lab: Lab) -> Answer:
 
 def scamper(lab: Lab) -> Answer:
     command = f"trace -P udp-paris -M -w 1 -q 1 {_address(lab)[0]}"
-    text, took = _run(lab, ["scamper", "-O", "json", "-I", command])
-    said = re.search(r'"pmtu":(\d+)', text)
-    return Answer(took, int(said[1]) if said else None, None)
+    text, took = _run(lab, ["scamper", "-I", command])
+    said = re.findall(r"\[mtu: (\d+)", text)
+    return Answer(took, int(said[-1]) if said else None, None)
 
 
 def pathfit_command(lab: Lab) -> Answer:
