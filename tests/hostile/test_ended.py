@@ -160,7 +160,7 @@ def test_diagnose(lab: Lab, tmp_path: Path, number: signal.Signals, count: int) 
 LABS = {
     "lab up": (("lab", "up", "article-001", "--prefix", "pfhost"), 6),
     "lab run": (("lab", "run", "healthy", "--blind"), 6),
-    "demo": (("demo",), 4),
+    "demo": (("demo",), 3),
 }
 
 

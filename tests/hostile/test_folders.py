@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rig import pathfit
+from rig import Ended, pathfit, side_by_side
 
 from pathfit.cli import examining
 from pathfit.cli.stop import Stop
 from pathfit.lab import Lab, load
 
-STORM = 120  # changed cases replayed in this process; each takes a few milliseconds
+BESIDE = 2
+STORM = 80  # changed cases replayed in this process; each takes a few milliseconds
 LONG = 10.0  # seconds any one of them may take
 Document = dict[str, Any]
 
@@ -75,17 +76,31 @@ REFUSED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def refusals(
+    request: pytest.FixtureRequest, whole: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Ended]]:
+    base = tmp_path_factory.mktemp("refused")
+
+    def replay(case: str) -> Ended:
+        folder = base / str(list(REFUSED).index(case))
+        folder.mkdir()
+        (folder / "case.json").write_bytes(REFUSED[case][0](whole["article-000"]))
+        return pathfit("replay", str(folder))
+
+    with side_by_side(request, replay, BESIDE) as result:
+        yield result
+
+
 @pytest.mark.lab
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused_with_the_place(name: str, whole: dict[str, bytes], tmp_path: Path) -> None:
-    change, says = REFUSED[name]
-    (tmp_path / "case.json").write_bytes(change(whole["article-000"]))
-    ended = pathfit("replay", str(tmp_path))
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_with_the_place(case: str, refusals: Callable[[str], Ended]) -> None:
+    ended = refusals(case)
     assert ended.status == 3
     assert ended.out == ""
-    assert ended.err.startswith(f"pathfit: {tmp_path}/case.json: ")
-    assert says in ended.err
-    assert ended.tries == [f"try: ls -l {tmp_path}"]
+    folder = ended.tries[0].removeprefix("try: ls -l ")
+    assert ended.err.startswith(f"pathfit: {folder}/case.json: ")
+    assert REFUSED[case][1] in ended.err
     assert len(ended.err) < 2000
 
 
