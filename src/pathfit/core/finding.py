@@ -3,6 +3,7 @@
 from typing import Literal
 
 from pathfit.core.base import Value
+from pathfit.core.change import Change
 from pathfit.core.net import Point
 
 Severity = Literal["error", "warning", "info"]
@@ -30,7 +31,12 @@ class FileEdit(Value, frozen=True, kw_only=True):
 
 
 class Fix(Value, frozen=True, kw_only=True):
-    """A repair. ``value`` = the number written; ``effective`` = the resulting IP MTU of the container (bytes)."""
+    """A repair. ``value`` = the number written; ``effective`` = the resulting IP MTU of the container (bytes).
+
+    ``changes`` are what ``apply/`` performs; ``commands`` and ``files`` say the same to a reader. A fix without
+    ``changes`` is only shown. ``verify`` says how it is proven afterwards: "measured" (asked traffic, both ways),
+    "state" (nothing was asked: only that the values hold), "" (not applied by us).
+    """
 
     id: str
     title: str  # message id
@@ -46,6 +52,8 @@ class Fix(Value, frozen=True, kw_only=True):
     proof: str | None = None
     where: Point | None = None
     facts: Facts = {}
+    changes: tuple[Change, ...] = ()
+    verify: str = ""
 
 
 class Finding(Value, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ and the namespace's (device, inode). ``missing`` holds what could not be read, a
 """
 
 from pathfit.core.base import Value
+from pathfit.core.engine import Engine
 from pathfit.core.evidence_base import Missing
 from pathfit.core.filters import Table
 from pathfit.core.net import Family
@@ -236,5 +237,6 @@ class HostSnapshot(Value, frozen=True, kw_only=True):
     own: str = ""  # id of the namespace pathfit ran in
     complete: bool = True
     workloads: tuple[dict[str, str], ...] = ()
+    engines: tuple[Engine, ...] = ()
     missing: tuple[Missing, ...] = ()
     sysctls: dict[str, str] = {}  # those that are not per namespace

@@ -1,0 +1,93 @@
+"""What a repair changes, as data: the logical half of :class:`~pathfit.core.finding.Fix`.
+
+A Change says *what shall be so*; ``apply/`` finds out what is so now, writes that to its journal, makes the change,
+and can make it as it was. Every Change names its namespace by id (device and inode of the nsfs file), for a name may
+be given to another namespace between the diagnosis and the repair; ``where`` is only the way to find it.
+``Fix.commands`` are the same changes in words that can be typed.
+"""
+
+from pathfit.core.base import Tagged
+from pathfit.core.net import Family
+
+
+class SetRouteMtu(Tagged, frozen=True, kw_only=True):
+    """The MTU (bytes) of one route; every other attribute stays. ``dst`` "" with ``prefix`` 0 = default."""
+
+    netns: str
+    where: str
+    family: Family
+    table: int
+    dst: str
+    prefix: int
+    mtu: int
+    link: int = 0  # ifindex of its way out
+    via: str | None = None
+    metric: int = 0
+    tos: int = 0
+
+
+class SetLinkMtu(Tagged, frozen=True, kw_only=True):
+    """The MTU (bytes) of a device. Below 1280 the kernel takes IPv6 from it: undo brings that back."""
+
+    netns: str
+    where: str
+    link: str
+    index: int
+    mtu: int
+
+
+class AddNftTable(Tagged, frozen=True, kw_only=True):
+    """An nft table of our own. ``script`` is what `nft -f -` reads; undo deletes the table."""
+
+    netns: str
+    where: str
+    family: str
+    name: str
+    script: str
+
+
+class FlushRouteCache(Tagged, frozen=True, kw_only=True):
+    """Forget the cached path MTUs of a namespace. No undo: the kernel learns again what is true."""
+
+    netns: str
+    where: str
+    family: Family
+
+
+class WriteFile(Tagged, frozen=True, kw_only=True):
+    """A text file of the host. ``old`` is what was read when the repair was planned (None: there was none): a file
+    that has changed since is not written. ``mode`` only for a file that is made new."""
+
+    path: str
+    new: str
+    old: str | None = None
+    mode: int = 0o644
+
+
+class RestartEngine(Tagged, frozen=True, kw_only=True):
+    """Restart a container engine's daemon so that it reads its configuration.
+
+    ``how``: "systemctl", "service", or "argv" (end ``pid`` and start its command line again). ``running`` are the
+    ids of the containers that ran before: those that do not come back by themselves are started.
+    """
+
+    engine: str
+    socket: str
+    how: str
+    unit: str = ""  # of systemctl and service
+    pid: int = 0
+    argv: tuple[str, ...] = ()
+    running: tuple[str, ...] = ()
+
+
+class RecreateNetwork(Tagged, frozen=True, kw_only=True):
+    """Make an engine's network again with another MTU option; its members are taken off and put back as they were."""
+
+    engine: str
+    socket: str
+    network: str  # id
+    name: str
+    mtu: int  # the option's value
+
+
+Change = SetRouteMtu | SetLinkMtu | AddNftTable | FlushRouteCache | WriteFile | RestartEngine | RecreateNetwork
