@@ -327,6 +327,22 @@ ROUNDS = int(os.environ.get("PATHFIT_FUZZ_ROUNDS", "60"))
 SEED = int(os.environ.get("PATHFIT_FUZZ_SEED", "7"))
 
 
+def agrees(lab: Lab, p: Packet, text: str) -> bool:
+    """Whether the model is certain about ``p`` under the rules ``text``; fails where the kernel does otherwise."""
+    if p.flow.proto == 6 and p.tcp_flags != ("syn",):
+        # nf_conntrack_tcp_loose: a lone ACK opens a connection, RST and SYN-ACK are invalid
+        p = replace(p, ctstate="new" if p.tcp_flags == ("ack",) else "invalid")
+    if p.flow.proto == 1 and p.icmp_type != 8:
+        p = replace(p, ctstate="invalid")
+    verdict, _ = predicted(lab, p)
+    passed = lab.send(build(p))
+    if verdict == "accept":
+        assert passed, f"said accept, was lost: {p}\n{text}"
+    elif verdict in ("drop", "reject"):
+        assert not passed, f"said {verdict}, got through: {p}\n{text}"
+    return verdict in ("accept", "drop", "reject")
+
+
 def test_random_rules_agree_with_the_kernel(lab: Lab) -> None:
     tried, certain = 0, 0
     rng = random.Random(SEED)
@@ -339,19 +355,8 @@ def test_random_rules_agree_with_the_kernel(lab: Lab) -> None:
                 continue  # nft refuses this combination
             raise
         for p in packets(rng, 6, 10000 + round_ * 100):
-            if p.flow.proto == 6 and p.tcp_flags != ("syn",):
-                # nf_conntrack_tcp_loose: a lone ACK opens a connection, RST and SYN-ACK are invalid
-                p = replace(p, ctstate="new" if p.tcp_flags == ("ack",) else "invalid")
-            if p.flow.proto == 1 and p.icmp_type != 8:
-                p = replace(p, ctstate="invalid")
-            verdict, _ = predicted(lab, p)
-            passed = lab.send(build(p))
+            certain += agrees(lab, p, text)
             tried += 1
-            if verdict == "accept":
-                assert passed, f"said accept, was lost: {p}\n{text}"
-            elif verdict in ("drop", "reject"):
-                assert not passed, f"said {verdict}, got through: {p}\n{text}"
-            certain += verdict in ("accept", "drop", "reject")
     print(f"{tried} packets, {certain} certain, seed {SEED}")
     assert tried > ROUNDS
     assert certain / tried > 0.6, f"{certain} of {tried} certain"
@@ -410,18 +415,8 @@ def test_random_iptables_rules_agree_with_the_kernel(lab: Lab, tool: str) -> Non
         text = xt_script(rng, tool)
         lab.shell(text)
         for p in packets(rng, 8, (30000 if tool == "iptables-nft" else 45000) + round_ * 100):
-            if p.flow.proto == 6 and p.tcp_flags != ("syn",):
-                p = replace(p, ctstate="new" if p.tcp_flags == ("ack",) else "invalid")
-            if p.flow.proto == 1 and p.icmp_type != 8:
-                p = replace(p, ctstate="invalid")
-            verdict, _ = predicted(lab, p)
-            passed = lab.send(build(p))
+            certain += agrees(lab, p, text)
             tried += 1
-            if verdict == "accept":
-                assert passed, f"said accept, was lost: {p}\n{text}"
-            elif verdict in ("drop", "reject"):
-                assert not passed, f"said {verdict}, got through: {p}\n{text}"
-            certain += verdict in ("accept", "drop", "reject")
     print(f"{tool}: {tried} packets, {certain} certain, seed {SEED}")
     if tool == "iptables-legacy":
         lab.shell(f"for t in mangle filter; do {tool} -t $t -F; {tool} -t $t -X; done; {tool} -P INPUT ACCEPT")

@@ -114,11 +114,7 @@ class Lab:
             giver.connect((to, dport))
             self._warm(giver, taker)
             self.forget()
-            try:
-                giver.send(b"L" * (size - header))
-            except OSError as e:
-                return Seen(SAID_AT_ONCE.get(e.errno or 0, f"errno {e.errno}"))
-            return self._outcome(giver, taker, six, size - header, reassembled)
+            return self._large(giver, taker, six, size - header, reassembled)
         except OSError as e:
             return Seen(f"errno {e.errno}")
         finally:
@@ -147,11 +143,7 @@ class Lab:
             server.connect(peer[:2])
             self._warm(server, client)
             self.forget()
-            try:
-                server.send(b"L" * (size - header))
-            except OSError as e:
-                return Seen(SAID_AT_ONCE.get(e.errno or 0, f"errno {e.errno}"))
-            return self._outcome(server, client, six, size - header, before)
+            return self._large(server, client, six, size - header, before)
         except OSError as e:
             return Seen(f"errno {e.errno}")
         finally:
@@ -194,6 +186,14 @@ class Lab:
         taker.settimeout(PATIENCE)
         with contextlib.suppress(OSError):
             taker.recv(9000)
+
+    def _large(self, giver: socket.socket, taker: socket.socket, six: bool, payload: int, reassembled: int) -> Seen:
+        """Send one packet with ``payload`` bytes, and see what becomes of it."""
+        try:
+            giver.send(b"L" * payload)
+        except OSError as e:
+            return Seen(SAID_AT_ONCE.get(e.errno or 0, f"errno {e.errno}"))
+        return self._outcome(giver, taker, six, payload, reassembled)
 
     def _outcome(self, giver: socket.socket, taker: socket.socket, six: bool, want: int, before: int) -> Seen:
         end = time.monotonic() + PATIENCE

@@ -66,14 +66,19 @@ def inside(fd: int | None) -> Iterator[None]:
         try:
             yield
         finally:
-            try:
-                setns(home)
-            except OSError as e:  # pragma: no cover - cannot be provoked without breaking the kernel
-                print(f"pathfit: cannot return to the own namespace ({e}); stopping", file=sys.stderr)
-                sys.stderr.flush()
-                os._exit(3)
+            _return(home)
     finally:
         os.close(home)
+
+
+def _return(home: int) -> None:
+    """Back to where this thread came from, or the end of the process."""
+    try:
+        setns(home)
+    except OSError as e:  # pragma: no cover - cannot be provoked without breaking the kernel
+        print(f"pathfit: cannot return to the own namespace ({e}); stopping", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(3)
 
 
 class NetnsHandle(Value, frozen=True, kw_only=True):
@@ -131,10 +136,6 @@ def wandering() -> Iterator[Callable[[int, str], None]]:
     finally:
         try:
             if here != started:
-                setns(home)
-        except OSError as e:  # pragma: no cover - cannot be provoked without breaking the kernel
-            print(f"pathfit: cannot return to the own namespace ({e}); stopping", file=sys.stderr)
-            sys.stderr.flush()
-            os._exit(3)
+                _return(home)
         finally:
             os.close(home)

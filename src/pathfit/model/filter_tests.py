@@ -214,23 +214,20 @@ def _words(m: Match) -> Test:
 
 
 def _marks(m: Match) -> Test:
-    slot, pairs, negate = SLOT[m.field], [], m.negate
+    pairs = []
     for text in m.values:
         value, _, mask = text.partition("/")
         pairs.append((int(value, 0), int(mask, 0) if mask else 0xFFFFFFFF))
-
-    def test(v: Facts) -> Answer:
-        x = v[slot]
-        if x is None or x is ABSENT:
-            return None if x is None else False
-        return any(x & mask == value for value, mask in pairs) is not negate
-
-    return test
+    return _masked(SLOT[m.field], pairs, m.negate)
 
 
 def _tcpflags(m: Match) -> Test:
-    slot, negate = SLOT["tcpflags"], m.negate
     pairs = [(flag_bits(t.partition("/")[0]), flag_bits(t.partition("/")[2]) or 0xFF) for t in m.values]
+    return _masked(SLOT["tcpflags"], pairs, m.negate)
+
+
+def _masked(slot: int, pairs: list[tuple[int, int]], negate: bool) -> Test:
+    """Whether the number in ``slot``, under any of the masks, is the value beside it."""
 
     def test(v: Facts) -> Answer:
         x = v[slot]
