@@ -55,6 +55,11 @@ def carrying(view: View) -> tuple[Route, NextHop] | None:
     return found.route, found.hops[0]
 
 
+def verified(view: View) -> str:
+    """How a repair is proven afterwards (``Fix.verify``): by measuring again, or by state where nothing was asked."""
+    return "measured" if view.probe is not None else "state"
+
+
 def link_name(ns: NetnsSnapshot, index: int) -> str | None:
     return next((x.name for x in ns.links if x.index == index), None)
 

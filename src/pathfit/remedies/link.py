@@ -5,9 +5,10 @@ MTU + 4, __dev_forward_skb2()). So the fix exists only where both halves are vis
 IPv6 off the device (addrconf_notify(), NETDEV_CHANGEMTU), addresses and routes with it: then it is disruptive.
 """
 
+from pathfit.core.change import SetLinkMtu
 from pathfit.core.finding import Applicability, Fix
 from pathfit.core.snapshot import Link, NetnsSnapshot
-from pathfit.remedies.base import Argv, at, ip, reachable
+from pathfit.remedies.base import Argv, at, ip, reachable, verified
 from pathfit.rules import forecast
 from pathfit.rules.places import place_text
 from pathfit.rules.view import View
@@ -42,10 +43,15 @@ def link_mtu(view: View, value: int) -> tuple[Fix, ...]:
             effective=value,
             applicability=applicability,
             lasts="reboot" if "host" in (ns.where, *ns.names) else "recreate",
+            interrupts=tuple(dict.fromkeys(f"{n.where} IPv6" for n, _ in todo)) if breaks_v6 else (),
             commands=tuple(_set(n, x, value) for n, x in todo),
             undo=tuple(_set(n, x, x.mtu) for n, x in reversed(todo)),
             where=at(view, ns, link.name),
             facts={"place": place_text(at(view, ns, link.name))},
+            changes=tuple(
+                SetLinkMtu(netns=n.id, where=n.where, link=x.name, index=x.index, mtu=value) for n, x in todo
+            ),
+            verify=verified(view),
         ),
     )
 

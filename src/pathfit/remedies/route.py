@@ -5,9 +5,11 @@ the route's MTU). It touches one route of one namespace, interrupts nothing, and
 as it was. `ip route change` replaces all attributes, so every one that was read is written again.
 """
 
+from pathfit.core.change import FlushRouteCache, SetRouteMtu
 from pathfit.core.finding import Facts, Finding, Fix
+from pathfit.core.net import Family
 from pathfit.core.snapshot import NetnsSnapshot, NextHop, Route
-from pathfit.remedies.base import MAIN_TABLE, SAFE_FLOOR, Argv, at, carrying, ip, link_name, reachable
+from pathfit.remedies.base import MAIN_TABLE, SAFE_FLOOR, Argv, at, carrying, ip, link_name, reachable, verified
 from pathfit.rules.places import place_text
 from pathfit.rules.view import View
 
@@ -17,7 +19,11 @@ RA = 9  # RTPROT_RA: written again by the next router advertisement
 
 
 def route_mtu(view: View, value: int) -> tuple[Fix, ...]:
-    """The fix, or nothing when the route is not known for certain or already has a smaller one."""
+    """The fix, or nothing when the route is not known for certain or already has a smaller one.
+
+    By hand where the number itself would hurt, and for a route that router advertisements keep: written back, it
+    would lose its lifetime (rtm_to_fib6_config() knows none without RTA_EXPIRES).
+    """
     ns, carried = view.source, carrying(view)
     if ns is None or carried is None or not reachable(ns):
         return ()
@@ -30,6 +36,20 @@ def route_mtu(view: View, value: int) -> tuple[Fix, ...]:
     family = f"-{route.family}"
     where = at(view, ns, link_name(ns, hop.link))
     facts: Facts = {"place": place_text(at(view, ns)), "route": route.dst or "default"}
+    safe = value >= SAFE_FLOOR[route.family] and route.protocol != RA
+    change = SetRouteMtu(
+        netns=ns.id,
+        where=ns.where,
+        family=route.family,
+        table=route.table,
+        dst=route.dst,
+        prefix=route.prefix,
+        mtu=value,
+        link=hop.link,
+        via=hop.via,
+        metric=route.metric,
+        tos=route.tos,
+    )
     return (
         Fix(
             id="route-mtu",
@@ -37,12 +57,14 @@ def route_mtu(view: View, value: int) -> tuple[Fix, ...]:
             platform="linux",
             value=value,
             effective=value,
-            applicability="safe" if value >= SAFE_FLOOR[route.family] else "manual",
+            applicability="safe" if safe else "manual",
             lasts="reboot" if "host" in (ns.where, *ns.names) else "recreate",
             commands=((*ip(ns), family, "route", "change", *words, "mtu", str(value)),),
             undo=((*ip(ns), family, "route", "change", *words, *_mtu(route)),),
             where=where,
             facts=facts,
+            changes=(change,) if safe else (),
+            verify=verified(view) if safe else "",
         ),
     )
 
@@ -77,6 +99,7 @@ def flushed(finding: Finding, view: View) -> tuple[Fix, ...]:
     ns = view.namespace(finding.where[0].netns) if finding.where else None
     if ns is None or not reachable(ns):
         return ()
+    family: Family = 6 if view.family == 6 else 4
     return (
         Fix(
             id="flush-cache",
@@ -84,9 +107,11 @@ def flushed(finding: Finding, view: View) -> tuple[Fix, ...]:
             platform="linux",
             applicability="safe",
             lasts="reboot",
-            commands=((*ip(ns), f"-{view.family}", "route", "flush", "cache"),),
+            commands=((*ip(ns), f"-{family}", "route", "flush", "cache"),),
             where=at(view, ns),
             facts={"place": place_text(at(view, ns))},
+            changes=(FlushRouteCache(netns=ns.id, where=ns.where, family=family),),
+            verify=verified(view),
         ),
     )
 
