@@ -68,7 +68,8 @@ class RestartEngine(Tagged, frozen=True, kw_only=True):
     """Restart a container engine's daemon so that it reads its configuration.
 
     ``how``: "systemctl", "service", or "argv" (end ``pid`` and start its command line again). ``running`` are the
-    ids of the containers that ran before: those that do not come back by themselves are started.
+    ids of the containers that ran before: those that do not come back by themselves are started. "argv" comes only
+    with a daemon that is ``Engine.inner``; of any other the repair is ``manual`` and holds no changes.
     """
 
     engine: str

@@ -59,6 +59,11 @@ class Engine(Value, frozen=True, kw_only=True):
     ``config`` is the text of its configuration file as read (None: there is none); ``config_error`` says why it
     cannot be understood. ``flags`` are the words of the daemon's command line. ``mtu`` is the value the daemon
     works with (bytes), wherever it comes from (``mtu_from``: "config", "flag", "default").
+
+    ``inner``: the daemon runs in a pid namespace that is not the machine's first one (/proc/PID/ns/pid is not inode
+    0xEFFFFFFC, PROC_PID_INIT_INO) and is not that namespace's first process: a lab host, not the machine itself. Only
+    there may a daemon without a service manager (``restart`` "argv") be ended and started again by us; everywhere
+    else that is a ``manual`` repair. Where it is not known it stays False.
     """
 
     kind: str  # "docker", "podman", "containerd"
@@ -67,6 +72,7 @@ class Engine(Value, frozen=True, kw_only=True):
     pid: int = 0
     netns: str = ""  # id of the namespace the daemon works in
     root: str | None = None  # what the daemon sees as "/", None = what we see
+    inner: bool = False
     config_path: str = ""
     config: str | None = None
     config_error: str | None = None
