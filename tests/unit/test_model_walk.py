@@ -161,6 +161,22 @@ def test_what_a_syn_promises(lines: str, to: str, mss: int | None, mtu: int | No
     assert (own.value if own else None) == mtu
 
 
+@pytest.mark.parametrize(("to", "mtu"), [("198.18.2.2", 1500), ("2001:db8:2::2", 1350)])
+def test_what_a_router_has_learnt_bounds_what_it_forwards_in_ipv6_alone(to: str, mtu: int) -> None:
+    """Seen on the kernel: a router that had itself been told 1300 answered "too big, 1300" to what it forwarded."""
+    router = """
+    c eth0 1500 198.18.1.2/24 2001:db8:1::2/64 -- r rc 1500 198.18.1.1/24 2001:db8:1::1/64
+    r rs 1500 198.18.2.1/24 2001:db8:2::1/64 -- s eth0 1500 198.18.2.2/24 2001:db8:2::2/64
+    c route default via 198.18.1.1
+    c route default via 2001:db8:1::1
+    r cached 198.18.2.2 1350
+    r cached 2001:db8:2::2 1350
+    r forward
+    """
+    flow = Flow(src="", dst=to, proto=UDP, dport=9, size=1500)
+    assert predict(Network.of(topo.host(router)), "netns:c", flow).mtu == mtu
+
+
 def test_a_table_that_no_packet_asks_for_is_not_compiled() -> None:
     network = Network.of(topo.host(ONE + "c route 203.0.113.0/24 via 198.18.1.1 table 77"))
     predict(network, "netns:c", Flow(src="", dst="198.18.1.1", proto=UDP, dport=9))

@@ -1,10 +1,12 @@
 """How large a packet a host sends towards somewhere, and how large ones it invites (bytes of IP packet, or of MSS).
 
-Kernel: ip_dst_mtu_maybe_forward, ip6_dst_mtu_maybe_forward, ipv4_default_advmss, ip6_default_advmss.
+Kernel: ip_dst_mtu_maybe_forward, ip6_dst_mtu_maybe_forward, ip6_finish_output, ipv4_default_advmss,
+ip6_default_advmss.
 
 * The host's own packets: a cached path MTU, else the route's ``mtu``, else the device's.
-* Packets it forwards: a route's ``mtu`` counts in IPv4, in IPv6 only a locked one; a cached path MTU counts only when
-  it is locked or with ``ip_forward_use_pmtu`` (IPv4).
+* Packets it forwards: a route's ``mtu`` counts. A cached path MTU counts in IPv4 only when it is locked or with
+  ``ip_forward_use_pmtu``; in IPv6 always: ip6_forward() looks at the device and at locked routes alone, but
+  ip6_finish_output() behind it at dst_mtu(), and answers "too big" as well.
 """
 
 from typing import Literal, NamedTuple
@@ -54,11 +56,13 @@ def route_mtu(net: Net, found: Found, hop: NextHop, dst: str, *, forwarding: boo
     locked = bool(route and route.mtu_lock)
     raw = route.mtu if route else None
     device = device_mtu(net, link, family)
-    use_cached = not forwarding or locked or (family == 4 and net.sysctl("ipv4.ip_forward_use_pmtu") != 0)
+    use_cached = not forwarding or locked or family == 6 or net.sysctl("ipv4.ip_forward_use_pmtu") != 0
     exception = _cached(net, family, dst, hop) if net.snap.exceptions else None
     if exception and (use_cached or exception.locked):
         return Mtu(min(exception.mtu, MAX_PACKET), "cached", exception.locked)
-    if raw and (family == 4 or not forwarding or locked):
+    if raw and family == 6 and forwarding and not locked and device < raw:
+        return Mtu(device, "l3")
+    if raw:
         return Mtu(min(raw, MAX_PACKET), "route", locked)
     if locked and family == 4 and hop.via:
         return Mtu(min(device, LOCKED_BEHIND_GATEWAY), "route", True)
