@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from pathfit.core.ask import Ask, Target
+from pathfit.core.change import SetRouteMtu
 from pathfit.core.evidence_base import Missing
 from pathfit.core.finding import EvidenceLine, FileEdit, Finding, Fix
 from pathfit.core.measured import Bracket, Contact, SideEffect, Used
@@ -112,23 +113,33 @@ def now() -> Fix:
         lasts="recreate",
         commands=(change,),
         undo=(change[:-2],),
-        facts={"place": "jenkins", "proof": "proof.body", "size": 1400, "mss": 1360, "body": 200_000},
+        facts={
+            "place": "jenkins",
+            "contained": True,
+            "proof": "proof.body",
+            "size": 1400,
+            "mss": 1360,
+            "body": 200_000,
+        },
+        changes=(SetRouteMtu(netns="4:2", where="pid:812", family=4, table=254, dst="", prefix=0, mtu=1400),),
+        verify="measured",
     )
 
 
 def for_good() -> Fix:
-    diff = '--- a/etc/docker/daemon.json\n+++ b/etc/docker/daemon.json\n@@ -0,0 +1 @@\n+{"mtu": 1400}\n'
+    diff = '--- /dev/null\n+++ /etc/docker/daemon.json\n@@ -0,0 +1,3 @@\n+{\n+  "mtu": 1400\n+}\n'
     return Fix(
         id="docker-daemon-mtu",
-        title="fix.link-mtu",
+        title="fix.docker-daemon-mtu",
         platform="docker",
         value=1400,
         effective=1400,
         applicability="disruptive",
         lasts="permanent",
         interrupts=("container:jenkins", "container:db", "container:web"),
-        files=(FileEdit(path="/etc/docker/daemon.json", diff=diff, new='{"mtu": 1400}\n'),),
-        facts={"place": "jenkins"},
+        files=(FileEdit(path="/etc/docker/daemon.json", diff=diff, new='{\n  "mtu": 1400\n}\n'),),
+        commands=(("systemctl", "restart", "docker.service"),),
+        facts={"path": "/etc/docker/daemon.json", "restarts": True},
     )
 
 

@@ -49,6 +49,7 @@ FIX = {
     "files": [{"path": str, "diff": str}],
     "undo": [[str]],
     "proof": (str, NONE),
+    "by_hand": (str, NONE),
 }
 FINDING = {
     "id": str,

@@ -60,6 +60,12 @@ def verified(view: View) -> str:
     return "measured" if view.probe is not None else "state"
 
 
+def contained(view: View, ns: NetnsSnapshot) -> bool:
+    """Is it an engine's container? Then its namespace is made anew whenever it starts."""
+    engines = view.state.engines if view.state is not None else ()
+    return any(c.netns == ns.id and c.network_mode != "host" for e in engines for c in e.containers)
+
+
 def link_name(ns: NetnsSnapshot, index: int) -> str | None:
     return next((x.name for x in ns.links if x.index == index), None)
 

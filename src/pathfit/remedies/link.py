@@ -8,7 +8,7 @@ IPv6 off the device (addrconf_notify(), NETDEV_CHANGEMTU), addresses and routes 
 from pathfit.core.change import SetLinkMtu
 from pathfit.core.finding import Applicability, Fix
 from pathfit.core.snapshot import Link, NetnsSnapshot
-from pathfit.remedies.base import Argv, at, ip, reachable, verified
+from pathfit.remedies.base import Argv, at, contained, ip, reachable, verified
 from pathfit.rules import forecast
 from pathfit.rules.places import place_text
 from pathfit.rules.view import View
@@ -47,7 +47,7 @@ def link_mtu(view: View, value: int) -> tuple[Fix, ...]:
             commands=tuple(_set(n, x, value) for n, x in todo),
             undo=tuple(_set(n, x, x.mtu) for n, x in reversed(todo)),
             where=at(view, ns, link.name),
-            facts={"place": place_text(at(view, ns, link.name))},
+            facts={"place": place_text(at(view, ns, link.name)), "contained": contained(view, ns)},
             changes=tuple(
                 SetLinkMtu(netns=n.id, where=n.where, link=x.name, index=x.index, mtu=value) for n, x in todo
             ),

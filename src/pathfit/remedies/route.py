@@ -9,7 +9,18 @@ from pathfit.core.change import FlushRouteCache, SetRouteMtu
 from pathfit.core.finding import Facts, Finding, Fix
 from pathfit.core.net import Family
 from pathfit.core.snapshot import NetnsSnapshot, NextHop, Route
-from pathfit.remedies.base import MAIN_TABLE, SAFE_FLOOR, Argv, at, carrying, ip, link_name, reachable, verified
+from pathfit.remedies.base import (
+    MAIN_TABLE,
+    SAFE_FLOOR,
+    Argv,
+    at,
+    carrying,
+    contained,
+    ip,
+    link_name,
+    reachable,
+    verified,
+)
 from pathfit.rules.places import place_text
 from pathfit.rules.view import View
 
@@ -35,7 +46,11 @@ def route_mtu(view: View, value: int) -> tuple[Fix, ...]:
         return ()
     family = f"-{route.family}"
     where = at(view, ns, link_name(ns, hop.link))
-    facts: Facts = {"place": place_text(at(view, ns)), "route": route.dst or "default"}
+    facts: Facts = {
+        "place": place_text(at(view, ns)),
+        "route": route.dst or "default",
+        "contained": contained(view, ns),
+    }
     safe = value >= SAFE_FLOOR[route.family] and route.protocol != RA
     change = SetRouteMtu(
         netns=ns.id,

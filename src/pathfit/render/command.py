@@ -47,3 +47,11 @@ def command(ask: Ask, option: str = "", value: str = "") -> list[str]:
     words += ["--proxy", ask.proxy] if ask.proxy else []
     words += ["--fast"] if ask.fast else []
     return [*words, *([option, value] if option == "--timeout" else [])]
+
+
+def fix(ask: Ask, code: str) -> list[str]:
+    """The command that repairs what the asked one found."""
+    words = command(ask)
+    if ask.command == "probe":
+        return ["pathfit", "fix", code, "--to", *words[2:]]
+    return ["pathfit", "fix", code, *words[2:]]

@@ -190,6 +190,7 @@ def _fix(fix: Fix) -> Json:
         "files": [{"path": e.path, "diff": e.diff} for e in fix.files],
         "undo": [list(c) for c in fix.undo],
         "proof": words.proof(fix, "en"),
+        "by_hand": words.by_hand(fix, "en"),
     }
 
 

@@ -4,14 +4,10 @@ proof, where, repair, next. Each part is left out when the report has nothing fo
 Sentences come from words/ (ids ``ui.*`` and those of the findings); this module decides which of them are said.
 """
 
-import shlex
-
-import msgspec
-
-from pathfit.core.finding import Finding, Fix
+from pathfit.core.finding import Finding
 from pathfit.core.net import Direction
 from pathfit.core.report import MeasuredAddress, Report
-from pathfit.render import command, questions, ways
+from pathfit.render import command, questions, repair, ways
 from pathfit.render.layout import Page, columns, pad
 from pathfit.words import render as words
 
@@ -182,44 +178,12 @@ class _Text:
     # -- repair, next -------------------------------------------------------------------------------------------
 
     def _fixes(self) -> None:
-        if not self.leading or not self.leading.fixes:
-            return
-        self.page.blank()
-        every = self.leading.fixes
-        good = next((x for x in every if x.lasts == "permanent"), None)
-        shown = [every[0]] + ([good] if good is not None and good is not every[0] else [])
-        heads = [self.say("fix-good" if x is good else "fix-now") for x in shown]
-        first = self.say("fix") + " "
-        deep = columns(first) + max(columns(h) for h in heads)
-        for n, (fix, head) in enumerate(zip(shown, heads, strict=True)):
-            self._fix(fix, pad((first if n == 0 else " " * columns(first)) + head, deep) + "  ")
-        others = [self._title(x) for x in every if x not in shown]
-        if others:
-            text = self.say("fix-others", fixes=self.say("fix-between").join(others))
-            self.page.line(text, pad(" " * columns(first) + self.say("fix-or"), deep) + "  ", "label")
-        proof = next(filter(None, (words.proof(x, self.lang) for x in every)), None)
-        if proof:
-            self.page.line(proof, " " * columns(first) + self.say("fix-tried") + " ", "label")
+        if self.leading and self.leading.fixes:
+            self.page.blank()
+            repair.write(self.page, self.report, self.leading, self.lang)
 
     def _named(self, place: str) -> str:
-        """ "host" is where we stand, which may be a container: it is called by its own name."""
-        return self.report.host if place == "host" and self.report.host else place
-
-    def _title(self, fix: Fix) -> str:
-        facts = {**fix.facts, "place": self._named(str(fix.facts["place"]))} if "place" in fix.facts else fix.facts
-        return words.title(msgspec.structs.replace(fix, facts=facts), self.lang)
-
-    def _fix(self, fix: Fix, head: str) -> None:
-        broken = ", ".join(fix.interrupts)
-        stops = self.say("fix-interrupts", what=broken) if broken else self.say("fix-interrupts-nothing")
-        lasts = self.say(f"fix-lasts-{fix.lasts}")
-        deep = " " * columns(head)
-        text = self.say("fix-line", what=self._title(fix), lasts=lasts, stops=stops)
-        self.page.line(text, head, "label")
-        for words_ in fix.commands:
-            self.page.command(shlex.join(words_), deep + "$ ")
-        for edit in fix.files:
-            self.page.line(edit.path, deep + self.say("fix-file") + " ")
+        return repair.named(self.report, place)
 
     def _missing(self) -> None:
         unknown = self.report.verdict == "unknown"

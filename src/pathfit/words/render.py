@@ -96,6 +96,12 @@ def proof(fix: Fix, lang: str = "en", *, strict: bool = False) -> str | None:
     return say(message, fix.facts, lang, strict=strict) if isinstance(message, str) else fix.proof
 
 
+def by_hand(fix: Fix, lang: str = "en", *, strict: bool = False) -> str | None:
+    """Why somebody must do it by hand; None when there is no more to say than that it is so."""
+    message = fix.facts.get("by_hand")
+    return say(message, {"value": fix.value, **fix.facts}, lang, strict=strict) if isinstance(message, str) else None
+
+
 class _Facts(dict[str, Any]):
     """Facts as a template asks for them: a direction in the reader's language, a missing one as "?"."""
 

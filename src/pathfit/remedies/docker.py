@@ -1,0 +1,354 @@
+"""Repairs for good where Docker made the network: daemon.json, one network's option, a compose file.
+
+What the settings mean (moby, libnetwork):
+
+* ``mtu`` of the daemon is that of the default bridge alone; other networks have their own option, and since 24
+  ``default-network-opts`` gives it to those that are made from then on.
+* The same option in daemon.json and on the command line: the daemon refuses to start (findConfigurationConflicts()).
+* With live-restore the daemon leaves its networks alone while any container runs ("updated network configuration will
+  not take affect", initNetworkController()): a restart interrupts nothing and changes nothing. All must stop first.
+* On an overlay network the option is the underlay's MTU: the containers get 50 less (overlay.maxMTU()).
+* A network's option cannot be changed: the network is made again, and its members lose it meanwhile.
+"""
+
+import msgspec
+
+from pathfit.core.change import RecreateNetwork, RestartEngine
+from pathfit.core.engine import Container, Engine, EngineNetwork
+from pathfit.core.finding import Applicability, Facts, FileEdit, Fix
+from pathfit.core.net import Point
+from pathfit.core.snapshot import Link, NetnsSnapshot
+from pathfit.remedies.base import SAFE_FLOOR, Argv, verified
+from pathfit.remedies.files import added, edited
+from pathfit.remedies.jsontext import JsonError, parse, put
+from pathfit.rules.view import View
+
+OPTION = "com.docker.network.driver.mtu"
+DEFAULTS = "default-network-opts"
+DEFAULTS_SINCE = 24  # first version that knows DEFAULTS (moby#43197)
+VXLAN_BYTES = 50  # vxlanEncap of libnetwork's overlay driver
+USUAL = 1500  # bytes: an MTU that nobody set
+SOCKETS = ("", "/var/run/docker.sock", "/run/docker.sock")  # where the client looks by itself
+RETURNS = ("always", "unless-stopped")  # restart policies that bring a container back with the daemon
+UNDO: tuple[Argv, ...] = (("pathfit", "fix", "--undo", "last"),)
+
+
+class Member:
+    """A container in one of an engine's networks: the one that the asked flow leaves by."""
+
+    def __init__(self, engine: Engine, container: Container, network: EngineNetwork, link: Link) -> None:
+        self.engine, self.container, self.network, self.link = engine, container, network, link
+
+
+def docker(view: View, value: int) -> tuple[Fix, ...]:
+    """Repairs for good of the network that the asking container is in; nothing when it is in none we know."""
+    found = member(view)
+    if found is None:
+        return ()
+    network = found.network
+    if network.driver == "overlay":
+        return _overlay(view, found, value)
+    if network.driver != "bridge" or found.link.mtu <= value:
+        return ()
+    if network.default:
+        return _daemon(view, found, value)
+    return of_network(view, found.engine, network, value)
+
+
+def member(view: View) -> Member | None:
+    """The engine, container and network behind the device that the asked flow leaves by; None when not certain."""
+    ns, link = view.source, view.source_link
+    if view.state is None or ns is None or link is None:
+        return None
+    for engine in view.state.engines:
+        for container in engine.containers if engine.kind == "docker" else ():
+            network = _network(engine, container, ns, link) if container.netns == ns.id else None
+            if network is not None:
+                return Member(engine, container, network, link)
+    return None
+
+
+def _network(engine: Engine, container: Container, ns: NetnsSnapshot, link: Link) -> EngineNetwork | None:
+    here = {a.address for a in ns.addresses if a.link == link.index}
+    for end in container.endpoints:
+        addresses = {a.partition("/")[0] for a in end.addresses}
+        if (end.mac and end.mac == link.mac) or here & addresses:
+            return next((n for n in engine.networks if n.id == end.network), None)
+    return None
+
+
+# -- the daemon's own default bridge ------------------------------------------------------------------------------
+
+
+def _daemon(view: View, found: Member, value: int) -> tuple[Fix, ...]:
+    """``mtu`` of the daemon. Where somebody else must decide, the same as lines to do by hand, and why."""
+    engine = found.engine
+    flag = _flag(engine, "--mtu")
+    if flag:
+        facts: Facts = {"path": _path(engine), "flag": flag, "wanted": f"--mtu={value}"}
+        edit: tuple[Argv, ...] = ()
+        if engine.restart == "systemctl":
+            edit = (("systemctl", "edit", "--full", engine.unit),)
+        fix = _of_daemon(view, found, value, "fix.docker-daemon-flag", "by-hand.flag", facts)
+        return (msgspec.structs.replace(fix, commands=(*edit, *fix.commands)),)
+    try:
+        config = parse(engine.config or "")
+    except JsonError as e:
+        return (_broken(view, found, value, str(e)),)
+    if engine.config_error is not None:
+        return (_broken(view, found, value, engine.config_error),)
+    set_to, live = config.get("mtu"), engine.mtu or found.network.mtu
+    if not isinstance(set_to, int) or not 0 < set_to <= value:
+        why = _why_by_hand(view, engine, value)
+        fix = _of_daemon(view, found, value, "fix.docker-daemon-mtu", why, {"path": _path(engine)})
+        return (_with_file(fix, engine, value),)
+    if live is not None and live <= value:
+        return (_restart_container(view, found, live),)  # configured and in force: the container is older
+    why = _why_by_hand(view, engine, set_to)
+    return (_of_daemon(view, found, set_to, "fix.docker-daemon-restart", why, {"path": _path(engine)}),)
+
+
+def _of_daemon(view: View, found: Member, value: int, title: str, why: str | None, facts: Facts) -> Fix:
+    """The daemon started again with what its configuration says. ``why``: the reason when it is to be done by hand."""
+    engine = found.engine
+    restart = RestartEngine(
+        engine=engine.kind,
+        socket=engine.socket,
+        how=engine.restart,
+        unit=engine.unit,
+        pid=engine.pid,
+        argv=engine.flags if engine.restart == "argv" else (),
+        running=tuple(c.id for c in _running(engine)),
+    )
+    facts = {**facts, "restarts": True}
+    if why is not None:
+        facts = {**facts, "by_hand": why, "ending": ", ".join(c.name for c in _lost(engine))}
+    applicability: Applicability = "disruptive" if _running(engine) else "safe"
+    return Fix(
+        id="docker-daemon-mtu",
+        title=title,
+        platform="docker",
+        value=value,
+        effective=value,
+        applicability="manual" if why is not None else applicability,
+        lasts="permanent",
+        interrupts=tuple(f"container:{c.name}" for c in _running(engine)),
+        commands=_restart_commands(engine),
+        undo=() if why is not None else UNDO,
+        where=_at(view, engine, found.network.bridge),
+        facts=facts,
+        changes=() if why is not None else (restart,),
+        verify="" if why is not None else verified(view),
+    )
+
+
+def _with_file(fix: Fix, engine: Engine, value: int) -> Fix:
+    """The same fix with daemon.json written before the daemon starts again."""
+    edit, write = edited(_path(engine), engine.config, _config(engine, value))
+    return msgspec.structs.replace(fix, files=(edit,), changes=(write, *fix.changes) if fix.changes else ())
+
+
+def _broken(view: View, found: Member, value: int, error: str) -> Fix:
+    """daemon.json cannot be read: we do not write into what we do not understand, and the daemon will not start."""
+    facts: Facts = {"path": _path(found.engine), "error": error}
+    return _of_daemon(view, found, value, "fix.docker-daemon-mtu", "by-hand.broken", facts)
+
+
+def _why_by_hand(view: View, engine: Engine, value: int) -> str | None:
+    """Why we do not restart this daemon ourselves; None when we may, if told to interrupt."""
+    if value < SAFE_FLOOR[view.family]:
+        return "by-hand.tiny"
+    if _lost(engine):
+        return "by-hand.ending"
+    if engine.live_restore and _running(engine):
+        return "by-hand.live-restore"
+    if engine.root is not None:
+        return "by-hand.elsewhere"
+    return "by-hand.no-manager" if engine.restart == "argv" and not engine.inner else None
+
+
+def _config(engine: Engine, value: int) -> str:
+    """daemon.json with the MTU of the default bridge and, where the version knows it, of networks made from now on."""
+    text = put(engine.config or "", ("mtu",), value)
+    if _major(engine.version) >= DEFAULTS_SINCE and not _flag(engine, "--default-network-opt"):
+        text = put(text, (DEFAULTS, "bridge", OPTION), str(value))
+    return text
+
+
+def _restart_container(view: View, found: Member, effective: int) -> Fix:
+    """The daemon has the right MTU by now, and the container was made before: it takes it when it starts again."""
+    return Fix(
+        id="docker-restart-container",
+        title="fix.docker-restart-container",
+        platform="docker",
+        value=effective,
+        effective=effective,
+        applicability="manual",
+        lasts="permanent",
+        interrupts=(f"container:{found.container.name}",),
+        commands=((*_client(found.engine), "restart", found.container.name),),
+        where=_at(view, found.engine, found.network.bridge),
+        facts={"place": found.container.name, "by_hand": "by-hand.older", "restarts": True},
+    )
+
+
+def _restart_commands(engine: Engine) -> tuple[Argv, ...]:
+    """The daemon again, and the containers that do not come back by themselves."""
+    names = tuple(c.name for c in _running(engine))
+    again: tuple[Argv, ...] = {
+        "systemctl": (("systemctl", "restart", engine.unit),),
+        "service": (("service", engine.unit, "restart"),),
+    }.get(engine.restart, (("kill", str(engine.pid)), engine.flags))
+    if engine.live_restore and names:
+        client = _client(engine)
+        return ((*client, "stop", *names), *again, (*client, "start", *names))
+    stay = tuple(c.name for c in _running(engine) if c.restart_policy not in RETURNS and not c.auto_remove)
+    return (*again, (*_client(engine), "start", *stay)) if stay else again
+
+
+# -- networks made by hand, by compose, by swarm --------------------------------------------------------------------
+
+
+def of_network(view: View, engine: Engine, network: EngineNetwork, value: int) -> tuple[Fix, ...]:
+    """The MTU option of a bridge network other than the default one, which means: the network made again."""
+    if network.driver != "bridge" or network.default or network.ingress:
+        return ()
+    if network.mtu is not None and network.mtu <= value:
+        return ()
+    names = tuple(c.name for c in _running(engine) if c.id in network.members)
+    if network.compose_project:
+        return (_compose(view, engine, network, value, names),)
+    why = _why_network(view, engine, network, value)
+    safe = why is None
+    applicability: Applicability = ("disruptive" if names else "safe") if safe else "manual"
+    facts: Facts = {"network": network.name, "option": OPTION, **({} if why is None else {"by_hand": why})}
+    change = RecreateNetwork(engine=engine.kind, socket=engine.socket, network=network.id, name=network.name, mtu=value)
+    return (
+        Fix(
+            id="docker-network-mtu",
+            title="fix.docker-network-mtu",
+            platform="docker",
+            value=value,
+            effective=value,
+            applicability=applicability,
+            lasts="permanent",
+            interrupts=tuple(f"container:{n}" for n in names),
+            commands=_made_again(engine, network, value, names),
+            undo=UNDO if safe else (),
+            where=_at(view, engine, network.bridge),
+            facts=facts,
+            changes=(change,) if safe else (),
+            verify=verified(view) if safe else "",
+        ),
+    )
+
+
+def _why_network(view: View, engine: Engine, network: EngineNetwork, value: int) -> str | None:
+    if value < SAFE_FLOOR[view.family]:
+        return "by-hand.tiny"
+    if network.scope != "local":
+        return "by-hand.swarm"
+    return "by-hand.elsewhere" if engine.root is not None else None
+
+
+def _made_again(engine: Engine, network: EngineNetwork, value: int, names: tuple[str, ...]) -> tuple[Argv, ...]:
+    """By hand: members off, the network away and made again, members back."""
+    client = _client(engine)
+    options = [w for s in network.subnets for w in ("--subnet", s)] + (["--internal"] if network.internal else [])
+    return (
+        *((*client, "network", "disconnect", network.name, n) for n in names),
+        (*client, "network", "rm", network.name),
+        (*client, "network", "create", *options, "--opt", f"{OPTION}={value}", network.name),
+        *((*client, "network", "connect", network.name, n) for n in names),
+    )
+
+
+def _compose(view: View, engine: Engine, network: EngineNetwork, value: int, names: tuple[str, ...]) -> Fix:
+    """compose makes its networks from its file: what is not written there, it takes away again."""
+    owners = [c for c in engine.containers if c.compose_project == network.compose_project and c.compose_files]
+    files = owners[0].compose_files if owners else ()
+    key = network.compose_network or "default"
+    lines = f'networks:\n  {key}:\n    driver_opts:\n      {OPTION}: "{value}"\n'
+    given = tuple(w for path in files for w in ("-f", path))
+    client = (*_client(engine), "compose", "-p", network.compose_project, *given)
+    edits: tuple[FileEdit, ...] = (added(files[-1] if files else "compose.yaml", lines),)
+    return Fix(
+        id="docker-compose-mtu",
+        title="fix.docker-compose-mtu",
+        platform="docker",
+        value=value,
+        effective=value,
+        applicability="manual",
+        lasts="permanent",
+        interrupts=tuple(f"container:{n}" for n in names),
+        commands=((*client, "down"), (*client, "up", "-d")),
+        files=edits,
+        where=_at(view, engine, network.bridge),
+        facts={"project": network.compose_project, "network": key, "by_hand": "by-hand.compose", "restarts": True},
+    )
+
+
+def _overlay(view: View, found: Member, value: int) -> tuple[Fix, ...]:
+    """An overlay's option is the MTU of the network underneath. By hand: services hang on it, on other hosts too."""
+    network, link = found.network, found.link
+    if network.ingress or link.mtu <= value or (network.mtu or USUAL) - VXLAN_BYTES != link.mtu:
+        return ()  # encrypted, or not what the option says: its overhead is not known
+    under = value + VXLAN_BYTES
+    client = _client(found.engine)
+    options = [w for s in network.subnets for w in ("--subnet", s)]
+    create = ("network", "create", "--driver", "overlay", "--attachable", *options, "--opt", f"{OPTION}={under}")
+    return (
+        Fix(
+            id="docker-network-mtu",
+            title="fix.docker-overlay-mtu",
+            platform="docker",
+            value=under,
+            effective=value,
+            applicability="manual",
+            lasts="permanent",
+            interrupts=tuple(f"container:{c.name}" for c in _running(found.engine) if c.id in network.members),
+            commands=((*client, "network", "rm", network.name), (*client, *create, network.name)),
+            where=_at(view, found.engine),
+            facts={"network": network.name, "option": OPTION, "effective": value, "by_hand": "by-hand.swarm"},
+        ),
+    )
+
+
+# -- words ----------------------------------------------------------------------------------------------------------
+
+
+def _client(engine: Engine) -> Argv:
+    return ("docker",) if engine.socket in SOCKETS else ("docker", "-H", f"unix://{engine.socket}")
+
+
+def _at(view: View, engine: Engine, link: str = "") -> Point:
+    ns = next((n for n in view.namespaces if n.id == engine.netns), None)
+    return Point(host=view.host, netns=ns.where if ns else "host", link=link or None)
+
+
+def _running(engine: Engine) -> tuple[Container, ...]:
+    return tuple(c for c in engine.containers if c.state == "running")
+
+
+def _lost(engine: Engine) -> tuple[Container, ...]:
+    """Containers that stopping does not interrupt but remove (`docker run --rm`)."""
+    return tuple(c for c in _running(engine) if c.auto_remove)
+
+
+def _path(engine: Engine) -> str:
+    return engine.config_path or "/etc/docker/daemon.json"
+
+
+def _flag(engine: Engine, name: str) -> str:
+    """An option of the daemon's command line as it stands there, "" when it does not."""
+    for n, word in enumerate(engine.flags):
+        if word == name:
+            return " ".join(engine.flags[n : n + 2])
+        if word.startswith(f"{name}="):
+            return word
+    return ""
+
+
+def _major(version: str) -> int:
+    head = version.partition(".")[0]
+    return int(head) if head.isdigit() else 0
