@@ -144,4 +144,4 @@ class Lookout:
         return out
 
     def close(self) -> None:
-        self.sock.close()
+        rawsock.close(self.sock)
