@@ -1,7 +1,8 @@
 #!/bin/sh
-# setup.sh [--all]: makes .venv with the command .venv/bin/pathfit, and sees to the programs that labs need.
+# setup.sh [--all | --engines]: makes .venv with the command .venv/bin/pathfit, and sees to the programs that labs need.
 # As root it installs what is missing; otherwise it prints the exact line to type and goes on as far as it can.
-# --all: also what only the benchmarks and the slow tests need. No service is started by anything installed here.
+# --all: also what only the benchmarks and the slow tests need. --engines: that, and the container engines which
+# tests/engines starts in lab hosts of its own. No service is started by anything installed here.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -20,6 +21,9 @@ MORE="tracepath:iputils-tracepath:iputils:iputils
 traceroute:traceroute:traceroute:traceroute
 nmap:nmap:nmap:nmap
 scamper:scamper:scamper:scamper"
+ENGINES="dockerd:docker.io:moby-engine:docker-engine
+tini:tini:tini:tini
+busybox:busybox-static:busybox:busybox-static"
 
 PATH=$PATH:/usr/sbin:/sbin
 python=
@@ -31,8 +35,8 @@ done
 missing() { # missing COLUMN: packages that are not there, in the words of one distribution
   {
     printf '%s\n' "$NEEDED"
-    [ "${ALL:-}" = 1 ] && printf '%s\n' "$MORE"
-    :
+    [ "$ALL" = 0 ] || printf '%s\n' "$MORE"
+    [ "$ENGINE" = 0 ] || printf '%s\n' "$ENGINES"
   } | while IFS=: read -r program deb rpm apk; do
     command -v "$program" >/dev/null 2>&1 || case $1 in deb) echo "$deb" ;; rpm) echo "$rpm" ;; apk) echo "$apk" ;; esac
   done | sort -u
@@ -61,8 +65,8 @@ quiet_apt() { # quiet_apt PACKAGE...: installs; for the duration nothing may sta
   trap - EXIT INT TERM
 }
 
-ALL=0
-[ "${1:-}" = --all ] && ALL=1
+ALL=0 ENGINE=0
+case "${1:-}" in --all) ALL=1 ;; --engines) ALL=1 ENGINE=1 ;; esac
 want=$(missing deb | tr '\n' ' ')
 if [ -n "$want" ]; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -5,6 +5,7 @@
 * :mod:`~pathfit.observe.kernel` - all of them read to one HostSnapshot; :mod:`~pathfit.observe.namespace` reads
   one, light (links, addresses, main routes) or full; :mod:`~pathfit.observe.peers` finds where a link's other end
   is; :mod:`~pathfit.observe.features` offload features, :mod:`~pathfit.observe.holders` who holds a tun device;
+* :mod:`~pathfit.observe.engines` - container engines: their networks and containers, asked over their sockets;
 * :mod:`~pathfit.observe.filters` - nftables and iptables;
 * :mod:`~pathfit.observe.sockets`, :mod:`~pathfit.observe.counters` - TCP sockets and SNMP counters of a namespace;
 * :mod:`~pathfit.observe.names` - a name resolved as the source would (:mod:`~pathfit.observe.resolvconf`).

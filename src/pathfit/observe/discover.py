@@ -15,7 +15,8 @@ from typing import NamedTuple
 from pathfit.core.evidence_base import Missing
 from pathfit.host import netns, procfs
 
-NAMED = ("/run/netns", "/var/run/netns", "/run/docker/netns")
+ENGINES_OWN = "/run/docker/netns"
+NAMED = ("/run/netns", "/var/run/netns", ENGINES_OWN)
 NSFS_MAGIC_ROOT = "net:["
 NS_GET_NSTYPE = 0xB703  # _IO(0xb7, 3)
 FILES = 20_000  # open files looked at for a hidden namespace, about 2 microseconds each
@@ -149,7 +150,9 @@ def _named(device: str) -> Iterator[tuple[str, str, str]]:
             path = f"{folder}/{name}"
             found = _identity(path)
             if device and found.startswith(device):  # a plain file left behind lies on another device
-                yield f"netns:{procfs.printable(name)}", path, found
+                # `ip -n NAME` knows the folders of iproute2 alone
+                called = path if folder == ENGINES_OWN else name
+                yield f"netns:{procfs.printable(called)}", path, found
 
 
 def _mounted(mounts: dict[str, int], device: str) -> Iterator[tuple[str, str]]:

@@ -35,8 +35,22 @@ class Observer:
         """The answer to a ReadState request."""
         self._census = _look(self._source, scope)
         host = _read(self._census, scope, "full", self._source.id if self._source else None)
+        if scope == "all":
+            host = self._with_engines(host, self._census)
         self._filtered = frozenset(n.id for n in host.namespaces if n.tables)
         return StateFact(ref=ref, host=host)
+
+    def _with_engines(self, host: HostSnapshot, census: discover.Census) -> HostSnapshot:
+        """With the container engines that run here, and namespaces called as their containers are."""
+        from pathfit.observe import engines
+        from pathfit.observe.engines import names
+
+        found, missing = engines.read_all({one.id: one.pids for one in census.found})
+        if not found and not missing:
+            return host
+        asked = self._source.id if self._source else ""
+        called = names.call(host.namespaces, found, host.own, asked)
+        return replace(host, engines=found, namespaces=tuple(called), missing=(*host.missing, *missing))
 
     def rules(self, ref: str, namespaces: tuple[str, ...] = ()) -> StateFact:
         """The answer to a ReadRules request: filters with their counters, and nothing else, of ``namespaces``; without

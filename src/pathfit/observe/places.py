@@ -5,8 +5,10 @@
 ``netns:NAME``           a name under /run/netns, /var/run/netns or /run/docker/netns
 ``netns:/path``          any nsfs file
 ``pid:N``                the namespace process N lives in
-``container:NAME|ID``    by id (at least 6 hex digits), or by the hostname its processes see
-``docker:`` … ``pod:``   need an engine to ask: :data:`ENGINES` is where its readers join
+``container:NAME|ID``    by the name or id its engine knows; without an engine by id (at least 6 hex digits), or by
+                         the hostname its processes see
+``docker:NAME|ID``       the same, of that engine alone
+``network:`` ``pod:``    cannot be found yet
 =======================  ==========================================================================================
 
 Whatever is not found says what was looked for, and which names there are.
@@ -14,9 +16,10 @@ Whatever is not found says what was looked for, and which names there are.
 
 import errno
 import os
-from collections.abc import Callable, Iterable
+import shlex
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pathfit.core.evidence import PlaceFact
 from pathfit.core.evidence_base import Missing
@@ -26,7 +29,10 @@ from pathfit.host.nlsocket import NETLINK_ROUTE, NetlinkSocket
 from pathfit.observe import discover
 from pathfit.wire import rtnl, rtnl_near
 
-__all__ = ["ENGINES", "NetnsHandle", "Where", "WhereError", "locate", "parse_where"]
+if TYPE_CHECKING:
+    from pathfit.observe.engines import names
+
+__all__ = ["NetnsHandle", "Where", "WhereError", "locate", "parse_where"]
 
 KINDS = ("host", "netns", "pid", "container", "docker", "podman", "containerd", "network", "pod")
 _CONTAINERS = ("container", "docker", "podman", "containerd")
@@ -48,10 +54,6 @@ class WhereError(ValueError):
     def __init__(self, why: str, how: str) -> None:
         super().__init__(why)
         self.how = how
-
-
-# Asked in order for a container by name: (name) -> a pid inside it, or None. Readers of engine APIs are added here.
-ENGINES: tuple[Callable[[str], int | None], ...] = ()
 
 
 def _from(*places: str) -> str:
@@ -90,13 +92,13 @@ def locate(where: str, ref: str = "") -> tuple[NetnsHandle, PlaceFact] | Missing
     except WhereError as e:
         return Missing(ref=ref, what=where or "an empty WHERE", why=str(e), how=e.how, code="malformed")
     try:
-        handle = _open(asked, where)
+        handle, label = _open(asked, where)
     except _NotThere as e:
         return Missing(ref=ref, what=where, why=str(e), how=e.how, code=e.code)
     except OSError as e:
         return _refused(where, e, ref)
     try:
-        return handle, _fact(handle, asked, ref)
+        return handle, _fact(handle, asked, ref, label)
     except OSError as e:  # it may be opened, but not entered
         handle.close()
         return _refused(where, e, ref)
@@ -121,7 +123,8 @@ def _refused(where: str, e: OSError, ref: str) -> Missing:
     return Missing(ref=ref, what=where, why=e.strerror or str(e), how="ip netns list")
 
 
-def _open(asked: Where, where: str) -> NetnsHandle:
+def _open(asked: Where, where: str) -> tuple[NetnsHandle, str]:
+    """The namespace, and how people call it ("" for the host, which goes by its own name)."""
     if asked.host:
         raise _NotThere(
             "other hosts need a fleet",
@@ -129,13 +132,14 @@ def _open(asked: Where, where: str) -> NetnsHandle:
             "unsupported",
         )
     if asked.kind == "host":
-        return netns.own()
+        return netns.own(), ""
     if asked.kind == "netns":
-        return _named(asked.name, where)
+        return _named(asked.name, where), asked.name
     if asked.kind == "pid":
-        return _of_process(int(asked.name), where)
+        return _of_process(int(asked.name), where), asked.name
     if asked.kind in _CONTAINERS:
-        return _of_process(_container(asked), where)
+        pid, label = _container(asked)
+        return _of_process(pid, where), label
     how = {
         "network": "docker ps   or   --from container:NAME",
         "pod": "crictl ps   or   --from container:ID",
@@ -193,11 +197,28 @@ def _root(pid: int | None) -> str | None:
 # --- containers ------------------------------------------------------------------------------------------------------
 
 
-def _container(asked: Where) -> int:
-    """A process of the container. Raises _NotThere."""
-    for engine in ENGINES:
-        if pid := engine(asked.name):
-            return pid
+def _container(asked: Where) -> tuple[int, str]:
+    """A process of the container and its name, as its engine says; without one by its id or hostname.
+
+    Raises _NotThere.
+    """
+    from pathfit.observe.engines import names
+
+    said = names.search(asked.name, _CONTAINERS if asked.kind == "container" else (asked.kind,))
+    if len(said.found) == 1:
+        return said.found[0].pid, said.found[0].container.name
+    if said.found:
+        several = [f"{asked.kind}:{one.container.id[:12]}" for one in said.found[:4]]
+        raise _NotThere(f"{len(said.found)} engines have a container {asked.name}", _from(*several))
+    if said.stopped:
+        raise _NotThere("that container does not run", f"docker start {shlex.quote(said.stopped[0])}")
+    if said.unseen:
+        raise _NotThere("its engine knows it, but its processes cannot be seen from here", "run pathfit where they are")
+    return _without_engine(asked, said), asked.name
+
+
+def _without_engine(asked: Where, said: "names.Search") -> int:
+    """A process of a container that no engine knew; what ``said`` they know helps those who mistyped."""
     seen: dict[str, int] = {}
     for pid in procfs.pids():
         if found := discover.container_of(pid):
@@ -216,9 +237,11 @@ def _container(asked: Where) -> int:
             return matching[0]
         several = [f"pid:{pid}" for pid in matching[:4]]
         raise _NotThere(f"{len(matching)} containers call themselves {asked.name}", _from(*several))
-    known = [*hosts, *(i[:12] for i in seen)]
+    if said.trouble and not said.others:
+        raise _NotThere(f"no container was found without its engine, and {said.trouble[0]}", said.how, "permission")
+    known = [*said.others, *hosts, *(i[:12] for i in seen)] if not said.others else list(said.others)
     how = _suggest(asked.kind, asked.name, known) if known else "docker ps   or   --from pid:N"
-    raise _NotThere("no running container has that id or hostname", how)
+    raise _NotThere("no running container has that name, id or hostname", how)
 
 
 def _hostnames(pids: Iterable[int]) -> dict[str, list[int]]:
@@ -242,7 +265,7 @@ def _suggest(kind: str, name: str, names: list[str]) -> str:
 # --- facts -----------------------------------------------------------------------------------------------------------
 
 
-def _fact(handle: NetnsHandle, asked: Where, ref: str) -> PlaceFact:
+def _fact(handle: NetnsHandle, asked: Where, ref: str, label: str) -> PlaceFact:
     own = os.stat(netns.OWN)
     inside = handle.id == f"{own.st_dev}:{own.st_ino}"
     addresses, privileged = _look(handle)
@@ -250,7 +273,7 @@ def _fact(handle: NetnsHandle, asked: Where, ref: str) -> PlaceFact:
         ref=ref,
         where=handle.where,
         netns=handle.id,
-        label=asked.name or procfs.maybe("/proc/sys/kernel/hostname") or "host",
+        label=label or procfs.maybe("/proc/sys/kernel/hostname") or "host",
         pid=handle.pid,
         environ=_environ(handle, asked, inside),
         addresses=addresses,

@@ -1,0 +1,265 @@
+"""One dockerd, read: its API by GETs alone, its configuration as text, its command line.
+
+State.Pid is a number in dockerd's own pid namespace and SandboxKey a path in its mount namespace, so a container's
+namespace is found by the nsfs file at SandboxKey as dockerd sees it, and checked by being one; only where there is
+none (``--network host``) by the process. Our number of that process is the one which lives in that namespace and has
+the container's id in its cgroup path.
+"""
+
+import os
+import re
+
+import msgspec
+from msgspec.structs import replace
+
+from pathfit.core.engine import Container, Engine
+from pathfit.core.evidence_base import Missing
+from pathfit.host import procfs
+from pathfit.host.unixhttp import Client, Late
+from pathfit.observe import discover
+from pathfit.observe.engines import parse
+from pathfit.observe.engines.daemons import CONFIG, Daemon, Homes, option
+from pathfit.observe.engines.parse import number, rows, table, text
+
+TEXT = 1 << 20  # bytes of a configuration file
+INSPECTED = 512  # containers looked at one by one; each costs dockerd about half a millisecond
+_UNIT = re.compile(r"/([^/]+\.service)(?:/|$)")
+
+
+def read(daemon: Daemon, homes: Homes, budget: float) -> Engine | Missing:
+    """Everything a rule or a remedy asks of one engine, in at most ``budget`` seconds. Never raises."""
+    engine = _outside(daemon)
+    try:
+        with Client(daemon.path, budget) as client:
+            return _ask(client, engine, daemon, homes)
+    except (ConnectionRefusedError, FileNotFoundError):
+        return _missing(daemon, "nobody answers at its socket", "absent")
+    except PermissionError:
+        return _missing(daemon, "its socket is not ours to use", "permission")
+    except Late as e:
+        return _missing(daemon, str(e), "timeout")
+    except OSError as e:
+        return _missing(daemon, e.strerror or str(e), "absent")
+    except ValueError as e:
+        return _missing(daemon, str(e), "malformed")
+
+
+def _missing(daemon: Daemon, why: str, code: str) -> Missing:
+    if code == "permission":
+        how = "run as root (sudo pathfit …)" if os.geteuid() else f"ls -l {daemon.socket}"
+    else:
+        how = f"docker -H unix://{daemon.socket} info"
+    return Missing(what=f"{daemon.kind} at {daemon.socket}", why=why, how=how, code=code)
+
+
+# --- its API ---------------------------------------------------------------------------------------------------------
+
+
+def _ask(client: Client, engine: Engine, daemon: Daemon, homes: Homes) -> Engine:
+    """Raises OSError, Late, ValueError only as long as nothing is known of it.
+
+    /version and /info cost dockerd four milliseconds each (they run other programs), so the version is taken from the
+    header of an answer, and /info is asked only where it may say something.
+    """
+    answer = client.get("/networks")
+    listed = rows(decoded(answer.body)) if answer.status == 200 else []
+    engine = replace(engine, version=answer.server.partition("/")[2].partition(" ")[0])
+    missing: list[Missing] = []
+    containers: tuple[Container, ...] = ()
+    stays = False
+    try:
+        stays = _may_live_restore(engine) and table(document(client, "/info")).get("LiveRestoreEnabled") is True
+        containers = tuple(parse.container(x, engine.kind) for x in rows(document(client, "/containers/json?all=1")))
+        containers, left_out = _inspected(client, containers, daemon, homes)
+        missing += left_out
+    except (OSError, ValueError) as e:
+        code = "timeout" if isinstance(e, Late) else "malformed" if isinstance(e, ValueError) else "absent"
+        missing.append(_missing(daemon, getattr(e, "strerror", None) or str(e), code))
+    members: dict[str, list[str]] = {}
+    for one in containers:
+        for endpoint in one.endpoints if one.state == "running" else ():
+            members.setdefault(endpoint.network, []).append(one.id)
+    networks = tuple(parse.network(x, members.get(text(x.get("Id")), ())) for x in listed)
+    live = next((n.mtu for n in networks if n.default), None)
+    return replace(
+        engine,
+        networks=networks,
+        containers=containers,
+        live_restore=stays,
+        mtu=live,
+        mtu_from=_from(live, engine),
+        missing=tuple(missing),
+    )
+
+
+def _may_live_restore(engine: Engine) -> bool:
+    """Whether its configuration speaks of live-restore, so that the running daemon is worth asking."""
+    return "live-restore" in (engine.config or "") or any(w.startswith("--live-restore") for w in engine.flags)
+
+
+def document(client: Client, path: str) -> object:
+    """The document at a path. Raises OSError, Late, ValueError."""
+    answer = client.get(path)
+    if answer.status != 200:
+        raise ValueError(f"{path.partition('?')[0]}: it answers {answer.status}")
+    return decoded(answer.body)
+
+
+def decoded(body: bytes) -> object:
+    """A JSON document. Raises ValueError."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as e:
+        raise ValueError(f"its answer is no JSON ({e})") from None
+
+
+def _inspected(
+    client: Client, containers: tuple[Container, ...], daemon: Daemon, homes: Homes
+) -> tuple[tuple[Container, ...], list[Missing]]:
+    """The containers with what only GET /containers/ID/json says; of those that run, at most INSPECTED."""
+    found: list[Container] = []
+    looked = 0
+    late: str | None = None
+    for one in containers:
+        if one.state not in ("running", "paused") or looked >= INSPECTED or late is not None:
+            found.append(one)
+            continue
+        looked += 1
+        try:
+            found.append(inspected(client, one, daemon, homes))
+        except (OSError, ValueError) as e:  # it went meanwhile, or the budget did
+            late = str(e) if isinstance(e, Late) else None
+            found.append(one)
+    found = _shared(found)
+    blind = sum(1 for c in found if c.state == "running" and not c.netns)
+    if not blind:
+        return tuple(found), []
+    why = late or "they were not found among the processes we see"
+    return tuple(found), [_missing(daemon, f"the namespaces of {blind} containers: {why}", "limit")]
+
+
+def inspected(client: Client, one: Container, daemon: Daemon, homes: Homes) -> Container:
+    """One running container in full. Raises OSError, Late, ValueError."""
+    raw = table(document(client, f"/containers/{one.id}/json"))
+    host = table(raw.get("HostConfig"))
+    inner = number(table(raw.get("State")).get("Pid"), 1 << 22) or 0
+    netns = namespace(daemon, text(table(raw.get("NetworkSettings")).get("SandboxKey"), 4096), inner)
+    pid = process(daemon, one.id, netns, inner, homes)
+    return replace(
+        one,
+        pid=pid,
+        netns=netns,
+        network_mode=text(host.get("NetworkMode")) or one.network_mode,
+        restart_policy=text(table(host.get("RestartPolicy")).get("Name")),
+        auto_remove=host.get("AutoRemove") is True,
+    )
+
+
+def _shared(containers: list[Container]) -> list[Container]:
+    """Those that live in another container's namespace (``--network container:ID``) get its namespace."""
+    by_id = {c.id: c for c in containers}
+    done = []
+    for c in containers:
+        owner = by_id.get(c.network_mode.removeprefix("container:")) if not c.netns else None
+        done.append(replace(c, netns=owner.netns) if owner is not None and c.state == "running" else c)
+    return done
+
+
+# --- its containers among our processes ------------------------------------------------------------------------------
+
+
+def namespace(daemon: Daemon, sandbox: str, inner: int) -> str:
+    """The namespace of a container, "" when it cannot be found: by its sandbox file, else by its process."""
+    if sandbox.startswith("/") and ".." not in sandbox.split("/"):
+        path = daemon.file(sandbox)
+        if discover.is_namespace(path):
+            st = os.stat(path)
+            return f"{st.st_dev}:{st.st_ino}"
+    if inner <= 0 or not daemon.pid:
+        return ""
+    try:  # /proc as the daemon sees it counts as the daemon does
+        st = os.stat(f"{daemon.file('/proc')}/{inner}/ns/net")
+    except OSError:
+        return ""
+    return f"{st.st_dev}:{st.st_ino}"
+
+
+def process(daemon: Daemon, container: str, netns: str, inner: int, homes: Homes) -> int:
+    """Our number of the container's first process, 0 when it is not visible."""
+    if inner and daemon.pid and procfs.link(f"/proc/{daemon.pid}/ns/pid") == procfs.link("/proc/self/ns/pid"):
+        return inner
+    return next((pid for pid in homes.get(netns, ()) if discover.container_of(pid) == container), 0)
+
+
+# --- beside its API --------------------------------------------------------------------------------------------------
+
+
+def _outside(daemon: Daemon) -> Engine:
+    """What its process and its files say."""
+    path = (option(daemon.argv, "--config-file") or [CONFIG])[-1]
+    config, error = _config(daemon, path) if daemon.pid else (None, None)
+    how, unit = _restart(daemon)
+    return Engine(
+        kind=daemon.kind,
+        socket=daemon.socket,
+        pid=daemon.pid,
+        netns=daemon.namespace,
+        root=daemon.root,
+        config_path=path,
+        config=config,
+        config_error=error,
+        flags=tuple(procfs.printable(word) for word in daemon.argv),
+        restart=how,
+        unit=unit,
+    )
+
+
+def _config(daemon: Daemon, path: str) -> tuple[str | None, str | None]:
+    """(text, why it cannot be understood). No file: (None, None)."""
+    try:
+        raw = procfs.read(daemon.file(path), TEXT + 1)
+    except FileNotFoundError:
+        return None, None
+    except OSError as e:
+        return None, e.strerror or str(e)
+    if len(raw) > TEXT:
+        return None, f"it is larger than {TEXT} bytes"
+    try:
+        found = raw.decode()
+    except UnicodeDecodeError as e:
+        return None, str(e)
+    if not found.strip():
+        return found, None  # dockerd takes an empty file for none (daemon/config, getConflictFreeConfiguration)
+    try:
+        told = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError) as e:
+        return found, str(e)
+    return found, None if isinstance(told, dict) else "it is no JSON object"
+
+
+def configured_mtu(config: str | None) -> int | None:
+    """The ``mtu`` a daemon.json asks for (bytes), None when it says none or cannot be understood."""
+    try:
+        told = msgspec.json.decode(config or "{}")
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return number(table(told).get("mtu"), parse.MOST) or None
+
+
+def _from(live: int | None, engine: Engine) -> str:
+    flags = [number(v, parse.MOST) for v in option(engine.flags, "--mtu")]
+    if live is not None and live in flags:
+        return "flag"
+    return "config" if live is not None and live == configured_mtu(engine.config) else "default"
+
+
+def _restart(daemon: Daemon) -> tuple[str, str]:
+    """How to restart it, and the unit's name. Only a daemon of our own mount namespace is its init's to restart."""
+    if daemon.root is None and daemon.pid:
+        units = _UNIT.findall(procfs.maybe(f"/proc/{daemon.pid}/cgroup"))
+        if units and os.path.isdir("/run/systemd/system"):
+            return "systemctl", units[-1]
+        started = procfs.maybe("/run/docker-ssd.pid", 32)  # start-stop-daemon's, Debian's /etc/init.d/docker
+        if started == str(daemon.pid) and os.path.exists("/etc/init.d/docker"):
+            return "service", "docker"
+    return "argv", ""

@@ -1,0 +1,93 @@
+"""Article 000 with a real engine: a host whose uplink carries less than docker0, and a far end that is never told.
+
+    s (web server) 1500 ---- 1500 r NARROW ---- NARROW h (dockerd; containers 1500)
+
+``r`` says "too big" to ``s``, whose firewall drops the message: a container that invites 1500 waits for ever for what
+is larger than NARROW. The host itself is fine, because its own link is honest.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+from engine import Docker, image
+from labhost import Lab, LabHost, Room, cable, until
+
+NARROW = 1400
+SERVER = "198.18.3.2"
+URL = f"https://{SERVER}:8443/"
+SIZE = 200_000  # bytes of the body that must come
+HERE = Path(__file__).parent
+PATHFIT = Path(sys.executable).with_name("pathfit")
+CERTS = HERE.parents[1] / "src" / "pathfit" / "lab" / "certs"
+
+
+class Article:
+    """The stage, with dockerd running on ``h`` and an image to run. ``narrow`` bytes are all the uplink carries."""
+
+    def __init__(self, lab: Lab, *args: str, config: str | None = None, narrow: int = NARROW) -> None:
+        self.lab = lab
+        self.h: LabHost = lab.host("h")
+        self.r: Room = lab.room("r")
+        self.s: Room = lab.room("s")
+        cable(self.h, "eth0", self.r, "rh", narrow)
+        cable(self.r, "rs", self.s, "eth0", 1500)
+        self.h.ip("addr add 198.18.2.2/24 dev eth0\nroute add default via 198.18.2.1")
+        self.r.ip("addr add 198.18.2.1/24 dev rh\naddr add 198.18.3.1/24 dev rs")
+        self.s.ip("addr add 198.18.3.2/24 dev eth0\nroute add default via 198.18.3.1")
+        self.r.sysctl(ipv4__ip_forward=1)
+        self.s.run("nft", "-f", "-", stdin=DEAF)
+        self._serve()
+        self.docker = Docker(self.h, *args, config=config)
+        tar = lab.folder / "image.tar"
+        tar.write_bytes(image())
+        self.docker.load(tar)
+
+    def _serve(self) -> None:
+        script = HERE.parent / "accept" / "srv.py"
+        words = (sys.executable, str(script), str(CERTS / "chain.pem"), str(CERTS / "chain.key"))
+        log = self.lab.folder / "server.log"
+        self.s.start(*words, log=log)
+        until(lambda: ":8443" in self.s.run("ss", "-Hltn"), "the web server", detail=log.read_text)
+
+    def curl(self, container: str, size: int = SIZE, patience: float = 3.0) -> str:
+        """What curl in the container says of a body of that size: "200 200000", or "000 0" when it hung."""
+        words = f"curl -sk -m {patience} -o /dev/null -w %{{http_code}}_%{{size_download}} {URL}{size}"
+        return self.docker("exec", container, *words.split(), check=False).replace("_", " ")
+
+    def works(self, container: str) -> bool:
+        return self.curl(container, patience=10.0) == f"200 {SIZE}"
+
+    def hangs(self, container: str) -> bool:
+        return not self.curl(container).startswith("200")
+
+    def pathfit(self, *words: str, timeout: float = 60.0) -> "CompletedProcess[str]":
+        """pathfit on the docker host, as its root would type it."""
+        env = {**os.environ, "PATHFIT_STATE": str(self.h.folder / "state"), "LANG": "C.UTF-8", "COLUMNS": "120"}
+        return self.h.call(str(PATHFIT), *words, timeout=timeout, env=env)
+
+    def diagnose(self, where: str) -> dict[str, Any]:
+        """The report as JSON."""
+        done = self.pathfit("diagnose", "--from", where, "--to", URL, "--json")
+        assert done.stdout, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+
+DEAF = """
+table inet deaf {
+  chain in { type filter hook input priority -300; icmp type destination-unreachable icmp code frag-needed drop; }
+}
+"""
+
+
+@contextmanager
+def article(*args: str, config: str | None = None, narrow: int = NARROW) -> Iterator[Article]:
+    """The stage for one test; nothing is left of it afterwards."""
+    with Lab() as lab:
+        yield Article(lab, *args, config=config, narrow=narrow)

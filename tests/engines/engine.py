@@ -1,0 +1,138 @@
+"""A real dockerd in a lab host, with an image made of this machine's own programs: no registry, no internet.
+
+Needs Debian's docker.io, tini and busybox-static (``make engines-setup``); nothing is ever started outside a lab host.
+"""
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from labhost import PATIENCE, LabHost, until
+
+CLIENT = "/usr/bin/docker"  # Debian's; another one may come first in PATH
+SOCKET = "/run/docker.sock"
+IMAGE = "lab"
+PROGRAMS = ("dockerd", "tini", "busybox", "curl", "ip", "ethtool", "setpriv")
+CONFIG = "/etc/docker/daemon.json"
+
+
+def lacking() -> str:
+    """Why engines cannot be started here, "" when they can."""
+    if os.geteuid() or Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]:
+        return "needs root, and not that of a user namespace"
+    if gone := [p for p in PROGRAMS if shutil.which(p, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None]:
+        return f"not installed: {' '.join(gone)} (make engines-setup)"
+    if not Path(CLIENT).exists():
+        return f"not installed: {CLIENT} (make engines-setup)"
+    return ""
+
+
+def required() -> None:
+    """Skip the test where there are no engines; fail it where there must be some (CI)."""
+    if why := lacking():
+        if os.environ.get("CI"):
+            pytest.fail(f"engines: {why}")
+        pytest.skip(f"engines: {why}")
+
+
+def image() -> bytes:
+    """A root filesystem as a tar: busybox under its usual names, curl and ip with their libraries (about 24 MB)."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for folder in ("bin", "tmp", "etc", "proc", "sys", "dev", "run", "usr", "usr/bin", "root"):
+            entry = tarfile.TarInfo(folder)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if folder == "tmp" else 0o755
+            tar.addfile(entry)
+        _put(tar, shutil.which("busybox") or "", "bin/busybox")
+        for name in ("sh", "sleep", "cat", "head", "ls", "wget", "hostname", "true", "nc", "httpd"):
+            entry = tarfile.TarInfo(f"bin/{name}")
+            entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(entry)
+        seen: set[str] = set()
+        for name in ("curl", "ip"):
+            path = shutil.which(name) or ""
+            _put(tar, path, f"usr/bin/{name}")
+            for library in _libraries(path):
+                if library not in seen:
+                    seen.add(library)
+                    _put(tar, library, library.lstrip("/"))
+    return out.getvalue()
+
+
+def _put(tar: tarfile.TarFile, path: str, name: str) -> None:
+    data = Path(path).read_bytes()
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(data), 0o755
+    tar.addfile(entry, io.BytesIO(data))
+
+
+def _libraries(path: str) -> list[str]:
+    text = subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout
+    return re.findall(r"(/\S+) \(0x", text)
+
+
+class Docker:
+    """dockerd in a lab host. ``args`` are words of its command line besides those every lab needs."""
+
+    def __init__(self, host: LabHost, *args: str, config: str | None = None) -> None:
+        self.host = host
+        self.args = args
+        self.log = host.folder / "dockerd.log"
+        if config is not None:
+            host.path(CONFIG).write_text(config)
+        self.start()
+
+    @property
+    def argv(self) -> list[str]:
+        common = f"dockerd --data-root {self.host.folder}/data --pidfile /run/docker.pid -H unix://{SOCKET}"
+        pools = "--bip 198.19.0.1/24 --default-address-pool base=198.19.128.0/17,size=24"
+        return [*common.split(), *pools.split(), "--cgroup-parent", f"/{self.host.cgroup}", *self.args]
+
+    @property
+    def pid(self) -> int:
+        """The daemon's number as the host counts."""
+        return int(self.host.path("/run/docker.pid").read_text())
+
+    def start(self) -> None:
+        """Start it as an init would: no process outside of the host waits for it."""
+        into = 'log=$1; shift; exec "$@" </dev/null >>"$log" 2>&1'
+        self.host.run("setsid", "--fork", "sh", "-c", into, "sh", str(self.log), *self.argv)
+        self.ready()
+
+    def ready(self) -> None:
+        """Wait until it answers."""
+        ping = ("curl", "-sf", "-m", "2", "--unix-socket", SOCKET, "http://d/_ping")
+        until(lambda: self.host.call(*ping).returncode == 0, "dockerd", detail=lambda: self.log.read_text()[-3000:])
+
+    def stop(self) -> None:
+        """SIGTERM, and wait for its end."""
+        pid = self.pid
+        self.host.run("kill", "-TERM", str(pid))
+        until(lambda: not self.host.path(f"/proc/{pid}").exists(), "dockerd's end")
+
+    def __call__(self, *words: str, check: bool = True, stdin: str | None = None, timeout: float = PATIENCE) -> str:
+        """`docker WORDS`; what it printed, without blanks around it."""
+        return self.host.run(CLIENT, *words, check=check, stdin=stdin, timeout=timeout).strip()
+
+    def load(self, tar: Path) -> None:
+        with tar.open("rb") as data:
+            done = subprocess.run(
+                [*self.host.enter, CLIENT, "import", "-", IMAGE], stdin=data, capture_output=True, timeout=PATIENCE
+            )
+        assert done.returncode == 0, done.stderr
+
+    def run(self, name: str, *options: str, command: str = "sleep infinity") -> str:
+        """A container in the background; its id."""
+        return self("run", "-d", "--init=false", "--name", name, *options, IMAGE, *command.split())
+
+    def inspect(self, kind: str, name: str) -> dict[str, Any]:
+        """`docker KIND inspect NAME`."""
+        found: list[dict[str, Any]] = json.loads(self(kind, "inspect", name))
+        return found[0]

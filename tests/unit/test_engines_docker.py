@@ -1,0 +1,338 @@
+"""A Docker daemon's words: what they become, and that a hostile one costs its own fields only."""
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pathfit.core.engine import Container, Endpoint, Engine
+from pathfit.core.evidence_base import Missing
+from pathfit.core.snapshot import NetnsSnapshot
+from pathfit.observe.engines import daemons, docker, names, parse
+from pathfit.observe.engines.daemons import Daemon, option
+
+ID = "f6c2483eda2a5cbfa6cc2b8bd35e8293341d16ed126f454eaa0281fba7b10e91"
+NET = "da00b69dc83fea70b82d2b5b0739ccf7e28d7a944df52b258108fad3256a9e33"
+NETWORKS = [
+    {
+        "Name": "bridge",
+        "Id": "e5739d59e530afb3b56f6702ddb151e2c0ac1005c2f5f1f6e18ab456d4fcd86e",
+        "Scope": "local",
+        "Driver": "bridge",
+        "IPAM": {"Driver": "default", "Options": None, "Config": [{"Subnet": "172.17.0.0/16"}]},
+        "Internal": False,
+        "Ingress": False,
+        "Options": {
+            "com.docker.network.bridge.default_bridge": "true",
+            "com.docker.network.bridge.name": "docker0",
+            "com.docker.network.driver.mtu": "1500",
+        },
+        "Labels": {},
+    },
+    {
+        "Name": "web",
+        "Id": NET,
+        "Scope": "local",
+        "Driver": "bridge",
+        "IPAM": {"Config": [{"Subnet": "172.18.0.0/16", "Gateway": "172.18.0.1"}]},
+        "Options": None,
+        "Labels": {"com.docker.compose.project": "shop", "com.docker.compose.network": "web"},
+    },
+]
+LISTED = [
+    {
+        "Id": ID,
+        "Names": ["/db"],
+        "State": "running",
+        "Labels": {
+            "com.docker.compose.project": "shop",
+            "com.docker.compose.service": "db",
+            "com.docker.compose.project.config_files": "/srv/shop/compose.yaml,more.yaml",
+            "com.docker.compose.project.working_dir": "/srv/shop",
+        },
+        "HostConfig": {"NetworkMode": "web"},
+        "NetworkSettings": {
+            "Networks": {
+                "web": {
+                    "NetworkID": NET,
+                    "IPAddress": "172.18.0.2",
+                    "GlobalIPv6Address": "",
+                    "MacAddress": "02:42:AC:12:00:02",
+                }
+            }
+        },
+    },
+    {"Id": "ab" * 32, "Names": ["/old"], "State": "exited", "HostConfig": {"NetworkMode": "default"}},
+]
+INSPECTED = {
+    "Id": ID,
+    "Name": "/db",
+    "State": {"Status": "running", "Pid": 0},
+    "HostConfig": {"NetworkMode": "web", "RestartPolicy": {"Name": "always"}, "AutoRemove": False},
+    "NetworkSettings": {"SandboxKey": ""},
+}
+Answers = dict[str, Any]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Callable[[Answers], Daemon]]:
+    """A socket that answers GETs out of a dictionary; bytes are sent as they are, None is never answered."""
+    path = str(tmp_path / "docker.sock")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(8)
+    over = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def talk(conn: socket.socket, answers: Answers) -> None:
+        with conn:
+            for line in conn.makefile("rb"):
+                if not line.startswith(b"GET "):
+                    continue
+                key = line.split()[1].decode().partition("?")[0]
+                body = answers.get(key, b"")
+                if body is None:
+                    over.wait(20)
+                    return
+                data = body if isinstance(body, bytes) else json.dumps(body).encode()
+                status = b"200 OK" if key in answers else b"404 Not Found"
+                head = b"Server: Docker/24.0.5 (linux)\r\nContent-Length: %d\r\n\r\n" % len(data)
+                conn.sendall(b"HTTP/1.1 " + status + b"\r\n" + head + data)
+
+    def start(answers: Answers) -> Daemon:
+        def accept() -> None:
+            while True:
+                try:
+                    conn, _ = listener.accept()
+                except OSError:
+                    return
+                threads.append(threading.Thread(target=talk, args=(conn, answers)))
+                threads[-1].start()
+
+        threads.append(threading.Thread(target=accept))
+        threads[-1].start()
+        return Daemon("docker", path, path)
+
+    yield start
+    over.set()
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    for thread in threads:
+        thread.join(20)
+
+
+WHOLE: Answers = {
+    "/networks": NETWORKS,
+    "/containers/json": LISTED,
+    f"/containers/{ID}/json": INSPECTED,
+    "/info": {"LiveRestoreEnabled": True},
+}
+
+
+def test_a_whole_engine(engine: Callable[[Answers], Daemon]) -> None:
+    found = docker.read(engine(WHOLE), {}, 5.0)
+    assert isinstance(found, Engine)
+    assert (found.version, found.mtu, found.mtu_from, found.live_restore) == ("24.0.5", 1500, "default", False)
+    bridge, web = found.networks
+    assert (bridge.default, bridge.bridge, bridge.mtu, bridge.members) == (True, "docker0", 1500, ())
+    assert (web.default, web.bridge, web.mtu, web.members) == (False, "br-da00b69dc83f", None, (ID,))
+    assert (web.subnets, web.compose_project, web.compose_network) == (("172.18.0.0/16",), "shop", "web")
+    db, old = found.containers
+    assert (db.name, db.restart_policy, db.network_mode, db.compose_service) == ("db", "always", "web", "db")
+    assert db.compose_files == ("/srv/shop/compose.yaml", "/srv/shop/more.yaml")
+    assert db.endpoints == (Endpoint(network=NET, name="web", addresses=("172.18.0.2",), mac="02:42:ac:12:00:02"),)
+    assert (old.state, old.netns) == ("exited", "")
+    assert [m.code for m in found.missing] == ["limit"]  # no process of db is to be seen from here
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "code"),
+    [
+        ("/containers/json", b"<html>", "malformed"),
+        ("/containers/json", b'{"message":"no"}', None),
+        ("/containers/json", b"[" * 100_000, "malformed"),
+        ("/containers/json", b"\xff\xfe", "malformed"),
+        ("/containers/json", None, "timeout"),
+        (f"/containers/{ID}/json", None, "limit"),
+        (f"/containers/{ID}/json", b"nonsense", "limit"),
+    ],
+)
+def test_one_bad_answer(engine: Callable[[Answers], Daemon], path: str, body: object, code: str | None) -> None:
+    found = docker.read(engine({**WHOLE, path: body}), {}, 0.3)
+    assert isinstance(found, Engine)
+    assert [n.name for n in found.networks] == ["bridge", "web"]
+    assert [m.code for m in found.missing] == ([code] if code else [])
+    assert all(m.how for m in found.missing)
+
+
+@pytest.mark.parametrize(("body", "code"), [(None, "timeout"), (b"<html>", "malformed"), (b"[" * 100_000, "malformed")])
+def test_nothing_to_know(engine: Callable[[Answers], Daemon], body: object, code: str) -> None:
+    found = docker.read(engine({**WHOLE, "/networks": body}), {}, 0.3)
+    assert isinstance(found, Missing)
+    assert found.code == code
+    assert found.how
+
+
+def test_nobody_there(tmp_path: Path) -> None:
+    gone = str(tmp_path / "gone")
+    found = docker.read(Daemon("docker", gone, gone), {}, 1.0)
+    assert isinstance(found, Missing)
+    assert found.code == "absent"
+
+
+KEYS = (
+    *("Id", "Name", "Names", "State", "Labels", "HostConfig", "NetworkMode", "NetworkSettings", "Networks", "Driver"),
+    *("IPAM", "Config", "Subnet", "Options", parse.MTU, parse.DEFAULT, parse.BRIDGE, "MacAddress", "IPAddress"),
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=4), inner),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_any_json_is_some_value(raw: object) -> None:
+    for row in parse.rows([raw]):
+        parse.network(row)
+        parse.container(row, "docker")
+    parse.endpoints(parse.table(raw))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("1400", 1400),
+        (1400, 1400),
+        ("0", None),
+        ("-1", None),
+        (True, None),
+        ("65536", None),
+        ("1e3", None),
+        ("²", None),
+    ],
+)
+def test_an_mtu_option(value: object, expected: int | None) -> None:
+    assert parse.network({"Options": {parse.MTU: value}}).mtu == expected
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (("dockerd", "--mtu", "1400"), ["1400"]),
+        (("dockerd", "--mtu=1400"), ["1400"]),
+        (("dockerd", "--mtu=1400", "--mtu", "1300"), ["1400", "1300"]),
+        (("dockerd", "--mtus=1400"), []),
+        (("dockerd", "--mtu"), []),
+        (("dockerd",), []),
+    ],
+)
+def test_options_of_a_command_line(argv: tuple[str, ...], expected: list[str]) -> None:
+    assert option(argv, "--mtu") == expected
+
+
+def test_short_options() -> None:
+    argv = ("dockerd", "-H", "fd://", "-Hunix:///a", "-H=unix:///b", "--host=unix:///c", "--help")
+    assert option(argv, "-H", "--host") == ["fd://", "unix:///a", "unix:///b", "unix:///c"]
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "mtu"),
+    [
+        (None, None, None),
+        ("", None, None),
+        ("{}", None, None),
+        ('{"mtu": 1400}', None, 1400),
+        ('{"mtu": "1400"}', None, 1400),
+        ('{"mtu": 0}', None, None),
+        ('{"mtu": 1400,}', "trailing comma", None),
+        ("[]", "no JSON object", None),
+    ],
+)
+def test_a_configuration(tmp_path: Path, config: str | None, error: str | None, mtu: int | None) -> None:
+    path = tmp_path / "daemon.json"
+    if config is not None:
+        path.write_text(config)
+    daemon = Daemon("docker", "/s", "/s", pid=os.getpid(), argv=("dockerd", "--config-file", str(path)))
+    read, why = docker._config(daemon, str(path))
+    assert read == config
+    assert (why is None) == (error is None)
+    assert error is None or error in (why or "")
+    assert docker.configured_mtu(read) == mtu
+
+
+def test_a_configuration_of_any_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "daemon.json"
+    path.write_bytes(b'{"mtu": \xff}')
+    read, why = docker._config(Daemon("docker", "/s", "/s", pid=1), str(path))
+    assert read is None
+    assert why
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+def called(*containers: Container, own: str = "4:1", asked: str = "4:9") -> dict[str, tuple[str, ...]]:
+    spaces = [
+        NetnsSnapshot(id="4:1", where="host"),
+        NetnsSnapshot(id="4:2", where="container:" + ID[:12], names=("netns:/run/docker/netns/x", "pid:5")),
+        NetnsSnapshot(id="4:9", where="pid:7", names=()),
+    ]
+    engine = Engine(kind="docker", socket="/run/docker.sock", containers=containers)
+    return {n.id: (n.where, *n.names) for n in names.call(spaces, [engine], own, asked)}
+
+
+def container(name: str, netns: str, **more: Any) -> Container:
+    return Container(**{"id": ID, "name": name, "engine": "docker", "netns": netns, "network_mode": "web", **more})
+
+
+def test_a_namespace_goes_by_its_containers_name() -> None:
+    assert called(container("db", "4:2"))["4:2"] == ("container:db", "netns:/run/docker/netns/x", "pid:5")
+
+
+def test_the_asked_one_keeps_its_words() -> None:
+    assert called(container("db", "4:9"))["4:9"] == ("pid:7", "container:db")
+
+
+def test_the_hosts_namespace_stays_the_hosts() -> None:
+    assert called(container("db", "4:1"))["4:1"] == ("host",)
+    assert called(container("db", "4:2", network_mode="host"))["4:2"][0] == "container:" + ID[:12]
+
+
+def test_who_lives_with_another_gives_no_name() -> None:
+    side = container("side", "4:2", network_mode="container:" + ID)
+    assert called(side, container("db", "4:2", id="cd" * 32))["4:2"][0] == "container:db"
+
+
+@pytest.mark.parametrize("name", ["", "a b", "-x", "a;rm", "名", "a\n"])
+def test_a_name_no_engine_gives_is_not_used(name: str) -> None:
+    assert called(container(name, "4:2"))["4:2"][0] == "container:" + ID[:12]
+
+
+def test_two_of_the_same_name_go_by_their_ids() -> None:
+    other = "cd" * 32
+    found = called(container("db", "4:2"), container("db", "4:9", id=other))
+    assert found["4:2"][0] == f"container:{ID[:12]}"
+    assert found["4:9"] == ("pid:7", f"container:{other[:12]}")
+
+
+def test_no_daemon_no_socket_is_touched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Under socket activation a mere connection would start the engine: a socket without a daemon is left alone."""
+    path = str(tmp_path / "docker.sock")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(1)
+        monkeypatch.setattr(daemons, "SOCKETS", (path,))
+        monkeypatch.setattr(daemons, "_processes", lambda name: iter(()))
+        comm = {"/proc/1/comm": "systemd"}
+        monkeypatch.setattr(daemons.procfs, "maybe", lambda at, limit=0: comm.get(at, ""))
+        assert daemons.find() == ()
+        comm["/proc/1/comm"] = "sh"  # a container that was given the socket: the daemon is out of sight
+        assert [d.socket for d in daemons.find()] == [path]
