@@ -17,6 +17,7 @@ from pathfit.core.request import (
     MeasureHops,
     ReadClock,
     ReadCounters,
+    ReadPlatform,
     ReadRules,
     ReadSockets,
     ReadState,
@@ -60,6 +61,7 @@ class LiveWorld:
             Measure: self._measure,
             MeasureHops: self._hops,
             TryFix: self._trial,
+            ReadPlatform: self._platform,
         }
 
     def __enter__(self) -> "LiveWorld":
@@ -172,6 +174,11 @@ class LiveWorld:
         from pathfit.probe.trial import try_fix
 
         return try_fix(self._handle(r.source).fd, r)
+
+    def _platform(self, r: ReadPlatform) -> Evidence:
+        from pathfit.observe.platform import read
+
+        return read(r)
 
 
 class _CannotEnter(Exception):

@@ -22,6 +22,7 @@ from pathfit.core.request import (
     MeasureHops,
     ReadClock,
     ReadCounters,
+    ReadPlatform,
     ReadRules,
     ReadSockets,
     ReadState,
@@ -32,7 +33,7 @@ from pathfit.core.request import (
 from pathfit.core.snapshot import NetnsSnapshot, Route
 from pathfit.measure.reverse import CONNECT, CONNECT_SHORT
 from pathfit.remedies.value import repair_value
-from pathfit.rules.view import View
+from pathfit.rules.view import DIRECTIONS, View
 
 OTHER_ADDRESSES = 3  # further addresses are only contacted, not measured to the byte
 SMALL = 560  # bytes: below every limit worth naming (576), above the headers of anything
@@ -158,11 +159,24 @@ def _spoken(contact: Contact, asked: Measure) -> Protocol:
     return found.get(contact.protocol, asked.protocol if asked.protocol in found else "tcp")
 
 
+def _platform(case: Case) -> tuple[Request, ...]:
+    """Who keeps the device of the host itself whose MTU is above what was measured: asked only when it matters."""
+    view = View.of(case)
+    own = view.source
+    if view.state is None or own is None or own.id != view.state.own or not case.asked("clock:measured"):
+        return ()
+    sizes = [h.passes for h in view.holes] or [t for t in map(view.told, DIRECTIONS) if t is not None]
+    link = view.source_link
+    if not sizes or link is None or link.mtu <= min(sizes):
+        return ()
+    return (ReadPlatform(ref="platform", source=case.ask.source, netns=own.id, link=link.name, index=link.index),)
+
+
 def _end(case: Case) -> tuple[Request, ...]:
     return (ReadClock(ref="clock"),)
 
 
-STEPS = (_place, _see, _measure, _after, _follow, _end)
+STEPS = (_place, _see, _measure, _after, _follow, _platform, _end)
 
 
 # -- what is known so far -------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from pathfit.core.measured import (
     Uneven,
     Used,
 )
+from pathfit.core.platform import LinkOwner
 from pathfit.core.snapshot import HostSnapshot
 from pathfit.core.sockets import Socket
 
@@ -24,6 +25,7 @@ __all__ = [
     "Missing",
     "NameFact",
     "PlaceFact",
+    "PlatformFact",
     "ProbeResult",
     "SocketFact",
     "StateFact",
@@ -132,6 +134,16 @@ class TrialFact(Tagged, frozen=True, kw_only=True):
     why: str | None = None
 
 
+class PlatformFact(Tagged, frozen=True, kw_only=True):
+    """Who says that it keeps a device's configuration. Several owners: nobody knows who wins."""
+
+    ref: str
+    netns: str  # NetnsSnapshot.id
+    link: str
+    owners: tuple[LinkOwner, ...] = ()
+    missing: tuple[Missing, ...] = ()
+
+
 Evidence = (
     ClockFact
     | StateFact
@@ -142,5 +154,6 @@ Evidence = (
     | ProbeResult
     | HopsFact
     | TrialFact
+    | PlatformFact
     | Missing
 )

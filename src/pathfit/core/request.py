@@ -124,6 +124,16 @@ class TryFix(Tagged, frozen=True, kw_only=True):
     proxy: str | None = None
 
 
+class ReadPlatform(Tagged, frozen=True, kw_only=True):
+    """Who keeps the configuration of a device of the host we stand in, and in which file. Answer: one PlatformFact."""
+
+    ref: str
+    source: str
+    netns: str  # NetnsSnapshot.id
+    link: str
+    index: int
+
+
 Request = (
     ReadClock
     | ReadState
@@ -135,4 +145,5 @@ Request = (
     | Measure
     | MeasureHops
     | TryFix
+    | ReadPlatform
 )

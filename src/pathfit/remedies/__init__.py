@@ -17,6 +17,7 @@ from pathfit.core.finding import Facts, Finding, Fix
 from pathfit.core.net import Family, mss_of
 from pathfit.remedies import clamp, link, manual, route
 from pathfit.remedies.docker import docker
+from pathfit.remedies.lasting import link_mtu_for_good
 from pathfit.remedies.value import known_value
 from pathfit.rules.view import DIRECTIONS, View
 from pathfit.words.render import say
@@ -42,7 +43,7 @@ def propose(finding: Finding, view: View) -> tuple[Fix, ...]:
         value = recommended(view)
         if value is None:
             return ()
-        now, good = route.route_mtu(view, value), docker(view, value)
+        now, good = route.route_mtu(view, value), (*docker(view, value), *link_mtu_for_good(view, value))
         fixes = (*now, *good, *link.link_mtu(view, value), *clamp.mss_clamp(view, value))
         return tuple(_tried(fix, view) for fix in fixes)
     if finding.code == "MTU110":

@@ -19,6 +19,7 @@ from pathfit.core.evidence import (
     Missing,
     NameFact,
     PlaceFact,
+    PlatformFact,
     ProbeResult,
     SocketFact,
     TrialFact,
@@ -411,6 +412,7 @@ class View(msgspec.Struct, frozen=True, dict=True):
             said += self.state.missing
             said += [m for ns in self.state.namespaces for m in ns.missing]
         said += [m for p in self.probes for m in p.missing]
+        said += [m for p in self.case.all(PlatformFact) for m in p.missing]
         return tuple(dict.fromkeys(said))
 
     # -- what state predicts ------------------------------------------------------------------------------------
