@@ -34,9 +34,10 @@ ORDER = ("MTU101", "MTU102", "MTU118", "MTU119", "RST", "FLT", "RTE", "NET", "DN
 SEVERITIES = ("error", "warning", "info")
 
 CAUSES: dict[str, tuple[str, ...]] = {
-    "MTU101": ("MTU104", "MTU107", "MTU111", "FLT401", "MTU103"),
-    "MTU102": ("MTU104", "MTU107", "MTU111", "FLT401", "MTU103"),
-    "MTU106": ("MTU104", "MTU103"),
+    "MTU101": ("MTU104", "MTU107", "MTU111", "FLT401", "MTU103", "CFG601", "CFG603"),
+    "MTU102": ("MTU104", "MTU107", "MTU111", "FLT401", "MTU103", "CFG601", "CFG603"),
+    "MTU103": ("CFG601", "CFG603"),
+    "MTU106": ("MTU104", "MTU103", "CFG601", "CFG603"),
     "MTU118": ("MTU103",),
     "RST202": ("FLT401",),
     "RTE501": ("RTE503",),

@@ -17,6 +17,7 @@ from pathfit.core.evidence_base import Missing
 from pathfit.core.snapshot import NetnsSnapshot
 from pathfit.observe.engines import daemons, docker, names, parse
 from pathfit.observe.engines.daemons import Daemon, option
+from pathfit.wire.daemonjson import mtu_of
 
 ID = "f6c2483eda2a5cbfa6cc2b8bd35e8293341d16ed126f454eaa0281fba7b10e91"
 NET = "da00b69dc83fea70b82d2b5b0739ccf7e28d7a944df52b258108fad3256a9e33"
@@ -250,7 +251,9 @@ def test_short_options() -> None:
         ("", None, None),
         ("{}", None, None),
         ('{"mtu": 1400}', None, 1400),
-        ('{"mtu": "1400"}', None, 1400),
+        ('{"mtu": "1400"}', None, None),
+        ('{"mtu": true}', None, None),
+        ('{"mtu": 1400.5}', None, None),
         ('{"mtu": 0}', None, None),
         ('{"mtu": 1400,}', "trailing comma", None),
         ("[]", "no JSON object", None),
@@ -265,7 +268,7 @@ def test_a_configuration(tmp_path: Path, config: str | None, error: str | None, 
     assert read == config
     assert (why is None) == (error is None)
     assert error is None or error in (why or "")
-    assert docker.configured_mtu(read) == mtu
+    assert mtu_of(read) == mtu
 
 
 def test_a_configuration_of_any_bytes(tmp_path: Path) -> None:

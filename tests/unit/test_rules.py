@@ -29,8 +29,10 @@ from cases import (
 )
 from topo import host
 
+from pathfit import diagnose
 from pathfit.core.case import Case
-from pathfit.core.evidence import CounterFact, Missing, NameFact, SocketFact
+from pathfit.core.engine import Container, Endpoint, Engine, EngineNetwork
+from pathfit.core.evidence import CounterFact, Missing, NameFact, ProbeResult, SocketFact
 from pathfit.core.filters import Clamp, Match, Verdict
 from pathfit.core.finding import Finding
 from pathfit.core.measured import Attempt, Bracket, LossSeen, TooBig, Uneven
@@ -55,6 +57,23 @@ class Example(NamedTuple):
 
 def silent(n: int = 2, size: int = 560) -> tuple[Attempt, ...]:
     return tuple(Attempt(n=i, method="tcp-maxseg", size=size, outcome="silent") for i in range(n))
+
+
+HOLE_1420 = probe(reverse=(hole(1420),))
+DOCKER0 = EngineNetwork(id="n0", name="bridge", driver="bridge", mtu=1500, bridge="br0", default=True)
+WEB = EngineNetwork(id="n1", name="web", driver="bridge", bridge="br0")
+
+
+def engined(network: EngineNetwork, text: str = BLIND, probed: ProbeResult | None = HOLE_1420, **more: object) -> Case:
+    """Namespace "c" is a container in that network of a dockerd. ``more`` is what the engine says."""
+    end = Endpoint(network=network.id, name=network.name, addresses=("198.18.1.2",))
+    one = Container(id="c1", name="ci", engine="docker", netns="4:1", endpoints=(end,))
+    usual: dict[str, object] = {"mtu": 1500, "netns": "4:2", "config_path": "/etc/docker/daemon.json"}
+    engine = Engine(
+        kind="docker", socket="/run/docker.sock", networks=(network,), containers=(one,), **{**usual, **more}
+    )
+    state = msgspec.structs.replace(host(text), engines=(engine,))
+    return case(state, *([probed] if probed is not None else []))
 
 
 SYN = Match(field="tcpflags", values=("syn/syn,rst",))
@@ -316,6 +335,54 @@ EXAMPLES = (
         "confirmed",
     ),
     Example(
+        "CFG601",
+        engined(WEB, mtu=1400),
+        engined(msgspec.structs.replace(WEB, mtu=1500), mtu=1400),  # set by hand: not for want of inheriting
+        "warning",
+        "confirmed",
+        {"case": "daemon", "network": "web", "daemon": 1400, "own": 1500, "limit": 1420},
+    ),
+    Example("CFG601", engined(WEB), engined(DOCKER0), "warning", "confirmed", {"case": "unset"}),
+    Example("CFG601", engined(WEB), engined(WEB, probed=probe()), "warning", "confirmed", {"limit": 1420}),
+    Example(
+        "CFG601",
+        engined(WEB, probed=None, text=NARROW),
+        engined(WEB, probed=None, text=PLAIN),
+        "warning",
+        "likely",
+        {"limit": 1420},
+    ),
+    Example(
+        "CFG603",
+        engined(DOCKER0, config='{"mtu": 1400}'),
+        engined(DOCKER0, config='{"mtu": 1500}'),
+        "warning",
+        "confirmed",
+        {"case": "daemon", "wanted": 1400, "live": 1500, "limit": 1420},
+    ),
+    Example(
+        "CFG603",
+        engined(DOCKER0, config='{"mtu": 1400}', mtu=1400),
+        engined(DOCKER0, config='{"mtu": 1400}', mtu=1400, text=BLIND.replace("c eth0 1500", "c eth0 1400")),
+        "warning",
+        "confirmed",
+        {"case": "container", "own": 1500},
+    ),
+    Example(
+        "CFG603",
+        engined(DOCKER0, config='{"mtu": 1400}'),
+        engined(WEB, config='{"mtu": 1400}'),  # of a network of its own the daemon's setting says nothing
+        "warning",
+        "confirmed",
+    ),
+    Example(
+        "CFG603",
+        engined(DOCKER0, config='{"mtu": 1400}', probed=None, text=NARROW),
+        engined(DOCKER0, config='{"mtu": 1400}', probed=probe()),
+        "warning",
+        "likely",
+    ),
+    Example(
         "APP801",
         case(
             PLAIN,
@@ -437,6 +504,18 @@ def test_nothing_known_is_no_crash(r: Rule) -> None:
 @pytest.mark.parametrize(("ttl", "hops"), [(64, 0), (63, 1), (128, 0), (120, 8), (255, 0), (250, 5), (1, 63), (0, 64)])
 def test_hops_away(ttl: int, hops: int) -> None:
     assert hops_away(ttl) == hops
+
+
+@pytest.mark.parametrize("code", ["CFG601", "CFG603"])
+def test_an_engines_setting_is_a_cause_of_the_hole_and_no_second_error(code: str) -> None:
+    config = '{"mtu": 1400}'
+    report = diagnose.report(engined(WEB, mtu=1400) if code == "CFG601" else engined(DOCKER0, config=config))
+    by_code = {f.code: f for f in report.findings}
+    assert code in by_code["MTU101"].because
+    assert code in by_code["MTU103"].because
+    assert "MTU101" in by_code[code].explains
+    assert [f.code for f in report.findings if f.severity == "error"] == ["MTU101"]
+    assert code not in [f.code for f in diagnose.report(engined(WEB, probed=probe())).findings]
 
 
 HEALTHY: dict[str, Callable[[], Case]] = {

@@ -17,10 +17,10 @@ from pathfit.core.change import RecreateNetwork, RestartEngine
 from pathfit.core.engine import Container, Engine, EngineNetwork
 from pathfit.core.finding import Applicability, Facts, FileEdit, Fix
 from pathfit.core.net import Point
-from pathfit.core.snapshot import Link, NetnsSnapshot
 from pathfit.remedies.base import SAFE_FLOOR, Argv, verified
 from pathfit.remedies.files import added, edited
 from pathfit.remedies.jsontext import JsonError, parse, put
+from pathfit.rules.engines import Member, member
 from pathfit.rules.view import View
 
 OPTION = "com.docker.network.driver.mtu"
@@ -33,17 +33,10 @@ RETURNS = ("always", "unless-stopped")  # restart policies that bring a containe
 UNDO: tuple[Argv, ...] = (("pathfit", "fix", "--undo", "last"),)
 
 
-class Member:
-    """A container in one of an engine's networks: the one that the asked flow leaves by."""
-
-    def __init__(self, engine: Engine, container: Container, network: EngineNetwork, link: Link) -> None:
-        self.engine, self.container, self.network, self.link = engine, container, network, link
-
-
 def docker(view: View, value: int) -> tuple[Fix, ...]:
     """Repairs for good of the network that the asking container is in; nothing when it is in none we know."""
     found = member(view)
-    if found is None:
+    if found is None or found.engine.kind != "docker":
         return ()
     network = found.network
     if network.driver == "overlay":
@@ -53,28 +46,6 @@ def docker(view: View, value: int) -> tuple[Fix, ...]:
     if network.default:
         return _daemon(view, found, value)
     return of_network(view, found.engine, network, value)
-
-
-def member(view: View) -> Member | None:
-    """The engine, container and network behind the device that the asked flow leaves by; None when not certain."""
-    ns, link = view.source, view.source_link
-    if view.state is None or ns is None or link is None:
-        return None
-    for engine in view.state.engines:
-        for container in engine.containers if engine.kind == "docker" else ():
-            network = _network(engine, container, ns, link) if container.netns == ns.id else None
-            if network is not None:
-                return Member(engine, container, network, link)
-    return None
-
-
-def _network(engine: Engine, container: Container, ns: NetnsSnapshot, link: Link) -> EngineNetwork | None:
-    here = {a.address for a in ns.addresses if a.link == link.index}
-    for end in container.endpoints:
-        addresses = {a.partition("/")[0] for a in end.addresses}
-        if (end.mac and end.mac == link.mac) or here & addresses:
-            return next((n for n in engine.networks if n.id == end.network), None)
-    return None
 
 
 # -- the daemon's own default bridge ------------------------------------------------------------------------------
@@ -327,7 +298,7 @@ def _at(view: View, engine: Engine, link: str = "") -> Point:
 
 
 def _running(engine: Engine) -> tuple[Container, ...]:
-    return tuple(c for c in engine.containers if c.state == "running")
+    return tuple(c for c in engine.containers if c.state in ("running", "paused"))
 
 
 def _lost(engine: Engine) -> tuple[Container, ...]:

@@ -18,7 +18,7 @@ reports on the others.
 
 from typing import NamedTuple
 
-from pathfit.rules import apps, filters, mtu_causes, mtu_holes, mtu_path, reach, resets, routes, system
+from pathfit.rules import apps, configs, filters, mtu_causes, mtu_holes, mtu_path, reach, resets, routes, system
 from pathfit.rules.base import NAMES, Rule
 
 __all__ = ["FIELDS", "NAMES", "RULES", "Page", "Rule", "codes", "manual"]
@@ -46,6 +46,8 @@ RULES: tuple[Rule, ...] = (
     Rule("NET151", reach.random_loss),
     Rule("NET152", reach.no_answer),
     Rule("DNS251", reach.name_not_resolved),
+    Rule("CFG601", configs.not_inherited),
+    Rule("CFG603", configs.not_live),
     Rule("APP801", apps.target_silent),
     Rule("APP802", apps.tls_alert),
     Rule("APP803", apps.http_error),

@@ -32,6 +32,8 @@ NAMES: dict[str, str] = {
     "NET151": "random-loss",
     "NET152": "no-answer",
     "DNS251": "name-not-resolved",
+    "CFG601": "engine-mtu-not-inherited",
+    "CFG603": "configured-not-live",
     "APP801": "target-silent",
     "APP802": "tls-alert",
     "APP803": "http-error",

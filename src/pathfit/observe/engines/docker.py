@@ -20,6 +20,7 @@ from pathfit.observe import discover
 from pathfit.observe.engines import parse
 from pathfit.observe.engines.daemons import CONFIG, Daemon, Homes, option
 from pathfit.observe.engines.parse import number, rows, table, text
+from pathfit.wire.daemonjson import mtu_of
 
 TEXT = 1 << 20  # bytes of a configuration file
 INSPECTED = 512  # containers looked at one by one; each costs dockerd about half a millisecond
@@ -205,6 +206,7 @@ def _outside(daemon: Daemon) -> Engine:
         pid=daemon.pid,
         netns=daemon.namespace,
         root=daemon.root,
+        inner=_inner(daemon.pid),
         config_path=path,
         config=config,
         config_error=error,
@@ -212,6 +214,18 @@ def _outside(daemon: Daemon) -> Engine:
         restart=how,
         unit=unit,
     )
+
+
+_FIRST_PIDS = "pid:[4026531836]"  # PROC_PID_INIT_INO, include/linux/proc_ns.h
+
+
+def _inner(pid: int) -> bool:
+    """Does it live in a pid namespace that is not the machine's first, without being that one's first process?"""
+    pids = procfs.link(f"/proc/{pid}/ns/pid") if pid else ""
+    if not pids or pids == _FIRST_PIDS:
+        return False
+    numbers = next((x for x in procfs.maybe(f"/proc/{pid}/status").splitlines() if x.startswith("NSpid:")), "")
+    return bool(numbers) and numbers.split()[-1] != "1"
 
 
 def _config(daemon: Daemon, path: str) -> tuple[str | None, str | None]:
@@ -237,20 +251,11 @@ def _config(daemon: Daemon, path: str) -> tuple[str | None, str | None]:
     return found, None if isinstance(told, dict) else "it is no JSON object"
 
 
-def configured_mtu(config: str | None) -> int | None:
-    """The ``mtu`` a daemon.json asks for (bytes), None when it says none or cannot be understood."""
-    try:
-        told = msgspec.json.decode(config or "{}")
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    return number(table(told).get("mtu"), parse.MOST) or None
-
-
 def _from(live: int | None, engine: Engine) -> str:
     flags = [number(v, parse.MOST) for v in option(engine.flags, "--mtu")]
     if live is not None and live in flags:
         return "flag"
-    return "config" if live is not None and live == configured_mtu(engine.config) else "default"
+    return "config" if live is not None and live == mtu_of(engine.config) else "default"
 
 
 def _restart(daemon: Daemon) -> tuple[str, str]:

@@ -1,0 +1,116 @@
+"""What a container engine was told, and what its containers got.
+
+Both are causes: warnings that explain an MTU fault of a container, said only when its way really carries less.
+"""
+
+from collections.abc import Iterable
+
+from pathfit.core.finding import Confidence, EvidenceLine, Facts, Finding
+from pathfit.core.net import Point
+from pathfit.rules.base import found, line
+from pathfit.rules.engines import Member, bridge, member
+from pathfit.rules.view import DIRECTIONS, View
+from pathfit.wire.daemonjson import mtu_of
+
+
+def not_inherited(view: View) -> Iterable[Finding]:
+    """A network of the engine has no MTU of its own: the daemon's setting counts for its default network only.
+
+    Why it hurts: one sets `mtu` in daemon.json, the containers of the default network are well, and those of every
+    network made by hand or by compose hang as before.
+    Example: daemon.json says 1400; `docker network create web` makes a network of 1500 behind an uplink of 1400.
+    Repair: make the network again with the option com.docker.network.driver.mtu; since version 24
+    default-network-opts gives it to networks made from then on.
+    Severity: warning; it is the cause of MTU101, MTU102, MTU103 or MTU106.
+    Possible: never said.
+    Likely: nothing was measured; state shows a way out that is smaller than the network.
+    Confirmed: measurement found a limit below the network's MTU.
+    References: docs.docker.com/engine/network/drivers/bridge; moby, parseNetworkOptions(); moby#43197
+    (default-network-opts).
+    """
+    at = member(view)
+    if at is None or at.network.driver != "bridge" or at.network.default or at.network.mtu is not None:
+        return
+    limit = _limit(view)
+    if limit is None or at.link.mtu <= limit:
+        return
+    daemon = at.engine.mtu
+    told = daemon is not None and daemon < at.link.mtu
+    facts: Facts = {
+        "case": "daemon" if told else "unset",
+        "source": view.source_label,
+        "network": at.network.name,
+        "own": at.link.mtu,
+        "limit": limit,
+        "daemon": daemon,
+    }
+    lines = [line(view.state_ref, "network-unset", network=at.network.name, own=at.link.mtu)]
+    if told:
+        lines.append(line(view.state_ref, "daemon-mtu", mtu=daemon))
+    yield found("CFG601", "warning", _sure(view), bridge(view, at), facts, *lines, *_measured(view, limit))
+
+
+def not_live(view: View) -> Iterable[Finding]:
+    """The engine's configuration asks for an MTU that is not in force.
+
+    Why it hurts: the file says that all is well, and nothing is: the daemon reads it when it starts, and a container
+    gets its device's MTU when it starts.
+    Example: `mtu` 1400 was written into daemon.json; dockerd was not restarted since, so docker0's containers have
+    1500. Or it was, and an old container still runs (live-restore).
+    Repair: restart the daemon; then restart the containers that are older.
+    Severity: warning; it is the cause of MTU101, MTU102, MTU103 or MTU106.
+    Possible: never said.
+    Likely: nothing was measured; state shows a way out that is smaller than the container's device.
+    Confirmed: measurement found a limit below the container's MTU.
+    References: docs.docker.com/reference/cli/dockerd (daemon.json; `mtu` is not among the options a reload takes).
+    """
+    at = member(view)
+    if at is None or not at.network.default:
+        return
+    wanted, limit = mtu_of(at.engine.config), _limit(view)
+    if wanted is None or limit is None or at.link.mtu <= limit or at.link.mtu <= wanted:
+        return
+    live = at.engine.mtu
+    if live is None or (live == wanted and at.engine.mtu_from == "flag"):
+        return
+    facts: Facts = {
+        "case": "daemon" if live != wanted else "container",
+        "source": view.source_label,
+        "path": at.engine.config_path,
+        "wanted": wanted,
+        "live": live,
+        "own": at.link.mtu,
+        "limit": limit,
+    }
+    lines = [
+        line(view.state_ref, "configured", path=at.engine.config_path, mtu=wanted),
+        line(view.state_ref, "daemon-mtu", mtu=live),
+    ]
+    yield found("CFG603", "warning", _sure(view), _place(view, at), facts, *lines, *_measured(view, limit))
+
+
+def _place(view: View, at: Member) -> Point:
+    return view.source_point if at.engine.mtu == mtu_of(at.engine.config) else bridge(view, at)
+
+
+def _limit(view: View) -> int | None:
+    """The smallest limit of the way (bytes): measured, else what state shows; None when none was found."""
+    measured = [h.passes for h in view.holes] + [t for t in map(view.told, DIRECTIONS) if t is not None]
+    if measured:
+        return min(measured)
+    if view.measured_tcp and view.connects:
+        return None
+    visible = (x.mtu for d in DIRECTIONS for x in view.limits(d) if x.then in ("icmp", "silent") and x.kind != "cached")
+    return min(visible, default=None)
+
+
+def _was_measured(view: View) -> bool:
+    return bool(view.holes) or any(view.told(d) is not None for d in DIRECTIONS)
+
+
+def _sure(view: View) -> Confidence:
+    return "confirmed" if _was_measured(view) else "likely"
+
+
+def _measured(view: View, limit: int) -> tuple[EvidenceLine, ...]:
+    return (line(view.ref, "measured-limit", limit=limit),) if _was_measured(view) else ()
