@@ -1,10 +1,15 @@
 """Repairs as data: the commands are exact, and none is offered where it could not work."""
 
+from typing import Any
+
+import msgspec
 import pytest
-from cases import BLIND, NARROW, PLAIN, VXLAN, case, drop, failed, hole, no_too_big, out, probe, table, told
+from cases import ADDRESS, BLIND, NARROW, PLAIN, VXLAN, case, drop, failed, hole, no_too_big, out, probe, table, told
+from topo import host
 
 from pathfit import diagnose, remedies
 from pathfit.core.case import Case
+from pathfit.core.change import AddNftTable, FlushRouteCache, SetLinkMtu, SetRouteMtu
 from pathfit.core.filters import Table
 from pathfit.core.finding import Fix
 from pathfit.core.snapshot import Link, NetnsSnapshot, NextHop, Process, Route
@@ -134,3 +139,151 @@ def test_ipv6_and_foreign_gateways() -> None:
     over = NextHop(link=2, via="fe80::1", onlink=True)
     assert spelled(ns, four, over) == words("default via inet6 fe80::1 dev eth0 onlink table 100")
     assert spelled(ns, four, NextHop(link=7)) is None
+
+
+def lines(fix: Fix) -> list[str]:
+    return [" ".join(c) for c in fix.commands]
+
+
+def test_a_route_that_says_no_can_be_removed() -> None:
+    text = PLAIN + "c route blackhole 198.18.3.0/24 metric 50\n"
+    fix = fixes(case(text, failed("unreachable", error="EINVAL")), "RTE501")["delete-route"]
+    assert (fix.applicability, fix.changes) == ("manual", ())
+    assert lines(fix) == ["ip -n c -4 route del blackhole 198.18.3.0/24 metric 50"]
+    assert fix.undo == (words("ip -n c -4 route add blackhole 198.18.3.0/24 metric 50"),)
+
+
+UNREACHED = failed("unreachable", error="ENETUNREACH")
+
+
+def test_the_only_neighbour_that_forwards_could_be_the_default_route() -> None:
+    text = PLAIN.replace("c route default via 198.18.1.1\n", "")
+    fix = fixes(case(text, UNREACHED), "RTE501")["add-route"]
+    assert fix.applicability == "manual"
+    assert lines(fix) == ["ip -n c -4 route add default via 198.18.1.1 dev eth0"]
+    assert fix.undo == (words("ip -n c -4 route del default via 198.18.1.1 dev eth0"),)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("h forward\n", ""),
+        ("h br0 bridge 1500 198.18.1.1/24", "h br0 bridge 1500 198.18.7.1/24"),
+        ("c eth0 1500 198.18.1.2/24 -- h vc 1500 @br0", "c eth0 phys 1500 198.18.1.2/24\nh vc phys 1500 @br0"),
+        ("h forward\n", "h forward\nc eth1 dummy 1500 198.18.6.1/24\n"),
+    ],
+)
+def test_a_gateway_is_never_guessed(old: str, new: str) -> None:
+    text = PLAIN.replace("c route default via 198.18.1.1\n", "").replace(old, new)
+    report = diagnose.report(case(text, UNREACHED))
+    assert report.findings and not [x for f in report.findings for x in f.fixes if x.id == "add-route"]
+
+
+def test_forwarding_of_one_device_where_the_switch_for_all_is_on() -> None:
+    text = PLAIN + "h sysctl ipv4.conf.br0.forwarding=0\n"
+    fix = fixes(case(text, failed("timeout")), "FLT403")["forwarding-on"]
+    assert lines(fix) == ["ip netns exec h sysctl -w net/ipv4/conf/br0/forwarding=1"]
+    assert fix.undo == (words("ip netns exec h sysctl -w net/ipv4/conf/br0/forwarding=0"),)
+    off = fixes(case(PLAIN.replace("h forward\n", ""), failed("timeout")), "FLT403")["forwarding-on"]
+    assert lines(off) == ["ip netns exec h sysctl -w net/ipv4/ip_forward=1"]
+
+
+# -- what apply/ does -----------------------------------------------------------------------------------------------
+
+
+def test_changes_say_what_the_commands_say() -> None:
+    text = BLIND.replace("c route default via 198.18.1.1", "c route default via 198.18.1.1 metric 100")
+    found = fixes(case(text, HOLE))
+    assert found["route-mtu"].changes == (
+        SetRouteMtu(
+            netns="4:1", where="netns:c", family=4, table=254, dst="", prefix=0, mtu=1420,
+            link=2, via="198.18.1.1", metric=100,
+        ),
+    )  # fmt: skip
+    assert found["link-mtu"].changes == tuple(
+        SetLinkMtu(netns=n, where=f"netns:{w}", link=link, index=i, mtu=1420)
+        for n, w, link, i in (("4:1", "c", "eth0", 2), ("4:2", "h", "vc", 2), ("4:2", "h", "br0", 3))
+    )
+    assert {f.verify for f in found.values()} == {"measured"}
+
+
+def test_the_connected_route_has_no_gateway() -> None:
+    (change,) = fixes(case(VXLAN, probe(reverse=(hole(1450),))))["route-mtu"].changes
+    assert isinstance(change, SetRouteMtu)
+    assert (change.dst, change.prefix, change.via, change.metric) == ("198.18.3.0", 24, None, 0)
+
+
+CLAMPED = "meta nfproto {} tcp flags & (syn | rst) == syn tcp option maxseg size > {} tcp option maxseg size set {}"
+
+
+@pytest.mark.parametrize(
+    ("forwards", "rules"),
+    [
+        ("h forward", [("ipv4", 1380), ("ipv6", 1360)]),
+        ("h sysctl ipv4.ip_forward=1", [("ipv4", 1380)]),
+        ("h sysctl ipv4.ip_forward=1 ipv6.conf.all.forwarding=0", [("ipv4", 1380)]),
+    ],
+)
+def test_each_family_that_is_forwarded_has_its_own_constant(forwards: str, rules: list[tuple[str, int]]) -> None:
+    fix = fixes(case(BLIND.replace("h forward", forwards), HOLE))["mss-clamp"]
+    expected = [CLAMPED.format(family, mss, mss) for family, mss in rules]
+    (change,) = fix.changes
+    assert isinstance(change, AddNftTable)
+    assert (change.netns, change.where, change.family, change.name) == ("4:2", "netns:h", "inet", "pathfit")
+    assert [x.strip() for x in change.script.splitlines() if "maxseg" in x] == expected
+    assert [c[-1].partition("clamp ")[2] for c in fix.commands[2:]] == expected
+
+
+def test_an_ipv6_way_is_clamped_by_sixty() -> None:
+    text = """
+    c eth0 1500 2001:db8:1::2/64 -- h vc 1500 2001:db8:1::1/64
+    h eth0 phys 1500 2001:db8:2::2/64
+    c route default via 2001:db8:1::1
+    h route default via 2001:db8:2::1
+    h sysctl ipv6.conf.all.forwarding=1
+    """
+    measured = probe(reverse=(hole(1420),), contact={"address": "2001:db8:3::2", "family": 6})
+    fix = fixes(case(text, measured, more={"family": 6}))["mss-clamp"]
+    (change,) = fix.changes
+    assert isinstance(change, AddNftTable)
+    assert fix.value == 1360 and "ipv4" not in change.script and "> 1360" in change.script
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"xdp": True}, {"name": "cilium_host"}],
+)
+def test_no_clamp_where_packets_go_past_the_hook(change: dict[str, Any]) -> None:
+    state = host(BLIND)
+    ns = state.namespaces[1]
+    links = (*ns.links[:-1], msgspec.structs.replace(ns.links[-1], **change))
+    ns = msgspec.structs.replace(ns, links=links)
+    state = msgspec.structs.replace(state, namespaces=(state.namespaces[0], ns))
+    found = [x for f in diagnose.report(case(state, HOLE)).findings for x in f.fixes]
+    assert found and not [x for x in found if x.id == "mss-clamp"]
+
+
+def test_an_advertised_route_is_the_routers_to_write() -> None:
+    state = host(BLIND)
+    ns = state.namespaces[0]
+    routes = tuple(msgspec.structs.replace(r, protocol=9) if not r.prefix else r for r in ns.routes)
+    state = msgspec.structs.replace(state, namespaces=(msgspec.structs.replace(ns, routes=routes), state.namespaces[1]))
+    fix = fixes(case(state, HOLE))["route-mtu"]
+    assert (fix.applicability, fix.changes, fix.facts["by_hand"]) == ("manual", (), "by-hand.advertised")
+
+
+def test_what_was_never_asked_is_verified_by_state_alone() -> None:
+    found = fixes(case(NARROW), "MTU103")
+    assert found["route-mtu"].verify == "state" and found["route-mtu"].changes
+
+
+def test_a_remembered_path_mtu_is_forgotten() -> None:
+    fix = fixes(case(PLAIN + f"c cached {ADDRESS} 1400\n", probe()), "MTU110")["flush-cache"]
+    assert fix.changes == (FlushRouteCache(netns="4:1", where="netns:c", family=4),)
+    assert (fix.verify, fix.undo) == ("measured", ())
+
+
+def test_ipv6_addresses_are_what_a_link_below_1280_interrupts() -> None:
+    text = BLIND.replace("198.18.1.2/24", "198.18.1.2/24 2001:db8::2/64")
+    fix = fixes(case(text, probe(reverse=(hole(1200),))))["link-mtu"]
+    assert (fix.applicability, fix.interrupts) == ("disruptive", ("netns:c IPv6", "netns:h IPv6"))

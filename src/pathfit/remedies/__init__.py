@@ -23,11 +23,13 @@ from pathfit.rules.view import DIRECTIONS, View
 from pathfit.words.render import say
 
 SIZE_FAULTS = ("MTU101", "MTU102", "MTU103", "MTU104", "MTU106", "MTU111")
+CONFIGURED = ("CFG601", "CFG603")
 BY_HAND: dict[str, Callable[[Finding, View], tuple[Fix, ...]]] = {
     "MTU107": manual.of_too_big,
     "FLT401": manual.of_filter,
     "FLT402": manual.of_rp_filter,
     "FLT403": manual.of_forwarding,
+    "RTE501": manual.of_no_route,
     "RTE503": manual.of_link,
 }
 
@@ -35,7 +37,8 @@ BY_HAND: dict[str, Callable[[Finding, View], tuple[Fix, ...]]] = {
 def propose(finding: Finding, view: View) -> tuple[Fix, ...]:
     """Repairs for a finding, the recommended one first; empty when none is known or nothing certain can be said.
 
-    A cause whose symptom is in the report has none of its own: the symptom carries them.
+    A cause whose symptom is in the report has none of its own: the symptom carries them. What an engine was told is
+    an exception: its own repair is one of several that the symptom has.
     """
     if finding.code in SIZE_FAULTS and finding.explains:
         return ()
@@ -46,6 +49,9 @@ def propose(finding: Finding, view: View) -> tuple[Fix, ...]:
         now, good = route.route_mtu(view, value), (*docker(view, value), *link_mtu_for_good(view, value))
         fixes = (*now, *good, *link.link_mtu(view, value), *clamp.mss_clamp(view, value))
         return tuple(_tried(fix, view) for fix in fixes)
+    if finding.code in CONFIGURED:
+        value = recommended(view)
+        return docker(view, value) if value is not None else ()
     if finding.code == "MTU110":
         return route.flushed(finding, view) if finding.facts.get("case") != "locked" else route.unlocked(finding, view)
     by_hand = BY_HAND.get(finding.code)

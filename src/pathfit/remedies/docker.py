@@ -22,6 +22,7 @@ from pathfit.remedies.files import added, edited
 from pathfit.remedies.jsontext import JsonError, parse, put
 from pathfit.rules.engines import Member, member
 from pathfit.rules.view import View
+from pathfit.wire.daemonjson import mtu_of
 
 OPTION = "com.docker.network.driver.mtu"
 DEFAULTS = "default-network-opts"
@@ -63,13 +64,13 @@ def _daemon(view: View, found: Member, value: int) -> tuple[Fix, ...]:
         fix = _of_daemon(view, found, value, "fix.docker-daemon-flag", "by-hand.flag", facts)
         return (msgspec.structs.replace(fix, commands=(*edit, *fix.commands)),)
     try:
-        config = parse(engine.config or "")
+        parse(engine.config or "")
     except JsonError as e:
         return (_broken(view, found, value, str(e)),)
     if engine.config_error is not None:
         return (_broken(view, found, value, engine.config_error),)
-    set_to, live = config.get("mtu"), engine.mtu or found.network.mtu
-    if not isinstance(set_to, int) or not 0 < set_to <= value:
+    set_to, live = mtu_of(engine.config), engine.mtu or found.network.mtu
+    if set_to is None or set_to > value:
         why = _why_by_hand(view, engine, value)
         fix = _of_daemon(view, found, value, "fix.docker-daemon-mtu", why, {"path": _path(engine)})
         return (_with_file(fix, engine, value),)

@@ -3,9 +3,13 @@
 Why by hand: a rule that drops was written by somebody for a reason that no snapshot holds.
 """
 
+import ipaddress
+
 from pathfit.core.finding import Finding, Fix
-from pathfit.core.snapshot import NetnsSnapshot
-from pathfit.remedies.base import Argv, at, enter, ip, reachable
+from pathfit.core.snapshot import Link, NetnsSnapshot, Route
+from pathfit.remedies.base import MAIN_TABLE, Argv, at, enter, ip, reachable
+from pathfit.remedies.clamp import FORWARDS
+from pathfit.rules import forecast
 from pathfit.rules.places import place_text
 from pathfit.rules.tables import drops_too_big
 from pathfit.rules.view import View
@@ -35,11 +39,79 @@ def of_rp_filter(finding: Finding, view: View) -> tuple[Fix, ...]:
 
 
 def of_forwarding(finding: Finding, view: View) -> tuple[Fix, ...]:
+    """The switch for all devices; where that is on already, those of single devices that are off (IN_DEV_FORWARD)."""
     ns = _namespace(finding, view)
     if ns is None:
         return ()
-    key = "net/ipv6/conf/all/forwarding" if finding.facts.get("family") == 6 else "net/ipv4/ip_forward"
-    return (_sysctl("forwarding-on", "fix.forwarding-on", view, ns, key, "1", "0"),)
+    if finding.facts.get("family") == 6:
+        return (_sysctl("forwarding-on", "fix.forwarding-on", view, ns, "net/ipv6/conf/all/forwarding", "1", "0"),)
+    if ns.sysctls.get("ipv4.ip_forward") != "1":
+        return (_sysctl("forwarding-on", "fix.forwarding-on", view, ns, "net/ipv4/ip_forward", "1", "0"),)
+    off = [x.name for x in ns.links if ns.sysctls.get(f"ipv4.conf.{x.name}.forwarding") == "0" and not x.loopback]
+    keys = [f"net/ipv4/conf/{name}/forwarding" for name in off]
+    return tuple(_sysctl("forwarding-on", "fix.forwarding-on", view, ns, key, "1", "0") for key in keys[:1])
+
+
+def of_no_route(finding: Finding, view: View) -> tuple[Fix, ...]:
+    """Take away a route that says no on purpose; or the default route that a container's only neighbour could be.
+
+    Nothing where a gateway would be a guess: several devices, or nobody visible who forwards at the other end.
+    """
+    ns = _namespace(finding, view)
+    if ns is None:
+        return ()
+    on_purpose = finding.facts.get("route")
+    if isinstance(on_purpose, str):
+        route = next((r for r in ns.routes if f"{r.type} {_dst(r)}" == " ".join(on_purpose.split()[:2])), None)
+        if route is None:
+            return ()
+        words = (route.type, _dst(route), *_which(route))
+        command = (*ip(ns), f"-{route.family}", "route")
+        undo = ((*command, "add", *words),)
+        return (_by_hand("delete-route", "fix.delete-route", view, ns, ((*command, "del", *words),), undo),)
+    gateway = _gateway(view, ns) if ns is view.source and finding.facts.get("case") in ("state", "local") else None
+    if gateway is None:
+        return ()
+    words = ("default", "via", gateway[0], "dev", gateway[1].name)
+    command = (*ip(ns), f"-{view.family}", "route")
+    undo = ((*command, "del", *words),)
+    return (_by_hand("add-route", "fix.add-route", view, ns, ((*command, "add", *words),), undo),)
+
+
+def _dst(route: Route) -> str:
+    """As `ip route` prints it."""
+    if not route.prefix:
+        return "default"
+    return route.dst if route.prefix == (32 if route.family == 4 else 128) else f"{route.dst}/{route.prefix}"
+
+
+def _which(route: Route) -> Argv:
+    table: Argv = ("table", str(route.table)) if route.table != MAIN_TABLE else ()
+    metric: Argv = ("metric", str(route.metric)) if route.metric else ()
+    return (*table, *metric)
+
+
+def _gateway(view: View, ns: NetnsSnapshot) -> tuple[str, Link] | None:
+    """(address, own device): the address in our subnet at the other end of our only cable, of a host that forwards."""
+    links = [x for x in ns.links if not x.loopback]
+    if view.state is None or len(links) != 1 or any(r.prefix == 0 and r.family == view.family for r in ns.routes):
+        return None
+    network = forecast.network(view.state)
+    net = network.find(ns.id)
+    other = network.peer(net, links[0]) if net is not None else None
+    if other is None or other[0].snap.sysctls.get(FORWARDS[view.family]) != "1":
+        return None
+    far, half = other[0].snap, other[1]
+    subnets = [
+        ipaddress.ip_interface(f"{a.address}/{a.prefix}").network for a in ns.addresses if a.link == links[0].index
+    ]
+    found = [
+        a.address
+        for a in far.addresses
+        if a.link in (half.index, half.master) and any(ipaddress.ip_address(a.address) in n for n in subnets)
+    ]
+    same = [a for a in found if (":" in a) == (view.family == 6)]
+    return (same[0], links[0]) if len(same) == 1 else None
 
 
 def of_link(finding: Finding, view: View) -> tuple[Fix, ...]:

@@ -51,7 +51,11 @@ def route_mtu(view: View, value: int) -> tuple[Fix, ...]:
         "route": route.dst or "default",
         "contained": contained(view, ns),
     }
-    safe = value >= SAFE_FLOOR[route.family] and route.protocol != RA
+    if route.protocol == RA:
+        facts["by_hand"] = "by-hand.advertised"
+    elif value < SAFE_FLOOR[route.family]:
+        facts["by_hand"] = "by-hand.tiny"
+    safe = "by_hand" not in facts
     change = SetRouteMtu(
         netns=ns.id,
         where=ns.where,
