@@ -1,0 +1,152 @@
+"""A container engine started again, and the containers that ran started again with it.
+
+What was done is seen from what is: whether the daemon is another process than before, and for undoing whether its
+default network has the MTU it had. So both are right after a crash anywhere between ending the old daemon and the
+last container. Undone after the daemon's configuration file is as it was (:meth:`EngineRestart.late`).
+"""
+
+import errno
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from pathfit.apply.dockerapi import Api, NotFound, daemon_at
+from pathfit.apply.step import Gone, Impossible
+from pathfit.apply.store import boot_id
+from pathfit.core.change import RestartEngine
+from pathfit.core.engined import EngineBefore
+from pathfit.host import process
+from pathfit.host.run import run
+from pathfit.observe.engines import parse
+from pathfit.observe.engines.daemons import Daemon
+from pathfit.observe.engines.parse import table, text
+
+PATIENCE = 120.0  # seconds for a daemon to end its containers and itself, and for one to answer
+LOOK = 0.02  # seconds between two looks whether it answers: nothing tells when a socket begins to listen
+
+
+class EngineRestart:
+    """Step of :class:`~pathfit.core.change.RestartEngine`."""
+
+    lasting = True  # what the daemon read stays in force over a reboot, as long as its file says it
+
+    def late(self, prepared: object) -> bool:
+        return True
+
+    def prepare(self, change: RestartEngine, tag: str) -> EngineBefore:
+        daemon = daemon_at(change.engine, change.socket)
+        if daemon is None or not daemon.pid:
+            raise Gone(f"no {change.engine} runs at {change.socket}")
+        again = None
+        if change.how == "argv":
+            why = process.foreign(daemon.pid)
+            if why:
+                raise Impossible(f"the daemon is not ours to start again: {why}", f"ps -fp {daemon.pid}")
+            again = process.described(daemon.pid)
+        with Api(change.engine, change.socket) as api:
+            return EngineBefore(
+                socket=change.socket,
+                pid=daemon.pid,
+                started=process.started(daemon.pid),
+                boot=boot_id(),
+                mtu=_mtu(api),
+                running=_running(api),
+                again=again,
+            )
+
+    def perform(self, change: RestartEngine, prepared: EngineBefore, tag: str) -> None:
+        daemon = daemon_at(change.engine, change.socket)
+        if daemon is None or _same(daemon, prepared):
+            _restart(change, prepared, daemon)
+        _containers(change, prepared)
+
+    def undo(self, change: RestartEngine, prepared: EngineBefore, tag: str) -> None:
+        daemon = daemon_at(change.engine, change.socket)
+        if daemon is None or (not _same(daemon, prepared) and self._mtu(change) != prepared.mtu):
+            _restart(change, prepared, daemon)
+        _containers(change, prepared)
+
+    def holds(self, change: RestartEngine, prepared: EngineBefore) -> bool:
+        daemon = daemon_at(change.engine, change.socket)
+        if daemon is None or _same(daemon, prepared):
+            return False
+        with Api(change.engine, change.socket) as api:
+            return set(_existing(api, prepared.running)) <= set(_running(api))
+
+    def _mtu(self, change: RestartEngine) -> int | None:
+        with Api(change.engine, change.socket) as api:
+            return _mtu(api)
+
+
+def _same(daemon: Daemon, before: EngineBefore) -> bool:
+    """Is it the process that ran before?"""
+    return daemon.pid == before.pid and process.started(daemon.pid) == before.started and boot_id() == before.boot
+
+
+def _restart(change: RestartEngine, before: EngineBefore, daemon: Daemon | None) -> None:
+    """Raises OSError, Impossible."""
+    if change.how == "systemctl":
+        _told("systemctl", "restart", change.unit)
+    elif change.how == "service":
+        _told("service", change.unit, "restart")
+    elif before.again is None:
+        raise Impossible(f"how {change.engine} was started is not known")
+    else:
+        if daemon is not None:
+            process.end(daemon.pid, process.started(daemon.pid), PATIENCE)
+        process.start(before.again)
+    _wait(lambda: _answers(change), f"{change.engine} does not answer after its restart")
+
+
+def _told(*words: str) -> None:
+    done = run(words, patience=PATIENCE)
+    if done.status:
+        raise OSError(errno.EIO, f"{' '.join(words)}: {done.said.splitlines()[-1] if done.said else done.status}")
+
+
+def _answers(change: RestartEngine) -> bool:
+    try:
+        with Api(change.engine, change.socket, patience=5.0) as api:
+            api.get("_ping")
+    except (OSError, Gone):
+        return False
+    return True
+
+
+def _wait(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(errno.ETIMEDOUT, what)
+        time.sleep(LOOK)
+
+
+def _containers(change: RestartEngine, before: EngineBefore) -> None:
+    """Start those that ran and did not come back. One that was removed (`--rm`) is gone; of the others each must run.
+
+    The daemon answers before it has started those of restart policy "always": starting one twice does no harm.
+    """
+    with Api(change.engine, change.socket) as api:
+        running = _running(api)
+        for one in before.running:
+            if one not in running:
+                with suppress(NotFound):
+                    api.post("containers", one, "start")
+
+
+def _existing(api: Api, ids: tuple[str, ...]) -> list[str]:
+    known = {text(c.get("Id")) for c in api.containers()}
+    return [i for i in ids if i in known]
+
+
+def _running(api: Api) -> tuple[str, ...]:
+    """Ids of the containers that run; those in another's namespace after their owners."""
+    found = [c for c in api.containers() if c.get("State") == "running"]
+    found.sort(key=lambda c: text(table(c.get("HostConfig")).get("NetworkMode")).startswith("container:"))
+    return tuple(text(c.get("Id")) for c in found)
+
+
+def _mtu(api: Api) -> int | None:
+    """The MTU its default network was made with."""
+    networks = (parse.network(raw) for raw in parse.rows(api.get("networks")))
+    return next((n.mtu for n in networks if n.default), None)
