@@ -33,6 +33,7 @@ ROUND = 12  # sizes in one round
 # control may not come at all. So it is asked again soon, and only several unanswered ones are a sign of loss.
 PACE = 0.003  # seconds, or one and a half RTT, until the next control
 SIGN = 4  # controls in a row without an answer that are a sign of loss
+LONG_PAUSE = 0.010  # seconds between two looks while a proof only grows older
 PATIENCE = 1.2  # seconds without any answer to any control: nothing can be said
 
 
@@ -123,6 +124,7 @@ class Forward(msgspec.Struct):
     lossy: bool = False
     local_limit: int | None = None
     _round_at: float = 0.0
+    _old_at: float = 0.0  # when what is missing has been missing for long enough, while nothing else is to do
     _last: dict[int, int] = msgspec.field(default_factory=dict)  # lane -> control that closes the round
 
     # -- events ----------------------------------------------------------------------------------------------
@@ -200,7 +202,9 @@ class Forward(msgspec.Struct):
         return out
 
     def pause(self, now: float) -> float:
-        """Seconds until the next look is worth while."""
+        """Seconds until the next look is worth while. An answer wakes the engine by itself."""
+        if now < self._old_at:
+            return min(self._old_at - now, LONG_PAUSE)
         rtt = max((it.rtt for it in self.lanes), default=0.0)
         return min(max(rtt / 8, 0.0005), 0.005)
 
@@ -211,6 +215,11 @@ class Forward(msgspec.Struct):
     @property
     def passed(self) -> int:
         return max(it.passed for it in self.lanes)
+
+    def hints(self) -> set[int]:
+        """Sizes that may be the limit inwards as well: what was told on the way out, and where this search ended."""
+        said = {mtu for it in self.lanes for mtu, _ in it.told.values()}
+        return said | {self.passed} if self.finished and self.passed else said
 
     def top(self, lane: Lane) -> int:
         """The largest size worth sending."""
@@ -309,7 +318,8 @@ class Forward(msgspec.Struct):
             return
         if waiting and now - self.start < 1.5:
             return  # the second connection is still being made
-        if now - self._round_at >= max(2 * self.rtt, SETTLE):
+        self._old_at = self._round_at + max(2 * self.rtt, SETTLE)
+        if now >= self._old_at:
             self._finish(None)
 
     def give_up(self, note: str) -> None:

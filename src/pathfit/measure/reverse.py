@@ -3,7 +3,8 @@
 ::
 
     round 1   two plain connections, a ladder of sizes, the sentinel last
-    round 2   cuts what is left between "passes" and "fails"; begun on tentative gaps, a quarter RTT old
+    round 2   cuts what is left between "passes" and "fails"; begun on tentative gaps, a quarter RTT old. What the
+              way out has shown meanwhile (``hints``) is asked at once, as often as a proof needs
     proof     several connections at F = P + 1, all with a gap that stays, and several at P that pass
     even      when the promised size passes: a dozen connections of it, because one good flow proves one flow
 
@@ -18,7 +19,7 @@ import msgspec
 
 from pathfit.core.measured import Bracket
 from pathfit.core.net import IP_HEADER, TCP_HEADER
-from pathfit.measure import sizes, verdict
+from pathfit.measure import rounds, sizes, verdict
 from pathfit.measure.track import Status, Track
 
 STALL = 2.2  # seconds, and two round trips, to wait for the first answer at all (probing.md 6: a busy server is no
@@ -31,8 +32,11 @@ CONNECT_SHORT = 1.25
 CONNECT = 3.2
 HURRY = 0.25  # seconds without an answer to the sentinel: longer than one retransmission of the request takes
 REFUSED_WAIT = 0.25  # seconds after the last refusal
+AGREED = 0.001  # seconds that several gaps in one clean step are watched before the search goes on: one gap may be a
+# segment overtaken by the next, a whole row of them, with everything smaller here, is not
+CLEAN = 3  # gaps that make such a row
+LONG_PAUSE = 0.010  # seconds between two looks while there is nothing to do but wait
 PATIENCE = 0.006  # seconds: what two threads of one server may overtake each other by; a round less pays for it
-NEAR = verdict.PROOF_LOSSLESS - 1 + verdict.PROOF_PASSES  # connections a proof needs beside the first at its size
 EVEN_WAIT = verdict.UNEVEN_AGE + 0.1
 
 
@@ -78,6 +82,7 @@ class Reverse(msgspec.Struct):
     sized: bool = True
     done: bool = False
     why: str = ""
+    hints: set[int] = msgspec.field(default_factory=set)  # sizes that may be the limit; only where to look first
     _queue: deque[Track] = msgspec.field(default_factory=deque)
     _open: set[int] = msgspec.field(default_factory=set)
     _lowered: bool = False
@@ -117,8 +122,32 @@ class Reverse(msgspec.Struct):
 
     def pause(self, now: float) -> float:
         """Seconds until the next look is worth while."""
-        rtt = self.times(now).rtt
-        return min(max(rtt / 8, 0.0005), 0.002)  # a gap wakes nobody: it is seen only by looking
+        times = self.times(now)
+        pause = min(max(times.rtt / 8, 0.0005), 0.002)  # a gap wakes nobody: it is seen only by looking
+        if self._queue or self.done or not self._settling():
+            return pause
+        # Every size has spoken; gaps grow older, and one that closes wakes us.
+        ages = [t.missing_for(now) for t in self.tracks if t.n in self._open and t.gap_at is not None]
+        left = [full - age for age in ages for full in (times.tentative, times.settle) if age < full]
+        return min([*left, LONG_PAUSE]) if left else pause
+
+    def _settling(self) -> bool:
+        """Has everybody of the newest round said what there is to say about its size, or hangs?"""
+        mine = [t for t in self.tracks if t.round == self.round]
+        fails = min((t.size for t in mine if t.gap_at is not None and not t.passed), default=None)
+        return fails is not None and all(
+            t.passed or t.gap_at is not None or t.complete or t.closed is not None or t.size > fails for t in mine
+        )
+
+    def _agreed(self) -> bool:
+        """Do the sizes of the newest round draw one clean step: everything up to one size is here, and of everything
+        above something is missing, or all?"""
+        mine = [t for t in self.tracks if t.round == self.round]
+        gaps = [t.size for t in mine if t.gap_at is not None and not t.passed]
+        passed = [t.size for t in mine if t.passed]
+        if len(gaps) < CLEAN or not passed or max(passed) > min(gaps):
+            return False
+        return all(t.passed or t.size >= min(gaps) for t in mine)
 
     def closed(self, track: Track) -> None:
         """The engine closed it, or it ended by itself."""
@@ -129,8 +158,10 @@ class Reverse(msgspec.Struct):
             return verdict.timing(self.tracks, lossy)
         if self._times is None or self._times_at != now:
             ok = max((t.size for t in self.tracks if t.passed), default=0)
-            self._times = verdict.timing(self.tracks, verdict.is_lossy(self.tracks, ok, now))
-            self._times_at = now
+            times = verdict.timing(self.tracks, verdict.is_lossy(self.tracks, ok, now))
+            if self._agreed():
+                times = msgspec.structs.replace(times, tentative=min(times.tentative, AGREED))
+            self._times, self._times_at = times, now
         return self._times
 
     def result(self, now: float) -> Bracket:
@@ -377,41 +408,20 @@ class Reverse(msgspec.Struct):
         )
 
     def _plan_section(self, now: float, soon: verdict.Weighed) -> bool:
-        """Cut the open range; beside a guess that the largest passing size is the limit. False: go on to proof."""
+        """Cut the open range (:mod:`pathfit.measure.rounds`). False: no connections are left for that."""
         assert soon.fails is not None
-        lim = self.limits
-        spare = self.remaining - (2 * verdict.PROOF_POLITE)
-        count = min(lim.per_round, spare)
-        inner = soon.fails - soon.ok - 1
+        count = min(self.limits.per_round, self.remaining - 2 * verdict.PROOF_POLITE)
         if count <= 0:
             return False
-        cut = sizes.favour if lim.polite else sizes.section
-        cuts = cut(soon.ok, soon.fails, count)
-        plan = [(s, "section") for s in cuts]
-        if inner <= (1 if lim.polite else 2) * count:
-            enough = max(3, count - NEAR)
-            if len(plan) > enough:  # leave room for the proof, should the likely size be the limit
-                plan = [(s, "section") for s in (*sizes.section(soon.ok + 1, soon.fails, enough - 1), soon.ok + 1)]
-            plan = self._near(soon.ok, soon.fails, plan, count)
-        self._new_round(plan, now)
+        self._new_round(rounds.cut(soon.ok, soon.fails, count, self.hints, self.limits.polite), now)
         return True
-
-    def _near(self, ok: int, fails: int, plan: list[tuple[int, str]], count: int) -> list[tuple[int, str]]:
-        """Every size in between is asked; what is left of the round proves already. Which of them is the limit is
-        not known: all get their share, the likely one (``ok``, a size chosen because limits are there) most."""
-        extra = [ok + 1] if len(plan) > 3 else [*range(ok + 1, fails + 1)]
-        room = count - len(plan)
-        passing = min(2, room // 2)
-        more = [(extra[i % len(extra)], "proof") for i in range(room - passing)]
-        return sorted([*plan, *more, *[(ok, "proof")] * passing], key=lambda p: -p[0])
 
     def _plan_proof(self, now: float, soon: verdict.Weighed, times: verdict.Timing, commands: list[Command]) -> None:
         """F = P + 1, or no connections left to come closer: repeat until it is certain."""
         assert soon.fails is not None
         need = self._need(soon.lossy)
         missing = need - len(soon.failing)
-        rounds = {t.round for t in soon.failing}
-        beside = verdict.passes_beside(self.tracks, soon, rounds, now, times)
+        beside = verdict.passes_beside(self.tracks, soon, {t.round for t in soon.failing}, now, times)
         if missing > 0 or beside < verdict.PROOF_PASSES:
             room = min(self.remaining, self.limits.per_round)
             if room >= 2:

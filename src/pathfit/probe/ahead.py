@@ -46,6 +46,10 @@ class Ahead:
         """Seconds until the next step is worth while."""
         return self.search.pause(now) if not self.search.finished else 1.0
 
+    def hints(self) -> set[int]:
+        """Sizes worth asking for inwards as well."""
+        return self.search.hints()
+
     def step(self, now: float) -> None:
         """Carry out what the search wants."""
         self._sit(now)

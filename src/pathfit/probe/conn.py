@@ -16,12 +16,17 @@ from pathfit.probe.talk import Talk
 from pathfit.wire import tcpinfo
 
 READ = 65536
+LOOK_SELDOM = 0.008  # seconds between two looks at a connection that will wake us when there is news
 _U32, _U64 = tcpinfo.U32, tcpinfo.U64
 
 
 def reading(data: bytes) -> Reading:
     """The fields of struct tcp_info a track lives on. Kernels that are too old for a field leave it 0 or None."""
     n = len(data)
+    if n >= tcpinfo.SIZE:
+        state, options, snd, rcv, rtt, adv, again, acked, got, segments, ooo = tcpinfo.PROBED(data)
+        stamps = bool(options & tcpinfo.OPT_TIMESTAMPS)
+        return Reading(state, stamps, rcv, snd, adv, acked, got, segments, ooo, again, rtt / 1e6)
     return Reading(
         data[tcpinfo.STATE],
         bool(data[tcpinfo.OPTIONS] & tcpinfo.OPT_TIMESTAMPS),
@@ -60,6 +65,7 @@ class Conn:
         self.track, self.talk, self.sock, self.keep = track, talk, sock, keep
         self.fd = sock.fileno()
         self.pending = b""
+        self.looked = 0.0
         self.connected = False
         self.closed = False
         self.trouble: Trouble | None = None
@@ -75,10 +81,18 @@ class Conn:
         self.local, self.local_port = name[0], name[1]
         self.track.port = name[1]
 
+    def glimpse(self, now: float) -> None:
+        """Look, if it is worth it: what has connected and waits for its answer may show a gap, which wakes nobody.
+        Handshakes, and gaps that close, make the socket ready."""
+        t = self.track
+        if (t.connected is not None and t.gap_at is None) or self.pending or now - self.looked >= LOOK_SELDOM:
+            self.look(now)
+
     def look(self, now: float) -> None:
         """Read struct tcp_info into the track; send what waited for an acknowledgement."""
         if self.closed:
             return
+        self.looked = now
         self.track.see(now, reading(tcpsock.info(self.sock)))
         if self.pending:
             self._say_more(now)

@@ -159,7 +159,7 @@ class Engine:
             self._wait(now)
             now = clock()
             for conn in list(self.conns.values()):
-                conn.look(now)
+                conn.glimpse(now)
         if self.witness is not None and self._connected() and not any(c.track.got for c in self.all):
             self.witness()
         self._patience()
@@ -214,6 +214,8 @@ class Engine:
         self.epoll.register(self.lookout.fd, select.EPOLLIN)
 
     def _perform(self, now: float) -> None:
+        if self.ahead is not None and not self.search.done:
+            self.search.hints = self.ahead.hints()
         commands = self.search.step(now)
         if not commands and (self.ahead is None or self.ahead.done):
             return

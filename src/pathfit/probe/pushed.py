@@ -113,6 +113,10 @@ class Pushed:
         """Seconds until the next step is worth while."""
         return self.search.pause(now) if not self.search.finished else 1.0
 
+    def hints(self) -> set[int]:
+        """None: this begins when the other direction is known."""
+        return set()
+
     def abandon(self, note: str) -> None:
         """Nothing connects."""
         self.search.give_up(note)

@@ -63,6 +63,9 @@ _DATA = Struct("=IIII").unpack_from  # 144 .. 160, since 4.6
 _SENT = Struct("=Q8xII").unpack_from  # 200 .. 224
 _LATE = Struct("=II").unpack_from  # 224 .. 232
 
+# STATE, OPTIONS, SND_MSS, RCV_MSS, RTT, ADVMSS, TOTAL_RETRANS, BYTES_ACKED, BYTES_RECEIVED, DATA_SEGS_IN, RCV_OOOPACK
+# at once, of the full SIZE: what the prober's loop lives on.
+PROBED = Struct("=B4xB10xII44xI12xI12xI16xQQ16xI68xI").unpack_from
 _GLANCE = Struct("=I4xI").unpack_from
 _NEVER = 0xFFFFFFFF
 

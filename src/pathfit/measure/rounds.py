@@ -1,0 +1,54 @@
+"""What one round of the reverse search asks for, once something passes and something fails. Pure.
+
+A round is a list of (size, purpose), largest first; the search opens one connection for each. Sizes are bytes of IP
+packet. Rounds cost two round trips each, so the last one shall already be the proof: where the limit may be known
+before, its proof is asked for beside the cut.
+"""
+
+from collections.abc import Iterable
+
+from pathfit.measure import sizes
+from pathfit.measure.verdict import PROOF_LOSSLESS, PROOF_PASSES
+
+Round = list[tuple[int, str]]
+NEAR = PROOF_LOSSLESS - 1 + PROOF_PASSES  # connections a proof needs beside the first at its size
+
+
+def cut(ok: int, fails: int, count: int, hints: Iterable[int], polite: bool) -> Round:
+    """At most ``count`` connections into the gap between ``ok``, which passes, and ``fails``, which is larger by more
+    than one. ``hints``: sizes that something else says may be the limit; ``polite``: connections are few."""
+    hint = max((h for h in hints if ok <= h < fails), default=None)
+    if hint is not None and count > PROOF_LOSSLESS + PROOF_PASSES:
+        return _hinted(ok, fails, hint, count)
+    plan = [(s, "section") for s in (sizes.favour if polite else sizes.section)(ok, fails, count)]
+    if fails - ok - 1 > (1 if polite else 2) * count:
+        return plan
+    enough = max(3, count - NEAR)
+    if len(plan) > enough:  # leave room for the proof, should the likely size be the limit
+        plan = [(s, "section") for s in (*sizes.section(ok + 1, fails, enough - 1), ok + 1)]
+    return _near(ok, fails, plan, count)
+
+
+def _hinted(ok: int, fails: int, hint: int, count: int) -> Round:
+    """Enough connections at ``hint`` and above it to prove that it is the limit, and the gap cut in case it is not: a
+    wrong hint costs a coarser cut and is outside what is left then."""
+    proof = [hint + 1] * PROOF_LOSSLESS + [hint] * PROOF_PASSES
+    room = count - len(proof)
+    below = round(room * (hint - ok) / (fails - ok))
+    cuts = [*sizes.section(ok, hint, below), *sizes.section(hint + 1, fails, room - below)]
+    return _descending([*[(s, "section") for s in cuts], *[(s, "proof") for s in proof]])
+
+
+def _near(ok: int, fails: int, plan: Round, count: int) -> Round:
+    """Every size in between is asked; what is left of the round proves already. Which of them is the limit is not
+    known: all get their share, the likely one (``ok``, a size chosen because limits are there) most."""
+    extra = [ok + 1] if len(plan) > 4 else [*range(ok + 1, fails + (len(plan) < 4))]
+    room = count - len(plan)
+    passing = min(2, room // 2)
+    more = [(extra[i % len(extra)], "proof") for i in range(room - passing)]
+    return _descending([*plan, *more, *[(ok, "proof")] * passing])
+
+
+def _descending(plan: Round) -> Round:
+    """Largest first: what comes last of a burst is answered last, and the smallest are what everything waits for."""
+    return sorted(plan, key=lambda p: -p[0])
