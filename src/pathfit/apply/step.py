@@ -46,6 +46,9 @@ class Step(Protocol):
     lasting: bool
     """Does it survive a reboot? What does not is gone by itself then."""
 
+    def late(self, prepared: Any) -> bool:
+        """Is it undone after all that are not late? Otherwise the order of undo is the reverse of that of making."""
+
     def prepare(self, change: Any, tag: str) -> Prepared:
         """How it is now, as a value for the journal. ``tag``: the journal's id, for names of temporary files.
 

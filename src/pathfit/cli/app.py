@@ -11,12 +11,13 @@ from pathfit.cli import options
 from pathfit.cli.border import usage
 from pathfit.cli.stop import Stop
 
-LATER = ("scan", "fix", "trace", "pcap", "snapshot", "predict", "map", "overhead", "watch", "agent", "hub", "mesh")
+LATER = ("scan", "trace", "pcap", "snapshot", "predict", "map", "overhead", "watch", "agent", "hub", "mesh")
 EXAMPLES = {"timeout": "--timeout 15", "lang": "--lang en", "save": "--save ./case-1"}  # options that are checked
 HELP = """Finds out why packets stop fitting on a container's way through the network, and proves it.
 
 \b
   pathfit diagnose --from netns:ci --to https://example.org/   one path, both ways, why, and the repair
+  pathfit fix --from netns:ci --to https://example.org/        repair it, prove it, undo it when it does not help
   pathfit probe https://example.org/                           measure from here only, without privileges
   pathfit explain MTU101                                       what a fault code means
   pathfit demo                                                 see it find a fault in a lab of its own
@@ -87,6 +88,10 @@ def _with_to(argv: Sequence[str], ctx: click.Context) -> str:
 def pathfit(ctx: click.Context) -> int:
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
+    elif ctx.invoked_subcommand != "fix":  # which says it itself
+        from pathfit.cli.unfinished import notice
+
+        notice()
     return 0
 
 
@@ -109,6 +114,40 @@ def diagnose(source: str, to: str, **o: Any) -> int:
     from pathfit.cli.examining import examine
 
     return examine("diagnose", source, to, o)
+
+
+@pathfit.command()
+@click.argument("code", required=False)
+@click.option("--from", "source", metavar="WHERE", help="Where the traffic comes from (default: host).")
+@click.option("--to", "to", metavar="TARGET", help="Where it goes; without it only state is looked at.")
+@options.repairing
+@options.reaching
+@options.running
+@options.everywhere
+def fix(code: str | None, source: str | None, to: str | None, **o: Any) -> int:
+    """Repair what `diagnose` finds, prove that it helped, keep it or undo it.
+
+    Without --yes it asks on a terminal, and only shows the plan elsewhere. CODE chooses the finding, --use the repair.
+
+    \b
+    pathfit fix --from netns:ci --to https://example.org/ --dry-run   what would be done
+    pathfit fix --from netns:ci --to https://example.org/ --yes       do it, if it is safe and proven
+    pathfit fix --list                                                what was done on this machine
+    pathfit fix --undo last                                           make everything as it was
+    """
+    from pathfit.cli import repairs
+
+    if o["watch_over"]:
+        return repairs.watch(o["watch_over"])
+    if o["listing"]:
+        return repairs.listing(o)
+    if o["undo"]:
+        return repairs.undo(o["undo"], o)
+    if o["confirm"]:
+        return repairs.confirm(o["confirm"], o)
+    from pathfit.cli.fixing import fix as repair
+
+    return repair(code, source, to, o)
 
 
 @pathfit.command()

@@ -31,11 +31,11 @@ def examine(command: str, source: str, to: str, o: dict[str, Any]) -> int:
     look = style(o["lang"])
     ask = options.ask(command, source, to, look.lang, o)
     with saved.prepared(o["save"]):
-        case = _live(ask, quiet=o["as_json"] and not o["verbose"], verbose=o["verbose"])
+        case = live(ask, quiet=o["as_json"] and not o["verbose"], verbose=o["verbose"])
         return conclude(case, look, as_json=o["as_json"], save=o["save"])
 
 
-def _live(ask: Ask, *, quiet: bool, verbose: bool) -> Case:
+def live(ask: Ask, *, quiet: bool, verbose: bool) -> Case:
     """The case of this machine, now. Raises Stop."""
     if not sys.platform.startswith("linux"):
         raise Stop("only Linux can be examined live", "pathfit replay DIR", CANNOT)

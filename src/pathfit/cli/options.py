@@ -35,6 +35,17 @@ running = _all(
     click.option("--fast", is_flag=True, help="Faster, less polite: no limit of connections, no trial of the repair."),
     save,
 )
+repairing = _all(
+    click.option("--use", metavar="ID", help="Which of the repairs (default: the first that may be applied)."),
+    click.option("--dry-run", is_flag=True, help="Only show the plan."),
+    click.option("--yes", is_flag=True, help="Apply without asking, if it is safe and confirmed by measurement."),
+    click.option("--interrupt", is_flag=True, help="Also what interrupts something that runs."),
+    click.option("--confirm-within", type=float, metavar="S", help="Undo it unless confirmed within S seconds."),
+    click.option("--confirm", metavar="ID", help="Keep a repair that waits for it."),
+    click.option("--list", "listing", is_flag=True, help="Repairs this machine remembers."),
+    click.option("--undo", metavar="ID|last|all", help="Take a repair back."),
+    click.option("--watch-over", hidden=True, metavar="ID"),
+)
 reaching = _all(
     click.option("-4", "v4", is_flag=True, help="IPv4 only."),
     click.option("-6", "v6", is_flag=True, help="IPv6 only."),

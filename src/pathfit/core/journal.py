@@ -9,7 +9,8 @@ from typing import Literal
 
 from pathfit.core.base import Tagged, Value
 from pathfit.core.change import Change
-from pathfit.core.finding import Fix
+from pathfit.core.engined import EngineBefore, NetworkBefore
+from pathfit.core.finding import Lasts
 
 SCHEMA = "pathfit.journal/1"
 
@@ -50,15 +51,17 @@ class RouteBefore(Tagged, frozen=True, kw_only=True):
 class LinkBefore(Tagged, frozen=True, kw_only=True):
     """A device, those that follow its MTU (its bridge, its VLANs), and what the kernel takes from them with IPv6.
 
-    ``mtus`` by ifindex. ``addresses``, ``routes``, ``neighbours`` are bodies of RTM_NEWADDR, RTM_NEWROUTE,
-    RTM_NEWNEIGH of these devices. ``sysctls`` by path below /proc/sys/net; only IPv6's.
+    ``at``: seconds of CLOCK_BOOTTIME when it was read (lifetimes count from then). ``addresses``,
+    ``routes``, ``neighbours`` are bodies of RTM_NEWADDR, RTM_NEWROUTE, RTM_NEWNEIGH of these devices. ``sysctls`` by
+    path below /proc/sys/net; only IPv6's.
     """
 
     place: Place
     index: int
     link: str
-    mtus: dict[int, int]
+    mtus: tuple[tuple[int, int], ...]  # (ifindex, MTU)
     after: int
+    at: float = 0.0
     bridge: bool = False
     addresses: tuple[bytes, ...] = ()
     routes: tuple[bytes, ...] = ()
@@ -67,7 +70,7 @@ class LinkBefore(Tagged, frozen=True, kw_only=True):
 
 
 class TableBefore(Tagged, frozen=True, kw_only=True):
-    """There was no nft table of that name. ``mark``: what tells ours from one made since (its comment)."""
+    """There was no nft table of that name."""
 
     place: Place
     family: str
@@ -97,7 +100,7 @@ class FileBefore(Tagged, frozen=True, kw_only=True):
     folders: tuple[str, ...] = ()
 
 
-Prepared = RouteBefore | LinkBefore | TableBefore | CacheBefore | FileBefore
+Prepared = RouteBefore | LinkBefore | TableBefore | CacheBefore | FileBefore | EngineBefore | NetworkBefore
 
 
 class StepRecord(Value, frozen=True, kw_only=True):
@@ -107,6 +110,19 @@ class StepRecord(Value, frozen=True, kw_only=True):
     prepared: Prepared | None = None
     state: StepState = "planned"
     note: str = ""
+
+
+class Chosen(Value, frozen=True, kw_only=True):
+    """The repair as it was chosen: what of a :class:`~pathfit.core.finding.Fix` people want to read later."""
+
+    id: str
+    title: str = ""  # in English
+    value: int | None = None
+    effective: int | None = None
+    lasts: Lasts = "reboot"
+    interrupts: tuple[str, ...] = ()
+    commands: tuple[tuple[str, ...], ...] = ()
+    undo: tuple[tuple[str, ...], ...] = ()
 
 
 class Runner(Value, frozen=True, kw_only=True):
@@ -126,7 +142,7 @@ class Journal(Value, frozen=True, kw_only=True):
     state: State
     made: float  # seconds since the epoch
     code: str
-    fix: Fix
+    fix: Chosen
     source: str = "host"
     target: str = ""
     finding: str = ""  # its id

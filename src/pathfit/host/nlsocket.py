@@ -1,4 +1,4 @@
-"""A netlink socket that reads dumps: one socket, one reused buffer, repeated when the table changed meanwhile.
+"""A netlink socket that reads dumps (repeated when the table changed meanwhile) and makes changes. One reused buffer.
 
 The socket belongs to the network namespace it was opened in for its whole life.
 """
@@ -92,6 +92,20 @@ class NetlinkSocket:
         for _, start, end in batch.bodies:
             return decode(data, start, end)
         return None
+
+    def change(self, kind: int, body: bytes, flags: int = 0) -> None:
+        """One change, and the kernel's word that it was made. ``flags``: NLM_F_REPLACE and the like.
+
+        Raises OSError with the errno the kernel refused with.
+        """
+        self._sequence += 1
+        self._socket.send(netlink.request(kind, body, self._sequence, netlink.F_REQUEST | netlink.F_ACK | flags))
+        while True:
+            batch = netlink.split(self._receive(), self._sequence)
+            if batch.errno:
+                raise OSError(batch.errno, os.strerror(batch.errno))
+            if batch.done:
+                return
 
     def _once(self, request: bytes, decode: Decode[T], limit: int) -> tuple[list[T], bool]:
         self._sequence += 1

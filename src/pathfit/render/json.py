@@ -49,7 +49,7 @@ def document(report: Report) -> Json:
         "path": {"forward": _path(report.forward), "reverse": _path(report.reverse)},
         "predicted": {"forward": _predicted(report.forward), "reverse": _predicted(report.reverse)},
         "measured": _measured(report),
-        "findings": [_finding(f) for f in report.findings],
+        "findings": [finding_document(f) for f in report.findings],
         "workloads": [dict(w) for w in report.workloads],
         "missing": [_missing(m, report.ask) for m in report.missing],
         "took_ms": _ms(report.took),
@@ -159,7 +159,8 @@ def _tried(b: Bracket) -> Json:
     return {"method": b.method, "pass": b.passes, "fail": b.fails, "tests": b.tests}
 
 
-def _finding(f: Finding) -> Json:
+def finding_document(f: Finding) -> Json:
+    """One finding, as in the report."""
     return {
         "id": f.id,
         "code": f.code,
@@ -172,11 +173,12 @@ def _finding(f: Finding) -> Json:
         "because": list(f.because),
         "explains": list(f.explains),
         "evidence": [{"ref": e.ref, "text": words.evidence(e, "en")} for e in f.evidence],
-        "fixes": [_fix(x) for x in f.fixes],
+        "fixes": [fix_document(x) for x in f.fixes],
     }
 
 
-def _fix(fix: Fix) -> Json:
+def fix_document(fix: Fix) -> Json:
+    """One repair, as in the report."""
     return {
         "id": fix.id,
         "title": words.title(fix, "en"),

@@ -27,6 +27,13 @@ def named(report: Report, place: str) -> str:
     return report.host if place == "host" and report.host else place
 
 
+def title(report: Report, fix: Fix, lang: str) -> str:
+    """What the repair does, in a few words."""
+    place = fix.facts.get("place")
+    facts = {**fix.facts, "place": named(report, place)} if isinstance(place, str) else fix.facts
+    return words.title(msgspec.structs.replace(fix, facts=facts), lang)
+
+
 class _Block:
     def __init__(self, page: Page, report: Report, finding: Finding, lang: str) -> None:
         self.page, self.report, self.finding, self.lang = page, report, finding, lang
@@ -59,9 +66,7 @@ class _Block:
             head = " " * columns(head)
 
     def _title(self, fix: Fix) -> str:
-        place = fix.facts.get("place")
-        facts = {**fix.facts, "place": named(self.report, place)} if isinstance(place, str) else fix.facts
-        return words.title(msgspec.structs.replace(fix, facts=facts), self.lang)
+        return title(self.report, fix, self.lang)
 
     def _fix(self, fix: Fix, head: str) -> None:
         deep = " " * columns(head)

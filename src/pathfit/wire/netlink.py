@@ -18,7 +18,7 @@ from typing import NamedTuple
 NOOP, ERROR, DONE, OVERRUN = 1, 2, 3, 4
 FIRST_KIND = 16  # NLMSG_MIN_TYPE: smaller kinds are control messages
 
-F_REQUEST, F_DUMP = 0x1, 0x300
+F_REQUEST, F_ACK, F_DUMP = 0x1, 0x4, 0x300
 F_DUMP_INTR = 0x10  # the table changed during the dump: what was read may never have been true at once
 HEADER = 16
 NESTED, TYPE_MASK = 0x8000, 0x3FFF
