@@ -30,10 +30,8 @@ def link_mtu(view: View, value: int) -> tuple[Fix, ...]:
     bridge = next((x for x in far.links if x.index == half.master and x.kind == "bridge"), None)
     parts = [(ns, link), (far, half), *([(far, bridge)] if bridge is not None else [])]
     todo = [(n, x) for n, x in parts if x.mtu > value]
-    breaks_v6 = value < IPV6_MIN_MTU and any(
-        ":" in a.address for n, x in todo for a in n.addresses if a.link == x.index
-    )
-    applicability: Applicability = "disruptive" if breaks_v6 or value < IPV6_MIN_MTU else "safe"
+    breaks_v6 = value < IPV6_MIN_MTU
+    applicability: Applicability = "disruptive" if breaks_v6 else "safe"
     return (
         Fix(
             id="link-mtu",

@@ -56,7 +56,9 @@ class _Block:
             self.page.line(text, pad(" " * columns(first) + self.say("fix-or"), deep) + "  ", "label")
         proof = next(filter(None, (words.proof(x, self.lang) for x in every)), None)
         if proof:
-            self.page.line(proof, " " * columns(first) + self.say("fix-tried") + " ", "label")
+            limits = "fix-tried-limits-clamp" if any(x.id == "mss-clamp" for x in every) else "fix-tried-limits"
+            head = " " * columns(first) + self.say("fix-tried") + " "
+            self.page.line(self.say(limits, proof=proof), head, "label")
         ours = [x for x in every if x.changes]
         typed = command.fix(self.report.ask, self.finding.code)
         head = pad(" " * columns(first) + self.say("fix-run"), deep) + "  "
