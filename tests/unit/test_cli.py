@@ -225,7 +225,7 @@ def test_unexpected_errors_are_one_sentence_and_v_shows_where() -> None:
 
 def test_the_third_interrupt_does_not_wait() -> None:
     """The second is answered, the third ends at once, even while something is being put away."""
-    code = _WAITS.replace("threading.Event().wait()", _STUBBORN)
+    code = _WAITS.replace('    print("waiting", flush=True)\n    threading.Event().wait()', _STUBBORN)
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stderr is not None
     assert process.stdout.readline() == "waiting\n"
@@ -244,6 +244,7 @@ def test_the_third_interrupt_does_not_wait() -> None:
 
 _STUBBORN = """
     try:
+        print("waiting", flush=True)
         threading.Event().wait()
     finally:
         print("away", flush=True)
