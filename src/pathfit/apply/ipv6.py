@@ -109,7 +109,7 @@ def _addresses(sock: NetlinkSocket, before: LinkBefore, standing: Ipv6, links: M
             with suppress(OSError):  # made by the kernel a moment ago, and gone as fast
                 sock.change(rtnl_write.DELADDR, body)
     present = {rtnl_write.address_key(b) for b in _of(sock, links)}
-    for key, body in wanted.items():
+    for key, body in reversed(wanted.items()):  # ipv6_link_dev_addr() puts a new one in front of its scope
         if key not in present:
             sock.change(rtnl_write.NEWADDR, rtnl_write.address(body, extra=NODAD, elapsed=elapsed), CREATE | EXCL)
     _settled(sock, links, {k for k, b in wanted.items() if not rtnl_write.address_flags(b) & TENTATIVE})
