@@ -33,6 +33,7 @@ from pathfit.core.request import (
 from pathfit.core.snapshot import NetnsSnapshot, Route
 from pathfit.measure.reverse import CONNECT, CONNECT_SHORT
 from pathfit.remedies.value import repair_value
+from pathfit.rules.forecast import route_of
 from pathfit.rules.view import DIRECTIONS, View
 
 OTHER_ADDRESSES = 3  # further addresses are only contacted, not measured to the byte
@@ -166,6 +167,9 @@ def _platform(case: Case) -> tuple[Request, ...]:
     if view.state is None or own is None or own.id != view.state.own or not case.asked("clock:measured"):
         return ()
     sizes = [h.passes for h in view.holes] or [t for t in map(view.told, DIRECTIONS) if t is not None]
+    route = route_of(view.state, own.id, view.address) if not sizes and view.address else None
+    if route is not None and route.mtu is not None:
+        sizes = [route.mtu]  # a repair that lasts until the next start
     link = view.source_link
     if not sizes or link is None or link.mtu <= min(sizes):
         return ()

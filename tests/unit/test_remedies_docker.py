@@ -287,3 +287,13 @@ def test_a_limit_that_would_hurt_is_for_somebody_to_decide() -> None:
 
 def test_an_engine_changes_nothing_for_who_is_in_none() -> None:
     assert not [x for x in fixes(engine(kind="podman")) if x.startswith("docker")]
+
+
+def test_what_holds_until_the_next_start_has_its_repair_for_good() -> None:
+    text = BLIND.replace("c route default via 198.18.1.1", "c route default via 198.18.1.1 mtu 1400")
+    well = case(msgspec.structs.replace(host(text), engines=(engine(),)), probe())
+    report = diagnose.report(well)
+    assert report.verdict == "healthy"
+    (finding,) = report.findings
+    assert (finding.code, [x.id for x in finding.fixes]) == ("CFG607", ["docker-daemon-mtu"])
+    assert (finding.fixes[0].value, finding.fixes[0].changes != ()) == (1400, True)

@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -32,16 +32,29 @@ from topo import host
 from pathfit import diagnose
 from pathfit.core.case import Case
 from pathfit.core.engine import Container, Endpoint, Engine, EngineNetwork
-from pathfit.core.evidence import CounterFact, Missing, NameFact, ProbeResult, SocketFact
+from pathfit.core.evidence import CounterFact, Missing, NameFact, PlatformFact, ProbeResult, SocketFact
 from pathfit.core.filters import Clamp, Match, Verdict
 from pathfit.core.finding import Finding
 from pathfit.core.measured import Attempt, Bracket, LossSeen, TooBig, Uneven
 from pathfit.core.net import packet_of
+from pathfit.core.platform import LinkOwner
+from pathfit.core.request import ReadPlatform
 from pathfit.rules import FIELDS, NAMES, RULES, manual
 from pathfit.rules.base import Rule
 from pathfit.rules.resets import hops_away
 from pathfit.rules.view import View
 from pathfit.words import render as words
+
+HELD = BLIND.replace("c route default via 198.18.1.1", "c route default via 198.18.1.1 mtu 1400")
+
+
+def kept(text: str, *managers: Any) -> Case:
+    """A run from the host itself, whose device those managers keep."""
+    owners = tuple(LinkOwner(manager=m, name="x", path="/x") for m in managers)
+    fact = PlatformFact(ref="platform", netns="4:1", link="eth0", owners=owners)
+    return case(text, probe()).add(
+        ReadPlatform(ref="platform", source="netns:c", netns="4:1", link="eth0", index=2), (fact,)
+    )
 
 
 class Example(NamedTuple):
@@ -381,6 +394,23 @@ EXAMPLES = (
         engined(DOCKER0, config='{"mtu": 1400}', probed=probe()),
         "warning",
         "likely",
+    ),
+    Example(
+        "CFG607",
+        engined(DOCKER0, probed=probe(contact={"promised": 1400}, reverse=(passing(1400),)), text=HELD),
+        engined(DOCKER0, text=HELD),  # there is a hole all the same
+        "info",
+        "confirmed",
+        {"case": "network", "network": "bridge", "own": 1500, "limit": 1400},
+    ),
+    Example("CFG607", engined(WEB, probed=probe(), text=HELD), case(HELD, probe()), "info", "confirmed"),
+    Example(
+        "CFG607",
+        kept(HELD, "networkd"),
+        kept(HELD, "networkd", "networkmanager"),
+        "info",
+        "possible",
+        {"case": "device", "manager": "networkd"},
     ),
     Example(
         "APP801",

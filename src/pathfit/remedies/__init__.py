@@ -23,7 +23,7 @@ from pathfit.rules.view import DIRECTIONS, View
 from pathfit.words.render import say
 
 SIZE_FAULTS = ("MTU101", "MTU102", "MTU103", "MTU104", "MTU106", "MTU111")
-CONFIGURED = ("CFG601", "CFG603")
+CONFIGURED = ("CFG601", "CFG603", "CFG607")
 BY_HAND: dict[str, Callable[[Finding, View], tuple[Fix, ...]]] = {
     "MTU107": manual.of_too_big,
     "FLT401": manual.of_filter,
@@ -50,8 +50,8 @@ def propose(finding: Finding, view: View) -> tuple[Fix, ...]:
         fixes = (*now, *good, *link.link_mtu(view, value), *clamp.mss_clamp(view, value))
         return tuple(_tried(fix, view) for fix in fixes)
     if finding.code in CONFIGURED:
-        value = recommended(view)
-        return docker(view, value) if value is not None else ()
+        limit = recommended(view) or finding.facts.get("limit")
+        return (*docker(view, limit), *link_mtu_for_good(view, limit)) if isinstance(limit, int) else ()
     if finding.code == "MTU110":
         return route.flushed(finding, view) if finding.facts.get("case") != "locked" else route.unlocked(finding, view)
     by_hand = BY_HAND.get(finding.code)

@@ -150,13 +150,15 @@ def _carries(m: MeasuredAddress, direction: str, lang: str) -> str:
 
 
 def _for_good(outcome: Outcome) -> str | None:
-    """The line that makes it last, when this one does not and there is one."""
-    if outcome.fix is None or outcome.finding is None or outcome.before is None or outcome.fix.lasts == "permanent":
+    """The line that makes it last, when this one does not and there is one. The fault it repaired is not found any
+    more; what is found is that this will not last."""
+    if outcome.fix is None or outcome.after is None or outcome.fix.lasts == "permanent":
         return None
-    good = next((x for x in outcome.finding.fixes if x.lasts == "permanent" and x.changes), None)
-    if good is None:
-        return None
-    return shlex.join([*command.fix(outcome.before.ask, outcome.finding.code), "--use", good.id])
+    for finding in outcome.after.findings:
+        good = next((x for x in finding.fixes if x.lasts == "permanent" and x.changes), None)
+        if good is not None:
+            return shlex.join([*command.fix(outcome.after.ask, finding.code), "--use", good.id])
+    return None
 
 
 def leftovers(page: Page, journal: Journal, lang: str) -> None:

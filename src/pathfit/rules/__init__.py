@@ -18,7 +18,19 @@ reports on the others.
 
 from typing import NamedTuple
 
-from pathfit.rules import apps, configs, filters, mtu_causes, mtu_holes, mtu_path, reach, resets, routes, system
+from pathfit.rules import (
+    apps,
+    configs,
+    filters,
+    lasting,
+    mtu_causes,
+    mtu_holes,
+    mtu_path,
+    reach,
+    resets,
+    routes,
+    system,
+)
 from pathfit.rules.base import NAMES, Rule
 
 __all__ = ["FIELDS", "NAMES", "RULES", "Page", "Rule", "codes", "manual"]
@@ -48,6 +60,7 @@ RULES: tuple[Rule, ...] = (
     Rule("DNS251", reach.name_not_resolved),
     Rule("CFG601", configs.not_inherited),
     Rule("CFG603", configs.not_live),
+    Rule("CFG607", lasting.short_lived),
     Rule("APP801", apps.target_silent),
     Rule("APP802", apps.tls_alert),
     Rule("APP803", apps.http_error),

@@ -34,6 +34,7 @@ NAMES: dict[str, str] = {
     "DNS251": "name-not-resolved",
     "CFG601": "engine-mtu-not-inherited",
     "CFG603": "configured-not-live",
+    "CFG607": "short-lived-mtu",
     "APP801": "target-silent",
     "APP802": "tls-alert",
     "APP803": "http-error",
