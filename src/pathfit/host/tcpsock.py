@@ -17,8 +17,9 @@ PIECE = 400  # bytes per write: TCP_MAXSEG caps our segments too, and a forward 
 IN_FLIGHT = 8  # pieces: less than the ten segments a connection may begin with (RFC 6928)
 
 
-def tcp(family: int, mss: int | None = None, *, learns: bool = False) -> socket.socket:
+def tcp(family: int, mss: int | None = None, *, learns: bool = False, room: int | None = None) -> socket.socket:
     """A non-blocking TCP socket; ``mss`` set before connect bounds what the peer may send us, in payload bytes.
+    ``room``: bytes of receive window, which then never grows (None: as the kernel likes).
 
     Unless it ``learns``, a forged "too big" for its small segments leaves nothing in the routing cache; over IPv6
     (ip6_sk_accept_pmtu() in tcp_v6_err(); tcp_v4_err() does not ask).
@@ -32,6 +33,8 @@ def tcp(family: int, mss: int | None = None, *, learns: bool = False) -> socket.
             s.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_INTERFACE)
         if mss is not None:
             s.setsockopt(socket.IPPROTO_TCP, TCP_MAXSEG, mss)
+        if room is not None:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
     except OSError:
         s.close()
         raise

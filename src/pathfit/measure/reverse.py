@@ -86,6 +86,7 @@ class Reverse(msgspec.Struct):
     _queue: deque[Track] = msgspec.field(default_factory=deque)
     _open: set[int] = msgspec.field(default_factory=set)
     _lowered: bool = False
+    _again: int = 2  # ladders more, when small answers were not joined to full segments
     _even: bool = False
     _times: verdict.Timing | None = None  # asked for several times in one step
     _times_at: float = -1.0
@@ -99,17 +100,17 @@ class Reverse(msgspec.Struct):
         lim = self.limits
         plain = min(plain, max(1, lim.per_round - 3))
         self.sized = sized
-        ceiling = min(self.promised, sizes.LARGEST_SEGMENT)
-        rungs = sizes.ladder(lim.floor, ceiling, lim.per_round - plain - 1)
         self.round = 1
         for _ in range(plain):
             self._add(self.promised, now, "plain", plain=True)
-        if not sized:
-            return
-        for size in rungs:
-            if size > sizes.SENTINEL:
-                self._add(size, now, "ladder")
-        self._add(min(sizes.SENTINEL, ceiling), now, "sentinel")  # trap 6: the smallest goes last
+        for size, purpose in self._rungs(lim.per_round - plain) if sized else ():
+            self._add(size, now, purpose)
+
+    def _rungs(self, count: int) -> list[tuple[int, str]]:
+        """A ladder of sizes; the smallest goes last (trap 6)."""
+        ceiling = min(self.promised, sizes.LARGEST_SEGMENT)
+        rungs = sizes.ladder(self.limits.floor, ceiling, count - 1)
+        return [*((s, "ladder") for s in rungs if s > sizes.SENTINEL), (min(sizes.SENTINEL, ceiling), "sentinel")]
 
     def step(self, now: float) -> list[Command]:
         """What to do now. Call it after readings, and every :meth:`pause` seconds."""
@@ -188,6 +189,7 @@ class Reverse(msgspec.Struct):
             family=self.limits.family,
             opened=now,
             purpose=purpose,
+            narrow=any(t.scattered for t in self.tracks),
         )
         self.tracks.append(track)
         self._queue.append(track)
@@ -357,6 +359,11 @@ class Reverse(msgspec.Struct):
             least = IP_HEADER[self.limits.family] + TCP_HEADER + sizes.LEAST_MSS
             lower = [(s, "sentinel") for s in sizes.LOW_SENTINELS if least <= s < lowest]
             self._new_round(lower[: self.limits.per_round], now)
+            return
+        if self.sized and self._again > 0 and self.remaining >= 2 and any(t.scattered for t in self.tracks):
+            self._again -= 1  # what came small by chance comes in full segments through a narrow window
+            count = min(self.limits.per_round, self.remaining)
+            self._new_round([(self.promised, "ladder"), *self._rungs(count - 1)], now)
             return
         stall = min(STALL + 2 * times.rtt, self.limits.budget)
         if all(t.closed is not None or t.complete for t in connected) or age > stall:

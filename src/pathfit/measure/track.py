@@ -80,6 +80,7 @@ class Track(msgspec.Struct):
     complete: bool = False  # the answer is whole (the protocol says so)
     many: bool = False  # the last we said were several requests at once; not every server answers all of them
     row: bool = False  # this one did
+    narrow: bool = False  # our receive window is a few segments small, so that small answers pile up behind it
     closed: float | None = None
     ended: Outcome | None = None  # how the connection ended by itself
     by: str | None = None
@@ -110,8 +111,9 @@ class Track(msgspec.Struct):
         self.retrans, self.rtt = r.retrans, r.rtt
         if r.ooo is None:
             self.counts_ooo = False
+        was = self.got, self.segments
         self._arrivals(now, r)
-        self._evidence(r)
+        self._evidence(r, *was)
 
     def _arrivals(self, now: float, r: Reading) -> None:
         received = r.received - (r.received > 0 and r.state in FINISHED)
@@ -129,15 +131,19 @@ class Track(msgspec.Struct):
                 self.mended = self.mended or 0.0
             self.gap_at = now if self.gap_at is None else self.gap_at
 
-    def _evidence(self, r: Reading) -> None:
-        """The largest segment that arrived, from what the kernel measured (tcp_measure_rcv_mss; probing.md 3)."""
+    def _evidence(self, r: Reading, got: int, segments: int) -> None:
+        """The largest segment that arrived, from what the kernel measured (tcp_measure_rcv_mss; probing.md 3).
+        ``got``, ``segments``: at the reading before."""
         largest = 0
         if r.rcv_mss > INITIAL_MSS:
             largest = self.measured = max(self.measured, r.rcv_mss)
         elif self.segments and self.got:
             # Below the initial value rcv_mss moves only when two segments of one size came; and the mean of what
-            # was delivered is a lower bound of the largest segment whatever the kernel estimates.
+            # was delivered, in all or since the last look, is a lower bound of the largest segment whatever the
+            # kernel estimates.
             mean = -(-self.got // self.segments) if not self.ooo else 0
+            if not self.ooo and segments < self.segments:
+                mean = max(mean, -(-(self.got - got) // (self.segments - segments)))
             # The initial value is never above the payload asked for; where it is just that, a segment of it cannot
             # be told from none, but less than one segment's bytes can, and a row of small pieces.
             full = self.payload()
@@ -211,6 +217,11 @@ class Track(msgspec.Struct):
         if self.asked is not None and not self.heard and self.retrans:
             return "unacked"
         return "aborted"
+
+    @property
+    def scattered(self) -> bool:
+        """Rows of small answers came whole, and never made a segment of the size asked for."""
+        return self.row and self.complete and not self.passed and not self.capped
 
     @property
     def capped(self) -> bool:

@@ -270,7 +270,8 @@ def uneven(tracks: Sequence[Track], now: float, promised: int) -> Uneven | None:
     A flow that fails: its gap has stood for three retransmission timeouts. Loss does not do that; small sizes that
     fail in the same way would make it something else than size.
     """
-    good = [t for t in tracks if t.size >= promised and (t.passed or (t.complete and t.mended is None))]
+    # A whole answer in small pieces says nothing about this size.
+    good = [t for t in tracks if t.size >= promised and (t.passed or (t.complete and t.capped and t.mended is None))]
     bad = [
         t for t in tracks if t.size >= promised and not t.passed and not t.complete and t.missing_for(now) >= UNEVEN_AGE
     ]

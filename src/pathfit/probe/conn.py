@@ -16,6 +16,10 @@ from pathfit.probe.talk import Talk
 from pathfit.wire import tcpinfo
 
 READ = 65536
+PILE = 0.010  # seconds: what a server may take from one small answer to the next; a delayed ACK takes 0.04 (tcp(7))
+NARROW = 6  # segments of receive window: Linux 6.6 to 6.8 make half of it (tcp_win_from_space()), and a sender's
+# segments are never larger than half a window (tcp_bound_to_half_wnd()). The buffer is twice the window, and what is in
+# the window is packed until it fits (tcp_prune_queue()): nothing is thrown away that would look like a hole.
 LOOK_SELDOM = 0.008  # seconds between two looks at a connection that will wake us when there is news
 _U32, _U64 = tcpinfo.U32, tcpinfo.U64
 
@@ -66,6 +70,7 @@ class Conn:
         self.fd = sock.fileno()
         self.pending = b""
         self.looked = 0.0
+        self.unread = False  # data waits in the kernel, on purpose
         self.connected = False
         self.closed = False
         self.trouble: Trouble | None = None
@@ -120,8 +125,22 @@ class Conn:
             return
         self._read(now)
 
+    def due(self, now: float) -> bool:
+        """Is it time to read what was left unread?"""
+        return self.unread and not self._piling(now)
+
+    def _piling(self, now: float) -> bool:
+        """Small answers arrive one by one. While they are not read our window does not grow, so the kernel
+        acknowledges none of them before its timer (__tcp_ack_snd_check()), and a narrow window closes. The sender has
+        to wait, and what the server writes meanwhile leaves as full segments, however short the way is."""
+        t = self.track
+        return t.many and now - max(t.progress, t.asked or 0.0) < PILE
+
     def _read(self, now: float) -> None:
         for _ in range(4):
+            self.unread = self._piling(now)
+            if self.unread:
+                return
             try:
                 data = self.sock.recv(READ)
             except (BlockingIOError, InterruptedError):
@@ -155,9 +174,6 @@ class Conn:
             more = self.talk.more()
             if not more:
                 return
-            if self.talk.stage == "many":
-                # Answered late, the server keeps writing while its small segments are not acknowledged yet.
-                tcpsock.ack_late(self.sock)
             self._say(now, more)
 
     def _say(self, now: float, data: bytes) -> None:
@@ -166,6 +182,8 @@ class Conn:
         self.track.asked = now
         self.track.asked_bytes += len(data)
         self.track.many = self.talk.stage == "many"
+        if self.track.many:
+            tcpsock.ack_late(self.sock)
         self.pending += data
         self._say_more(now)
 
@@ -210,8 +228,9 @@ class Conn:
 def open_conn(track: Track, talk: Talk, address: str, port: int, *, keep: bool = False) -> Conn:
     """Open the connection where this thread stands (call it inside the namespace). Never raises for what the
     network says; that is recorded as the track's end."""
-    mss = None if track.plain else mss_of(track.family, track.size)  # type: ignore[arg-type]
-    sock = tcpsock.tcp(track.family, mss)
+    payload = mss_of(track.family, track.size)  # type: ignore[arg-type]
+    mss = None if track.plain else payload
+    sock = tcpsock.tcp(track.family, mss, room=NARROW * payload if track.narrow else None)
     code = tcpsock.connect(sock, address, port)
     return adopt(Conn(track, talk, sock, keep), code)
 

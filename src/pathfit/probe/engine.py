@@ -19,7 +19,7 @@ from pathfit.core.request import Measure
 from pathfit.host import netns, tcpsock
 from pathfit.measure.reverse import CONNECT_SHORT, Close, Limits, Open, Reverse
 from pathfit.measure.track import STANDING, Reading, Track
-from pathfit.probe.conn import Conn, adopt, open_conn, reading
+from pathfit.probe.conn import NARROW, Conn, adopt, open_conn, reading
 from pathfit.probe.outcome import result_of
 from pathfit.probe.talk import Script, Talk
 
@@ -160,6 +160,8 @@ class Engine:
             now = clock()
             for conn in list(self.conns.values()):
                 conn.glimpse(now)
+                if conn.closed or conn.due(now):
+                    self._event(conn, now)
         if self.witness is not None and self._connected() and not any(c.track.got for c in self.all):
             self.witness()
         self._patience()
@@ -315,7 +317,9 @@ class Engine:
 
     def _open(self, track: Track) -> None:
         keep = track.plain and track.purpose == "plain"
-        talk = Talk(self.script, track.size, plain=keep, many=self.ranges_ignored and not self.rows_short and not keep)
+        many = self.ranges_ignored and not self.rows_short and not keep
+        window = NARROW * track.size if track.narrow else 0
+        talk = Talk(self.script, track.size, plain=keep, many=many, window=window)
         if self.spare is not None and track.plain:
             (sock, code), self.spare = self.spare, None
             conn = adopt(Conn(track, talk, sock, keep), code)

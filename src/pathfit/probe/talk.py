@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     import ssl
 
 KEEP = 65536  # bytes of an answer looked at, per connection
-MANY_TIMES = 4  # small answers are joined into full segments only while others are under way: not every time
+MANY_TIMES = 2  # small answers are joined into full segments only while others are under way: not every time
 INTERIM = 16  # interim answers (1xx) before the real one; more is called endless
 MAX_HEADER = 32768  # bytes of an HTTP header: larger is called endless
 PIPELINED = 40  # small answers that together fill several segments (probing.md 2)
-SMALL_ANSWER = 100  # bytes: a header without a body has at least that
-ROW_SEGMENTS = 2  # full segments that a row of small answers shall be able to fill
+SMALL_ANSWER = 100  # bytes: a header without a body has about that, until one was seen
+ROW_SEGMENTS = 3  # full segments that a row of small answers shall be able to fill, behind the first ones
+ROW_AHEAD = 20  # small answers that leave one by one before: a first congestion window (RFC 6928), and what one
+# acknowledgement makes of it
 MOST_PIPELINED = 200
 STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})", re.I)
@@ -145,7 +147,8 @@ def _like_http(head: bytes | bytearray) -> bool:
 class Talk:
     """One conversation. ``size``: IP bytes asked for, 0: one answer is all that is wanted; ``plain``: as the asked
     client would, without a Range; ``many``: the server is known to ignore the Range, begin with pipelined requests;
-    ``body_limit``: payload bytes after which an answer counts as whole."""
+    ``body_limit``: payload bytes after which an answer counts as whole; ``window``: bytes of small answers that have to
+    come before the peer waits for us."""
 
     def __init__(
         self,
@@ -156,9 +159,10 @@ class Talk:
         many: bool = False,
         body_limit: int = KEEP,
         handshake_only: bool = False,
+        window: int = 0,
     ) -> None:
         self.script, self.size, self.plain, self.verify, self.many = script, size, plain, verify, many
-        self.body_limit, self.handshake_only = body_limit, handshake_only
+        self.body_limit, self.handshake_only, self.window = body_limit, handshake_only, window
         self.stage = ""
         self.done = False  # nothing more to say
         self.whole = False  # the answer to the current stage is complete
@@ -226,12 +230,21 @@ class Talk:
         """Answers of known small length: headers, as HEAD gives them, and where the page itself is small, the page
         too. A page that does not fit three segments would fill the sender's window and leave no tail."""
         methods = ("HEAD",) if self.many or self.body > self.size else ("HEAD", "GET")
+        small = self._small()
+        ahead = max(ROW_AHEAD, -(-self.window // small))
+        count = min(MOST_PIPELINED, max(PIPELINED, ahead + ROW_SEGMENTS * self.size // small))
         self.stage = "many"
         self.asked_many += 1
-        count = min(MOST_PIPELINED, max(PIPELINED, ROW_SEGMENTS * self.size // SMALL_ANSWER))
         self.answer = Answer(expected=count)
         self.whole = False
         return b"".join(self._request(methods[i % len(methods)]) for i in range(count))
+
+    def _small(self) -> int:
+        """Bytes of one answer in a row, from those that came."""
+        a = self.answer
+        if self.stage == "many" and a.heads:
+            return max(1, a.body // a.heads)
+        return len(a.head) + len(b"\r\n\r\n") if a.in_body else SMALL_ANSWER
 
     def _wrap(self, data: bytes) -> bytes:
         if self._ssl is None or self._out is None:
