@@ -47,13 +47,15 @@ class Lab:
         lab = cls(plan, prefix or f"pf{secrets.token_hex(2)}")
         if not _PREFIX.fullmatch(lab.prefix):
             raise ValueError(f"prefix {lab.prefix!r}: at most 24 of a-z, 0-9 and -")
-        registry.register(lab._entry())
+        entry = lab._entry()
         try:
+            registry.register(entry)
             lab._make(services)
-        except BaseException:
-            down(lab.prefix)
+            return lab
+        except BaseException:  # whichever line it came at
+            if registry.entered(entry):
+                down(lab.prefix)
             raise
-        return lab
 
     def _entry(self) -> registry.Entry:
         taken = [h for h in self._namespaces() if os.path.lexists(f"{kernel.NETNS}/{self.prefix}-{h}")]
@@ -67,6 +69,7 @@ class Lab:
             boot=registry.boot_id(),
             pid=os.getpid(),
             folders=tuple(f"{_ETC_NETNS}/{self.prefix}-{h}" for h in named),
+            token=secrets.token_hex(8),
         )
 
     def _namespaces(self) -> list[str]:

@@ -3,11 +3,13 @@
 One file per lab, ``STATE/labs/PREFIX.json``, written and synced *before* the first namespace is made; it lists
 every namespace, file and folder the lab will ever make. Helper processes (services, forwarders) enter themselves:
 ``STATE/labs/PREFIX.d/NAME.pid`` holds their pid and start time. A helper first writes that file, then looks whether
-the lab is still registered; :func:`unregister` first renames the lab's file, then reads the pid files. Whatever the
-interleaving, a helper either ends by itself or is found.
+the lab is still registered; :func:`close` first renames the lab's file, then :func:`stop_helpers` reads the pid files.
+Whatever the interleaving, a helper either ends by itself or is found. :func:`forget` removes the folder before the
+entry, so a folder that no entry tells of is nobody's.
 """
 
 import os
+import shutil
 import signal
 import time
 from contextlib import suppress
@@ -22,7 +24,8 @@ _CLOSING = ".closing"
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One lab. ``hosts``: names without prefix; ``folders``: of /etc/netns, made by us."""
+    """One lab. ``hosts``: names without prefix; ``folders``: of /etc/netns, made by us; ``token``: of the one building
+    that entered it, in no other."""
 
     prefix: str
     scenario: str
@@ -30,6 +33,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     boot: str
     pid: int
     folders: tuple[str, ...] = ()
+    token: str = ""
 
 
 def state_dir() -> Path:
@@ -62,7 +66,7 @@ def register(entry: Entry) -> None:
     if (folder / f"{entry.prefix}.json{_CLOSING}").exists():
         raise FileExistsError(f"lab {entry.prefix} is being removed")
     sweep()
-    new = folder / f".{entry.prefix}.{os.getpid()}"
+    new = _unfinished(entry.prefix)
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
         os.write(fd, msgspec.json.encode(entry))
@@ -79,13 +83,38 @@ def register(entry: Entry) -> None:
         os.close(directory)
 
 
+def _unfinished(prefix: str) -> Path:
+    return labs_dir() / f".{prefix}.{os.getpid()}"
+
+
+def entered(entry: Entry) -> bool:
+    """Was it this very entry that :func:`register` wrote, however it ended? What it left half done is removed."""
+    with suppress(FileNotFoundError):
+        _unfinished(entry.prefix).unlink()
+    return find(entry.prefix) == entry
+
+
 def sweep() -> None:
-    """Removes entries that were never finished, because their writer was killed."""
-    for path in labs_dir().glob(".*.*") if labs_dir().is_dir() else ():
+    """Removes what was never finished, because its writer was killed: entries, and folders that no entry tells of."""
+    if not labs_dir().is_dir():
+        return
+    for path in labs_dir().glob(".*.*"):
         pid = path.name.rpartition(".")[2]
         if pid.isdecimal() and started(int(pid)) is None:
-            with suppress(OSError):
-                path.unlink()
+            _remove(path)
+    for path in labs_dir().glob("[!.]*.d"):
+        name = labs_dir() / f"{path.stem}.json"
+        if not name.exists() and not name.with_name(name.name + _CLOSING).exists():
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """A file, or a folder with all in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
 
 
 def registered() -> list[Entry]:
@@ -117,14 +146,12 @@ def close(prefix: str) -> Entry | None:
 
 
 def forget(prefix: str) -> None:
-    """Last half: the lab is gone."""
-    folder = helpers(prefix)
-    if folder.is_dir():
-        for path in sorted(folder.rglob("*"), reverse=True):
-            with suppress(OSError):
-                path.rmdir() if path.is_dir() else path.unlink()
-        with suppress(OSError):
-            folder.rmdir()
+    """Last half: the lab is gone. A helper that is only starting must not write into a folder while it is emptied:
+    the folder is first called something else."""
+    with suppress(OSError):
+        os.rename(helpers(prefix), labs_dir() / f".{prefix}.d.{os.getpid()}")
+    for folder in (helpers(prefix), *labs_dir().glob(f".{prefix}.d.*")):
+        _remove(folder)
     for name in (f"{prefix}.json{_CLOSING}", f"{prefix}.json"):
         with suppress(FileNotFoundError):
             os.unlink(labs_dir() / name)
