@@ -55,7 +55,7 @@ class Article:
         self.s.start(*words, log=log)
         until(lambda: ":8443" in self.s.run("ss", "-Hltn"), "the web server", detail=log.read_text)
 
-    def curl(self, container: str, size: int = SIZE, patience: float = 3.0) -> str:
+    def curl(self, container: str, size: int = SIZE, patience: float = 2.0) -> str:
         """What curl in the container says of a body of that size: "200 200000", or "000 0" when it hung."""
         words = f"curl -sk -m {patience} -o /dev/null -w %{{http_code}}_%{{size_download}} {URL}{size}"
         return self.docker("exec", container, *words.split(), check=False).replace("_", " ")

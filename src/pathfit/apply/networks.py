@@ -61,7 +61,7 @@ class NetworkAgain:
             raw = api.network(prepared.name)
             if raw is None or table(raw.get("Options")).get(MTU) != str(change.mtu):
                 return False
-            return all(_attached(api, m, text(raw.get("Id"))) is not False for m in prepared.members)
+            return all(_attached(api, m, prepared.name, text(raw.get("Id"))) is not False for m in prepared.members)
 
 
 def _refuse(raw: dict[str, Any], name: str) -> None:
@@ -102,7 +102,7 @@ def _member(one: dict[str, Any], end: dict[str, Any]) -> MemberBefore:
     return MemberBefore(
         id=text(one.get("Id")),
         name=text(one.get("Name")).removeprefix("/"),
-        settings=msgspec.json.encode({k: end[k] for k in CHOSEN if end.get(k)}).decode(),
+        settings=msgspec.json.encode({k: end[k] for k in CHOSEN if end.get(k) is not None}).decode(),
         addresses=(address(end.get("IPAddress")), address(end.get("GlobalIPv6Address"))),
         mac=text(end.get("MacAddress"), 17),
         given=bool(given.get("IPv4Address") or given.get("IPv6Address")),
@@ -128,7 +128,7 @@ def _become(change: RecreateNetwork, before: NetworkBefore, wanted: str | None, 
             raw = table(api.post("networks", "create", document=_request(before, wanted)))
         network = text(raw.get("Id"))
         for member in before.members:
-            _put_back(api, member, network)
+            _put_back(api, member, before.name, network)
 
 
 def _request(before: NetworkBefore, mtu: str | None) -> dict[str, Any]:
@@ -147,31 +147,34 @@ def _remove(api: Api, raw: dict[str, Any], before: NetworkBefore) -> None:
     if newcomers:
         raise Foreign(f"{', '.join(newcomers)} joined the network {before.name} meanwhile")
     for member in before.members:
-        if _attached(api, member, network):
+        if _attached(api, member, before.name, network):
             api.post("networks", network, "disconnect", document={"Container": member.id, "Force": False})
     api.delete("networks", network)
 
 
-def _attached(api: Api, member: MemberBefore, network: str) -> bool | None:
-    """Is the container in that network? None: there is no such container any more."""
+def _attached(api: Api, member: MemberBefore, name: str, network: str) -> bool | None:
+    """Is the container in that network? None: there is no such container any more.
+
+    One that was connected while it did not run has its settings under the network's name, and no id of it yet.
+    """
     try:
         one = api.container(member.id)
     except NotFound:
         return None
-    ends = table(table(one.get("NetworkSettings")).get("Networks")).values()
-    return any(table(e).get("NetworkID") == network for e in ends)
+    ends = table(table(one.get("NetworkSettings")).get("Networks"))
+    return name in ends and table(ends[name]).get("NetworkID") in (network, "", None)
 
 
-def _put_back(api: Api, member: MemberBefore, network: str) -> None:
+def _put_back(api: Api, member: MemberBefore, name: str, network: str) -> None:
     """A member into the network with the settings it had; at its old address, which is chosen for it only when it does
     not come by itself. Raises OSError."""
-    attached = _attached(api, member, network)
+    attached = _attached(api, member, name, network)
     if attached is None:
         return
     settings: dict[str, Any] = msgspec.json.decode(member.settings)
     if not attached:
         _connect(api, member, network, settings)
-    if member.given or _at_home(api, member, network):
+    if member.given or _at_home(api, member, name):
         return
     api.post("networks", network, "disconnect", document={"Container": member.id, "Force": False})
     four, six = member.addresses
@@ -183,14 +186,11 @@ def _connect(api: Api, member: MemberBefore, network: str, settings: dict[str, A
     api.post("networks", network, "connect", document={"Container": member.id, "EndpointConfig": settings})
 
 
-def _at_home(api: Api, member: MemberBefore, network: str) -> bool:
+def _at_home(api: Api, member: MemberBefore, name: str) -> bool:
     """Has it the address it had? One that does not run has none, and had none."""
     try:
         one = api.container(member.id)
     except NotFound as e:
         raise OSError(errno.ENOENT, f"the container {member.name} went meanwhile") from e
-    for raw in table(table(one.get("NetworkSettings")).get("Networks")).values():
-        end = table(raw)
-        if end.get("NetworkID") == network:
-            return address(end.get("IPAddress")) in ("", member.addresses[0]) or not member.addresses[0]
-    return False
+    end = table(table(table(one.get("NetworkSettings")).get("Networks")).get(name))
+    return address(end.get("IPAddress")) in ("", member.addresses[0]) or not member.addresses[0]

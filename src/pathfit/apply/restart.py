@@ -19,7 +19,7 @@ from pathfit.host import process
 from pathfit.host.run import run
 from pathfit.observe.engines import parse
 from pathfit.observe.engines.daemons import Daemon
-from pathfit.observe.engines.parse import table, text
+from pathfit.observe.engines.parse import number, table, text
 
 PATIENCE = 120.0  # seconds for a daemon to end its containers and itself, and for one to answer
 LOOK = 0.02  # seconds between two looks whether it answers: nothing tells when a socket begins to listen
@@ -56,15 +56,17 @@ class EngineRestart:
 
     def perform(self, change: RestartEngine, prepared: EngineBefore, tag: str) -> None:
         daemon = daemon_at(change.engine, change.socket)
+        wanted = prepared.running
         if daemon is None or _same(daemon, prepared):
-            _restart(change, prepared, daemon)
-        _containers(change, prepared)
+            wanted = _restart(change, prepared, daemon)
+        _start(change, wanted)
 
     def undo(self, change: RestartEngine, prepared: EngineBefore, tag: str) -> None:
         daemon = daemon_at(change.engine, change.socket)
+        wanted = prepared.running
         if daemon is None or (not _same(daemon, prepared) and self._mtu(change) != prepared.mtu):
-            _restart(change, prepared, daemon)
-        _containers(change, prepared)
+            wanted = _restart(change, prepared, daemon)
+        _start(change, wanted)
 
     def holds(self, change: RestartEngine, prepared: EngineBefore) -> bool:
         daemon = daemon_at(change.engine, change.socket)
@@ -83,8 +85,13 @@ def _same(daemon: Daemon, before: EngineBefore) -> bool:
     return daemon.pid == before.pid and process.started(daemon.pid) == before.started and boot_id() == before.boot
 
 
-def _restart(change: RestartEngine, before: EngineBefore, daemon: Daemon | None) -> None:
-    """Raises OSError, Impossible."""
+def _restart(change: RestartEngine, before: EngineBefore, daemon: Daemon | None) -> tuple[str, ...]:
+    """Ids of the containers to start: those that ran before, and those that were started since (these are known to
+    this call alone: one ended here leaves them to their restart policies). Raises OSError, Impossible."""
+    since: tuple[str, ...] = ()
+    if daemon is not None:
+        with Api(change.engine, change.socket) as api:
+            since = _running(api)
     if change.how == "systemctl":
         _told("systemctl", "restart", change.unit)
     elif change.how == "service":
@@ -96,6 +103,7 @@ def _restart(change: RestartEngine, before: EngineBefore, daemon: Daemon | None)
             process.end(daemon.pid, process.started(daemon.pid), PATIENCE)
         process.start(before.again)
     _wait(lambda: _answers(change), f"{change.engine} does not answer after its restart")
+    return tuple(dict.fromkeys((*before.running, *since)))
 
 
 def _told(*words: str) -> None:
@@ -107,7 +115,7 @@ def _told(*words: str) -> None:
 def _answers(change: RestartEngine) -> bool:
     try:
         with Api(change.engine, change.socket, patience=5.0) as api:
-            api.get("_ping")
+            api.get("networks")  # /_ping speaks no JSON
     except (OSError, Gone):
         return False
     return True
@@ -121,14 +129,14 @@ def _wait(condition: Callable[[], bool], what: str) -> None:
         time.sleep(LOOK)
 
 
-def _containers(change: RestartEngine, before: EngineBefore) -> None:
-    """Start those that ran and did not come back. One that was removed (`--rm`) is gone; of the others each must run.
+def _start(change: RestartEngine, ids: tuple[str, ...]) -> None:
+    """Start those that did not come back by themselves. One that was removed (`--rm`) is gone; the others must run.
 
     The daemon answers before it has started those of restart policy "always": starting one twice does no harm.
     """
     with Api(change.engine, change.socket) as api:
         running = _running(api)
-        for one in before.running:
+        for one in ids:
             if one not in running:
                 with suppress(NotFound):
                     api.post("containers", one, "start")
@@ -140,8 +148,10 @@ def _existing(api: Api, ids: tuple[str, ...]) -> list[str]:
 
 
 def _running(api: Api) -> tuple[str, ...]:
-    """Ids of the containers that run; those in another's namespace after their owners."""
+    """Ids of the containers that run, oldest first (so addresses are handed out as they were, mostly); those in
+    another's namespace after their owners."""
     found = [c for c in api.containers() if c.get("State") == "running"]
+    found.sort(key=lambda c: number(c.get("Created"), 1 << 40) or 0)
     found.sort(key=lambda c: text(table(c.get("HostConfig")).get("NetworkMode")).startswith("container:"))
     return tuple(text(c.get("Id")) for c in found)
 

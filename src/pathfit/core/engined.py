@@ -6,7 +6,7 @@ from pathfit.core.base import Tagged, Value
 class Startable(Value, frozen=True, kw_only=True):
     """All that is needed to start a process again as it was. Bytes are as the kernel showed them (proc(5)).
 
-    ``cgroups``: hierarchy (its controllers with commas, "" of version 2) to path. ``limits``: RLIMIT number to (soft,
+    ``cgroups``: hierarchy (its controllers with commas, "" of version 2) to path. ``limits``: (RLIMIT number, soft,
     hard). ``output``: the file its output went to, "" when it was none.
     """
 
@@ -18,7 +18,7 @@ class Startable(Value, frozen=True, kw_only=True):
     oom: int = 0
     output: str = ""
     cgroups: dict[str, str] = {}
-    limits: dict[int, tuple[int, int]] = {}
+    limits: tuple[tuple[int, int, int], ...] = ()
 
 
 class EngineBefore(Tagged, frozen=True, kw_only=True):

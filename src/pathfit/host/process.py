@@ -50,7 +50,7 @@ def described(pid: int) -> Startable:
         oom=int(procfs.maybe(f"/proc/{pid}/oom_score_adj") or 0),
         output=_output(pid),
         cgroups=_cgroups(pid),
-        limits={n: resource.prlimit(pid, n) for n in LIMITS},
+        limits=tuple((n, *resource.prlimit(pid, n)) for n in LIMITS),
     )
 
 
@@ -104,14 +104,14 @@ def _become(how: Startable) -> None:
             out = os.open(how.output, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY)
     for n, fd in enumerate((null, out, out)):
         os.dup2(fd, n)
-    for number in _IGNORED_BY_PYTHON:
-        signal.signal(number, signal.SIG_DFL)
+    for ignored in _IGNORED_BY_PYTHON:
+        signal.signal(ignored, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for names, path in how.cgroups.items():
         _join(names, path)
-    for n, limit in how.limits.items():
+    for number, soft, hard in how.limits:
         with suppress(OSError, ValueError):  # one above what we may give
-            resource.setrlimit(n, limit)
+            resource.setrlimit(number, (soft, hard))
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as f:
         f.write(str(how.oom))
     os.umask(how.umask)

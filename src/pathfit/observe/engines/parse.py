@@ -35,7 +35,7 @@ def rows(value: object) -> list[dict[str, Any]]:
 
 def number(value: object, most: int = 2**31) -> int | None:
     """A whole number from 0 to ``most``, written as one or in digits; None for anything else."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 12:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
         return None
