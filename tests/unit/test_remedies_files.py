@@ -19,20 +19,20 @@ MTU = ("mtu",)
         (" \n", '{\n  "mtu": 1400\n}\n'),
         ("{}", '{\n  "mtu": 1400\n}'),
         ("{ }\n", '{\n  "mtu": 1400\n}\n'),
-        ('{"a":1}', '{"a":1,"mtu":1400}'),
-        ('{"a": 1}\n', '{"a": 1, "mtu": 1400}\n'),
-        ('{ "a": 1, "b": 2 }\n', '{ "a": 1, "b": 2, "mtu": 1400 }\n'),
-        ('{\n    "a": 1\n}', '{\n    "a": 1,\n    "mtu": 1400\n}'),
-        ('{\n\t"a": [1,\n2]\n}\n', '{\n\t"a": [1,\n2],\n\t"mtu": 1400\n}\n'),
-        ('{\r\n  "a": 1\r\n}\r\n', '{\r\n  "a": 1,\r\n  "mtu": 1400\r\n}\r\n'),
-        ('{\n  "a" : 1,\n\n  "b" : 2\n}\n', '{\n  "a" : 1,\n\n  "b" : 2,\n\n  "mtu" : 1400\n}\n'),
+        ('{"a":1}', '{"mtu":1400,"a":1}'),
+        ('{"a": 1}\n', '{"mtu": 1400, "a": 1}\n'),
+        ('{ "a": 1, "b": 2 }\n', '{ "mtu": 1400, "a": 1, "b": 2 }\n'),
+        ('{\n    "a": 1\n}', '{\n    "mtu": 1400,\n    "a": 1\n}'),
+        ('{\n\t"a": [1,\n2]\n}\n', '{\n\t"mtu": 1400,\n\t"a": [1,\n2]\n}\n'),
+        ('{\r\n  "a": 1\r\n}\r\n', '{\r\n  "mtu": 1400,\r\n  "a": 1\r\n}\r\n'),
+        ('{\n  "a" : 1,\n\n  "b" : 2\n}\n', '{\n  "mtu" : 1400,\n  "a" : 1,\n\n  "b" : 2\n}\n'),
         ('{"mtu":1500 , "a":1}', '{"mtu":1400 , "a":1}'),
         ('{"mtu": "1500", "x": {"mtu": 9}}', '{"mtu": 1400, "x": {"mtu": 9}}'),
         ('{"mtu": {"a": 1}}', '{"mtu": 1400}'),
         ('{"mtu": 1, "mtu": 2}', '{"mtu": 1, "mtu": 1400}'),  # the last one counts
         ('{"m\\u0074u": 1500}', '{"m\\u0074u": 1400}'),
-        ('{"a": "}, {\\"mtu\\": 7"}', '{"a": "}, {\\"mtu\\": 7", "mtu": 1400}'),
-        ('\ufeff{"a": 1}', '\ufeff{"a": 1, "mtu": 1400}'),
+        ('{"a": "}, {\\"mtu\\": 7"}', '{"mtu": 1400, "a": "}, {\\"mtu\\": 7"}'),
+        ('\ufeff{"a": 1}', '\ufeff{"mtu": 1400, "a": 1}'),
     ],
 )
 def test_one_value_is_set(old: str, new: str) -> None:
@@ -42,11 +42,11 @@ def test_one_value_is_set(old: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ('{"a":1}', '{"a":1,"x":{"y": {"z": "v"}}}'),
-        ('{\n  "a": 1\n}\n', '{\n  "a": 1,\n  "x": {\n    "y": {\n      "z": "v"\n    }\n  }\n}\n'),
+        ('{"a":1}', '{"x":{"y": {"z": "v"}},"a":1}'),
+        ('{\n  "a": 1\n}\n', '{\n  "x": {\n    "y": {\n      "z": "v"\n    }\n  },\n  "a": 1\n}\n'),
         ('{\n    "x": {}\n}\n', '{\n    "x": {\n        "y": {\n            "z": "v"\n        }\n    }\n}\n'),
         ('{\n  "x": {\n    "y": {"z": "w", "q": 1}\n  }\n}\n', '{\n  "x": {\n    "y": {"z": "v", "q": 1}\n  }\n}\n'),
-        ('{\n  "x": {\n    "k": 1\n  }\n}', '{\n  "x": {\n    "k": 1,\n    "y": {\n      "z": "v"\n    }\n  }\n}'),
+        ('{\n  "x": {\n    "k": 1\n  }\n}', '{\n  "x": {\n    "y": {\n      "z": "v"\n    },\n    "k": 1\n  }\n}'),
         ('{"x": null}', '{"x": {"y": {"z": "v"}}}'),
     ],
 )
@@ -96,9 +96,22 @@ def test_any_object_keeps_all_it_had(
         at = at[name]
     at[names[-1]] = 1400
     assert parse(new) == wanted
-    assert list(parse(new)) == list(wanted)  # and in the same order
+    assert [x for x in parse(new) if x in old] == list(old)  # and in the same order
     assert put(new, names, 1400) == new
     assert ("\n" in new.replace("\r\n", "")) <= (not crlf or "\r\n" not in text)
+
+
+def test_a_new_line_is_the_only_one_that_changes() -> None:
+    old = '{\n  "dns": ["198.18.1.1"],\n  "debug": true\n}\n'
+    changed = [x for x in diff("/etc/x", old, put(old, MTU, 1400)).splitlines()[2:] if x[0] in "+-"]
+    assert changed == ['+  "mtu": 1400,']
+
+
+def test_a_diff_shows_no_password() -> None:
+    old = '{\n  "proxies": {"http-proxy": "http://me:hunter2@proxy:3128"}\n}\n'
+    edit, change = edited("/etc/docker/daemon.json", old, put(old, MTU, 1400))
+    assert "http://***@proxy:3128" in edit.diff and "hunter2" not in edit.diff
+    assert "hunter2" in change.new and change.old == old
 
 
 def test_a_diff_is_one_that_patch_takes() -> None:

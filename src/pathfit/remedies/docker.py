@@ -141,10 +141,10 @@ def _why_by_hand(view: View, engine: Engine, value: int) -> str | None:
 
 def _config(engine: Engine, value: int) -> str:
     """daemon.json with the MTU of the default bridge and, where the version knows it, of networks made from now on."""
-    text = put(engine.config or "", ("mtu",), value)
+    text = engine.config or ""
     if _major(engine.version) >= DEFAULTS_SINCE and not _flag(engine, "--default-network-opt"):
         text = put(text, (DEFAULTS, "bridge", OPTION), str(value))
-    return text
+    return put(text, ("mtu",), value)
 
 
 def _restart_container(view: View, found: Member, effective: int) -> Fix:

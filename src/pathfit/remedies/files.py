@@ -1,10 +1,12 @@
 """Changes to files as a reader sees them (a unified diff) and as they are made (the whole text)."""
 
 import difflib
+import re
 
 from pathfit.core.change import WriteFile
 from pathfit.core.finding import FileEdit
 
+CREDENTIALS = re.compile(r"(://)[^/\s\"'@]+@")
 NO_NEWLINE = "\\ No newline at end of file"
 
 
@@ -14,12 +16,15 @@ def edited(path: str, old: str | None, new: str, *, mode: int = 0o644) -> tuple[
 
 
 def diff(path: str, old: str | None, new: str) -> str:
-    """A unified diff as `patch` takes it; a file that is made new stands against /dev/null."""
+    """A unified diff as `patch` takes it; a file that is made new stands against /dev/null.
+
+    Passwords in URLs (a proxy's in daemon.json) are masked: a report is shown to others.
+    """
     before = "/dev/null" if old is None else path
     lines: list[str] = []
     for line in difflib.unified_diff(_lines(old or ""), _lines(new), before, path):
         lines += [line] if line.endswith("\n") else [line + "\n", NO_NEWLINE + "\n"]
-    return "".join(lines)
+    return CREDENTIALS.sub(r"\1***@", "".join(lines))
 
 
 def _lines(text: str) -> list[str]:

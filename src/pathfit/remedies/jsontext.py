@@ -1,8 +1,8 @@
 """Set one value in a JSON text and leave every other byte as it was (RFC 8259).
 
 Somebody keeps that file by hand, or a tool compares it: order, indentation, line ends and the final newline are not
-ours. A new member copies the style of its neighbours. Where a name stands twice, the last one counts, as in dockerd
-(Go's encoding/json).
+ours. A new member copies the style of its neighbours and stands first: so no other line needs a comma more. Where a
+name stands twice, the last one counts, as in dockerd (Go's encoding/json).
 """
 
 import json
@@ -73,17 +73,19 @@ def _put(text: str, start: int, path: tuple[str, ...], value: Json, step: str) -
         return text[: known.value] + _styled(new, lead, step) + text[known.end :]
     if not members:
         return text[:start] + _first(text, start, {name: new}, step) + text[end + 1 :]
-    last = members[-1]
-    colon = text[members[0].named : members[0].value]
-    item = f"{json.dumps(name)}{colon}{_styled(new, lead, step)}"
-    return text[: last.end] + _comma(text, members, lead, colon) + item + text[last.end :]
+    head = members[0]
+    colon = text[head.named : head.value]
+    item = f"{json.dumps(name)}{colon}{_styled(new, lead, step)}{_comma(text, members, lead, colon)}"
+    return text[: head.start] + item + text[head.start :]
 
 
 def _comma(text: str, members: list[_Member], lead: str | None, colon: str) -> str:
-    """What stands between two members: as between those that are there, else as the only one is set."""
+    """What stands between two members: a line break where they stand one to a line, else what is there already."""
+    if lead is not None:
+        return f",{lead}"
     if len(members) > 1:
-        return text[members[-2].end : members[-1].start]
-    return "," + (lead if lead is not None else " " if colon.endswith(" ") else "")
+        return text[members[0].end : members[1].start]
+    return ", " if colon.endswith(" ") else ","
 
 
 def _lead(text: str, start: int, members: list[_Member]) -> str | None:

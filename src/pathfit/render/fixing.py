@@ -65,7 +65,7 @@ def plan(page: Page, report: Report, finding: Finding, fix: Fix, lang: str) -> N
         page.command(shlex.join(argv), deep + "$ ")
     stops = ", ".join(fix.interrupts)
     page.line(say("repair.plan-stops", lang, what=stops) if stops else say("repair.plan-stops-nothing", lang), deep)
-    page.line(say("repair.plan-lasts", lang, lasts=say(f"ui.fix-lasts-{fix.lasts}", lang)), deep)
+    page.line(say("repair.plan-lasts", lang, lasts=repair.lasts(fix, lang)), deep)
     tried = words.proof(fix, lang)
     if tried:
         page.line(tried, deep + say("ui.fix-tried", lang) + " ")
@@ -92,7 +92,7 @@ def result(page: Page, outcome: Outcome, lang: str, width: int = 0) -> None:
         deep = max(columns(x) for x in labels)
         heads = [f"  {pad(x, deep)}  " for x in labels]
         page.command(f"pathfit fix --undo {journal.id}", heads[0])
-        page.line(say(f"ui.fix-lasts-{fix.lasts}", lang) if fix else "", heads[1], "label")
+        page.line(repair.lasts(fix, lang) if fix else "", heads[1], "label")
         good = _for_good(outcome)
         if good is not None:
             page.command(good, heads[2])

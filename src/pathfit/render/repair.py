@@ -34,6 +34,11 @@ def title(report: Report, fix: Fix, lang: str) -> str:
     return words.title(msgspec.structs.replace(fix, facts=facts), lang)
 
 
+def lasts(fix: Fix, lang: str) -> str:
+    """How long it holds. A container's namespace is made anew whenever it starts."""
+    return words.say("ui.fix-lasts-restart" if fix.facts.get("contained") else f"ui.fix-lasts-{fix.lasts}", {}, lang)
+
+
 class _Block:
     def __init__(self, page: Page, report: Report, finding: Finding, lang: str) -> None:
         self.page, self.report, self.finding, self.lang = page, report, finding, lang
@@ -72,7 +77,7 @@ class _Block:
 
     def _fix(self, fix: Fix, head: str) -> None:
         deep = " " * columns(head)
-        text = self.say("fix-line", what=self._title(fix), lasts=self._lasts(fix), stops=self._stops(fix))
+        text = self.say("fix-line", what=self._title(fix), lasts=lasts(fix, self.lang), stops=self._stops(fix))
         self.page.line(text, head, "label")
         why = words.by_hand(fix, self.lang)
         if why:
@@ -84,10 +89,6 @@ class _Block:
                 self.page.command(line, deep + "  ")
         for argv in fix.commands:
             self.page.command(shlex.join(argv), deep + "$ ")
-
-    def _lasts(self, fix: Fix) -> str:
-        """How long it holds. A container's namespace is made anew whenever it starts."""
-        return self.say("fix-lasts-restart" if fix.facts.get("contained") else f"fix-lasts-{fix.lasts}")
 
     def _stops(self, fix: Fix) -> str:
         """What is interrupted, and whether it is restarted."""
