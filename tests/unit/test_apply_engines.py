@@ -498,6 +498,7 @@ def test_the_journal_keeps_what_it_needs() -> None:
 SAYS = """
 import json, os, resource, signal, sys
 told = {"cwd": os.getcwd(), "env": os.environ.get("TOLD"), "argv": sys.argv[1:], "umask": os.umask(0)}
+os.umask(told["umask"])
 told["files"] = resource.getrlimit(resource.RLIMIT_NOFILE)
 told["pipe"] = signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN  # Python's own doing
 told["ignored"] = next(x.split()[1] for x in open("/proc/self/status") if x.startswith("SigBlk"))

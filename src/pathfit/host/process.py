@@ -39,8 +39,8 @@ def foreign(pid: int) -> str:
 
 def described(pid: int) -> Startable:
     """All that :func:`start` needs. Raises OSError."""
-    argv = procfs.read(f"/proc/{pid}/cmdline").rstrip(b"\0").split(b"\0")
-    env = procfs.read(f"/proc/{pid}/environ").rstrip(b"\0").split(b"\0")
+    argv = procfs.read(f"/proc/{pid}/cmdline").removesuffix(b"\0").split(b"\0")
+    env = procfs.read(f"/proc/{pid}/environ").removesuffix(b"\0").split(b"\0")
     return Startable(
         exe=os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)"),  # an upgrade has put a new one in its place
         argv=tuple(argv),

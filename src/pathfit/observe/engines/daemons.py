@@ -98,7 +98,7 @@ def _processes(name: str) -> Iterator[int]:
 
 
 def _argv(pid: int) -> tuple[str, ...]:
-    return tuple(procfs.maybe(f"/proc/{pid}/cmdline", _ARGV).rstrip("\0").split("\0"))
+    return tuple(procfs.maybe(f"/proc/{pid}/cmdline", _ARGV).removesuffix("\0").split("\0"))
 
 
 def _listens(pid: int, argv: tuple[str, ...], root: str | None) -> Iterator[str]:
