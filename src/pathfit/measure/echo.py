@@ -77,12 +77,18 @@ class Echo(msgspec.Struct):
             self.done = True
             return []
         if fails - passes > 1:
-            return self._send(now, [*sizes.section(passes, fails, ROUND), CONTROL])
+            return self._send(now, [*self._cut(passes, fails), CONTROL])
         lost = sum(1 for p in self.pings if p.size == fails and p.answered is None)
         if lost < REPEATS:
             return self._send(now, [fails] * (REPEATS - lost) + [CONTROL])
         self.done = True
         return []
+
+    def _cut(self, passes: int, fails: int) -> list[int]:
+        """Sizes between; what a "too big" said is mostly true, and asked as often as it takes to say so."""
+        said = {p.told[0] for p in self.pings if p.told is not None and passes <= p.told[0] < fails}
+        sure = [s for m in said for s in (*[m + 1] * (REPEATS - (m + 1 == fails)), m) if s > passes]
+        return sorted([*(set(sizes.section(passes, fails, ROUND)) - set(sure)), *sure], reverse=True)
 
     def _over(self, now: float, mine: list[Ping]) -> bool:
         if all(p.answered is not None or p.local for p in mine):
