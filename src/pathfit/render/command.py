@@ -49,9 +49,11 @@ def command(ask: Ask, option: str = "", value: str = "") -> list[str]:
     return [*words, *([option, value] if option == "--timeout" else [])]
 
 
-def fix(ask: Ask, code: str) -> list[str]:
-    """The command that repairs what the asked one found."""
+def fix(ask: Ask, code: str, *, sure: bool = True) -> list[str]:
+    """The command that repairs what the asked one found. What is not ``sure`` (confirmed) is only repaired where both
+    the code and the place were named, "host" too."""
     words = command(ask)
     if ask.command == "probe":
         return ["pathfit", "fix", code, "--to", *words[2:]]
-    return ["pathfit", "fix", code, *words[2:]]
+    place = ["--from", "host"] if ask.source == "host" and not sure else []
+    return ["pathfit", "fix", code, *place, *words[2:]]

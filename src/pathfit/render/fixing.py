@@ -157,7 +157,8 @@ def _for_good(outcome: Outcome) -> str | None:
     for finding in outcome.after.findings:
         good = next((x for x in finding.fixes if x.lasts == "permanent" and x.changes), None)
         if good is not None:
-            return shlex.join([*command.fix(outcome.after.ask, finding.code), "--use", good.id])
+            sure = finding.confidence == "confirmed"
+            return shlex.join([*command.fix(outcome.after.ask, finding.code, sure=sure), "--use", good.id])
     return None
 
 

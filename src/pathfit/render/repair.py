@@ -34,6 +34,13 @@ def title(report: Report, fix: Fix, lang: str) -> str:
     return words.title(msgspec.structs.replace(fix, facts=facts), lang)
 
 
+def typed(report: Report, finding: Finding) -> str:
+    """The line that makes the first repair of ``finding`` that is ours to make."""
+    ours = next((x for x in finding.fixes if x.changes), None)
+    use = ["--use", ours.id] if ours is not None and ours is not finding.fixes[0] else []
+    return shlex.join([*command.fix(report.ask, finding.code, sure=finding.confidence == "confirmed"), *use])
+
+
 def lasts(fix: Fix, lang: str) -> str:
     """How long it holds. A container's namespace is made anew whenever it starts."""
     return words.say("ui.fix-lasts-restart" if fix.facts.get("contained") else f"ui.fix-lasts-{fix.lasts}", {}, lang)
@@ -65,7 +72,8 @@ class _Block:
             head = " " * columns(first) + self.say("fix-tried") + " "
             self.page.line(self.say(limits, proof=proof), head, "label")
         ours = [x for x in every if x.changes]
-        typed = command.fix(self.report.ask, self.finding.code)
+        sure = self.finding.confidence == "confirmed"
+        typed = command.fix(self.report.ask, self.finding.code, sure=sure)
         head = pad(" " * columns(first) + self.say("fix-run"), deep) + "  "
         for fix in [x for x in shown if x.changes] or ours[:1]:
             use = [] if fix is ours[0] else ["--use", fix.id]

@@ -164,6 +164,8 @@ class _Text:
             severity = self.say(f"severity-{f.severity}")
             text = self.say("finding-also", severity=severity, sure=sure, sentence=words.summary(f, self.lang))
             self.page.line(text, f"  {f.code}  ", "code")
+            if not self.leading and any(x.changes for x in f.fixes):
+                self.page.command(repair.typed(self.report, f), f"  {' ' * len(f.code)}  ")
 
     def _questions(self) -> None:
         pairs = questions.answered(self.report)
