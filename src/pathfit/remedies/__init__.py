@@ -5,19 +5,19 @@ run in the right namespace), their undo, how safe they are, how long they last a
 runs anything. The first fix of a finding is the recommended one; the value is min(measured limits, MTU of every
 known device on the way), see :mod:`~pathfit.remedies.value`.
 
-One module a family: ``route`` (recommended), ``link``, ``clamp``, ``manual`` (what somebody else must decide).
+One module a family: ``route`` (recommended), ``link``, ``clamp``; ``docker`` and ``lasting`` (a host's own devices)
+for good, with ``files`` and ``jsontext`` to edit what is kept in files; ``manual`` is what somebody else must decide.
+``known`` lists every repair there is.
 """
 
 from collections.abc import Callable
 
 import msgspec
 
-from pathfit.core.evidence import TrialFact
+from pathfit.core.evidence import PlatformFact, TrialFact
 from pathfit.core.finding import Facts, Finding, Fix
 from pathfit.core.net import Family, mss_of
 from pathfit.remedies import clamp, link, manual, route
-from pathfit.remedies.docker import docker
-from pathfit.remedies.lasting import link_mtu_for_good
 from pathfit.remedies.value import known_value
 from pathfit.rules.view import DIRECTIONS, View
 from pathfit.words.render import say
@@ -46,16 +46,33 @@ def propose(finding: Finding, view: View) -> tuple[Fix, ...]:
         value = recommended(view)
         if value is None:
             return ()
-        now, good = route.route_mtu(view, value), (*docker(view, value), *link_mtu_for_good(view, value))
+        now, good = route.route_mtu(view, value), _for_good(view, value)
         fixes = (*now, *good, *link.link_mtu(view, value), *clamp.mss_clamp(view, value))
         return tuple(_tried(fix, view) for fix in fixes)
     if finding.code in CONFIGURED:
         limit = recommended(view) or finding.facts.get("limit")
-        return (*docker(view, limit), *link_mtu_for_good(view, limit)) if isinstance(limit, int) else ()
+        return _for_good(view, limit) if isinstance(limit, int) else ()
     if finding.code == "MTU110":
         return route.flushed(finding, view) if finding.facts.get("case") != "locked" else route.unlocked(finding, view)
     by_hand = BY_HAND.get(finding.code)
     return by_hand(finding, view) if by_hand else ()
+
+
+def _for_good(view: View, value: int) -> tuple[Fix, ...]:
+    """Repairs that outlive a restart: of the engine whose container asks, or of the host's own device.
+
+    Their modules edit files and make diffs: they are loaded only where there is an engine, or a manager was found.
+    """
+    found: list[Fix] = []
+    if view.state is not None and view.state.engines:
+        from pathfit.remedies.docker import docker
+
+        found += docker(view, value)
+    if view.case.all(PlatformFact):
+        from pathfit.remedies.lasting import link_mtu_for_good
+
+        found += link_mtu_for_good(view, value)
+    return tuple(found)
 
 
 def recommended(view: View) -> int | None:
