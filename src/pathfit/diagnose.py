@@ -34,8 +34,8 @@ ORDER = ("MTU101", "MTU102", "MTU118", "MTU119", "RST", "FLT", "RTE", "NET", "DN
 SEVERITIES = ("error", "warning", "info")
 
 CAUSES: dict[str, tuple[str, ...]] = {
-    "MTU101": ("MTU104", "MTU107", "MTU111", "FLT401", "MTU103", "CFG601", "CFG603"),
-    "MTU102": ("MTU104", "MTU107", "MTU111", "FLT401", "MTU103", "CFG601", "CFG603"),
+    "MTU101": ("MTU104", "MTU107", "MTU111", "MTU112", "FLT401", "MTU103", "CFG601", "CFG603"),
+    "MTU102": ("MTU104", "MTU107", "MTU111", "MTU112", "FLT401", "MTU103", "CFG601", "CFG603"),
     "MTU103": ("CFG601", "CFG603"),
     "MTU106": ("MTU104", "MTU103", "CFG601", "CFG603"),
     "MTU118": ("MTU103",),

@@ -93,6 +93,7 @@ SYN = Match(field="tcpflags", values=("syn/syn,rst",))
 OUT_HOLE = probe(forward=(out(1420, fails=1421),))
 MUTE = {"answered": 0, "tls": "stalled", "http": "n/a"}
 CLAMPS_SYN = {"h": (table("forward", rule(SYN, Match(field="iifname", values=("br0",)), Clamp(size=1380))),)}
+CLAMPS_HIGH = {"h": (table("forward", rule(SYN, Match(field="iifname", values=("br0",)), Clamp(size=1412))),)}
 DROPS = {"h": (table("forward", drop(comment="egress-policy-7")),)}
 DROPS_COUNTED = {"h": (table("forward", drop(comment="egress-policy-7", packets=7)),)}
 REJECTS = {"h": (table("forward", drop(kind="reject", reject_with="tcp-reset")),)}
@@ -232,6 +233,14 @@ EXAMPLES = (
         "warning",
         "confirmed",
         {"direction": "outbound", "protected": "inbound"},
+    ),
+    Example(
+        "MTU112",
+        case(PLAIN, HOLE_IN, tables=CLAMPS_HIGH),
+        case(PLAIN, OUT_HOLE, tables=CLAMPS_HIGH),  # it is on the SYN that bounds the other direction
+        "warning",
+        "confirmed",
+        {"direction": "inbound", "mss": 1412, "wanted": 1380, "limit": 1420},
     ),
     Example(
         "MTU118",

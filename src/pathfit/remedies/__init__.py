@@ -22,7 +22,7 @@ from pathfit.remedies.value import known_value
 from pathfit.rules.view import DIRECTIONS, View
 from pathfit.words.render import say
 
-SIZE_FAULTS = ("MTU101", "MTU102", "MTU103", "MTU104", "MTU106", "MTU111")
+SIZE_FAULTS = ("MTU101", "MTU102", "MTU103", "MTU104", "MTU106", "MTU111", "MTU112")
 CONFIGURED = ("CFG601", "CFG603", "CFG607")
 BY_HAND: dict[str, Callable[[Finding, View], tuple[Fix, ...]]] = {
     "MTU107": manual.of_too_big,

@@ -44,6 +44,7 @@ RULES: tuple[Rule, ...] = (
     Rule("MTU107", mtu_causes.too_big_lost),
     Rule("MTU110", mtu_path.stale),
     Rule("MTU111", mtu_path.clamp_one_sided),
+    Rule("MTU112", mtu_path.clamp_wrong),
     Rule("MTU118", mtu_path.uneven),
     Rule("MTU119", mtu_path.rescued),
     Rule("MTU120", mtu_holes.masked),

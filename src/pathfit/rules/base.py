@@ -18,6 +18,7 @@ NAMES: dict[str, str] = {
     "MTU107": "too-big-ineffective",
     "MTU110": "stale-path-mtu",
     "MTU111": "mss-clamp-one-sided",
+    "MTU112": "mss-clamp-wrong",
     "MTU118": "uneven-paths",
     "MTU119": "rescued-late",
     "MTU120": "limit-masked",

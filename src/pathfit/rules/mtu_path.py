@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Iterable
 
 from pathfit.core.finding import Facts, Finding
-from pathfit.core.net import Direction, Point
+from pathfit.core.net import Direction, Family, Point, mss_of
 from pathfit.core.path import Fate
 from pathfit.core.snapshot import NetnsSnapshot
 from pathfit.rules.base import found, line
@@ -123,6 +123,37 @@ def clamp_one_sided(view: View) -> Iterable[Finding]:
             facts["mss"] = None
             seen = line(view.ref, "capped", passes=b.passes, promised=promised)
             yield found("MTU111", "warning", "likely", view.edge, facts, seen)
+
+
+def clamp_wrong(view: View) -> Iterable[Finding]:
+    """The MSS is clamped, but to a value that is still too large for the way.
+
+    Why it hurts: everybody believes the clamp cures it. It was right for another uplink, or follows the MTU of a route
+    that knows nothing of the limit beyond.
+    Example: a clamp to 1412 (for PPPoE, packets of 1452) behind an uplink that carries 1400.
+    Repair: clamp to the measured limit - 40 (IPv6: - 60).
+    Severity: warning; it is the cause of the MTU101 or MTU102 it explains.
+    Possible: never said.
+    Likely: never said.
+    Confirmed: state shows the clamp on the SYN that bounds the direction with the hole, and its value is above it.
+    References: RFC 9293 section 3.7.1; RFC 6691; nft_exthdr_tcp_set_eval().
+    """
+    for hole in view.holes:
+        way = view.way(other(hole.direction))  # a SYN of one direction bounds what is sent in the other
+        clamp = min(way.clamps, key=lambda c: c.mss_after) if way is not None and way.clamps else None
+        family: Family = 6 if view.family == 6 else 4
+        wanted = mss_of(family, hole.passes)
+        if clamp is None or clamp.mss_after <= wanted:
+            continue
+        facts: Facts = {
+            "direction": SAID[hole.direction],
+            "place": place_text(clamp.at),
+            "mss": clamp.mss_after,
+            "wanted": wanted,
+            "limit": hole.passes,
+        }
+        seen = line(view.state_ref, "clamp", place=place_text(clamp.at), mss=clamp.mss_after)
+        yield found("MTU112", "warning", "confirmed", clamp.at, facts, seen)
 
 
 def uneven(view: View) -> Iterable[Finding]:
