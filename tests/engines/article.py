@@ -68,8 +68,12 @@ class Article:
 
     def pathfit(self, *words: str, timeout: float = 60.0) -> "CompletedProcess[str]":
         """pathfit on the docker host, as its root would type it."""
-        env = {**os.environ, "PATHFIT_STATE": str(self.h.folder / "state"), "LANG": "C.UTF-8", "COLUMNS": "120"}
-        return self.h.call(str(PATHFIT), *words, timeout=timeout, env=env)
+        return self.h.call(str(PATHFIT), *words, timeout=timeout, env=self.env)
+
+    @property
+    def env(self) -> dict[str, str]:
+        state = str(self.h.folder / "state")  # the machine's own /var/lib is not the lab's
+        return {**os.environ, "PATHFIT_STATE": state, "LANG": "C.UTF-8", "COLUMNS": "120"}
 
     def diagnose(self, where: str) -> dict[str, Any]:
         """The report as JSON."""

@@ -2,21 +2,15 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from article import NARROW, URL, Article, article
 from engine import CONFIG, required
+from settings import HANDED_OUT, QUICK, VOLATILE, differences, settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
 
-QUICK = ("--stop-timeout", "1")  # seconds until a container that does not mind SIGTERM is killed
 OPTION = "com.docker.network.driver.mtu"
-VOLATILE = {
-    *("Id", "Created", "EndpointID", "NetworkID", "SandboxID", "SandboxKey", "Pid", "StartedAt", "FinishedAt"),
-    *("ResolvConfPath", "HostnamePath", "HostsPath", "LogPath", "RestartCount", "Containers", "ExitCode", "DNSNames"),
-}
-HANDED_OUT = {"IPAddress", "MacAddress"}  # on the default network, by the order in which containers start
 
 
 @pytest.fixture
@@ -35,33 +29,6 @@ def fix(a: Article, where: str, *words: str, status: int = 0) -> str:
 def undo(a: Article, which: str = "last") -> None:
     done = a.pathfit("fix", "--undo", which)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def without(value: Any, names: set[str]) -> Any:
-    if isinstance(value, dict):
-        return {k: without(v, names) for k, v in value.items() if k not in names}
-    return [without(v, names) for v in value] if isinstance(value, list) else value
-
-
-def settings(a: Article, but: set[str] = VOLATILE) -> Any:
-    """Everything Docker says of its containers and networks, without what nobody chose."""
-    containers = a.docker("ps", "-aq", "--no-trunc").split()
-    networks = a.docker("network", "ls", "-q", "--no-trunc").split()
-    found = [
-        json.loads(a.docker("inspect", *sorted(containers))),
-        json.loads(a.docker("network", "inspect", *networks)),
-    ]
-    found[1].sort(key=lambda n: n["Name"])
-    return without(found, but)
-
-
-def differences(then: Any, now: Any, at: str = "") -> list[str]:
-    if isinstance(then, dict) and isinstance(now, dict):
-        keys = then.keys() | now.keys()
-        return [d for k in sorted(keys) for d in differences(then.get(k), now.get(k), f"{at}/{k}")]
-    if isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
-        return [d for n, (a, b) in enumerate(zip(then, now, strict=True)) for d in differences(a, b, f"{at}/{n}")]
-    return [] if then == now else [f"{at}: {then!r} became {now!r}"]
 
 
 def test_the_route_now(stage: Article) -> None:

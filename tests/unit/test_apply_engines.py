@@ -181,7 +181,8 @@ class Api:
             raise NotFound(2, "no such container")
         c = copy.deepcopy(self.docker.containers[container])
         ends = {"NetworkSettings": {"Networks": c["ends"]}}
-        return {"Id": container, "Name": f"/{c['Name']}", "HostConfig": {"NetworkMode": c["mode"]}, **ends}
+        host = {"NetworkMode": c["mode"], "AutoRemove": c.get("rm", False)}
+        return {"Id": container, "Name": f"/{c['Name']}", "HostConfig": host, **ends}
 
     def post(self, *path: str, document: Any = None) -> Any:
         d = self.docker
@@ -474,6 +475,13 @@ def test_a_container_that_was_removed_is_not_missed(docker: Docker) -> None:
     docker.file_mtu = 1400
     ENGINE.perform(change, before, "t")
     assert ENGINE.holds(change, before)
+
+
+def test_a_container_that_a_restart_would_remove(docker: Docker) -> None:
+    change = busy(docker)
+    docker.containers[docker.run("once", "bridge")]["rm"] = True
+    with pytest.raises(Impossible, match="would remove the container once"):
+        ENGINE.prepare(change, "t")
 
 
 def test_a_daemon_that_is_not_ours_to_start(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:

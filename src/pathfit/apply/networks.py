@@ -79,7 +79,8 @@ def _refuse(raw: dict[str, Any], name: str) -> None:
 
 def _members(api: Api, raw: dict[str, Any]) -> tuple[MemberBefore, ...]:
     """Every container in it, running or not; those whose address somebody chose first, the others by address: so each
-    gets its own again when addresses are handed out in order. Raises OSError, Impossible."""
+    gets its own again when addresses are handed out in order. One that knows it by its name alone (connected while it
+    did not run) will find the new one by itself. Raises OSError, Impossible."""
     network, name = text(raw.get("Id")), text(raw.get("Name"))
     found: list[MemberBefore] = []
     for listed in api.containers():

@@ -44,6 +44,7 @@ class EngineRestart:
                 raise Impossible(f"the daemon is not ours to start again: {why}", f"ps -fp {daemon.pid}")
             again = process.described(daemon.pid)
         with Api(change.engine, change.socket) as api:
+            _refuse(api)
             return EngineBefore(
                 socket=change.socket,
                 pid=daemon.pid,
@@ -78,6 +79,15 @@ class EngineRestart:
     def _mtu(self, change: RestartEngine) -> int | None:
         with Api(change.engine, change.socket) as api:
             return _mtu(api)
+
+
+def _refuse(api: Api) -> None:
+    """Raises Impossible when a container would not be stopped but removed; the plan may be older than that one."""
+    for one in _running(api):
+        raw = api.container(one)
+        if table(raw.get("HostConfig")).get("AutoRemove") is True:
+            name = text(raw.get("Name")).removeprefix("/")
+            raise Impossible(f"a restart would remove the container {name} (--rm)", f"docker stop {name}")
 
 
 def _same(daemon: Daemon, before: EngineBefore) -> bool:

@@ -1,0 +1,71 @@
+"""A repair that is killed (SIGKILL) at one of its calls. Run on the lab host: `killed.py ORDERS` with a JSON document.
+
+``changes`` as the journal has them, ``die`` the number of the call, ``early``: before its effect, else after it. A call
+is whatever changes something: a request to the engine other than GET, the end and the start of the daemon, and each
+step as the journal sees it. Prints how many there were when it was not killed.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from pathfit.apply import sequence
+from pathfit.apply.dockerapi import Api
+from pathfit.apply.store import Store
+from pathfit.core.change import Change
+from pathfit.core.finding import EvidenceLine, Finding, Fix
+from pathfit.core.net import Point
+from pathfit.host import process
+
+calls = 0
+
+
+def counted(act: Callable[..., Any], orders: dict[str, Any], counts: Callable[..., bool]) -> Callable[..., Any]:
+    def wrapped(*args: Any, **more: Any) -> Any:
+        global calls
+        if not counts(*args):
+            return act(*args, **more)
+        calls += 1
+        mine = calls == orders["die"]
+        if mine and orders["early"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        done = act(*args, **more)
+        if mine:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+
+    return wrapped
+
+
+def main() -> None:
+    orders = json.loads(sys.argv[1])
+    changes = msgspec.convert(orders["changes"], type=tuple[Change, ...])
+    Api._ask = counted(Api._ask, orders, lambda self, method, *_: method != "GET")  # type: ignore[method-assign]
+    process.end = counted(process.end, orders, lambda *_: True)
+    process.start = counted(process.start, orders, lambda *_: True)
+    hook = counted(lambda at: None, orders, lambda at: at in ("perform", "performed"))
+    at = Point(host="h", netns="container:ci")
+    finding = Finding(
+        code="MTU101",
+        name="inbound-black-hole",
+        severity="error",
+        confidence="confirmed",
+        where=(at,),
+        facts={},
+        evidence=(EvidenceLine(ref="probe:1"),),
+    )
+    fix = Fix(id="test", title="fix.route-mtu", platform="docker", changes=changes, facts={"place": "ci"})
+    store = Store(hook=hook)
+    with store.locked("a test"):
+        journal = sequence.planned(finding, fix, source="container:ci", target="")
+        journal = sequence.keep(store, sequence.apply(store, sequence.prepare(store, journal)))
+        print(json.dumps({"calls": calls, "state": journal.state}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""kill -9 at every call of an engine's repair, with a real dockerd: the next pathfit says so, and takes it back."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from article import Article, article
+from engine import CONFIG, SOCKET, required
+from settings import HANDED_OUT, QUICK, VOLATILE, differences, settings
+
+from pathfit.core.change import Change, RecreateNetwork, RestartEngine, WriteFile
+
+pytestmark = [pytest.mark.slow, pytest.mark.lab]
+
+SCRIPT = str(Path(__file__).with_name("killed.py"))
+KILLED = 137  # 128 + SIGKILL, as nsenter passes it on
+
+
+@pytest.fixture
+def stage() -> Iterator[Article]:
+    required()
+    with article() as a:
+        yield a
+
+
+def repaired(a: Article, changes: tuple[Change, ...], die: int, *, early: bool) -> bool:
+    """Perform changes and die at a call; whether it came to that."""
+    orders = json.dumps({"changes": msgspec.to_builtins(changes), "die": die, "early": early})
+    done = a.h.call(sys.executable, SCRIPT, orders, env=a.env, timeout=120)
+    assert done.returncode in (0, KILLED, -9), f"call {die}: {done.returncode} {done.stdout}{done.stderr}"
+    return done.returncode != 0
+
+
+def taken_back(a: Article, die: int, *, killed: bool) -> None:
+    said = a.pathfit("explain", "MTU101")
+    assert ("a repair was interrupted" in said.stderr) == killed, f"call {die}: {said.stderr}"
+    done = a.pathfit("fix", "--undo", "last", timeout=120)
+    assert done.returncode == 0, f"call {die}: {done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_network_made_again(stage: Article, early: bool) -> None:
+    docker = stage.docker
+    docker("network", "create", "--label", "team=shop", "web")
+    docker.run("w1", "--network", "web", "--network-alias", "shop")
+    docker.run("w2", "--network", "web")
+    docker.run("down", *QUICK, "--network", "web")
+    docker("stop", "down")
+    before = settings(stage)
+    die, killed = 0, True
+    while killed:
+        die += 1
+        network = docker.inspect("network", "web")["Id"]
+        change = RecreateNetwork(engine="docker", socket=SOCKET, network=network, name="web", mtu=1400)
+        killed = repaired(stage, (change,), die, early=early)
+        taken_back(stage, die, killed=killed)
+        assert "\n".join(differences(before, settings(stage))) == "", f"call {die}"
+    assert die > 8, "members off, the network away and made, members back, and the step as the journal sees it"
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_the_daemon_started_again(stage: Article, early: bool) -> None:
+    docker = stage.docker
+    docker.run("ci", *QUICK)
+    docker.run("db", *QUICK, "--restart", "always")
+    before = settings(stage, VOLATILE | HANDED_OUT)
+    file = stage.h.path(CONFIG)
+    die, killed = 0, True
+    while killed:
+        die += 1
+        running = tuple(docker("ps", "-q", "--no-trunc").split())
+        restart = RestartEngine(engine="docker", socket=SOCKET, how="argv", pid=docker.pid, running=running)
+        killed = repaired(stage, (WriteFile(path=CONFIG, new='{"mtu": 1400}\n'), restart), die, early=early)
+        assert killed or mtu(stage) == "1400"
+        taken_back(stage, die, killed=killed)
+        assert not file.exists()
+        assert mtu(stage) == "1500", f"call {die}"
+        assert "\n".join(differences(before, settings(stage, VOLATILE | HANDED_OUT))) == "", f"call {die}"
+    assert die > 6, "two steps, twice each; the daemon's end and start; a container"
+
+
+def mtu(a: Article) -> Any:
+    return a.docker.inspect("network", "bridge")["Options"]["com.docker.network.driver.mtu"]
