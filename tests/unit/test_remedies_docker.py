@@ -148,6 +148,19 @@ def test_a_broken_file_is_not_written_and_one_beside_a_flag_neither() -> None:
     assert lines(fix)[:2] == ["systemctl edit --full docker.service", "systemctl restart docker.service"]
 
 
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (("dockerd", "--mtu=1500", "-D"), "dockerd --mtu=1420 -D"),
+        (("dockerd", "-D", "--mtu", "1500"), "dockerd -D --mtu 1420"),
+    ],
+)
+def test_the_command_line_is_shown_as_it_should_be(flags: tuple[str, ...], line: str) -> None:
+    fix = fixes(engine(flags=flags, restart="argv", unit="", inner=True))["docker-daemon-mtu"]
+    assert lines(fix)[:2] == ["kill 812", line]
+    assert fix.changes == ()
+
+
 def test_live_restore_keeps_old_networks_until_all_have_stopped() -> None:
     fix = fixes(engine(live_restore=True))["docker-daemon-mtu"]
     assert lines(fix) == ["docker stop ci db", "systemctl restart docker.service", "docker start ci db"]

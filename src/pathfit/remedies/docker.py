@@ -62,7 +62,8 @@ def _daemon(view: View, found: Member, value: int) -> tuple[Fix, ...]:
         if engine.restart == "systemctl":
             edit = (("systemctl", "edit", "--full", engine.unit),)
         fix = _of_daemon(view, found, value, "fix.docker-daemon-flag", "by-hand.flag", facts)
-        return (msgspec.structs.replace(fix, commands=(*edit, *fix.commands)),)
+        typed = msgspec.structs.replace(engine, flags=_with_mtu(engine.flags, value))
+        return (msgspec.structs.replace(fix, commands=(*edit, *_restart_commands(typed))),)
     try:
         parse(engine.config or "")
     except JsonError as e:
@@ -319,6 +320,15 @@ def _flag(engine: Engine, name: str) -> str:
         if word.startswith(f"{name}="):
             return word
     return ""
+
+
+def _with_mtu(flags: Argv, value: int) -> Argv:
+    """The command line with another ``--mtu``."""
+    after = [n > 0 and flags[n - 1] == "--mtu" for n in range(len(flags))]
+    return tuple(
+        str(value) if follows else f"--mtu={value}" if word.startswith("--mtu=") else word
+        for word, follows in zip(flags, after, strict=True)
+    )
 
 
 def _major(version: str) -> int:
