@@ -196,8 +196,9 @@ def test_configured_but_not_in_force_needs_only_a_restart() -> None:
     assert title(fix) == "restart the daemon, so that the mtu 1400 of /etc/docker/daemon.json takes effect"
 
 
-def test_configured_and_in_force_the_container_is_older() -> None:
-    found = fixes(engine(config='{"mtu": 1400}', mtu=1400))
+@pytest.mark.parametrize("said", [{"config": '{"mtu": 1400}'}, {"flags": ("dockerd", "--mtu", "1400")}])
+def test_configured_and_in_force_the_container_is_older(said: dict[str, Any]) -> None:
+    found = fixes(engine(**said, mtu=1400))
     fix = found["docker-restart-container"]
     assert "docker-daemon-mtu" not in found
     assert (fix.applicability, fix.interrupts, lines(fix)) == ("manual", ("container:ci",), ["docker restart ci"])

@@ -56,6 +56,9 @@ def _daemon(view: View, found: Member, value: int) -> tuple[Fix, ...]:
     """``mtu`` of the daemon. Where somebody else must decide, the same as lines to do by hand, and why."""
     engine = found.engine
     flag = _flag(engine, "--mtu")
+    set_to, live = mtu_of(engine.config), engine.mtu or found.network.mtu
+    if flag and live is not None and live <= value:
+        return (_restart_container(view, found, live),)  # in force: the container is older
     if flag:
         facts: Facts = {"path": _path(engine), "flag": flag, "wanted": f"--mtu={value}"}
         edit: tuple[Argv, ...] = ()
@@ -70,7 +73,6 @@ def _daemon(view: View, found: Member, value: int) -> tuple[Fix, ...]:
         return (_broken(view, found, value, str(e)),)
     if engine.config_error is not None:
         return (_broken(view, found, value, engine.config_error),)
-    set_to, live = mtu_of(engine.config), engine.mtu or found.network.mtu
     if set_to is None or set_to > value:
         why = _why_by_hand(view, engine, value)
         fix = _of_daemon(view, found, value, "fix.docker-daemon-mtu", why, {"path": _path(engine)})
