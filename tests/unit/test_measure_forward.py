@@ -23,6 +23,9 @@ class Peer:
     link: int = 9999
     offered: int = 1500
     window: int = 64000
+    told_most: int = 9999  # the largest size that is answered "too big"
+    tokens: float = 6.0  # "too big"s that may be sent at once; one a second more (icmp_ratelimit)
+    filled: float = 0.0
     compress: bool = False  # acknowledgements after the third are not sent (tcp_comp_sack_nr)
 
     def run(self, seed: int = 1) -> tuple[Bracket, Forward, float]:
@@ -43,6 +46,14 @@ class Peer:
                 self.deliver(search, now, kind, lane, blocks)
         return search.bracket(), search, now
 
+    def token(self, now: float) -> bool:
+        """inet_peer_xrlim_allow()"""
+        self.tokens, self.filled = min(6.0, self.tokens + now - self.filled), now
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
     def inject(
         self, search: Forward, c: Inject, now: float, random: Random, right: dict, arriving: list, n: int
     ) -> int:
@@ -50,7 +61,7 @@ class Peer:
             search.local(c.lane, c.size)
             return 0
         if self.mute or c.size > self.limit:
-            if self.told and c.size > self.limit:
+            if self.told and self.limit < c.size <= self.told_most and self.token(now):
                 search.told(c.lane, c.size, self.limit, "192.0.2.1")
             return 0
         if random.random() < self.loss:
@@ -111,6 +122,25 @@ def test_our_own_link_is_no_hole() -> None:
 def test_told_names_who_said_it() -> None:
     b, _, _ = Peer(limit=1412, told=True).run()
     assert (b.passes, b.fails, b.grade, b.told_by, b.told_mtu) == (1412, 1413, "told", "192.0.2.1", 1412)
+
+
+@pytest.mark.parametrize(("limit", "most"), [(1450, 1454), (1396, 1400), (1280, 1300), (1300, 1498)])
+@pytest.mark.parametrize("loss", [0.0, 0.02])
+def test_what_is_told_of_a_few_sizes_does_not_excuse_the_silence_above(limit: int, most: int, loss: float) -> None:
+    """A device of 1450 that is a port of a bridge of 1500: 1451 to 1454 are told, what the client would send is not."""
+    b, _, _ = Peer(limit=limit, told=True, told_most=most, loss=loss).run()
+    assert (b.passes, b.fails, b.grade, b.exact, b.note) == (limit, limit + 1, "proof", True, "told-in-part")
+
+
+@pytest.mark.parametrize("limit", [576, 1280, 1400, 1412, 1450, 1492, 1499])
+@pytest.mark.parametrize("tokens", [0.0, 0.5, 0.99, 1.0, 1.9, 2.5, 3.0, 4.0, 5.0, 6.0])
+@pytest.mark.parametrize("rtt", [0.0001, 0.02, 0.2])
+def test_a_router_that_may_tell_only_so_often_is_not_called_silent_in_part(
+    limit: int, tokens: float, rtt: float
+) -> None:
+    b, _, _ = Peer(limit=limit, told=True, tokens=tokens, rtt=rtt).run()
+    assert (b.passes, b.fails, b.exact) == (limit, limit + 1, True)
+    assert b.note is None
 
 
 @pytest.mark.parametrize("mtu", [68, 576, 1300, 1499])

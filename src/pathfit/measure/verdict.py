@@ -26,6 +26,7 @@ HUSH = 0.020  # seconds of silence after which the search goes on as if nothing 
 HEAL_TOLD = 0.19  # a gap mended faster than any retransmission timeout (0.2 s) was mended because somebody told
 PROOF_LOSSLESS, PROOF_LOSSY, PROOF_LEAST = 3, 6, 2
 PROOF_POLITE = 2
+ALL_LATE = 4  # connections: that as many were all hit by loss, one in five of them, happens once in 600 times
 PROOF_PASSES = 2
 EVEN = 12  # connections at the promised size before a path is called even
 
@@ -180,7 +181,7 @@ def bracket(tracks: Sequence[Track], now: float, times: Timing, promised: int, n
         first = [t for t in healed if t.round == 1]
         late = [t for t in first if (t.mended or 0.0) >= max(HEAL_TOLD, times.settle)]
         if len(late) >= PROOF_LEAST and all(t in late for t in first if t.plain):
-            if any(t.retrans or t.syn_retrans for t in tracks):
+            if any(t.retrans or t.syn_retrans for t in tracks) and not _all_late(tracks, w, now, times):
                 # Our own requests were lost as well: so may have been what was mended late, in front of a clamp.
                 return Bracket(method="tcp-maxseg", tests="reverse", passes=w.arrived, note="unproven")
             return Bracket(
@@ -201,6 +202,14 @@ def bracket(tracks: Sequence[Track], now: float, times: Timing, promised: int, n
             exact=True,
         )
     return _open_end(tracks, w, promised)
+
+
+def _all_late(tracks: Sequence[Track], w: Weighed, now: float, times: Timing) -> bool:
+    """Was something missing for long on every connection of the first round that invited more than arrives, and on
+    several? Loss picks a few."""
+    above = [t for t in tracks if t.round == 1 and t.connected is not None and t.size > w.arrived]
+    ages = [max(t.mended or 0.0, t.missing_for(now)) for t in above]
+    return len(above) >= ALL_LATE and all(age >= max(HEAL_TOLD, times.settle) for age in ages)
 
 
 def _nothing(tracks: Sequence[Track], w: Weighed, now: float, times: Timing) -> Bracket:
