@@ -24,6 +24,7 @@ from pathfit.probe.outcome import result_of
 from pathfit.probe.talk import Script, Talk
 
 if TYPE_CHECKING:
+    from pathfit.core.measured import Bracket
     from pathfit.probe.ahead import Ahead
     from pathfit.probe.lookout import Lookout
     from pathfit.probe.ping import Pinger
@@ -128,6 +129,7 @@ class Engine:
         self.certificate: str | None = None
         self.believed: int | None = None  # what our kernel took for the path's MTU before we sent anything
         self.promised: int | None = None  # None: the connection failed before a SYN was made
+        self.inwards: Bracket | None = None  # the direction towards us, once it was measured
         self.start = clock()
         self.search = Reverse(limits=self._limits(), promised=0, start=self.start)
 
@@ -164,6 +166,7 @@ class Engine:
                     self._event(conn, now)
         if self.witness is not None and self._connected() and not any(c.track.got for c in self.all):
             self.witness()
+        self.inwards = self.search.result(clock())  # a rescue that comes later does not take back what was proven
         self._patience()
         self._verify()
         return result_of(self, clock())

@@ -42,7 +42,7 @@ def result_of(engine: Engine, now: float) -> ProbeResult:
         ref=engine.request.ref,
         contact=contact_of(engine, now),
         forward=forward,
-        reverse=(search.result(now),) if not engine.request.contact_only else (),
+        reverse=(engine.inwards or search.result(now),) if not engine.request.contact_only else (),
         both=both,
         attempts=tuple(attempts),
         too_big=tuple(engine.lookout.too_big) if engine.lookout is not None else (),
