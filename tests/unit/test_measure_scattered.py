@@ -4,7 +4,7 @@ import pytest
 
 from pathfit.measure.reverse import Limits, Open, Reverse
 from pathfit.measure.track import Reading, Status, Track
-from pathfit.measure.verdict import uneven
+from pathfit.measure.verdict import bracket, timing, uneven
 from pathfit.probe.talk import MOST_PIPELINED, PIPELINED, Script, Talk
 
 
@@ -91,3 +91,28 @@ def test_a_row_is_as_long_as_its_answers_are_short(window: int, more: float) -> 
     large = answered(Talk(script, 1500, window=window), long)
     assert PIPELINED <= large < small <= MOST_PIPELINED
     assert small * len(short) >= min(3 * 1500 * more, MOST_PIPELINED * len(short) * 0.9)
+
+
+@pytest.mark.parametrize(
+    ("mended", "note"),
+    [
+        ((0.25, 0.25, 0.25, 0.25, 0.25), "taught-while-asking"),  # nobody told of these before others made it known
+        ((0.25, 0.25, 0.25, 0.25, None), "unproven"),  # one came at once: the others may have been lost by chance
+        ((0.25, 0.25, 0.25), "unproven"),  # too few to exclude chance
+    ],
+)
+def test_late_on_every_connection_is_no_loss_although_something_of_ours_was_sent_again(
+    mended: tuple[float | None, ...], note: str
+) -> None:
+    """The way in told of 1451 to 1454, was silent above, and our second round asked for 1451."""
+    tracks = []
+    for n, (size, age) in enumerate(zip((1500, 1500, 1492, 1480, 1460), mended, strict=False), 1):
+        t = track(size, n, plain=size == 1500)
+        t.see(0.0, reading(2000, 3, 1398))
+        t.retrans, t.complete, t.mended, t.got, t.segments = 1, True, age, 6000, 5
+        tracks.append(t)
+    small = track(1450, 9)
+    small.see(0.0, reading(3000, 3, 1398))
+    got = bracket([*tracks, small], 1.0, timing([*tracks, small], False), 1500)
+    assert (got.passes, got.note) == (1450, note)
+    assert got.fails == (1451 if note == "taught-while-asking" else None)
