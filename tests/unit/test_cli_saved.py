@@ -1,5 +1,6 @@
 """Case folders: saved, opened, replayed; and what is refused when one comes from a stranger."""
 
+import json
 import os
 from pathlib import Path
 
@@ -14,8 +15,11 @@ from pathfit.cli import saved
 from pathfit.cli.stop import Stop
 from pathfit.core import codec
 from pathfit.core.case import SCHEMA, Case
-from pathfit.core.evidence import ClockFact, Missing, PlaceFact
+from pathfit.core.engine import Engine
+from pathfit.core.evidence import ClockFact, Missing, PlaceFact, StateFact
 from pathfit.core.request import Locate, ReadClock
+from pathfit.core.snapshot import SCHEMA as SNAPSHOT
+from pathfit.core.snapshot import HostSnapshot
 from pathfit.replay import ReplayWorld
 
 LOCATE = Locate(ref="source", where="container:jenkins")
@@ -36,6 +40,20 @@ def test_saved_and_opened_is_the_same(tmp_path: Path) -> None:
     assert {p.name for p in folder.iterdir()} == {"case.json", "report.json", "report.txt"}
     assert (folder / "report.txt").read_text(encoding="utf-8") == "text 文\n"
     saved.prepare(folder)  # the same folder may be used again
+
+
+def test_no_password_is_saved(tmp_path: Path) -> None:
+    """Neither a proxy's in the source's environment nor one in an engine's configuration; the address stays."""
+    config = json.dumps({"proxies": {"https-proxy": "http://me:s3cret@proxy:3128"}, "mtu": 1400}, indent=2)
+    engine = Engine(kind="docker", socket="/run/docker.sock", config=config)
+    place = PlaceFact(ref="source", where="host", netns="4:1", environ={"http_proxy": "http://ci:s3cret@proxy:3128/"})
+    state = StateFact(ref="state", host=HostSnapshot(schema=SNAPSHOT, host="h", engines=(engine,)))
+    one = case().add(Locate(ref="source", where="host"), (place, state))
+    saved.save(tmp_path, one, b"{}", "")
+    data = (tmp_path / saved.CASE).read_text()
+    assert "s3cret" not in data
+    assert data.count("://***@proxy:3128") == 2
+    assert saved.open_case(tmp_path).all(StateFact)[0].host.engines[0].config == config.replace("me:s3cret", "***")
 
 
 def test_replay_answers_what_was_answered() -> None:

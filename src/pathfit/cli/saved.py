@@ -14,6 +14,7 @@ from pathfit import __version__
 from pathfit.cli.stop import CANNOT, Stop, line
 from pathfit.core import codec
 from pathfit.core.case import SCHEMA, Case
+from pathfit.core.secrets import masked
 
 CASE, REPORT, TEXT = "case.json", "report.json", "report.txt"
 MOST_BYTES = 256 << 20  # a host of 1000 containers is about 30 MB; more than this is no case of ours
@@ -50,8 +51,11 @@ def prepared(folder: Path | None) -> Iterator[None]:
 
 
 def save(folder: Path, case: Case, report: bytes, text: str) -> None:
-    """Write the three files; they appear whole, and together or not at all. Raises Stop (3)."""
-    data = {CASE: codec.dump(case), REPORT: report, TEXT: text.encode()}
+    """Write the three files; they appear whole, and together or not at all. Raises Stop (3).
+
+    Passwords of proxies (in the source's environment, in an engine's configuration) are no part of a case.
+    """
+    data = {CASE: masked(codec.dump(case).decode()).encode(), REPORT: report, TEXT: text.encode()}
     parts = {name: folder / (name + ".part") for name in data}
     try:
         try:

@@ -1,12 +1,11 @@
 """Changes to files as a reader sees them (a unified diff) and as they are made (the whole text)."""
 
 import difflib
-import re
 
 from pathfit.core.change import WriteFile
 from pathfit.core.finding import FileEdit
+from pathfit.core.secrets import masked
 
-CREDENTIALS = re.compile(r"(://)[^/\s\"'@]+@")
 NO_NEWLINE = "\\ No newline at end of file"
 
 
@@ -24,7 +23,7 @@ def diff(path: str, old: str | None, new: str) -> str:
     lines: list[str] = []
     for line in difflib.unified_diff(_lines(old or ""), _lines(new), before, path):
         lines += [line] if line.endswith("\n") else [line + "\n", NO_NEWLINE + "\n"]
-    return CREDENTIALS.sub(r"\1***@", "".join(lines))
+    return masked("".join(lines))
 
 
 def _lines(text: str) -> list[str]:
