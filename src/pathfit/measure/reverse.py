@@ -37,6 +37,7 @@ AGREED = 0.001  # seconds that several gaps in one clean step are watched before
 CLEAN = 3  # gaps that make such a row
 LONG_PAUSE = 0.010  # seconds between two looks while there is nothing to do but wait
 PATIENCE = 0.006  # seconds: what two threads of one server may overtake each other by; a round less pays for it
+SAME_RANGE = 2  # times that one range is cut
 EVEN_WAIT = verdict.UNEVEN_AGE + 0.1
 
 
@@ -86,6 +87,7 @@ class Reverse(msgspec.Struct):
     _queue: deque[Track] = msgspec.field(default_factory=deque)
     _open: set[int] = msgspec.field(default_factory=set)
     _lowered: bool = False
+    _ranges: list[tuple[int, int]] = msgspec.field(default_factory=list)  # that were cut
     _again: int = 2  # ladders more, when small answers were not joined to full segments
     _even: bool = False
     _times: verdict.Timing | None = None  # asked for several times in one step
@@ -415,10 +417,13 @@ class Reverse(msgspec.Struct):
         )
 
     def _plan_section(self, now: float, soon: verdict.Weighed) -> bool:
-        """Cut the open range (:mod:`pathfit.measure.rounds`). False: no connections are left for that."""
+        """Cut the open range (:mod:`pathfit.measure.rounds`). False: no connections are left for that, or the
+        range stays as it is however often it is cut: SYN cookies round down, and nothing in it can be measured. Then
+        the bracket is proven as it stands."""
         assert soon.fails is not None
         count = min(self.limits.per_round, self.remaining - 2 * verdict.PROOF_POLITE)
-        if count <= 0:
+        self._ranges.append((soon.ok, soon.fails))
+        if count <= 0 or self._ranges.count(self._ranges[-1]) > SAME_RANGE:
             return False
         self._new_round(rounds.cut(soon.ok, soon.fails, count, self.hints, self.limits.polite), now)
         return True
