@@ -171,7 +171,7 @@ def test_labs(name: str, number: signal.Signals, tmp_path: Path) -> None:
     """A lab that was being built or run is gone, or goes with `lab down`; and its helpers with it."""
     words, count = LABS[name]
     stops = 0
-    run = moments(words, tmp_path, count if number is INTERRUPT else count // 2)
+    run = moments(words, tmp_path, count if number is INTERRUPT else -(-count // 2))  # never the last tenth alone
     down(tmp_path)
     for moment in run:
         ended = end(start(words, tmp_path), moment, number)
