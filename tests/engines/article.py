@@ -30,7 +30,9 @@ CERTS = HERE.parents[1] / "src" / "pathfit" / "lab" / "certs"
 class Article:
     """The stage, with dockerd running on ``h`` and an image to run. ``narrow`` bytes are all the uplink carries."""
 
-    def __init__(self, lab: Lab, *args: str, config: str | None = None, narrow: int = NARROW) -> None:
+    def __init__(
+        self, lab: Lab, *args: str, config: str | None = None, narrow: int = NARROW, manager: str = ""
+    ) -> None:
         self.lab = lab
         self.h: LabHost = lab.host("h")
         self.r: Room = lab.room("r")
@@ -43,7 +45,7 @@ class Article:
         self.r.sysctl(ipv4__ip_forward=1)
         self.s.run("nft", "-f", "-", stdin=DEAF)
         self._serve()
-        self.docker = Docker(self.h, *args, config=config)
+        self.docker = Docker(self.h, *args, config=config, manager=manager)
         tar = lab.folder / "image.tar"
         tar.write_bytes(image())
         self.docker.load(tar)
@@ -73,7 +75,8 @@ class Article:
     @property
     def env(self) -> dict[str, str]:
         state = str(self.h.folder / "state")  # the machine's own /var/lib is not the lab's
-        return {**os.environ, "PATHFIT_STATE": state, "LANG": "C.UTF-8", "COLUMNS": "120"}
+        path = f"/run/bin:{os.environ['PATH']}"
+        return {**os.environ, "PATHFIT_STATE": state, "LANG": "C.UTF-8", "COLUMNS": "120", "PATH": path}
 
     def diagnose(self, where: str) -> dict[str, Any]:
         """The report as JSON."""
@@ -91,7 +94,7 @@ table inet deaf {
 
 
 @contextmanager
-def article(*args: str, config: str | None = None, narrow: int = NARROW) -> Iterator[Article]:
+def article(*args: str, **more: Any) -> Iterator[Article]:
     """The stage for one test; nothing is left of it afterwards."""
     with Lab() as lab:
-        yield Article(lab, *args, config=config, narrow=narrow)
+        yield Article(lab, *args, **more)

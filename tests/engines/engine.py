@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tarfile
@@ -21,6 +22,23 @@ SOCKET = "/run/docker.sock"
 IMAGE = "lab"
 PROGRAMS = ("dockerd", "tini", "busybox", "curl", "ip", "ethtool", "setpriv")
 CONFIG = "/etc/docker/daemon.json"
+
+
+STAY = ("sh", "-c", "trap 'exit 0' TERM; sleep infinity & wait")  # process 1 has no default action for SIGTERM
+INTO = 'log=$1; shift; exec "$@" </dev/null >>"$log" 2>&1'
+DEFAULTS = """# /etc/default/docker is a shell script
+ulimit() {{ :; }} # its limits are above what we may ask for here
+DOCKER_LOGFILE={log}
+DOCKER_OPTS="{words}"
+"""
+STAND_IN = """#!/bin/sh
+# What `systemctl restart docker.service` does to the daemon, and nothing else.
+[ "$*" = "restart docker.service" ] || {{ echo "systemctl $*: not understood" >&2; exit 1; }}
+if pid=$(cat /run/docker.pid 2>/dev/null) && kill "$pid" 2>/dev/null; then
+  while [ -d "/proc/$pid" ]; do sleep 0.02; done
+fi
+setsid --fork sh -c 'echo 0 >{place}/cgroup.procs; exec {words} </dev/null >>{log} 2>&1'
+"""
 
 
 def lacking() -> str:
@@ -79,11 +97,13 @@ def _libraries(path: str) -> list[str]:
 
 
 class Docker:
-    """dockerd in a lab host. ``args`` are words of its command line besides those every lab needs."""
+    """dockerd in a lab host. ``args`` are words of its command line besides those every lab needs. ``manager``: "" for
+    none, "service" for Debian's /etc/init.d/docker, "systemctl" for a stand-in of it (:data:`STAND_IN`)."""
 
-    def __init__(self, host: LabHost, *args: str, config: str | None = None) -> None:
+    def __init__(self, host: LabHost, *args: str, config: str | None = None, manager: str = "") -> None:
         self.host = host
         self.args = args
+        self.manager = manager
         self.log = host.folder / "dockerd.log"
         if config is not None:
             host.path(CONFIG).write_text(config)
@@ -102,8 +122,22 @@ class Docker:
 
     def start(self) -> None:
         """Start it as an init would: no process outside of the host waits for it."""
-        into = 'log=$1; shift; exec "$@" </dev/null >>"$log" 2>&1'
-        self.host.run("setsid", "--fork", "sh", "-c", into, "sh", str(self.log), *self.argv)
+        if self.manager == "service":
+            words = shlex.join(self.argv[1:])
+            self.host.path("/etc/default/docker").write_text(DEFAULTS.format(log=self.log, words=words))
+            self.host.path("/etc/fstab").write_text(
+                "cgroup /sys/fs/cgroup cgroup defaults 0 0\n"
+            )  # it is there: no mkdir
+            self.host.run("service", "docker", "start")
+        elif self.manager == "systemctl":
+            place = f"/sys/fs/cgroup/systemd/{self.host.cgroup}/docker.service"
+            self.host.run("mkdir", "-p", "/run/systemd/system", "/run/bin", place)
+            script = self.host.path("/run/bin/systemctl")
+            script.write_text(STAND_IN.format(log=self.log, place=place, words=shlex.join(self.argv)))
+            script.chmod(0o755)
+            self.host.run("/run/bin/systemctl", "restart", "docker.service")
+        else:
+            self.host.run("setsid", "--fork", "sh", "-c", INTO, "sh", str(self.log), *self.argv)
         self.ready()
 
     def ready(self) -> None:
@@ -128,9 +162,9 @@ class Docker:
             )
         assert done.returncode == 0, done.stderr
 
-    def run(self, name: str, *options: str, command: str = "sleep infinity") -> str:
-        """A container in the background; its id."""
-        return self("run", "-d", "--init=false", "--name", name, *options, IMAGE, *command.split())
+    def run(self, name: str, *options: str) -> str:
+        """A container in the background that does nothing until it is told to end; its id."""
+        return self("run", "-d", "--name", name, *options, IMAGE, *STAY)
 
     def inspect(self, kind: str, name: str) -> dict[str, Any]:
         """`docker KIND inspect NAME`."""

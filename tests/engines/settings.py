@@ -5,7 +5,6 @@ from typing import Any
 
 from article import Article
 
-QUICK = ("--stop-timeout", "1")  # seconds until a container that does not mind SIGTERM is killed
 VOLATILE = {  # what nobody chose
     *("Id", "Created", "EndpointID", "NetworkID", "SandboxID", "SandboxKey", "Pid", "StartedAt", "FinishedAt"),
     *("ResolvConfPath", "HostnamePath", "HostsPath", "LogPath", "RestartCount", "Containers", "ExitCode", "DNSNames"),

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from article import Article, article
 from engine import CONFIG, SOCKET, required
-from settings import HANDED_OUT, QUICK, VOLATILE, differences, settings
+from settings import HANDED_OUT, VOLATILE, differences, settings
 
 from pathfit.core.change import Change, RecreateNetwork, RestartEngine, WriteFile
 
@@ -48,7 +48,7 @@ def test_a_network_made_again(stage: Article, early: bool) -> None:
     docker("network", "create", "--label", "team=shop", "web")
     docker.run("w1", "--network", "web", "--network-alias", "shop")
     docker.run("w2", "--network", "web")
-    docker.run("down", *QUICK, "--network", "web")
+    docker.run("down", "--network", "web")
     docker("stop", "down")
     before = settings(stage)
     die, killed = 0, True
@@ -65,8 +65,8 @@ def test_a_network_made_again(stage: Article, early: bool) -> None:
 @pytest.mark.parametrize("early", [True, False])
 def test_the_daemon_started_again(stage: Article, early: bool) -> None:
     docker = stage.docker
-    docker.run("ci", *QUICK)
-    docker.run("db", *QUICK, "--restart", "always")
+    docker.run("ci")
+    docker.run("db", "--restart", "always")
     before = settings(stage, VOLATILE | HANDED_OUT)
     file = stage.h.path(CONFIG)
     die, killed = 0, True

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from article import NARROW, URL, Article, article
 from engine import CONFIG, required
-from settings import HANDED_OUT, QUICK, VOLATILE, differences, settings
+from settings import HANDED_OUT, VOLATILE, differences, settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
 
@@ -60,11 +60,11 @@ def test_the_daemon_for_good(config: str | None) -> None:
     with article(config=config) as a:
         docker = a.docker
         docker("network", "create", "web")
-        docker.run("ci", *QUICK)
-        docker.run("db", *QUICK, "--restart", "always")
-        docker.run("side", *QUICK, "--network", "container:ci")
-        docker.run("w1", *QUICK, "--network", "web")
-        docker.run("old", *QUICK)
+        docker.run("ci")
+        docker.run("db", "--restart", "always")
+        docker.run("side", "--network", "container:ci")
+        docker.run("w1", "--network", "web")
+        docker.run("old")
         docker("stop", "old")
         assert a.hangs("ci")
         before, pid = settings(a, VOLATILE | HANDED_OUT), docker.pid
@@ -75,7 +75,7 @@ def test_the_daemon_for_good(config: str | None) -> None:
         fix(a, "container:ci", "--use", "docker-daemon-mtu", "--yes", "--interrupt")
         assert docker.pid != pid
         assert json.loads(file.read_text())["mtu"] == NARROW
-        docker.run("new", *QUICK)
+        docker.run("new")
         assert [a.works(name) for name in ("ci", "db", "side", "new")] == [True] * 4
         assert docker.inspect("container", "old")["State"]["Status"] == "exited"
 
@@ -105,9 +105,9 @@ def test_a_network_made_again_and_back(stage: Article) -> None:
     docker("network", "create", "other")
     docker.run("w1", "--network", "web", "--network-alias", "shop")
     docker.run("w2", "--network", "web", "--ip", "198.19.200.77", "--link", "w1:first")
-    docker.run("w3", *QUICK, "--network", "other")
+    docker.run("w3", "--network", "other")
     docker("network", "connect", "--alias", "third", "web", "w3")
-    docker.run("down", *QUICK, "--network", "web")
+    docker.run("down", "--network", "web")
     docker("stop", "down")
     before = settings(stage)
     assert stage.hangs("w1")

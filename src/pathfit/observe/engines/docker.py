@@ -24,7 +24,7 @@ from pathfit.wire.daemonjson import mtu_of
 
 TEXT = 1 << 20  # bytes of a configuration file
 INSPECTED = 512  # containers looked at one by one; each costs dockerd about half a millisecond
-_UNIT = re.compile(r"/([^/]+\.service)(?:/|$)")
+_UNIT = re.compile(r"/([^/\n]+\.service)(?:/|$)", re.MULTILINE)
 
 
 def read(daemon: Daemon, homes: Homes, budget: float) -> Engine | Missing:
@@ -261,7 +261,8 @@ def _from(live: int | None, engine: Engine) -> str:
 def _restart(daemon: Daemon) -> tuple[str, str]:
     """How to restart it, and the unit's name. Only a daemon of our own mount namespace is its init's to restart."""
     if daemon.root is None and daemon.pid:
-        units = _UNIT.findall(procfs.maybe(f"/proc/{daemon.pid}/cgroup"))
+        cgroups = procfs.maybe(f"/proc/{daemon.pid}/cgroup")
+        units = _UNIT.findall(cgroups) if "/user@" not in cgroups else []  # a user's own manager is not systemctl's
         if units and os.path.isdir("/run/systemd/system"):
             return "systemctl", units[-1]
         started = procfs.maybe("/run/docker-ssd.pid", 32)  # start-stop-daemon's, Debian's /etc/init.d/docker
