@@ -18,6 +18,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.lab]
 
 READ = """
 import msgspec, sys
+from pathfit.observe.engines import docker
+docker.INSPECTED = int(sys.argv[1])
 from pathfit.observe.kernel import read_host, Observer
 host = Observer(None).state("state", "all").host
 sys.stdout.buffer.write(msgspec.json.encode(host))
@@ -39,8 +41,9 @@ def stage() -> Iterator[Article]:
         yield a
 
 
-def snapshot(words: list[str]) -> dict[str, Any]:
-    done = subprocess.run([*words, sys.executable, "-c", READ], capture_output=True, timeout=60)
+def snapshot(words: list[str], inspected: int = 128) -> dict[str, Any]:
+    """The host as it is read there; ``inspected``: how many containers are looked at one by one."""
+    done = subprocess.run([*words, sys.executable, "-c", READ, str(inspected)], capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr.decode()
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -153,6 +156,18 @@ with Lab() as lab:
                 pass
         assert cgroups(cgroup) == []
         assert not Path(folder).exists()
+
+
+@pytest.mark.parametrize("inspected", [0, 1, 2])
+def test_more_containers_than_are_looked_at_one_by_one(stage: Article, inspected: int) -> None:
+    """The others are found by their processes: the same namespaces."""
+
+    def namespaces(most: int) -> dict[str, str]:
+        (engine,) = snapshot(stage.h.enter, most)["engines"]
+        assert not engine.get("missing")
+        return {c["name"]: c.get("netns", "") for c in engine["containers"]}
+
+    assert namespaces(inspected) == namespaces(128)
 
 
 def test_only_lab_addresses_are_used(stage: Article) -> None:

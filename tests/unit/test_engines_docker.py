@@ -279,6 +279,41 @@ def test_a_configuration_of_any_bytes(tmp_path: Path) -> None:
     assert why
 
 
+def test_a_container_may_not_point_us_at_our_own_files(tmp_path: Path) -> None:
+    """Whoever calls its process dockerd chooses what lies below its root; a link there would be followed from ours."""
+    secret, root = tmp_path / "secret", tmp_path / "root"
+    secret.write_text('{"mtu": 1}')
+    (root / "etc").mkdir(parents=True)
+    (root / "etc" / "daemon.json").symlink_to(secret)
+    (root / "elsewhere").symlink_to(tmp_path)
+    (root / "etc" / "real.json").write_text('{"mtu": 1400}')
+    os.mkfifo(root / "etc" / "fifo")
+    daemon = Daemon("docker", "/s", "/s", pid=1, root=str(root))
+    for path in ("/etc/daemon.json", "/elsewhere/secret", "/../secret", "/etc/fifo", "/etc", "/"):
+        config, error = docker._config(daemon, path)
+        assert config is None, path
+        assert error, path
+    assert docker._config(daemon, "/etc/real.json") == ('{"mtu": 1400}', None)
+    assert docker._config(daemon, "/etc/none.json") == (None, None)
+
+
+def test_our_own_daemon_comes_before_one_that_points_at_its_socket(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "docker.sock")
+    roots: dict[int, str | None] = {5: str(tmp_path / "other"), 9: None}
+    (tmp_path / "other").mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        (tmp_path / f"other{path}").parent.mkdir(parents=True)
+        (tmp_path / f"other{path}").symlink_to(path)
+        monkeypatch.setattr(daemons, "SOCKETS", (path,))
+        monkeypatch.setattr(daemons, "_processes", lambda name: iter(roots))
+        monkeypatch.setattr(daemons, "_argv", lambda pid: ("dockerd", "-H", f"unix://{path}"))
+        monkeypatch.setattr(daemons, "root_of", lambda pid: roots[pid])
+        assert [d.pid for d in daemons.find()] == [9]
+
+
 # --- names -----------------------------------------------------------------------------------------------------------
 
 

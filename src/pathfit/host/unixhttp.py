@@ -79,11 +79,6 @@ class Client:
                 raise
         return self._socket
 
-    def peer(self) -> int:
-        """The process that listens there, 0 when it is none of ours to see (SO_PEERCRED, unix(7))."""
-        raw = self._connect().getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        return int.from_bytes(raw[:4], "little", signed=True)
-
     def get(self, path: str) -> Answer:
         """GET ``path``. Raises OSError, Late, ValueError (what was sent is no HTTP, or has no end)."""
         return self.request("GET", path)

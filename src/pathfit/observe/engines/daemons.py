@@ -36,8 +36,12 @@ class Daemon(NamedTuple):
     namespace: str = ""
 
     def file(self, path: str) -> str:
-        """A file of the daemon's as we open it."""
+        """A file of the daemon's as we open it: for facts that are checked (a socket, a namespace)."""
         return f"{self.root or ''}{path}"
+
+    def read(self, path: str, limit: int) -> bytes:
+        """A file of the daemon's. Raises OSError; what lives in another root may not point us into ours."""
+        return content(self.root, path, limit)
 
 
 def find() -> tuple[Daemon, ...]:
@@ -48,12 +52,19 @@ def find() -> tuple[Daemon, ...]:
         root = root_of(pid)
         for socket in _listens(pid, argv, root):
             daemon = Daemon("docker", socket, f"{root or ''}{socket}", pid, root, argv, namespace_of(pid))
-            if (inode := _socket(daemon.path)) and inode not in found:
-                found[inode] = daemon
+            inode = _socket(daemon.path)
+            if inode and (inode not in found or (found[inode].root is not None and root is None)):
+                found[inode] = daemon  # one of another root may be named so, and point at the socket of ours
+            if inode:
                 break
     if not found and (inside := _alone()) is not None:
         found[inside[0]] = inside[1]
     return tuple(sorted(found.values(), key=lambda d: (d.root is not None, d.pid)))
+
+
+def content(root: str | None, path: str, limit: int) -> bytes:
+    """A file as a process with that root has it (None: ours). Raises OSError."""
+    return procfs.read(path, limit) if root is None else procfs.read_below(root, path, limit)
 
 
 def root_of(pid: int) -> str | None:
@@ -119,7 +130,7 @@ def _configured(root: str | None, argv: tuple[str, ...]) -> list[str]:
 
     path = (option(argv, "--config-file") or [CONFIG])[-1]
     try:
-        told = msgspec.json.decode(procfs.read(f"{root or ''}{path}"))
+        told = msgspec.json.decode(content(root, path, procfs.LIMIT))
     except (OSError, ValueError, RecursionError):
         return []
     hosts = told.get("hosts") if isinstance(told, dict) else None

@@ -23,7 +23,8 @@ from pathfit.observe.engines.parse import number, rows, table, text
 from pathfit.wire.daemonjson import mtu_of
 
 TEXT = 1 << 20  # bytes of a configuration file
-INSPECTED = 512  # containers looked at one by one; each costs dockerd about half a millisecond
+INSPECTED = 128  # containers looked at one by one; each costs dockerd and us about half a millisecond
+RUNS = ("running", "paused")
 _UNIT = re.compile(r"/([^/\n]+\.service)(?:/|$)", re.MULTILINE)
 
 
@@ -117,22 +118,22 @@ def decoded(body: bytes) -> object:
 def _inspected(
     client: Client, containers: tuple[Container, ...], daemon: Daemon, homes: Homes
 ) -> tuple[tuple[Container, ...], list[Missing]]:
-    """The containers with what only GET /containers/ID/json says; of those that run, at most INSPECTED."""
+    """The containers with what only GET /containers/ID/json says; of those that run, at most INSPECTED. The others
+    keep what the list says, and their namespaces are found by their processes' cgroups."""
     found: list[Container] = []
     looked = 0
     late: str | None = None
     for one in containers:
-        if one.state not in ("running", "paused") or looked >= INSPECTED or late is not None:
-            found.append(one)
-            continue
-        looked += 1
-        try:
-            found.append(inspected(client, one, daemon, homes))
-        except (OSError, ValueError) as e:  # it went meanwhile, or the budget did
-            late = str(e) if isinstance(e, Late) else None
-            found.append(one)
-    found = _shared(found)
-    blind = sum(1 for c in found if c.state == "running" and not c.netns)
+        if one.state in RUNS and looked < INSPECTED and late is None:
+            looked += 1
+            try:
+                one = inspected(client, one, daemon, homes)
+            except (OSError, ValueError) as e:  # it went meanwhile, or the budget did
+                late = str(e) if isinstance(e, Late) else None
+        found.append(one)
+    if any(c.state in RUNS and not c.netns for c in found):
+        found = _shared(_by_cgroup(found, daemon, homes))
+    blind = sum(1 for c in found if c.state in RUNS and not c.netns)
     if not blind:
         return tuple(found), []
     why = late or "they were not found among the processes we see"
@@ -156,13 +157,29 @@ def inspected(client: Client, one: Container, daemon: Daemon, homes: Homes) -> C
     )
 
 
+def _by_cgroup(containers: list[Container], daemon: Daemon, homes: Homes) -> list[Container]:
+    """Those without a namespace get that of the process that has their id in its cgroup path, or the daemon's own."""
+    seen: dict[str, tuple[str, int]] = {}
+    for netns, pids in homes.items():
+        for pid in pids[:1]:
+            if (container := discover.container_of(pid)) is not None:
+                seen.setdefault(container, (netns, pid))
+    done = []
+    for c in containers:
+        if c.state in RUNS and not c.netns:
+            netns, pid = seen.get(c.id, (daemon.namespace if c.network_mode == "host" else "", 0))
+            c = replace(c, netns=netns, pid=pid)
+        done.append(c)
+    return done
+
+
 def _shared(containers: list[Container]) -> list[Container]:
     """Those that live in another container's namespace (``--network container:ID``) get its namespace."""
     by_id = {c.id: c for c in containers}
     done = []
     for c in containers:
         owner = by_id.get(c.network_mode.removeprefix("container:")) if not c.netns else None
-        done.append(replace(c, netns=owner.netns) if owner is not None and c.state == "running" else c)
+        done.append(replace(c, netns=owner.netns) if owner is not None and c.state in RUNS else c)
     return done
 
 
@@ -231,7 +248,7 @@ def _inner(pid: int) -> bool:
 def _config(daemon: Daemon, path: str) -> tuple[str | None, str | None]:
     """(text, why it cannot be understood). No file: (None, None)."""
     try:
-        raw = procfs.read(daemon.file(path), TEXT + 1)
+        raw = daemon.read(path, TEXT + 1)
     except FileNotFoundError:
         return None, None
     except OSError as e:

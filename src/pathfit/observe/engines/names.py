@@ -16,7 +16,6 @@ from pathfit.observe.engines.daemons import Daemon
 
 BUDGET = 2.0  # seconds for one engine
 LONGEST = 255  # characters of a name that is asked for
-RUNS = ("running", "paused")
 
 
 class Located(NamedTuple):
@@ -61,7 +60,7 @@ def _add(said: Search, client: Client, daemon: Daemon, name: str) -> Search:
     one = _one(client, name)
     if one is None:
         return said._replace(others=(*said.others, *_names(client)))
-    if one.state not in RUNS:
+    if one.state not in docker.RUNS:
         return said._replace(stopped=(*said.stopped, one.name))
     pid = _pid(client, one, daemon)
     if not pid:
@@ -88,7 +87,7 @@ def _one(client: Client, name: str) -> Container | None:
 def _names(client: Client) -> list[str]:
     """Names of all its containers, running ones first."""
     listed = [parse.container(x, "docker") for x in parse.rows(docker.document(client, "/containers/json?all=1"))]
-    listed.sort(key=lambda c: c.state not in RUNS)
+    listed.sort(key=lambda c: c.state not in docker.RUNS)
     return [c.name for c in listed if parse.plain_name(c.name)]
 
 
