@@ -1,6 +1,6 @@
 """Holes under 3 % random loss each way at RTT ~ 0: how often is one invented, missed, or its byte wrong?
 
-    python bench/loss.py [--runs 1000] [--seed 1] [--jobs 3] [--save DIR]      (root)
+    python bench/loss.py [--runs 1000] [--seed 1] [--jobs 3] [--only SCENARIO]… [--save DIR]      (root)
 
 Every run is one whole `pathfit diagnose`, asked blind (only the container's side exists for it), over one of the
 scenarios below with the loss added at a router on the way. The order is drawn from the seed; which packets get lost
@@ -72,12 +72,19 @@ SUBJECTS = (
     Subject(name="header-and-body-apart", inbound=1460),
     Subject(name="v6-too-big-filtered-at-server", inbound=1400),
     Subject(name="v6-silent-switch-at-minimum", inbound=1280, outbound=1280),
+    Subject(name="clamp-on-syn-ack-only", inbound=1400),
+    Subject(name="clamp-on-syn-only", outbound=1400),
     Subject(name="healthy"),
     Subject(name="healthy-custom-mtu"),
     Subject(name="healthy-jumbo"),
     Subject(name="healthy-container-below-uplink"),
     Subject(name="healthy-route-mtu"),
     Subject(name="healthy-clamp-constant"),
+    Subject(name="healthy-clamp-to-path"),
+    Subject(name="clamp-masks-silent-limit"),
+    Subject(name="v6-clamp"),
+    Subject(name="healthy-server-below-us"),
+    Subject(name="healthy-syn-cookies"),
     Subject(name="healthy-small-certificate"),
     Subject(name="pmtud-works"),
     Subject(name="v6-healthy"),
@@ -211,10 +218,18 @@ def order(runs: int, seed: int, subjects: tuple[Subject, ...] = SUBJECTS) -> lis
     return drawn[:runs]
 
 
-def series(runs: int, seed: int, *, jobs: int = 3, keep: Path | None = None, talk: bool = False) -> Tally:
+def series(
+    runs: int,
+    seed: int,
+    *,
+    jobs: int = 3,
+    keep: Path | None = None,
+    talk: bool = False,
+    subjects: tuple[Subject, ...] = SUBJECTS,
+) -> Tally:
     """Builds the labs, asks, removes the labs. Raises RuntimeError when a lab is not what it should be."""
     tally = Tally(seed=seed)
-    todo = order(runs, seed)
+    todo = order(runs, seed, subjects)
     used = tuple(s for s in SUBJECTS if s in todo)
     with ExitStack() as stack:
         bench = Bench(stack, used, keep)
@@ -233,10 +248,14 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1, help="of the order (default 1)")
     parser.add_argument("--jobs", type=int, default=3, help="labs asked at the same time (default 3)")
+    parser.add_argument("--only", action="append", metavar="SCENARIO", help="of these alone (may be repeated)")
     parser.add_argument("--save", type=Path, metavar="DIR", help="keep the case folder of every run")
     o = parser.parse_args()
     begun = time.monotonic()
-    tally = series(o.runs, o.seed, jobs=o.jobs, keep=o.save, talk=True)
+    if unknown := {*(o.only or ())} - {s.name for s in SUBJECTS}:
+        parser.error(f"not among the scenarios: {', '.join(sorted(unknown))}")
+    subjects = tuple(s for s in SUBJECTS if not o.only or s.name in o.only)
+    tally = series(o.runs, o.seed, jobs=o.jobs, keep=o.save, talk=True, subjects=subjects)
     print(*tally.lines(), sep="\n")
     print(f"{(time.monotonic() - begun) / 60:.1f} min, {o.jobs} at a time")
     return 1 if any(tally.count(b) for b in (*BAD, "no report")) or tally.count("unknown") > o.runs / 100 else 0

@@ -110,6 +110,7 @@ def test_late_on_every_connection_is_no_loss_although_something_of_ours_was_sent
         t = track(size, n, plain=size == 1500)
         t.see(0.0, reading(2000, 3, 1398))
         t.retrans, t.complete, t.mended, t.got, t.segments = 1, True, age, 6000, 5
+        t.cut, t.cut_from = age, None if age is None else 0.0
         tracks.append(t)
     small = track(1450, 9)
     small.see(0.0, reading(3000, 3, 1398))

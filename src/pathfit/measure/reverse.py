@@ -89,6 +89,7 @@ class Reverse(msgspec.Struct):
     _lowered: bool = False
     _ranges: list[tuple[int, int]] = msgspec.field(default_factory=list)  # that were cut
     _again: int = 2  # ladders more, when small answers were not joined to full segments
+    _untaught: bool = False  # it looked as if the sender had learned the limit, and it has not
     _even: bool = False
     _times: verdict.Timing | None = None  # asked for several times in one step
     _times_at: float = -1.0
@@ -321,7 +322,9 @@ class Reverse(msgspec.Struct):
             if any(t.status(now, times.tentative, times.hush) is Status.MUTE for t in self.tracks):
                 patience = times.hush  # this server leaves no tail: silence is what there is to wait for
             return not waiting or now - since > patience
-        return False
+        # The one everybody waits for may be the one whose request was lost, and its repetition too.
+        hangs = any(s in (Status.FAIL, Status.MUTE) for s in states) and any(t.passed for t in self.tracks)
+        return hangs and now - last.opened > max(HURRY, times.hush)
 
     def _plan(self, now: float, commands: list[Command]) -> None:
         times = self.times(now)
@@ -330,8 +333,8 @@ class Reverse(msgspec.Struct):
             self._plan_contact(now, soon, times)
         elif not soon.ok:
             self._plan_nothing(now, soon, times)
-        elif verdict.has_learned(self.tracks, soon.arrived):
-            self._plan_learned(now)
+        elif not self._untaught and verdict.has_learned(self.tracks, soon.arrived):
+            self._plan_learned(now, soon)
         elif soon.fails is None:
             self._plan_open_end(now, soon, times)
         elif soon.fails - soon.ok > 1 and self._plan_section(now, soon):
@@ -387,7 +390,7 @@ class Reverse(msgspec.Struct):
             count = min(verdict.EVEN - len(at_top), self.remaining)
             self._new_round([(self.promised, "even")] * count, now)
             return
-        bad = [t for t in soon.below if t.n in self._open]
+        bad = [t for t in soon.below if t.n in self._open and not t.kept]
         if bad and any(t.missing_for(now) < verdict.UNEVEN_AGE for t in bad):
             if now - self.start < max(EVEN_WAIT, self.limits.budget - 0.2):
                 return
@@ -399,11 +402,15 @@ class Reverse(msgspec.Struct):
                 return
         self._finish("passes")
 
-    def _plan_learned(self, now: float) -> None:
-        """The sender has learned the limit: new connections show no more. See how the gaps that stand end."""
-        standing = [t for t in self.tracks if t.n in self._open and t.gap_at is not None and not t.complete]
+    def _plan_learned(self, now: float, soon: verdict.Weighed) -> None:
+        """The sender has learned the limit: new connections show no more. See how the gaps that stand end. Who has
+        learned it cuts anew with the next retransmission: gaps that outlast two mean that what was mended was loss."""
+        mine = [t for t in self.tracks if t.n in self._open and not t.complete]
+        standing = [t for t in mine if t.gap_at is not None and not t.kept]
         if all(t.missing_for(now) >= verdict.SETTLE_LOSS for t in standing):
-            self._finish("learned")
+            self._untaught = sum(t.size > soon.arrived for t in standing) >= verdict.PROOF_LEAST
+            if not self._untaught:
+                self._finish("learned")
 
     def _stragglers(self, now: float, times: verdict.Timing) -> bool:
         """Connections that were asked, acknowledged and have said nothing yet. A slow server is no hole: they are

@@ -77,6 +77,9 @@ class Track(msgspec.Struct):
     snd_mss: int = 0
     gap_at: float | None = None  # since when something has been missing
     mended: float | None = None  # how long the longest gap that was filled had stood
+    cut: float | None = None  # the same, of gaps that may have come from segments too large (see _mend)
+    cut_from: float | None = None  # when the first of those opened
+    kept: bool = False  # segments of one size, smaller than asked, had come in numbers: the sender makes no larger ones
     complete: bool = False  # the answer is whole (the protocol says so)
     many: bool = False  # the last we said were several requests at once; not every server answers all of them
     row: bool = False  # this one did
@@ -111,9 +114,10 @@ class Track(msgspec.Struct):
         self.retrans, self.rtt = r.retrans, r.rtt
         if r.ooo is None:
             self.counts_ooo = False
-        was = self.got, self.segments
+        was, before = (self.got, self.segments), self.measured
         self._arrivals(now, r)
         self._evidence(r, *was)
+        self.kept = self.capped or (self.kept and self.measured == before)
 
     def _arrivals(self, now: float, r: Reading) -> None:
         received = r.received - (r.received > 0 and r.state in FINISHED)
@@ -122,14 +126,23 @@ class Track(msgspec.Struct):
             self.first = now if self.first is None else self.first
             self.got, self.progress = received, now
             if self.gap_at is not None:  # filled, at least in part
-                self.mended = max(self.mended or 0.0, now - self.gap_at)
+                self._mend(now, now - self.gap_at, r)
                 self.gap_at = None
         self.segments = r.segments
         if (r.ooo or 0) > self.ooo:
             self.ooo = r.ooo or 0
             if moved:  # both between two readings: it came and went, or something is missing still
-                self.mended = self.mended or 0.0
+                self._mend(now, 0.0, r)
             self.gap_at = now if self.gap_at is None else self.gap_at
+
+    def _mend(self, now: float, stood: float, r: Reading) -> None:
+        """A gap was filled. Was what had been missing too large, and is cut anew? Not where segments of the size that
+        came then had been here before, behind the gap (recent kernels measure those as well; seen on 6.18): the sender
+        makes them no larger, and one of them was lost. Nor what gets lost after many of that size."""
+        self.mended = max(self.mended or 0.0, stood)
+        if not self.kept and not (stood and self.measured and r.rcv_mss <= self.measured):
+            self.cut = max(self.cut or 0.0, stood)
+            self.cut_from = now - stood if self.cut_from is None else self.cut_from
 
     def _evidence(self, r: Reading, got: int, segments: int) -> None:
         """The largest segment that arrived, from what the kernel measured (tcp_measure_rcv_mss; probing.md 3).
@@ -176,8 +189,14 @@ class Track(msgspec.Struct):
 
     @property
     def disturbed(self) -> bool:
-        """Something was missing and came, in full segments: loss, whatever the size."""
-        return self.mended is not None and self.passed
+        """Something was missing and came, in full segments or in ones the sender makes no larger: loss, whatever the
+        size."""
+        return self.mended is not None and (self.passed or (self.kept and self.cut is None))
+
+    @property
+    def long(self) -> bool:
+        """What came would have made two segments of the asked size."""
+        return self.got >= 2 * self.payload()
 
     def status(self, now: float, gap: float, silence: float) -> Status:
         """``gap``/``silence``: seconds until a standing gap, or silence, counts."""
@@ -186,7 +205,7 @@ class Track(msgspec.Struct):
         if self.ended in ("refused", "unreachable", "timeout", "unacked"):
             return Status.DEAD
         if self.complete:
-            return Status.FLAT if self.capped or self.mended is not None else Status.SHORT
+            return Status.FLAT if self.capped or (self.mended is not None and self.long) else Status.SHORT
         if self.gap_at is not None:
             if self.missing_for(now) >= gap:
                 return Status.FAIL

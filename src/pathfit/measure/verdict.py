@@ -7,7 +7,9 @@ The rules, with the traps of docs/probing.md they answer:
   the same round (6), on two connections at least, on more under signs of loss (7).
 * A connection whose whole long answer came in smaller segments (FLAT) is no hole at its size and no proof of it;
   one whose answer was short (SHORT) says nothing.
-* A gap at a size that passes elsewhere is loss, or an uneven path: never a limit (7).
+* A gap at a size that passes elsewhere is loss, or an uneven path: never a limit (7). Nor is one on a connection
+  whose sender was seen to make no larger segments than the largest that passes: it lost one of those.
+* One whole answer in smaller segments does not outvote gaps that stay on several connections of the same sizes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -80,7 +82,9 @@ def is_lossy(tracks: Iterable[Track], ok: int, now: float) -> bool:
     tracks = list(tracks)
     if lost_syns(tracks):
         return True
-    return any(t.disturbed or (t.gap_at is not None and t.size <= ok and t.missing_for(now) > 0) for t in tracks)
+    return any(
+        t.disturbed or (t.gap_at is not None and (t.size <= ok or t.kept) and t.missing_for(now) > 0) for t in tracks
+    )
 
 
 def lost_syns(tracks: Sequence[Track]) -> int:
@@ -97,24 +101,22 @@ def lost_syns(tracks: Sequence[Track]) -> int:
 def has_learned(tracks: Sequence[Track], arrived: int) -> bool:
     """Does the sender know the path's MTU by now? Whole answers come in segments of ``arrived`` bytes on connections
     that invite more, where others of the same size or smaller had something missing before."""
-    flat = [
-        t for t in tracks if t.complete and t.size > arrived == t.arrived > 0 and (t.capped or t.mended is not None)
-    ]
+    flat = [t for t in tracks if t.complete and t.size > arrived == t.arrived > 0 and (t.capped or t.cut is not None)]
     if not flat:
         return False
     most = max(t.size for t in flat)
-    return any(arrived < t.size <= most and (t.gap_at is not None or t.mended is not None) for t in tracks)
+    return any(
+        arrived < t.size <= most and (t.cut is not None or (t.gap_at is not None and not t.kept)) for t in tracks
+    )
 
 
 def weigh(tracks: Sequence[Track], now: float, gap: float, silence: float) -> Weighed:
     """Read all connections with these ages of gap and silence."""
-    ok = arrived = 0
     states = [(t, t.status(now, gap, silence)) for t in tracks]
-    for t, status in states:
-        arrived = max(arrived, t.arrived)
-        if status in (Status.PASS, Status.FLAT):
-            ok = max(ok, t.size)
-    gaps = [t for t, s in states if s is Status.FAIL and t.size > ok]
+    arrived = max((t.arrived for t in tracks), default=0)
+    passing = (Status.PASS,) if _outvoted(states, arrived) else (Status.PASS, Status.FLAT)
+    ok = max((t.size for t, s in states if s in passing), default=0)
+    gaps = [t for t, s in states if s is Status.FAIL and t.size > ok and not _no_larger(t, arrived)]
     # Silence after all that the passing ones got as well is the server's: it has no more to say, or not yet.
     most = max((t.got for t, s in states if s in (Status.PASS, Status.FLAT)), default=0)
     # After several requests at once it counts only where such a row was seen to be answered whole: some servers read
@@ -122,7 +124,7 @@ def weigh(tracks: Sequence[Track], now: float, gap: float, silence: float) -> We
     # A full segment made of such answers shows that as well.
     in_a_row = any(t.many and (t.complete or t.passed) for t in tracks)
     mutes = [t for t, s in states if s is Status.MUTE and t.size > ok and t.got < most and (in_a_row or not t.many)]
-    below = tuple(t for t, s in states if s is Status.FAIL and t.size <= ok)
+    below = tuple(t for t, s in states if s is Status.FAIL and (t.size <= ok or _no_larger(t, arrived)))
     sizes = sorted({t.size for t in gaps + mutes})
     # Silence is weaker than a gap: it names the size only when no gap stands at or below it.
     fails = sizes[0] if sizes else None
@@ -137,6 +139,32 @@ def weigh(tracks: Sequence[Track], now: float, gap: float, silence: float) -> We
         below=below,
         lossy=is_lossy(tracks, ok, now),
     )
+
+
+def _no_larger(t: Track, arrived: int) -> bool:
+    """Does this connection's sender make no larger segments than the largest that arrives anywhere?"""
+    return t.kept and t.arrived >= arrived
+
+
+def _outvoted(states: Sequence[tuple[Track, Status]], arrived: int) -> bool:
+    """Is there one connection whose whole answer came smaller beside several as large, or smaller, with a gap that
+    stays? Somebody who keeps segments small keeps them small on all; what comes whole once may be chance. Several
+    contradict: a sender that probes for its path MTU (tcp_mtu_probing 2) does so on some connections."""
+    flat = [t.size for t, s in states if s is Status.FLAT and t.size > arrived]
+    if not 0 < len(flat) < PROOF_LEAST:
+        return False
+    most = max(flat)
+    gaps = [t for t, s in states if s is Status.FAIL and arrived < t.size <= most and not _no_larger(t, arrived)]
+    return len(gaps) >= PROOF_LEAST
+
+
+def _healed(tracks: Sequence[Track]) -> list[Track]:
+    """Whole answers that had a gap first and came in smaller segments then: the sender was told - unless others came
+    small, with nothing missing, before the first of those gaps opened: nobody can have told it by then."""
+    healed = [t for t in tracks if t.cut_from is not None and not t.passed and t.complete and t.arrived]
+    opened = min((t.cut_from or 0.0 for t in healed), default=0.0)
+    before = (t for t in tracks if t.capped and t.mended is None and t.first is not None and t.first < opened)
+    return [] if any(before) else healed
 
 
 def proven(tracks: Sequence[Track], w: Weighed, now: float, times: Timing, need: int) -> bool:
@@ -174,12 +202,12 @@ def bracket(tracks: Sequence[Track], now: float, times: Timing, promised: int, n
         return _nothing(tracks, w, now, times)
     if w.fails is not None:
         return _hole(tracks, w, now, times, need or (PROOF_LOSSY if w.lossy else PROOF_LEAST))
-    healed = [t for t in tracks if t.mended is not None and not t.passed and t.complete and t.arrived]
+    healed = _healed(tracks)
     if healed and w.arrived < promised:
         # Told about the very packets the asked client would get: the first connections were mended at once. Mended
         # late: those packets vanished in silence, and something else we asked for taught the sender meanwhile.
         first = [t for t in healed if t.round == 1]
-        late = [t for t in first if (t.mended or 0.0) >= max(HEAL_TOLD, times.settle)]
+        late = [t for t in first if (t.cut or 0.0) >= max(HEAL_TOLD, times.settle)]
         if len(late) >= PROOF_LEAST and all(t in late for t in first if t.plain):
             if any(t.retrans or t.syn_retrans for t in tracks) and not _all_late(tracks, w, now, times):
                 # Our own requests were lost as well: so may have been what was mended late, in front of a clamp.
@@ -201,6 +229,10 @@ def bracket(tracks: Sequence[Track], now: float, times: Timing, promised: int, n
             grade="told",
             exact=True,
         )
+    missing = [t for t in w.below if t.size > w.arrived and not _no_larger(t, w.arrived)]
+    if w.arrived < promised and len(missing) >= PROOF_LEAST:
+        # Kept smaller on some connections, and something missing for long on several others: contradictory.
+        return Bracket(method="tcp-maxseg", tests="reverse", passes=w.arrived, note="unproven")
     return _open_end(tracks, w, promised)
 
 

@@ -27,7 +27,10 @@ def contact_of(engine: Engine, now: float) -> Contact:
     t = best.track if best is not None else None
     tcp: Tcp = _tcp(every)
     look = engine.lookout
-    synack = next((look.synacks[c.track.port] for c in plain if c.track.port in look.synacks), None) if look else None
+    # What a SYN-ACK invites does not depend on what we asked for (tcp_make_synack()); the first ones come before the
+    # peer may have learned a smaller path MTU.
+    heard = (look.synacks[c.track.port] for c in (*plain, *every) if c.track.port in look.synacks) if look else ()
+    synack = next(iter(heard), None)
     reset = _reset(engine)
     trouble = next((c.trouble for c in every if c.trouble is not None and c.trouble.code), None)
     icmp = _icmp(engine)
@@ -42,7 +45,9 @@ def contact_of(engine: Engine, now: float) -> Contact:
         rtt=min(rtts) if rtts else None,
         promised=engine.promised,
         offered=_offered(engine, synack.tcp.mss if synack else None, best),
-        sendable=t.snd_mss + head + (TIMESTAMPS if t.timestamps else 0) if t and t.snd_mss and t.connected else None,
+        sendable=t.snd_mss + head + (TIMESTAMPS if t.timestamps else 0)
+        if t and t.plain and t.snd_mss and t.connected
+        else None,
         timestamps=bool(t and t.timestamps),
         answered=max((c.track.got for c in plain), default=0),
         acked=any(c.track.heard for c in plain),
@@ -108,8 +113,8 @@ def _offered(engine: Engine, mss: int | None, best: Conn | None) -> int | None:
     family: Literal[4, 6] = 6 if engine.family == 6 else 4
     if mss is not None:
         return packet_of(family, mss)
-    if best is None or best.track.connected is None:
-        return None
+    if best is None or best.track.connected is None or not best.track.plain:
+        return None  # TCP_MAXSEG bounds what the others send, whatever they were invited to
     t = best.track
     sendable = packet_of(family, t.snd_mss) + (TIMESTAMPS if t.timestamps else 0)
     return sendable if t.extra.get("route_mtu", "") != str(sendable) else None

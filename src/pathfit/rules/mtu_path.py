@@ -119,7 +119,9 @@ def clamp_one_sided(view: View) -> Iterable[Finding]:
         return
     if hole.direction == "forward":
         b, promised = view.bracket("reverse"), view.promised("reverse")
-        if b.passes is not None and b.fails is None and promised is not None and b.passes < promised:
+        # Only where answers were seen whole in smaller segments; "could not be proven" is no clamp.
+        kept = b.note == "capped" and b.grade == "proof" and b.fails is None
+        if kept and b.passes is not None and promised is not None and b.passes < promised:
             facts["mss"] = None
             seen = line(view.ref, "capped", passes=b.passes, promised=promised)
             yield found("MTU111", "warning", "likely", view.edge, facts, seen)
