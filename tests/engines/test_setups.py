@@ -71,7 +71,7 @@ def test_a_configuration_that_is_not_in_force_and_one_that_is_broken() -> None:
         file.write_text(json.dumps({"live-restore": True, "mtu": NARROW}))
         report = a.diagnose("container:ci")
         (cause,) = [f for f in report["findings"] if f["code"] == "CFG603"]
-        assert (cause["facts"]["case"], cause["facts"]["wanted"], cause["facts"]["live"]) == ("daemon", NARROW, 1500)
+        assert (cause["facts"]["case"], cause["facts"]["wanted"], cause["facts"]["live"]) == ("kept", NARROW, 1500)
         assert "CFG603" in report["findings"][0]["because"]
         a.docker.stop()
         a.docker.start()  # with live-restore the container runs on, and the daemon keeps the network as it is

@@ -384,6 +384,14 @@ EXAMPLES = (
     ),
     Example(
         "CFG603",
+        engined(DOCKER0, config='{"mtu": 1400}', live_restore=True),
+        engined(DOCKER0, config="{}", live_restore=True),
+        "warning",
+        "confirmed",
+        {"case": "kept"},
+    ),
+    Example(
+        "CFG603",
         engined(DOCKER0, config='{"mtu": 1400}', mtu=1400),
         engined(DOCKER0, config='{"mtu": 1400}', mtu=1400, text=BLIND.replace("c eth0 1500", "c eth0 1400")),
         "warning",

@@ -57,7 +57,8 @@ def not_live(view: View) -> Iterable[Finding]:
     gets its device's MTU when it starts.
     Example: `mtu` 1400 was written into daemon.json; dockerd was not restarted since, so docker0's containers have
     1500. Or it was, and an old container still runs (live-restore).
-    Repair: restart the daemon; then restart the containers that are older.
+    Repair: restart the daemon; then restart the containers that are older. With live-restore a daemon keeps its
+    networks as they are while any container runs: stop them all first.
     Severity: warning; it is the cause of MTU101, MTU102, MTU103 or MTU106.
     Possible: never said.
     Likely: nothing was measured; state shows a way out that is smaller than the container's device.
@@ -74,7 +75,7 @@ def not_live(view: View) -> Iterable[Finding]:
     if live is None or (live == wanted and at.engine.mtu_from == "flag"):
         return
     facts: Facts = {
-        "case": "daemon" if live != wanted else "container",
+        "case": "container" if live == wanted else "kept" if at.engine.live_restore else "daemon",
         "source": view.source_label,
         "path": at.engine.config_path,
         "wanted": wanted,
