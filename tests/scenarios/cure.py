@@ -25,12 +25,13 @@ from urllib.parse import urlsplit
 import msgspec
 import run
 
+sys.path.append(str(Path(__file__).parents[1] / "unit"))  # as pytest has it (pyproject.toml)
+from netlab import settled
+
 from pathfit.lab import Lab, Scenario, load, scenarios
 
-STATE = Path(__file__).parents[1] / "accept" / "state.py"
 BODY = 200_000  # bytes down and up
 PATIENCE = 8.0  # seconds for them
-SETTLED = 5.0  # seconds until no address is tentative
 
 
 @dataclass(kw_only=True)
@@ -137,16 +138,8 @@ def works(lab: Lab) -> list[str]:
 
 
 def state(lab: Lab) -> str:
-    """The configuration of every namespace of the lab, once IPv6 has stopped to ask for duplicates (RFC 4862)."""
-    words = [sys.executable, str(STATE), f"{lab.prefix}-"]
-    until = time.monotonic() + SETTLED
-    last = ""
-    while True:
-        text = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
-        assert len(text) > 100, "no state"
-        if ('"tentative"' not in text and text == last) or time.monotonic() > until:
-            return text
-        last = text
+    """The configuration of every namespace of the lab."""
+    return settled(f"{lab.prefix}-")
 
 
 def different(before: str, after: str) -> list[str]:

@@ -3,9 +3,12 @@
 import json
 import os
 import subprocess
+import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,6 +50,31 @@ class Net:
     def remove(self) -> None:
         for name in self.names:
             subprocess.run(["ip", "netns", "del", self(name)], check=False, capture_output=True)
+
+
+STATE = Path(__file__).parents[1] / "accept" / "state.py"
+SETTLED = 5.0  # seconds until IPv6 of new devices has come to rest
+
+
+def settled(prefix: str) -> str:
+    """The configuration of every namespace of that prefix (tests/accept/state.py), once IPv6 has come to rest: every
+    device that runs has its link-local address, and none asks for duplicates any more (RFC 4862)."""
+    until = time.monotonic() + SETTLED
+    while True:
+        words = [sys.executable, str(STATE), prefix]
+        text = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
+        assert len(text) > 100, "no state"
+        if not _restless(json.loads(text)) or time.monotonic() > until:
+            return text
+
+
+def _restless(state: dict[str, Any]) -> bool:
+    for link in (x for namespace in state.values() for x in namespace["addr"]):
+        v6 = [a for a in link["addr_info"] or () if a.get("family") == "inet6"]
+        runs = {"UP", "LOWER_UP"} <= set(link["flags"]) and "LOOPBACK" not in link["flags"] and link["mtu"] >= 1280
+        if (runs and not v6) or any(a.get("tentative") for a in v6):
+            return True
+    return False
 
 
 def run(*words: str, stdin: str | None = None) -> str:

@@ -39,18 +39,39 @@ def fix(code: str | None, source: str | None, to: str | None, o: dict[str, Any])
     repairs.refuse_on_top(store)
     ask = repairs.ask(source, to, look.lang, o)
     examine = _examiner(ask, quiet=o["as_json"] and not o["verbose"], verbose=o["verbose"])
-    begun = now()
+    while True:
+        try:
+            outcome = _once(store, look, examine, code, bool(code and source), o)
+        except Overtaken:
+            continue  # somebody has repaired while we examined: what we saw is not so any more
+        return _conclude(outcome, look, code, o)
+
+
+class Overtaken(Exception):
+    """Another repair was made between our examination and our lock."""
+
+
+def _once(
+    store: Store,
+    look: Style,
+    examine: Callable[[], tuple[Case, Report]],
+    code: str | None,
+    named: bool,
+    o: dict[str, Any],
+) -> Outcome:
+    """Examine, choose, and apply when that is wanted. Raises Stop, Overtaken."""
+    begun, known = now(), store.ids()
     case, report = examine()
     try:
-        choice = choose(report, code, o["use"], interrupt=o["interrupt"], named=bool(code and source))
+        choice = choose(report, code, o["use"], interrupt=o["interrupt"], named=named)
     except NoSuchFix as e:
         raise Stop(f"there is no repair '{o['use']}' for this", OR.join(f"--use {x}" for x in e.known)) from None
     kind = _kind(report, choice)
     outcome = Outcome(kind=kind, before=report, finding=choice.finding, fix=choice.fix)
     if kind == "planned" and choice.finding is not None and choice.fix is not None and _wanted(outcome, look, o):
-        outcome = _Repair(store, look, examine, case, outcome, o).run()
+        outcome = _Repair(store, look, examine, case, outcome, o).run(known)
         outcome = replace(outcome, seconds=now() - begun)
-    return _conclude(outcome, look, code, o)
+    return outcome
 
 
 def _examiner(ask: Ask, *, quiet: bool, verbose: bool) -> Callable[[], tuple[Case, Report]]:
@@ -102,8 +123,8 @@ class _Repair:
         self.store, self.look, self.examine, self.case, self.outcome, self.o = store, look, examine, case, outcome, o
         self.talk = Talk(quiet=o["as_json"])
 
-    def run(self) -> Outcome:
-        """Raises Stop when nothing was changed and why."""
+    def run(self, known: list[str]) -> Outcome:
+        """``known``: repairs there were when it was examined. Raises Stop (nothing was changed), Overtaken."""
         outcome = self.outcome
         assert outcome.finding is not None and outcome.fix is not None and outcome.before is not None
         ask = outcome.before.ask
@@ -117,6 +138,8 @@ class _Repair:
         try:
             with self.store.locked(f"pathfit fix, {outcome.finding.code}, {outcome.fix.id}"):
                 repairs.refuse_on_top(self.store)
+                if self.store.ids() != known:
+                    raise Overtaken
                 outcome = self._locked(journal, outcome.finding, outcome.fix)
         except Busy as e:
             raise Stop(f"another repair is under way ({e})", "pathfit fix --list", CANNOT) from None

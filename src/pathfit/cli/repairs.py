@@ -148,10 +148,12 @@ def _chosen(store: Store, which: str) -> list[Journal]:
 
 
 def _load(store: Store, name: str) -> Journal:
+    if name not in store.ids():
+        raise Stop(f"there is no repair {name[:40]!r}", "pathfit fix --list")
     try:
         return store.load(name)
     except codec.OpenError as e:
-        raise Stop(str(e), "pathfit fix --list", CANNOT if "there is no" not in str(e) else 2) from None
+        raise Stop(str(e), "pathfit fix --list", CANNOT) from None
 
 
 def _say_all(store: Store, done: list[Journal], look: Style, o: dict[str, Any], *, already: bool = False) -> int:
