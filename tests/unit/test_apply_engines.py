@@ -149,7 +149,7 @@ class Api:
 
     def __init__(self, engine: str, socket: str, patience: float = 0.0) -> None:
         if not self.docker.alive:
-            raise Gone("no docker")
+            raise ConnectionRefusedError(111, "no docker runs")
 
     def __enter__(self) -> "Api":
         return self
@@ -379,6 +379,16 @@ def test_a_network_somebody_else_made_again(docker: Docker) -> None:
     assert docker.shown() == was
 
 
+def test_undoing_needs_the_daemon(docker: Docker) -> None:
+    """That it does not run is no reason to think there is nothing to undo."""
+    change = web(docker)
+    before = AGAIN.prepare(change, "t")
+    AGAIN.perform(change, before, "t")
+    docker.alive = False
+    with pytest.raises(ConnectionRefusedError):
+        AGAIN.undo(change, before, "t")
+
+
 def test_a_member_that_was_removed_meanwhile(docker: Docker) -> None:
     change = web(docker)
     before = AGAIN.prepare(change, "t")
@@ -489,7 +499,7 @@ def test_a_daemon_that_is_not_ours_to_start(docker: Docker, monkeypatch: pytest.
     with pytest.raises(Impossible, match="another user"):
         ENGINE.prepare(busy(docker), "t")
     docker.alive = False
-    with pytest.raises(Gone):
+    with pytest.raises(Impossible, match="no docker runs"):
         ENGINE.prepare(RestartEngine(engine="docker", socket=SOCKET, how="argv"), "t")
 
 

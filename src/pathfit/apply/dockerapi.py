@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from pathfit.apply.step import Gone, Impossible
+from pathfit.apply.step import Impossible
 from pathfit.host.unixhttp import Answer, Client
 from pathfit.observe.engines import daemons
 from pathfit.observe.engines.daemons import Daemon
@@ -30,8 +30,8 @@ class Api:
 
     def __init__(self, engine: str, socket: str, patience: float = PATIENCE) -> None:
         daemon = daemon_at(engine, socket)
-        if daemon is None:
-            raise Gone(f"no {engine} runs at {socket}")
+        if daemon is None:  # it may be started again: what was changed is still there
+            raise ConnectionRefusedError(errno.ECONNREFUSED, f"no {engine} runs at {socket}")
         self.daemon = daemon
         self._client = Client(daemon.path, patience)
 

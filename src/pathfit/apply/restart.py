@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from pathfit.apply.dockerapi import Api, NotFound, daemon_at
-from pathfit.apply.step import Gone, Impossible
+from pathfit.apply.step import Impossible
 from pathfit.apply.store import boot_id
 from pathfit.core.change import RestartEngine
 from pathfit.core.engined import EngineBefore
@@ -36,7 +36,7 @@ class EngineRestart:
     def prepare(self, change: RestartEngine, tag: str) -> EngineBefore:
         daemon = daemon_at(change.engine, change.socket)
         if daemon is None or not daemon.pid:
-            raise Gone(f"no {change.engine} runs at {change.socket}")
+            raise Impossible(f"no {change.engine} runs at {change.socket}", f"ls -l {change.socket}")
         again = None
         if change.how == "argv":
             why = process.foreign(daemon.pid)
@@ -126,7 +126,7 @@ def _answers(change: RestartEngine) -> bool:
     try:
         with Api(change.engine, change.socket, patience=5.0) as api:
             api.get("networks")  # /_ping speaks no JSON
-    except (OSError, Gone):
+    except OSError:
         return False
     return True
 

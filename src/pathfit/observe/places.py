@@ -206,7 +206,7 @@ def _container(asked: Where) -> tuple[int, str]:
 
     said = names.search(asked.name, _CONTAINERS if asked.kind == "container" else (asked.kind,))
     if len(said.found) == 1:
-        return said.found[0].pid, said.found[0].container.name
+        return said.found[0].pid, said.found[0].container.name or asked.name
     if said.found:
         several = [f"{asked.kind}:{one.container.id[:12]}" for one in said.found[:4]]
         raise _NotThere(f"{len(said.found)} engines have a container {asked.name}", _from(*several))
