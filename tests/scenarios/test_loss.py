@@ -10,10 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 import loss
 
 RUNS, SEED = 60, 20261120
-# What a thousand runs show today (bench/results): no hole invented, no wrong byte; about one in 500 missed in one
-# direction while the other is reported, and under one in a hundred unknown. Sixty runs may meet one of the first and
-# two of the second; more means something got worse. The aim stays 0 missed and at most one unknown.
-MOST_MISSED, MOST_UNKNOWN = 1, 2
+MOST_UNKNOWN = 1
 
 
 @pytest.mark.lab
@@ -22,9 +19,8 @@ def test_no_hole_is_invented_or_missed_under_loss(capsys: pytest.CaptureFixture[
     said = "\n".join(tally.lines())
     with capsys.disabled():
         print("\n" + said.splitlines()[-1])
-    never = [bad for bad in (*loss.BAD, "no report") if bad != "missed"]
+    never = (*loss.BAD, "no report")
     assert [tally.count(bad) for bad in never] == [0] * len(never), said
-    assert tally.count("missed") <= MOST_MISSED, said
     assert tally.count("unknown") <= MOST_UNKNOWN, said
 
 

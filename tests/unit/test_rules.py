@@ -226,6 +226,14 @@ EXAMPLES = (
         "confirmed",
         {"case": "locked", "mtu": 1000, "real": 1500},
     ),
+    Example(  # answers that could not be measured are no answers kept small
+        "MTU111",
+        case(BLIND, probe(forward=(out(1420, fails=1421),), reverse=(passing(1400, note="capped"),))),
+        case(BLIND, probe(forward=(out(1420, fails=1421),), reverse=(passing(1400, grade="none", note="unproven"),))),
+        "warning",
+        "likely",
+        {"direction": "outbound", "protected": "inbound"},
+    ),
     Example(
         "MTU111",
         case(PLAIN, OUT_HOLE, tables=CLAMPS_SYN),
