@@ -198,7 +198,7 @@ def _way_on(view: View, why: str | None) -> tuple[Missing, ...]:
     if why is None or any(m.how for m in view.missing):
         return ()
     host = f"[{view.address}]" if ":" in view.address else view.address
-    how = AGAIN.get(why, "--timeout 60")
+    how = AGAIN.get(why, "--timeout 60") if view.ask.target.text else "--to https://example.org/"
     how = how.format(host=host, at=shlex.quote(f"{host}:{view.port}"), protocol=view.ask.target.protocol)
     return (Missing(what="a verdict", why=words.say(why, {}, "en"), how=how, code="undecided"),)
 

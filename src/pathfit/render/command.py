@@ -38,7 +38,8 @@ def command(ask: Ask, option: str = "", value: str = "") -> list[str]:
         words = ["pathfit", "probe", to]
     else:
         source = value if option == "--from" else ask.source
-        words = ["pathfit", ask.command, *(["--from", source] if source != "host" else []), "--to", to]
+        words = ["pathfit", ask.command, *(["--from", source] if source != "host" else [])]
+        words += ["--to", to] if to else []  # of state alone
     if ask.family:
         words.append(f"-{ask.family}")
     for name, address in ask.resolve:

@@ -12,6 +12,8 @@ from pathfit.rules.engines import Member, bridge, member
 from pathfit.rules.view import DIRECTIONS, View
 from pathfit.wire.daemonjson import mtu_of
 
+MAIN = 254  # RT_TABLE_MAIN
+
 
 def not_inherited(view: View) -> Iterable[Finding]:
     """A network of the engine has no MTU of its own: the daemon's setting counts for its default network only.
@@ -31,7 +33,7 @@ def not_inherited(view: View) -> Iterable[Finding]:
     at = member(view)
     if at is None or at.network.driver != "bridge" or at.network.default or at.network.mtu is not None:
         return
-    limit = _limit(view)
+    limit = _limit(view, at)
     if limit is None or at.link.mtu <= limit:
         return
     daemon = at.engine.mtu
@@ -68,7 +70,7 @@ def not_live(view: View) -> Iterable[Finding]:
     at = member(view)
     if at is None or not at.network.default:
         return
-    wanted, limit = mtu_of(at.engine.config), _limit(view)
+    wanted, limit = mtu_of(at.engine.config), _limit(view, at)
     if wanted is None or limit is None or at.link.mtu <= limit or at.link.mtu <= wanted:
         return
     live = at.engine.mtu
@@ -94,15 +96,27 @@ def _place(view: View, at: Member) -> Point:
     return view.source_point if at.engine.mtu == mtu_of(at.engine.config) else bridge(view, at)
 
 
-def _limit(view: View) -> int | None:
-    """The smallest limit of the way (bytes): measured, else what state shows; None when none was found."""
+def _limit(view: View, at: Member) -> int | None:
+    """The smallest limit of the way (bytes): measured, else what state shows; None when none was found. Where nothing
+    was asked for, the way is that of the engine's default route."""
     measured = [h.passes for h in view.holes] + [t for t in map(view.told, DIRECTIONS) if t is not None]
     if measured:
         return min(measured)
     if view.measured_tcp and view.connects:
         return None
+    if not view.address:
+        return _way_out(view, at)
     visible = (x.mtu for d in DIRECTIONS for x in view.limits(d) if x.then in ("icmp", "silent") and x.kind != "cached")
     return min(visible, default=None)
+
+
+def _way_out(view: View, at: Member) -> int | None:
+    """The MTU of the device by which the engine's host leaves for everywhere; None when there is not exactly one."""
+    ns = next((n for n in view.namespaces if n.id == at.engine.netns), None)
+    if ns is None:
+        return None
+    ways = {h.link for r in ns.routes if r.prefix == 0 and r.table == MAIN and r.type == "unicast" for h in r.hops}
+    return next((x.mtu for x in ns.links if x.index in ways), None) if len(ways) == 1 else None
 
 
 def _was_measured(view: View) -> bool:
