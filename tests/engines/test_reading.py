@@ -113,6 +113,14 @@ def test_a_container_that_is_not_there(stage: Article, where: str, why: str, typ
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_networks_that_docker_keeps_apart(stage: Article) -> None:
+    """The way across is Docker's to give: its rules are not proposed to be deleted."""
+    done = stage.pathfit("diagnose", "--from", "container:ci", "--to", "container:db:80", "--json")
+    (first, *_) = json.loads(done.stdout)["findings"]
+    assert first["code"] == "FLT401"
+    assert [x["commands"] for x in first["fixes"]] == [[["docker", "network", "connect", "web", "ci"]]]
+
+
 def test_a_daemon_that_hangs_stalls_nothing(stage: Article) -> None:
     """Stopped by a signal it still takes connections (its backlog does): the diagnosis goes on without it."""
     pid = stage.docker.pid

@@ -7,6 +7,7 @@ import ipaddress
 
 from pathfit.core.finding import Finding, Fix
 from pathfit.core.snapshot import Link, NetnsSnapshot, Route
+from pathfit.remedies import apart
 from pathfit.remedies.base import MAIN_TABLE, Argv, at, enter, ip, reachable
 from pathfit.remedies.clamp import FORWARDS
 from pathfit.rules import forecast
@@ -16,7 +17,10 @@ from pathfit.rules.view import View
 
 
 def of_filter(finding: Finding, view: View) -> tuple[Fix, ...]:
-    """Delete the rule of FLT401 by its handle. nft knows it by that; iptables shows the same rule by its text."""
+    """Delete the rule of FLT401 by its handle. nft knows it by that; iptables shows the same rule by its text. Not one
+    of those that keep an engine's networks apart: they come back, and other containers rely on them."""
+    if apart.is_docker_s(finding):
+        return apart.join(finding, view)
     ns = _namespace(finding, view)
     table, chain, handle = (finding.facts.get(k) for k in ("table", "chain", "handle"))
     if ns is None or not isinstance(table, str) or not isinstance(chain, str) or not handle:
