@@ -48,7 +48,7 @@ def build(net: Net, *, user_bridge: bool = False) -> None:
     net.add("a", "b")
     net.batch("a", "link add br0 type bridge\nlink set br0 up\naddr add fd00::1/64 dev br0")
     if user_bridge:
-        net.ip("a", "link set br0 mtu 1500")
+        net.batch("a", "link set br0 mtu 1400\nlink set br0 mtu 1500")  # the same value again would be no change
     net.ip("a", f"link add vb type veth peer name eth0 netns {net('b')}")
     net.ip("a", "link set vb master br0 up")
     net.ip("b", "link set eth0 up")

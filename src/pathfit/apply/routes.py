@@ -8,6 +8,7 @@ first of that metric which is, or is not, a gateway route as well (fib6_add_rt2n
 of its like cannot be changed without changing another, and is refused.
 """
 
+import errno
 import socket
 from contextlib import suppress
 
@@ -46,7 +47,7 @@ class RouteMtu:
                 return
             if not rtnl_write.same_route(now, prepared.before):
                 raise Foreign("the route was changed by somebody else meanwhile")
-            sock.change(rtnl_write.NEWROUTE, prepared.after, REPLACE)
+            _replace(sock, prepared, prepared.after)
 
     def undo(self, change: SetRouteMtu, prepared: RouteBefore, tag: str) -> None:
         with places.entered(prepared.place) as sock:
@@ -55,7 +56,7 @@ class RouteMtu:
                 return
             if not rtnl_write.same_route(now, prepared.after):
                 raise Foreign("the route was changed by somebody else since")
-            sock.change(rtnl_write.NEWROUTE, rtnl_write.route(prepared.before), REPLACE)
+            _replace(sock, prepared, rtnl_write.route(prepared.before))
 
     def holds(self, change: SetRouteMtu, prepared: RouteBefore) -> bool:
         with places.entered(prepared.place) as sock:
@@ -111,6 +112,8 @@ def _chosen(change: SetRouteMtu, bodies: list[bytes]) -> bytes:
     if len(matching) > 1 or rtnl_write.multipath(matching[0]):
         raise Impossible(f"the route {name} exists several times: which one is meant cannot be said to the kernel")
     body = matching[0]
+    if rtnl_write.of_object(body):  # without metrics the kernel takes the old ones again (fib_find_info_nh())
+        raise Impossible(f"the route {name} stands on a next hop object, where an MTU cannot be taken off again")
     if rtnl_write.expires(body) is not None:
         raise Impossible(f"the route {name} is kept by router advertisements and would lose its end")
     first = next(b for b in bodies if _alike(rtnl_write.route_key(b), rtnl_write.route_key(body)))
@@ -132,6 +135,13 @@ def _alike(a: RouteKey, b: RouteKey) -> bool:
     """Could NLM_F_REPLACE take one for the other?"""
     same = a[:8] == b[:8]
     return same and (a.family == socket.AF_INET or bool(a.gateway) == bool(b.gateway))
+
+
+def _replace(sock: NetlinkSocket, prepared: RouteBefore, body: bytes) -> None:
+    """Write the route, and look whether the kernel did what it acknowledged. Raises OSError."""
+    sock.change(rtnl_write.NEWROUTE, body, REPLACE)
+    if not rtnl_write.same_route(_now(sock, prepared), body):
+        raise OSError(errno.EIO, "the kernel accepted the route and did not write it")
 
 
 def _now(sock: NetlinkSocket, prepared: RouteBefore) -> bytes:

@@ -121,9 +121,12 @@ class Store:
             raise codec.OpenError(f"there is no repair {name}") from None
         except OSError as e:
             raise codec.OpenError(f"{path}: {e.strerror}") from None
-        with open(fd, "rb") as f:
+        try:
             _trusted(path, os.fstat(fd))
-            journal = codec.load(f.read(MOST_BYTES), Journal, schema=SCHEMA, version=__version__)
+            with open(fd, "rb", closefd=False) as f:
+                journal = codec.load(f.read(MOST_BYTES), Journal, schema=SCHEMA, version=__version__)
+        finally:
+            os.close(fd)
         if journal.id != name:
             raise codec.OpenError(f"{path}: holds another repair ({journal.id[:40]})")
         return journal

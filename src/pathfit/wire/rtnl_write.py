@@ -93,6 +93,11 @@ def multipath(body: bytes) -> bool:
     return _MULTIPATH in attributes(body, _RTMSG.size, len(body))
 
 
+def of_object(body: bytes) -> bool:
+    """Do the route's ways stand in a next hop object (`ip nexthop`)?"""
+    return _NH_ID in attributes(body, _RTMSG.size, len(body))
+
+
 def links_of(body: bytes) -> frozenset[int]:
     """Every ifindex a route leaves through. Raises Malformed."""
     found = attributes(body, _RTMSG.size, len(body))
