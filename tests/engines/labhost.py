@@ -289,7 +289,7 @@ class Outside:
 
     def __init__(self) -> None:
         kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
-        self._socket = socket.socket(socket.AF_PACKET, kind, socket.htons(_ETH_P_IP))
+        self._socket = socket.socket(socket.AF_PACKET, kind, socket.htons(_ETH_P_ALL))
         code = b"".join(struct.pack("=HBBI", *one) for one in _LAB_ADDRESSES)
         memory = ctypes.create_string_buffer(code)
         program = struct.pack("HL", len(_LAB_ADDRESSES), ctypes.addressof(memory))
@@ -309,9 +309,13 @@ class Outside:
 
 
 _SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+_ETH_P_ALL = 3  # one protocol alone would not show what goes out (dev_queue_xmit_nit())
 _ETH_P_IP = 0x0800
+_PROTOCOL = 0xFFFFF000  # SKF_AD_OFF + SKF_AD_PROTOCOL, linux/filter.h
 _NET, _MASK = 0xC6120000, 0xFFFE0000  # 198.18.0.0/15
 _LAB_ADDRESSES = (  # linux/filter.h; SOCK_DGRAM: offset 0 is the IP header
+    (0x28, 0, 0, _PROTOCOL),  # ldh
+    (0x15, 0, 7, _ETH_P_IP),  # jeq, else drop
     (0x20, 0, 0, 12),  # ld  [12]   source
     (0x54, 0, 0, _MASK),  # and
     (0x15, 3, 0, _NET),  # jeq -> keep
