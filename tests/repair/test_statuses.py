@@ -139,7 +139,13 @@ def test_usage_2(bench: Bench) -> None:
     done = bench.fix("--use", "magic", "--yes")
     assert done.returncode == 2
     assert "--use route-mtu" in done.stderr and "magic" in done.stderr
-    for words in (("fix",), ("fix", "--undo", "nonsense"), ("fix", "--confirm", "20260101-000000-abcd")):
+    for words in (
+        ("fix",),
+        ("fix", "MTU101"),
+        ("fix", "--from", "host"),
+        ("fix", "--undo", "nonsense"),
+        ("fix", "--confirm", "20260101-000000-abcd"),
+    ):
         done = bench.run(*words)
         assert done.returncode == 2, (words, done.stderr)
         assert "try: pathfit" in done.stderr
@@ -148,6 +154,13 @@ def test_usage_2(bench: Bench) -> None:
 def test_a_code_that_is_not_there_is_nothing_to_repair(bench: Bench) -> None:
     done = bench.fix("MTU110", "--yes")
     assert (done.returncode, done.stdout) == (0, "Nothing to repair: MTU110 was not found.\n")
+
+
+def test_state_alone(bench: Bench) -> None:
+    """Without --to, state is looked at for one named fault; nothing of it is confirmed by measurement."""
+    done = bench.run("fix", "CFG601", "--from", bench.asked[1], "--yes")
+    assert (done.returncode, done.stdout) == (0, "Nothing to repair: CFG601 was not found.\n")
+    assert bench.run("fix", "CFG601", "--from", "netns:not-there", "--yes").returncode == 3
 
 
 def test_no_journal_no_repair_3(bench: Bench) -> None:

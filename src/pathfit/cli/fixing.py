@@ -25,6 +25,7 @@ from pathfit.render import command, fixing
 from pathfit.render.fixing import Outcome, Said, say
 from pathfit.render.layout import Page
 
+UNSEEN = ("why.no-source", "why.source-refused")  # reasons why not even state is known
 FAILED = 4  # a repair failed and was undone (CONTRACT)
 EXIT = {
     "repaired": 0, "nothing": 0, "undone": FAILED, "failed": FAILED, "interrupted": INTERRUPTED, "unknown": CANNOT,
@@ -37,7 +38,7 @@ def fix(code: str | None, source: str | None, to: str | None, o: dict[str, Any])
     look = style(o["lang"])
     store = Store()
     repairs.refuse_on_top(store)
-    ask = repairs.ask(source, to, look.lang, o)
+    ask = repairs.ask(code, source, to, look.lang, o)
     examine = _examiner(ask, quiet=o["as_json"] and not o["verbose"], verbose=o["verbose"])
     while True:
         try:
@@ -87,7 +88,8 @@ def _examiner(ask: Ask, *, quiet: bool, verbose: bool) -> Callable[[], tuple[Cas
 def _kind(report: Report, choice: Choice) -> str:
     """What can be done: "planned" when it may be applied."""
     if choice.finding is None:
-        return "unknown" if report.verdict == "unknown" else "nothing"
+        seen = report.why_unknown not in UNSEEN if not report.ask.target.text else report.verdict != "unknown"
+        return "nothing" if seen else "unknown"
     if choice.fix is None:
         return "no-fix"
     return choice.barred or "planned"

@@ -31,15 +31,19 @@ STATES = {
 GRACE = 10.0  # seconds beyond the deadline that the watchdog is given to undo
 
 
-def ask(source: str | None, to: str | None, lang: str, o: dict[str, Any]) -> Ask:
-    """The question of a repair. Raises Stop (2). Without ``to`` only state is looked at."""
+def ask(code: str | None, source: str | None, to: str | None, lang: str, o: dict[str, Any]) -> Ask:
+    """The question of a repair. Raises Stop (2). Without ``to`` only state is looked at, for ``code`` alone."""
     from pathfit.cli import options
     from pathfit.cli import target as grammar
 
     if to is not None:
         return options.ask("diagnose", source or "host", to, lang, o)
+    if code is None:
+        raise Stop("say what fails: --from WHERE --to TARGET", "pathfit fix --from netns:ci --to https://example.org/")
     if source is None:
-        raise Stop("say where: --from WHERE --to TARGET", "pathfit fix --from netns:ci --to https://example.org/")
+        raise Stop(
+            f"say where {code[:40]} is to be repaired, or what fails", line("pathfit", "fix", code, "--from", "host")
+        )
     nowhere = Target(text="", protocol="any")
     return Ask(command="diagnose", source=grammar.where(source), target=nowhere, timeout=o["timeout"], lang=lang)
 
