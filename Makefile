@@ -1,7 +1,8 @@
 # pathfit. `make setup`, `make demo`, `make test` is all a newcomer needs; CONTRIBUTING.md has the rest.
 # Everything that makes packets runs under tools/isolated: the only link there is lo, nothing outside is touched.
 BIN := .venv/bin
-CHECKED := src tests/unit tests/hostile tests/scenarios tests/engines tests/*.py bench tools
+STATES := /var/lib/pathfit /run/pathfit
+CHECKED := src tests/unit tests/hostile tests/scenarios tests/engines tests/repair tests/*.py bench tools
 
 .PHONY: setup engines-setup demo test test-all lint bench record-demo uninstall
 
@@ -35,10 +36,12 @@ record-demo: setup ## the case that `demo` replays where namespaces are refused
 	@rm -rf src/pathfit/cli/recorded
 	@$(BIN)/pathfit demo --save src/pathfit/cli/recorded >/dev/null
 
-uninstall: ## removes .venv, caches, state
+uninstall: ## undoes repairs, removes labs, .venv, caches, state
+	@[ ! -x $(BIN)/pathfit ] || $(BIN)/pathfit fix --undo all || \
+	  { echo "not removed: the journals say how it was (pathfit fix --list); make uninstall again afterwards"; exit 1; }
 	@[ ! -x $(BIN)/pathfit ] || $(BIN)/pathfit lab down all >/dev/null 2>&1 || :
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build
 	@find src tests tools bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || :
 	@rm -rf "$${XDG_STATE_HOME:-$$HOME/.local/state}/pathfit" "$${XDG_CACHE_HOME:-$$HOME/.cache}/pathfit"
-	@[ "$$(id -u)" != 0 ] || rm -rf /var/lib/pathfit /run/pathfit
+	@[ "$$(id -u)" != 0 ] || rm -rf $(STATES)
 	@echo "removed; only this folder's sources are left"

@@ -14,7 +14,6 @@ owner may read them, and one that somebody else could have written is not believ
 import fcntl
 import os
 import re
-import secrets
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +26,7 @@ from pathfit.apply.files import sync_folder
 from pathfit.core import codec
 from pathfit.core.journal import FINAL, SCHEMA, Journal
 from pathfit.host import procfs
-from pathfit.host.clock import now, wait
+from pathfit.host.clock import now, wait, wall
 
 ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
 MOST_BYTES = 64 << 20
@@ -61,8 +60,9 @@ def boot_id() -> str:
 
 
 def new_id() -> str:
-    """Sorts by time; four digits keep two of one second apart."""
-    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(2)
+    """Sorts by time: the last four digits are the fraction of the second."""
+    seconds = wall()
+    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime(seconds)) + f"{int(seconds % 1 * 0x10000):04x}"
 
 
 def unfinished(folder: Path | None = None) -> list[str]:

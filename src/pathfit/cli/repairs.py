@@ -125,6 +125,8 @@ def undo(which: str, o: dict[str, Any]) -> int:
     if which not in ("last", "all") and _load(store, which).state == "undone":
         return _say_all(store, [_load(store, which)], look, o, already=True)
     done: list[Journal] = []
+    if not store.ids():
+        return _say_all(store, done, look, o)
     try:
         with store.locked(f"pathfit fix --undo {which}"):
             done += (sequence.undo(store, journal, "asked for") for journal in _chosen(store, which))
