@@ -83,5 +83,21 @@ def test_the_daemon_started_again(stage: Article, early: bool) -> None:
     assert die > 6, "two steps, twice each; the daemon's end and start; a container"
 
 
+def test_a_daemon_that_does_not_start_with_the_new_file(stage: Article) -> None:
+    """It is not waited for until the end of patience, and what is undone starts it as it was."""
+    docker = stage.docker
+    docker.run("ci")
+    before = settings(stage, VOLATILE | HANDED_OUT)
+    restart = RestartEngine(engine="docker", socket=SOCKET, how="argv", pid=docker.pid)
+    twice = '{"bip": "198.19.0.1/24"}'  # it stands on the command line as well: dockerd refuses
+    orders = {"changes": msgspec.to_builtins((WriteFile(path=CONFIG, new=twice), restart)), "die": 0, "early": False}
+    done = stage.h.call(sys.executable, SCRIPT, json.dumps(orders), env=stage.env, timeout=60)
+    assert "docker does not run after its restart" in done.stderr, done.stdout + done.stderr
+    assert not stage.h.path("/run/docker.pid").exists(), "it runs after all"
+    taken_back(stage, 0, killed=True)
+    assert not stage.h.path(CONFIG).exists()
+    assert "\n".join(differences(before, settings(stage, VOLATILE | HANDED_OUT))) == ""
+
+
 def mtu(a: Article) -> Any:
     return a.docker.inspect("network", "bridge")["Options"]["com.docker.network.driver.mtu"]

@@ -308,7 +308,7 @@ def test_our_own_daemon_comes_before_one_that_points_at_its_socket(
         (tmp_path / f"other{path}").parent.mkdir(parents=True)
         (tmp_path / f"other{path}").symlink_to(path)
         monkeypatch.setattr(daemons, "SOCKETS", (path,))
-        monkeypatch.setattr(daemons, "_processes", lambda name: iter(roots))
+        monkeypatch.setattr(daemons, "processes", lambda name: iter(roots))
         monkeypatch.setattr(daemons, "_argv", lambda pid: ("dockerd", "-H", f"unix://{path}"))
         monkeypatch.setattr(daemons, "root_of", lambda pid: roots[pid])
         assert [d.pid for d in daemons.find()] == [9]
@@ -368,7 +368,7 @@ def test_no_daemon_no_socket_is_touched(monkeypatch: pytest.MonkeyPatch, tmp_pat
         listener.bind(path)
         listener.listen(1)
         monkeypatch.setattr(daemons, "SOCKETS", (path,))
-        monkeypatch.setattr(daemons, "_processes", lambda name: iter(()))
+        monkeypatch.setattr(daemons, "processes", lambda name: iter(()))
         comm = {"/proc/1/comm": "systemd"}
         monkeypatch.setattr(daemons.procfs, "maybe", lambda at, limit=0: comm.get(at, ""))
         assert daemons.find() == ()

@@ -7,7 +7,6 @@ last container. Undone after the daemon's configuration file is as it was (:meth
 
 import errno
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 from pathfit.apply.dockerapi import Api, NotFound, daemon_at
@@ -17,11 +16,12 @@ from pathfit.core.change import RestartEngine
 from pathfit.core.engined import EngineBefore
 from pathfit.host import process
 from pathfit.host.run import run
-from pathfit.observe.engines import parse
+from pathfit.observe.engines import daemons, parse
 from pathfit.observe.engines.daemons import Daemon
 from pathfit.observe.engines.parse import number, table, text
 
 PATIENCE = 120.0  # seconds for a daemon to end its containers and itself, and for one to answer
+ABSENT = 3.0  # seconds without its process, after which it is not waited for
 LOOK = 0.02  # seconds between two looks whether it answers: nothing tells when a socket begins to listen
 
 
@@ -112,7 +112,7 @@ def _restart(change: RestartEngine, before: EngineBefore, daemon: Daemon | None)
         if daemon is not None:
             process.end(daemon.pid, process.started(daemon.pid), PATIENCE)
         process.start(before.again)
-    _wait(lambda: _answers(change), f"{change.engine} does not answer after its restart")
+    _wait(change, f"{change.engine} does not answer after its restart")
     return tuple(dict.fromkeys((*before.running, *since)))
 
 
@@ -131,10 +131,16 @@ def _answers(change: RestartEngine) -> bool:
     return True
 
 
-def _wait(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > deadline:
+def _wait(change: RestartEngine, what: str) -> None:
+    """Until it answers. Raises OSError: it takes too long, or its process is not there (any more)."""
+    begun = seen = time.monotonic()
+    while not _answers(change):
+        now = time.monotonic()
+        if any(daemons.root_of(pid) is None for pid in daemons.processes(daemons.DAEMON)):
+            seen = now
+        if now - seen > ABSENT:
+            raise OSError(errno.ESRCH, f"{change.engine} does not run after its restart: its log says why")
+        if now - begun > PATIENCE:
             raise TimeoutError(errno.ETIMEDOUT, what)
         time.sleep(LOOK)
 
