@@ -5,6 +5,7 @@ journal, before and after every step, and the same on the way back. `make test-a
 every sixth, beginning elsewhere in each recipe.
 """
 
+import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -113,3 +114,33 @@ def test_there_are_enough_points(net: Net, tmp_path: Path) -> None:
         total += here
         recover(Store(store))
     assert total >= FEWEST * SOME
+
+
+@pytest.mark.parametrize("recipe", ["links-below-1280", "all-at-once"])
+def test_a_journal_that_cannot_be_written_any_more(recipe: str, net: Net, tmp_path: Path) -> None:
+    """The disk is full from some write on: what was done is undone all the same, at once or by the next one."""
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    changes = RECIPES[recipe](net, etc)
+    before = (kit.state(net), kit.tree(etc))
+    writes = kit.points(tmp_path / "s0", lambda store: kit.repair(store, changes)).count("written")
+    recover(Store(tmp_path / "s0"))
+    for n in range(1, writes + 1, 3):
+        left = [n]
+
+        def full(point: str, left: list[int] = left) -> None:
+            left[0] -= point == "written"
+            if point == "written" and left[0] <= 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        store = Store(tmp_path / f"s{n}", full)
+        with pytest.raises(OSError, match="No space"):
+            kit.repair(store, changes)
+        journals = [j for j in store.all() if isinstance(j, Journal)]
+        if journals:
+            with pytest.raises(OSError, match="No space"):
+                sequence.undo(store, journals[0])
+        assert (kit.state(net), kit.tree(etc)) == before, f"no room from write {n} on"
+        if journals:
+            recover(Store(tmp_path / f"s{n}"))
+            assert (kit.state(net), kit.tree(etc)) == before

@@ -5,6 +5,7 @@ Whatever the way it ends, the configuration is as before, except after "repaired
 
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -236,6 +237,48 @@ def test_changed_by_somebody_else_is_left_alone_4(bench: Bench) -> None:
     assert f"$ ip -n {namespace} -4 route change default" in done.stdout
     subprocess.run(["ip", "-n", namespace, "route", "change", *words], check=True)
     assert bench.run("fix", "--undo", "last").returncode == 0
+
+
+def test_what_was_found_can_be_saved(bench: Bench, tmp_path: Path) -> None:
+    assert bench.fix("--yes", "--save", str(tmp_path / "case")).returncode == 0
+    undone(bench)
+    replayed = bench.run("replay", str(tmp_path / "case"), "--json")
+    assert (json.loads(replayed.stdout)["verdict"], replayed.returncode, replayed.stderr) == ("broken", 1, "")
+
+
+@pytest.mark.parametrize(("answer", "status"), [("y\n", 0), ("n\n", 1), ("\n", 1), ("\x04", 1)])
+def test_on_a_terminal_it_asks(bench: Bench, answer: str, status: int) -> None:
+    bench.lab.fresh()
+    ours, theirs = pty.openpty()
+    command = [sys.executable, str(RUNNER), "none", "fix", *bench.asked]
+    ends = {"stdin": theirs, "stdout": subprocess.PIPE, "stderr": theirs}
+    process = subprocess.Popen(command, text=True, env=bench.environment(), **ends)  # type: ignore[call-overload]
+    os.close(theirs)
+    said = b""
+    while b"[y/N]" not in said:
+        said += os.read(ours, 4096)
+    assert b"route change" in said
+    os.write(ours, answer.encode())
+    out, _ = process.communicate(timeout=PATIENCE)
+    os.close(ours)
+    assert process.returncode == status, out
+    assert ("REPAIRED" in out) == (status == 0)
+    if status == 0:
+        undone(bench)
+
+
+def test_without_the_right_to_change_3(bench: Bench) -> None:
+    """Root without CAP_NET_ADMIN: measured, and not changed."""
+    caps = "-net_admin"
+    bench.lab.fresh()
+    words = ["setpriv", f"--bounding-set={caps}", f"--inh-caps={caps}", sys.executable, str(RUNNER), "none"]
+    command = [*words, "fix", *bench.asked, "--yes"]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=bench.environment(), check=False
+    )
+    assert done.returncode in (3, 4), done.stdout + done.stderr
+    assert "not permitted" in done.stdout + done.stderr
+    assert [r["state"] for r in bench.repairs()] in ([], ["undone"])
 
 
 # --- --confirm-within ------------------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def apply(store: Store, journal: Journal) -> Journal:
     between two steps."""
     journal = store.write(replace(journal, state="applying"))
     for n, record in enumerate(journal.steps):
-        journal = _mark(store, journal, n, "doing")
+        journal = store.write(_marked(journal, n, "doing"))
         store.hook("perform")
         try:
             with deferred():
@@ -95,25 +95,47 @@ def apply(store: Store, journal: Journal) -> Journal:
         except (Impossible, Gone, Foreign, OSError) as e:
             raise _not_done(journal, e) from None
         store.hook("performed")
-        journal = _mark(store, journal, n, "done")
+        journal = store.write(_marked(journal, n, "done"))
     return store.write(replace(journal, state="applied"))
 
 
 def undo(store: Store, journal: Journal, why: str = "") -> Journal:
     """Make everything as it was, as far as it is still there and ours. The journal ends as "undone" or "failed".
 
-    Signals wait meanwhile. Raises OSError only when the journal itself cannot be written.
+    Signals wait meanwhile. A journal that cannot be written (the disk is full) does not keep anything from being
+    undone. Then OSError is raised at the end, unless a step failed, which is worse; whoever finds the old journal
+    undoes once more, and that changes nothing.
     """
     with deferred(drop=True):
-        journal = store.write(replace(journal, state="undoing", why=why or journal.why))
+        pen = _Pen(store)
+        journal = pen.write(replace(journal, state="undoing", why=why or journal.why))
         rebooted = bool(journal.runner.boot) and journal.runner.boot != boot_id()
         for n in _backwards(journal):
             store.hook("undo")
             state, note = _undone(journal, journal.steps[n], rebooted)
             store.hook("undid")
-            journal = _mark(store, journal, n, state, note)
+            journal = pen.write(_marked(journal, n, state, note))
         end: State = "failed" if any(s.state == "failed" for s in journal.steps) else "undone"
-        return store.write(replace(journal, state=end))
+        journal = pen.write(replace(journal, state=end))
+        if pen.trouble is not None and end == "undone":
+            raise pen.trouble
+        return journal
+
+
+class _Pen:
+    """Writes a journal, or remembers why it could not the last time."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.trouble: OSError | None = None
+
+    def write(self, journal: Journal) -> Journal:
+        self.trouble = None
+        try:
+            self.store.write(journal)
+        except OSError as e:
+            self.trouble = e
+        return journal
 
 
 def keep(store: Store, journal: Journal) -> Journal:
@@ -162,10 +184,10 @@ def _undone(journal: Journal, record: StepRecord, rebooted: bool) -> tuple[StepS
     return "undone", ""
 
 
-def _mark(store: Store, journal: Journal, n: int, state: StepState, note: str = "") -> Journal:
+def _marked(journal: Journal, n: int, state: StepState, note: str = "") -> Journal:
     steps = list(journal.steps)
     steps[n] = replace(steps[n], state=state, note=note)
-    return store.write(replace(journal, steps=tuple(steps)))
+    return replace(journal, steps=tuple(steps))
 
 
 def _not_done(journal: Journal, e: Exception) -> NotDone:

@@ -56,7 +56,9 @@ def forget(case: Case) -> None:
 
 def judge(view: View, report: Report, finding: Finding, fix: Fix) -> tuple[Reason, ...]:
     """What speaks against it (pure); empty: it helped."""
-    if fix.verify != "measured" or not report.measured:
+    if fix.verify == "measured" and not report.measured:
+        return (("repair.not-told", {"why": report.why_unknown or "why.not-measured"}),)
+    if fix.verify != "measured":
         still = [f for f in report.findings if f.code == finding.code and f.where == finding.where]
         return (("repair.still-there", {"code": finding.code}),) if still else ()
     reasons: list[Reason] = []

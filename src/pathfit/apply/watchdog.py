@@ -5,9 +5,12 @@ looks at the journal a few times a second and ends when the repair has ended, is
 when the time is up, and at once when whoever repaired has died on the way (nobody holds the lock any more).
 """
 
+import os
 import signal
 import sys
+from pathlib import Path
 
+import pathfit
 from pathfit.apply import sequence
 from pathfit.apply.store import Busy, Store
 from pathfit.core import codec
@@ -23,7 +26,9 @@ DIED = "whoever repaired ended before it was proven"
 def start(store: Store, journal: Journal) -> int:
     """Start watching; returns the watcher's pid. Raises OSError."""
     words = [sys.executable, "-m", "pathfit", "fix", "--watch-over", journal.id]
-    return detached(words, {"PATHFIT_STATE": str(store.folder.absolute())})
+    here = str(Path(pathfit.__file__).parents[1])  # it starts in "/", where what was found by a relative path is not
+    paths = os.pathsep.join(p for p in (here, os.environ.get("PYTHONPATH", "")) if p)
+    return detached(words, {"PATHFIT_STATE": str(store.folder.absolute()), "PYTHONPATH": paths})
 
 
 def watch(store: Store, name: str) -> None:

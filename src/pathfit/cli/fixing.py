@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from pathfit.apply import sequence, verify, watchdog
 from pathfit.apply.choose import Choice, NoSuchFix, choose
 from pathfit.apply.store import Busy, Store
-from pathfit.cli import examining, repairs
+from pathfit.cli import examining, repairs, saved
 from pathfit.cli.border import Ended
 from pathfit.cli.stop import CANNOT, INTERRUPTED, OR, Stop, line
 from pathfit.cli.talk import Style, Talk, readers_may_leave, style
@@ -26,6 +26,7 @@ from pathfit.render.fixing import Outcome, Said, say
 from pathfit.render.layout import Page
 
 UNSEEN = ("why.no-source", "why.source-refused")  # reasons why not even state is known
+LONGEST = 86400.0  # seconds: a day without an answer is one
 FAILED = 4  # a repair failed and was undone (CONTRACT)
 EXIT = {
     "repaired": 0, "nothing": 0, "undone": FAILED, "failed": FAILED, "interrupted": INTERRUPTED, "unknown": CANNOT,
@@ -39,13 +40,21 @@ def fix(code: str | None, source: str | None, to: str | None, o: dict[str, Any])
     store = Store()
     repairs.refuse_on_top(store)
     ask = repairs.ask(code, source, to, look.lang, o)
+    if o["confirm_within"] is not None and not 0 < o["confirm_within"] <= LONGEST:
+        raise Stop(f"--confirm-within {o['confirm_within']:g}: above 0, up to {LONGEST:g} s", "--confirm-within 60")
     examine = _examiner(ask, quiet=o["as_json"] and not o["verbose"], verbose=o["verbose"])
-    while True:
-        try:
-            outcome = _once(store, look, examine, code, bool(code and source), o)
-        except Overtaken:
-            continue  # somebody has repaired while we examined: what we saw is not so any more
-        return _conclude(outcome, look, code, o)
+    with saved.prepared(o["save"]):
+        while True:
+            try:
+                case, outcome = _once(store, look, examine, code, bool(code and source), o)
+            except Overtaken:
+                continue  # somebody has repaired while we examined: what we saw is not so any more
+            break
+        status = _conclude(outcome, look, code, o)
+        if o["save"] and outcome.before is not None:
+            saved.save(o["save"], case, *examining.documents(outcome.before))
+            Talk().remark(f"saved in {o['save']}: what was found before the repair")
+    return status
 
 
 class Overtaken(Exception):
@@ -59,7 +68,7 @@ def _once(
     code: str | None,
     named: bool,
     o: dict[str, Any],
-) -> Outcome:
+) -> tuple[Case, Outcome]:
     """Examine, choose, and apply when that is wanted. Raises Stop, Overtaken."""
     begun, known = now(), store.ids()
     case, report = examine()
@@ -72,7 +81,7 @@ def _once(
     if kind == "planned" and choice.finding is not None and choice.fix is not None and _wanted(outcome, look, o):
         outcome = _Repair(store, look, examine, case, outcome, o).run(known)
         outcome = replace(outcome, seconds=now() - begun)
-    return outcome
+    return case, outcome
 
 
 def _examiner(ask: Ask, *, quiet: bool, verbose: bool) -> Callable[[], tuple[Case, Report]]:
@@ -147,16 +156,17 @@ class _Repair:
             raise Stop(f"another repair is under way ({e})", "pathfit fix --list", CANNOT) from None
         except OSError as e:
             where = e.filename or self.store.folder
-            raise Stop(f"cannot keep a journal in {where}: {e.strerror}", repairs.elsewhere(), CANNOT) from None
+            why = f"cannot keep a journal in {where}: {e.strerror}; nothing is changed"
+            raise Stop(why, repairs.elsewhere(), CANNOT) from None
         if outcome.journal is not None and outcome.journal.state == "waiting":
             return self._confirmed(outcome, outcome.journal)
         return outcome
 
     def _locked(self, journal: Journal, finding: Finding, fix: Fix) -> Outcome:
         journal = self._prepared(journal)
-        if self.o["confirm_within"]:
-            watchdog.start(self.store, journal)
         try:
+            if self.o["confirm_within"]:
+                watchdog.start(self.store, journal)
             journal = sequence.apply(self.store, journal)
             after, reasons = self._verified(journal, finding, fix)
         except sequence.NotDone as e:
@@ -168,12 +178,15 @@ class _Repair:
             kind = "interrupted" if done.state == "undone" else "failed"
             return replace(self.outcome, kind=kind, journal=done)
         except BaseException as e:
-            sequence.undo(self.store, self.store.load(journal.id), f"stopped by {type(e).__name__}: {e}")
+            self.talk.clear()
+            done = sequence.undo(self.store, self.store.load(journal.id), f"stopped by {type(e).__name__}: {e}")
+            if done.state == "failed":
+                return self._undone(done, why=str(e))
             raise
         if reasons:
             why = fixing.because(replace(self.outcome, kind="undone", reasons=reasons), "en")
             return self._undone(sequence.undo(self.store, journal, why), reasons=reasons, after=after)
-        with deferred():
+        with deferred(drop=True):  # proven and written down: an interrupt has come too late
             journal = replace(journal, **_figures(self.outcome.before, after))
             if self.o["confirm_within"]:
                 until = since_boot() + self.o["confirm_within"]
