@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import kit
 import msgspec
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pathfit.apply.store import Busy, Store, Unreadable, unfinished
 from pathfit.core import codec
-from pathfit.core.journal import Journal
+from pathfit.core.journal import Journal, Prepared
 
 
 @pytest.fixture
@@ -145,3 +145,22 @@ def test_no_document_breaks_it(store: Store, data: st.DataObject) -> None:
     except codec.OpenError as e:
         assert str(e)
     store.all()
+
+
+GOLDEN = Path(__file__).with_name("journal-1.json")
+
+
+def test_journals_outlive_versions(store: Store) -> None:
+    """One of 0.1.0 with every kind of change and everything filled in: opened by this version, and not one value lost.
+    A kind that is new gets a journal beside this one; this one never changes."""
+    folder = store.folder / "journal"
+    folder.mkdir(parents=True, mode=0o700)
+    path = folder / "20260120-150301-3f2a.json"
+    old = json.loads(GOLDEN.read_text())
+    path.write_text(json.dumps({**old, "id": path.stem, "of a later minor version": 1}))
+    path.chmod(0o600)
+    journal = store.load(path.stem)
+    again = json.loads(codec.dump(journal))
+    assert {**again, "id": old["id"]} == old
+    kinds = {type(s.prepared).__name__ for s in journal.steps}
+    assert kinds == {k.__name__ for k in get_args(Prepared)}, "a kind without a journal"
