@@ -7,14 +7,15 @@ from pathlib import Path
 
 import kit
 import pytest
-from netlab import Net, nets
+from netlab import Net, nets, settled
 
-from pathfit.apply import sequence
+from pathfit.apply import routes, sequence
 from pathfit.apply.step import Foreign, Gone, Impossible
 from pathfit.apply.steps import step_of
 from pathfit.apply.store import Store
 from pathfit.core.change import Change, SetLinkMtu, SetRouteMtu
-from pathfit.core.journal import Journal
+from pathfit.core.journal import Journal, Place
+from pathfit.lab import Lab, load
 
 pytestmark = pytest.mark.lab
 
@@ -260,3 +261,21 @@ def test_a_change_of_a_later_version() -> None:
 
     with pytest.raises(Impossible, match="cannot make"):
         step_of(Newer(netns="", where="", family=4, table=0, dst="", prefix=0, mtu=1))
+
+
+@pytest.mark.parametrize("scenario", ["pmtud-works", "v6-pmtud-works"])
+def test_what_is_remembered_is_forgotten(scenario: str) -> None:
+    """A path MTU that the kernel learned from a "too big", of either family, and nothing else."""
+    with Lab.up(load(scenario)) as lab:
+        before = settled(f"{lab.prefix}-")
+        assert lab.fetch("c", lab.target(), 5.0, 50_000)[0] == "ok"
+        namespace = lab.where("c").removeprefix("netns:")
+        remembered = [
+            subprocess.check_output(["ip", "-n", namespace, f, "route", "show", "cache"]) for f in ("-4", "-6")
+        ]
+        assert any(b"mtu" in shown for shown in remembered)
+        st = os.stat(f"/run/netns/{namespace}")
+        routes.flush(Place(id=f"{st.st_dev}:{st.st_ino}", where=f"netns:{namespace}"))
+        for family in ("-4", "-6"):
+            assert b"mtu" not in subprocess.check_output(["ip", "-n", namespace, family, "route", "show", "cache"])
+        assert settled(f"{lab.prefix}-") == before
