@@ -79,6 +79,17 @@ pathfit lab show nothing-like-it
 pathfit lab up healthy --prefix 'A B'
 pathfit lab down nothing
 pathfit lab frobnicate
+pathfit fix
+pathfit fix MTU101
+pathfit fix --from netns:{c}
+pathfit fix XYZ --from netns:{c} --to {to}
+pathfit fix --to {to} --confirm-within 0
+pathfit fix --to {to} --confirm-within soon
+pathfit fix --undo nothing
+pathfit fix --confirm nothing
+pathfit fix --from netns:{c} --to {to} --use magic --yes
+pathfit fix --list
+pathfit fix --undo all
 pathfit replay {tmp}/nothing
 pathfit replay {tmp}/full
 pathfit diagnose --from netns:{c}x --to {to}

@@ -12,7 +12,12 @@ from pathfit.cli.border import usage
 from pathfit.cli.stop import Stop
 
 LATER = ("scan", "trace", "pcap", "snapshot", "predict", "map", "overhead", "watch", "agent", "hub", "mesh")
-EXAMPLES = {"timeout": "--timeout 15", "lang": "--lang en", "save": "--save ./case-1"}  # options that are checked
+EXAMPLES = {  # options that are checked
+    "timeout": "--timeout 15",
+    "confirm_within": "--confirm-within 60",
+    "lang": "--lang en",
+    "save": "--save ./case-1",
+}
 HELP = """Finds out why packets stop fitting on a container's way through the network, and proves it.
 
 \b

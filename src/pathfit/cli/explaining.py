@@ -29,11 +29,18 @@ def explain(code: str | None, lang: str | None, *, as_json: bool) -> int:
 
 
 def _find(code: str) -> Page:
+    page = manual(known(code))
+    assert page is not None
+    return page
+
+
+def known(code: str) -> str:
+    """A fault code, given as such or by its name. Raises Stop (2)."""
     by_name = next((c for c, name in NAMES.items() if name == code.lower()), code)
     page = manual(by_name)
     if page is None:
         raise Stop(f"there is no fault code '{code[:40]}'", _near(code))
-    return page
+    return page.code
 
 
 def _near(code: str) -> str:

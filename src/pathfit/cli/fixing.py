@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from pathfit.apply import sequence, verify, watchdog
 from pathfit.apply.choose import Choice, NoSuchFix, choose
 from pathfit.apply.store import Busy, Store
-from pathfit.cli import examining, repairs, saved
+from pathfit.cli import examining, explaining, repairs, saved
 from pathfit.cli.border import Ended
 from pathfit.cli.stop import CANNOT, INTERRUPTED, OR, Stop, line
 from pathfit.cli.talk import Style, Talk, readers_may_leave, style
@@ -37,6 +37,7 @@ EXIT = {
 def fix(code: str | None, source: str | None, to: str | None, o: dict[str, Any]) -> int:
     """One repair, from question to proof; returns the exit status. Raises Stop."""
     look = style(o["lang"])
+    code = explaining.known(code) if code is not None else None
     store = Store()
     repairs.refuse_on_top(store)
     ask = repairs.ask(code, source, to, look.lang, o)

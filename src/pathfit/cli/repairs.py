@@ -39,7 +39,9 @@ def ask(code: str | None, source: str | None, to: str | None, lang: str, o: dict
     if to is not None:
         return options.ask("diagnose", source or "host", to, lang, o)
     if code is None:
-        raise Stop("say what fails: --from WHERE --to TARGET", "pathfit fix --from netns:ci --to https://example.org/")
+        where = source or "netns:ci"
+        how = line("pathfit", "fix", "--from", where, "--to", "https://example.org/")
+        raise Stop("say what fails: --from WHERE --to TARGET", how)
     if source is None:
         raise Stop(
             f"say where {code[:40]} is to be repaired, or what fails", line("pathfit", "fix", code, "--from", "host")
