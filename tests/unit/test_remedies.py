@@ -31,13 +31,30 @@ def fixes(run: Case, code: str = "MTU101") -> dict[str, Fix]:
 
 def test_default_route_is_written_back_with_all_it_had() -> None:
     text = BLIND.replace(
-        "c route default via 198.18.1.1", "c route default via 198.18.1.1 metric 100 src 198.18.1.2 advmss 1460"
+        "c route default via 198.18.1.1", "c route default via 198.18.1.1 metric 100 src 198.18.1.2 advmss 1360"
     )
     fix = fixes(case(text, HOLE))["route-mtu"]
-    line = "ip -n c -4 route change default via 198.18.1.1 dev eth0 src 198.18.1.2 metric 100 advmss 1460 mtu 1420"
+    line = "ip -n c -4 route change default via 198.18.1.1 dev eth0 src 198.18.1.2 metric 100 advmss 1360 mtu 1420"
     assert [" ".join(c) for c in fix.commands] == [line]
     assert fix.undo == (tuple(w for w in fix.commands[0] if w not in ("mtu", "1420")),)
     assert (fix.value, fix.effective, fix.applicability, fix.lasts) == (1420, 1420, "safe", "recreate")
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        ("advmss 1460", "advmss 1380 mtu 1420"),
+        ("mtu 1420 advmss 1460", "advmss 1380 mtu 1420"),
+        ("mtu lock 1500", "mtu lock 1420"),
+    ],
+)
+def test_a_route_that_would_still_invite_more_promises_less(was: str, becomes: str) -> None:
+    text = BLIND.replace("c route default via 198.18.1.1", f"c route default via 198.18.1.1 {was}")
+    fix = fixes(case(text, HOLE))["route-mtu"]
+    assert " ".join(fix.commands[0]) == f"ip -n c -4 route change default via 198.18.1.1 dev eth0 {becomes}"
+    undo = " ".join(fix.undo[0])
+    assert undo.startswith("ip -n c -4 route change default via 198.18.1.1 dev eth0 ")
+    assert set(was.split()) <= set(undo.split())
 
 
 def test_connected_route_when_both_ends_share_a_subnet() -> None:

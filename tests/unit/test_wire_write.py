@@ -10,7 +10,7 @@ from pathfit.wire import rtnl_write as w
 from pathfit.wire.netlink import Malformed, attribute
 
 ONLINK, LINKDOWN, DEAD = 4, 16, 1
-MTU, LOCK, CONGESTION, FEATURES = 2, 1, 16, 12
+MTU, LOCK, ADVMSS, CONGESTION, FEATURES = 2, 1, 8, 16, 12
 
 
 def u32(value: int) -> bytes:
@@ -18,7 +18,7 @@ def u32(value: int) -> bytes:
 
 
 def metrics(**values: int) -> bytes:
-    names = {"lock": LOCK, "mtu": MTU, "features": FEATURES}
+    names = {"lock": LOCK, "mtu": MTU, "advmss": ADVMSS, "features": FEATURES}
     return attribute(8, b"".join(attribute(names[k], u32(v)) for k, v in values.items()))
 
 
@@ -64,6 +64,23 @@ def test_the_mtu_alone_changes(before: bytes, after: bytes) -> None:
     assert (w.route_mtu(after), w.same_but_mtu(before, after), w.same_route(before, after)) == (1400, True, False)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (PLAIN, route(DST, OIF, VIA, metrics(mtu=1400))),
+        (route(DST, metrics(mtu=1500, advmss=1460)), route(DST, metrics(mtu=1400, advmss=1360))),
+        (route(DST, metrics(advmss=1200)), route(DST, metrics(mtu=1400, advmss=1200))),
+    ],
+)
+def test_what_a_route_invites_comes_down_with_its_mtu(before: bytes, after: bytes) -> None:
+    assert w.bounded(before, 1400) == after
+
+
+def test_ipv6_takes_sixty_bytes_off() -> None:
+    before, after = (bytes([10]) + m[1:] for m in (route(metrics(advmss=1440)), route(metrics(mtu=1400, advmss=1340))))
+    assert w.bounded(before, 1400) == after
+
+
 def test_other_names_of_the_same_route() -> None:
     named = route(DST, OIF, attribute(15, u32(254)), CACHE, VIA, flags=LINKDOWN)
     assert w.same_route(named, PLAIN) and w.route_key(named) == w.route_key(PLAIN)
@@ -100,7 +117,7 @@ def test_an_address_goes_back_without_what_the_kernel_finds_out() -> None:
 READERS = (
     w.route, w.route_key, w.route_mtu, w.links_of, w.multipath, w.expires, w.cached, w.of_object, w.address,
     w.address_key, w.address_flags, w.address_settings, w.neighbour, w.neighbour_key, w.by_hand,
-    lambda b: w.with_mtu(b, 1400), lambda b: w.same_route(b, b),
+    lambda b: w.with_mtu(b, 1400), lambda b: w.bounded(b, 1400), lambda b: w.same_route(b, b),
 )  # fmt: skip
 
 

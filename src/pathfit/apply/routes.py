@@ -1,7 +1,8 @@
 """The MTU of one route, and the cached path MTUs: by netlink, with the route's own dumped message.
 
 `ip route change` replaces all attributes of a route, and loses those it was not given. So the kernel's own message is
-taken, RTAX_MTU written into it, and sent back with NLM_F_REPLACE; undo sends the old one.
+taken, RTAX_MTU written into it (and RTAX_ADVMSS lowered, where it would invite more), and sent back with
+NLM_F_REPLACE; undo sends the old one.
 
 What NLM_F_REPLACE replaces is the *first* route of that prefix, TOS and metric (fib_table_insert()), and in IPv6 the
 first of that metric which is, or is not, a gateway route as well (fib6_add_rt2node()). A route that is not the first
@@ -38,7 +39,7 @@ class RouteMtu:
         place = places.place(change.netns, change.where)
         with places.entered(place) as sock:
             body = _chosen(change, dumped(sock, change.family))
-        return RouteBefore(place=place, before=body, after=rtnl_write.with_mtu(body, change.mtu))
+        return RouteBefore(place=place, before=body, after=rtnl_write.bounded(body, change.mtu))
 
     def perform(self, change: SetRouteMtu, prepared: RouteBefore, tag: str) -> None:
         with places.entered(prepared.place) as sock:

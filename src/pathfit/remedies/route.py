@@ -1,13 +1,16 @@
 """The runtime repair that is recommended first: `mtu` on the route that carries the asked flow.
 
 It bounds both directions at once: what the source sends (dst_mtu()) and what it invites (tcp_advmss_sock() takes
-the route's MTU). It touches one route of one namespace, interrupts nothing, and is undone by writing the route back
-as it was. `ip route change` replaces all attributes, so every one that was read is written again.
+the route's MTU; an `advmss` of the route counts before that, so one that is too large comes down with it). It touches
+one route of one namespace, interrupts nothing, and is undone by writing the route back as it was. `ip route change`
+replaces all attributes, so every one that was read is written again.
 """
+
+from msgspec.structs import replace
 
 from pathfit.core.change import FlushRouteCache, SetRouteMtu
 from pathfit.core.finding import Facts, Finding, Fix
-from pathfit.core.net import Family
+from pathfit.core.net import Family, mss_of
 from pathfit.core.snapshot import NetnsSnapshot, NextHop, Route
 from pathfit.remedies.base import (
     MAIN_TABLE,
@@ -39,10 +42,12 @@ def route_mtu(view: View, value: int) -> tuple[Fix, ...]:
     if ns is None or carried is None or not reachable(ns):
         return ()
     route, hop = carried
-    if route.mtu is not None and route.mtu <= value:
+    most = mss_of(route.family, value)
+    invites_more = route.advmss is not None and route.advmss > most
+    if route.mtu is not None and route.mtu <= value and not invites_more:
         return ()
-    words = spelled(ns, route, hop)
-    if words is None:
+    words, new = spelled(ns, route, hop), spelled(ns, replace(route, advmss=most) if invites_more else route, hop)
+    if words is None or new is None:
         return ()
     family = f"-{route.family}"
     where = at(view, ns, link_name(ns, hop.link))
@@ -78,7 +83,7 @@ def route_mtu(view: View, value: int) -> tuple[Fix, ...]:
             effective=value,
             applicability="safe" if safe else "manual",
             lasts="reboot" if "host" in (ns.where, *ns.names) else "recreate",
-            commands=((*ip(ns), family, "route", "change", *words, "mtu", str(value)),),
+            commands=((*ip(ns), family, "route", "change", *new, *_mtu(replace(route, mtu=value))),),
             undo=((*ip(ns), family, "route", "change", *words, *_mtu(route)),),
             where=where,
             facts=facts,

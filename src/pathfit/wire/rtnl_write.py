@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from struct import Struct
 from typing import NamedTuple
 
+from pathfit.core.net import mss_of
+from pathfit.wire.addresses import FAMILY
 from pathfit.wire.netlink import Malformed, attribute, attributes, every, fixed, inner, request, u32
 from pathfit.wire.rtnl import GETNEIGH
 
@@ -32,7 +34,7 @@ _LIVES = Struct("=IIII")  # struct ifa_cacheinfo: preferred, valid (seconds), cr
 _IFLA_MTU = 4
 _DST, _SRC, _OIF, _GATEWAY, _PRIORITY, _METRICS, _MULTIPATH = 1, 2, 4, 5, 6, 8, 9
 _RTA_CACHEINFO, _TABLE, _VIA, _PAD, _EXPIRES, _NH_ID = 12, 15, 18, 19, 23, 30
-_RTAX_LOCK, _RTAX_MTU, _RTAX_FEATURES = 1, 2, 12
+_RTAX_LOCK, _RTAX_MTU, _RTAX_ADVMSS, _RTAX_FEATURES = 1, 2, 8, 12
 _FEATURES = 0x7FFFFFFF  # without DST_FEATURE_ECN_CA (bit 31), which the kernel sets itself
 _ONLINK, _CLONED = 4, 0x200
 USER_HZ = 100
@@ -148,6 +150,22 @@ def with_mtu(body: bytes, mtu: int) -> bytes:
     metrics = [(k, v) for k, v in metrics if k != _RTAX_MTU] + [(_RTAX_MTU, _U32.pack(mtu))]
     kept = [(k, v) for k, v in parts if k != _METRICS]
     return clean[: _RTMSG.size] + _joined([*kept, (_METRICS, _metrics(sorted(metrics)))])
+
+
+def bounded(body: bytes, mtu: int) -> bytes:
+    """:func:`with_mtu`, and an RTAX_ADVMSS that would still invite larger packets comes down to fit.
+
+    dst_metric_advmss() takes the route's own figure before it looks at any MTU. Raises Malformed.
+    """
+    clean = with_mtu(body, mtu)
+    parts = every(clean, _RTMSG.size, len(clean))
+    most = mss_of(FAMILY.get(clean[0], 4), mtu)
+    return clean[: _RTMSG.size] + _joined((k, _metrics(_invites(v, most)) if k == _METRICS else v) for k, v in parts)
+
+
+def _invites(metrics: bytes, most: int) -> Parts:
+    parts = every(metrics, 0, len(metrics))
+    return [(k, _U32.pack(min(u32({k: v}, k), most)) if k == _RTAX_ADVMSS else v) for k, v in parts]
 
 
 def route_mtu(body: bytes) -> int:
