@@ -3,9 +3,10 @@
 A lab of plain namespaces per round-trip time (0, 20, 100 ms through a forwarder of pathfit.lab) and per hole: *told*
 (both ways, a "too big" comes back on the way out), *silent* (both ways, nobody says anything), *inwards* (only there,
 silent); a limit of 1420 (a common size) and of 1337 (nobody's); nginx (pathfit's own Python server where there is
-none), http and https. Prints the median and the worst of RUNS (default 10), the bound 6 RTT + S + 30 ms with S =
-max(2 RTT, 50 ms), and the processor time of this process. A shared machine disturbs single figures; medians count,
-and where they do not, processor time does: it is what other load stretches.
+none), http and https. Prints the medians of RUNS (default 10) until the way in is known as a bracket (its first round
+was judged) and to the exact byte, each beside its bound (2 RTT and 6 RTT, + S + 30 ms, S = max(2 RTT, 50 ms)), and the
+processor time of this process. A shared machine disturbs single figures; medians count, and where they do not,
+processor time does: it is what other load stretches.
 """
 
 import os
@@ -22,6 +23,7 @@ from pathfit.core.evidence import ProbeResult
 from pathfit.core.request import Measure
 from pathfit.lab import lab as labs
 from pathfit.lab import reader
+from pathfit.measure import reverse
 from pathfit.probe.engine import measure
 
 SCENARIO = """
@@ -61,13 +63,25 @@ def web_server(lab: labs.Lab, folder: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(["ip", "netns", "exec", name, "nginx", "-p", folder, "-c", f"{folder}/conf"])
 
 
-def once(fd: int, address: str, port: int, protocol: str) -> tuple[float, ProbeResult]:
+brackets: list[float] = []  # when the second round of the way in began
+new_round = reverse.Reverse._new_round
+
+
+def noted(search: reverse.Reverse, plan: list[tuple[int, str]], now: float) -> None:
+    if search.round == 1:
+        brackets.append(time.monotonic())
+    new_round(search, plan, now)
+
+
+def once(fd: int, address: str, port: int, protocol: str) -> tuple[float, float, ProbeResult]:
+    """(seconds to the bracket, seconds in all, the result)"""
+    brackets.clear()
     request = Measure(ref="m", source="x", address=address, port=port, protocol=protocol, host=address, path="/20000")  # type: ignore[arg-type]
     start = time.monotonic()
     result = measure(fd, request)
     took = time.monotonic() - start
     assert isinstance(result, ProbeResult), result
-    return took, result
+    return (brackets[0] if brackets else start + took) - start, took, result
 
 
 def processor() -> float:
@@ -78,23 +92,26 @@ def processor() -> float:
 
 def row(fd: int, address: str, port: int, protocol: str, hole: str, limit: int, rtt: float, runs: int) -> None:
     once(fd, address, port, protocol)  # imports, neighbours
-    times, busy, wrong, unsaid, used = [], [], 0, 0, 0
+    times, soon, busy, wrong, unsaid, used = [], [], [], 0, 0, 0
     outwards = (1500, None) if hole == "inwards" else (limit, limit + 1)
     for _ in range(runs):
         before = processor()
-        took, r = once(fd, address, port, protocol)
+        bracket, took, r = once(fd, address, port, protocol)
         busy.append(processor() - before)
+        soon.append(bracket)
         times.append(took)
         used = r.used.connections
         for found, truth in ((r.reverse[0], (limit, limit + 1)), (r.forward[0] if r.forward else None, outwards)):
             if found is not None and (found.passes, found.fails) != truth:
                 unsaid += found.fails is None
                 wrong += found.fails is not None
-    bound = 6 * rtt + max(2 * rtt, 0.05) + 0.03
-    middle, worst = statistics.median(times) * 1e3, max(times) * 1e3
+    quiet = max(2 * rtt, 0.05) + 0.03
+    first, middle, worst = statistics.median(soon) * 1e3, statistics.median(times) * 1e3, max(times) * 1e3
     print(
-        f"{hole:7s} {protocol:6s} rtt {rtt * 1e3:4.0f} ms  limit {limit} median {middle:5.0f} ms  worst {worst:5.0f} ms"
-        f"  bound {bound * 1e3:4.0f} ms  processor {statistics.median(busy) * 1e3:3.0f} ms"
+        f"{hole:7s} {protocol:6s} rtt {rtt * 1e3:4.0f} ms  limit {limit}"
+        f"  bracket {first:4.0f} (bound {(2 * rtt + quiet) * 1e3:4.0f})"
+        f"  exact byte {middle:4.0f}, worst {worst:4.0f} (bound {(6 * rtt + quiet) * 1e3:4.0f})"
+        f"  processor {statistics.median(busy) * 1e3:3.0f} ms"
         f"  of {2 * runs} wrong {wrong}, not said {unsaid}  connections {used}",
         flush=True,
     )
@@ -120,6 +137,7 @@ def rows(hole: str, rtt: int, limit: int, runs: int) -> None:
 
 def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 10
+    reverse.Reverse._new_round = noted  # type: ignore[method-assign]
     for hole in HOLES:
         for rtt in (0, 20, 100):
             for limit in (1420, 1337):

@@ -20,6 +20,7 @@ from pathfit.probe.seat import MASK, Seat
 
 clock = time.monotonic
 WAIT = 0.3  # seconds for the answers of the last round; routers answer late under load
+SOON = 0.005  # seconds until the second try: it only has to know where the target stands
 CONNECT = 1.3  # seconds for the connection: one SYN may be lost
 ATTEMPTS = TRIES + 1
 SMALL_AT, STEP = 16, 1  # offset of the small segment of TTL 0; the large ones begin behind the small ones
@@ -81,8 +82,8 @@ class _Pairs:
                 break
             for ttl, large in sorted(self.waiting, key=lambda w: (w[1], w[0])):
                 self._send(ttl, large)
-            self._collect(min(until, clock() + max(PACE, 4 * self.seat.rtt)))
-        self._collect(min(until, clock() + max(PACE, min(WAIT, 2 * self.seat.rtt))))
+            self._collect(min(until, clock() + max(PACE if attempt else SOON, 4 * self.seat.rtt)))
+        self._collect(min(until, clock() + min(WAIT, 2 * self.seat.rtt)))
         return HopsFact(
             ref=self.request.ref,
             hops=self.places.answers(),
