@@ -200,14 +200,14 @@ class Store:
         except OSError:
             return False
         try:
-            return not _take(fd)
+            return not _take(fd, fcntl.LOCK_SH)  # shared: two that look do not see each other
         finally:
             os.close(fd)
 
 
-def _take(fd: int) -> bool:
+def _take(fd: int, kind: int = fcntl.LOCK_EX) -> bool:
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

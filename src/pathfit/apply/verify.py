@@ -67,7 +67,8 @@ def judge(view: View, report: Report, finding: Finding, fix: Fix) -> tuple[Reaso
     errors = [f for f in report.findings if f.severity == "error" or (f.code == finding.code and _same(f, finding))]
     reasons += [("repair.still-there", {"code": f.code}) for f in errors]
     contact = report.measured[0].contact
-    reasons += _traffic(contact) or _promise(contact, fix)
+    reasons += _traffic(contact)
+    reasons += _promise(contact, fix) if contact.tcp == "ok" else []
     if any(x.dst == contact.address for x in (view.source.exceptions if view.source else ())):
         reasons.append(("repair.remembered", {"target": contact.address}))
     return tuple(reasons)

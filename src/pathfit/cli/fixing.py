@@ -227,10 +227,11 @@ class _Repair:
             return replace(outcome, kind="interrupted" if ended.state == "undone" else "repaired", journal=ended)
         if ended.state == "kept":
             return replace(outcome, journal=ended)
+        kind = "failed" if ended.state == "failed" else "undone"
+        if ended.why != watchdog.UNCONFIRMED:
+            return replace(outcome, kind=kind, journal=ended, why=ended.why)
         reason: Said = ("repair.wait-over", {"seconds": seconds})
-        return replace(
-            outcome, kind="failed" if ended.state == "failed" else "undone", journal=ended, reasons=(reason,)
-        )
+        return replace(outcome, kind=kind, journal=ended, reasons=(reason,))
 
 
 def _figures(before: Report | None, after: Report) -> dict[str, Any]:

@@ -10,7 +10,15 @@ from typing import Any
 import msgspec
 
 from pathfit import __version__
-from pathfit.core.change import AddNftTable
+from pathfit.core.change import (
+    AddNftTable,
+    FlushRouteCache,
+    RecreateNetwork,
+    RestartEngine,
+    SetLinkMtu,
+    SetRouteMtu,
+    WriteFile,
+)
 from pathfit.core.finding import Finding, Fix
 from pathfit.core.journal import Journal, StepRecord
 from pathfit.core.measured import Bracket
@@ -103,6 +111,10 @@ def because(outcome: Outcome, lang: str) -> str:
     """Why it was undone."""
     if outcome.kind == "interrupted":
         return say("repair.why-interrupted", lang)
+    if outcome.reasons and outcome.reasons[0][0] == "repair.wait-over":
+        return _reason(*outcome.reasons[0], lang)
+    if outcome.why and outcome.after is not None:
+        return say("repair.why-other", lang, why=outcome.why)
     if outcome.reasons:
         said = [_reason(message, facts, lang) for message, facts in outcome.reasons]
         return say("repair.why-undone", lang, why="; ".join(dict.fromkeys(said)))
@@ -167,21 +179,29 @@ def leftovers(page: Page, journal: Journal, lang: str) -> None:
     for step in journal.steps:
         if step.state in ("gone", "failed"):
             message = "repair.gone" if step.state == "gone" else "repair.left"
-            page.line(say(message, lang, what=step_name(step), why=step.note), "  ")
+            page.line(say(message, lang, what=step_name(step, lang), why=step.note), "  ")
     if journal.state == "failed" and journal.fix.undo:
         page.line(say("repair.left-type", lang), "  ")
         for argv in journal.fix.undo:
             page.command(shlex.join(argv), "  $ ")
 
 
-def step_name(step: StepRecord) -> str:
-    """A change in three words, the same in every language: what it is and where."""
+STEP_WORDS = {
+    SetRouteMtu: "repair.step-route",
+    SetLinkMtu: "repair.step-link",
+    AddNftTable: "repair.step-table",
+    FlushRouteCache: "repair.step-cache",
+    WriteFile: "repair.step-file",
+    RestartEngine: "repair.step-engine",
+    RecreateNetwork: "repair.step-network",
+}
+
+
+def step_name(step: StepRecord, lang: str) -> str:
+    """What a step changed, and where."""
     facts = msgspec.to_builtins(step.change)
-    what = facts.get("path") or facts.get("link") or facts.get("name") or facts.get("dst") or ""
-    if isinstance(what, int) or not what:
-        what = "default" if "prefix" in facts else ""
-    where = facts.get("where") or facts.get("engine") or ""
-    return " ".join(str(x) for x in (facts.get("is"), what, where) if x)
+    dst = f"{facts['dst']}/{facts['prefix']}" if facts.get("prefix") else "default"
+    return say(STEP_WORDS[type(step.change)], lang, **{**facts, "dst": dst})
 
 
 def outcome_json(outcome: Outcome) -> bytes:
