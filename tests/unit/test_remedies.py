@@ -280,13 +280,23 @@ def test_no_clamp_where_packets_go_past_the_hook(change: dict[str, Any]) -> None
     assert found and not [x for x in found if x.id == "mss-clamp"]
 
 
-def test_an_advertised_route_is_the_routers_to_write() -> None:
+@pytest.mark.parametrize(
+    ("kept", "why", "line", "undo"),
+    [
+        ({"protocol": 9}, "by-hand.advertised", "via 198.18.1.1 dev eth0 proto ra", True),
+        ({"object": 7}, "by-hand.object", "nhid 7", False),  # written back, it would keep the number
+    ],
+)
+def test_a_route_that_cannot_be_given_back_is_left_to_its_owner(
+    kept: dict[str, int], why: str, line: str, undo: bool
+) -> None:
     state = host(BLIND)
     ns = state.namespaces[0]
-    routes = tuple(msgspec.structs.replace(r, protocol=9) if not r.prefix else r for r in ns.routes)
+    routes = tuple(msgspec.structs.replace(r, **kept) if not r.prefix else r for r in ns.routes)
     state = msgspec.structs.replace(state, namespaces=(msgspec.structs.replace(ns, routes=routes), state.namespaces[1]))
     fix = fixes(case(state, HOLE))["route-mtu"]
-    assert (fix.applicability, fix.changes, fix.facts["by_hand"]) == ("manual", (), "by-hand.advertised")
+    assert (fix.applicability, fix.changes, fix.facts["by_hand"]) == ("manual", (), why)
+    assert lines(fix) == [f"ip -n c -4 route change default {line} mtu 1420"] and bool(fix.undo) == undo
 
 
 def test_what_was_never_asked_is_verified_by_state_alone() -> None:

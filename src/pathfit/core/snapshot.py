@@ -118,6 +118,7 @@ class Route(Value, frozen=True, kw_only=True):
     protocol: int = 0  # RTPROT_*
     src: str = ""  # source-specific (IPv6 subtrees)
     src_prefix: int = 0
+    object: int = 0  # id of the next hop object (`ip nexthop`) that ``hops`` were taken from
 
 
 class PolicyRule(Value, frozen=True, kw_only=True):

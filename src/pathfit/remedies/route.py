@@ -35,8 +35,9 @@ RA = 9  # RTPROT_RA: written again by the next router advertisement
 def route_mtu(view: View, value: int) -> tuple[Fix, ...]:
     """The fix, or nothing when the route is not known for certain or already has a smaller one.
 
-    By hand where the number itself would hurt, and for a route that router advertisements keep: written back, it
-    would lose its lifetime (rtm_to_fib6_config() knows none without RTA_EXPIRES).
+    By hand where the number itself would hurt, for a route on a next hop object, which keeps what it was once given,
+    and for one that router advertisements keep: written back, it would lose its lifetime (rtm_to_fib6_config() knows
+    none without RTA_EXPIRES).
     """
     ns, carried = view.source, carrying(view)
     if ns is None or carried is None or not reachable(ns):
@@ -58,6 +59,8 @@ def route_mtu(view: View, value: int) -> tuple[Fix, ...]:
     }
     if route.protocol == RA:
         facts["by_hand"] = "by-hand.advertised"
+    elif route.object:  # what is then written without an MTU keeps the old one (fib_find_info_nh())
+        facts["by_hand"] = "by-hand.object"
     elif value < SAFE_FLOOR[route.family]:
         facts["by_hand"] = "by-hand.tiny"
     safe = "by_hand" not in facts
@@ -84,7 +87,7 @@ def route_mtu(view: View, value: int) -> tuple[Fix, ...]:
             applicability="safe" if safe else "manual",
             lasts="reboot" if "host" in (ns.where, *ns.names) else "recreate",
             commands=((*ip(ns), family, "route", "change", *new, *_mtu(replace(route, mtu=value))),),
-            undo=((*ip(ns), family, "route", "change", *words, *_mtu(route)),),
+            undo=() if route.object else ((*ip(ns), family, "route", "change", *words, *_mtu(route)),),
             where=where,
             facts=facts,
             changes=(change,) if safe else (),
@@ -148,10 +151,7 @@ def spelled(ns: NetnsSnapshot, route: Route, hop: NextHop) -> Argv | None:
     words: list[str] = [f"{route.dst}/{route.prefix}" if route.prefix else "default"]
     if route.src:
         words += ["from", f"{route.src}/{route.src_prefix}"]
-    if hop.via:
-        gateway_family = 6 if ":" in hop.via else 4
-        words += ["via", *(["inet6"] if gateway_family != route.family else []), hop.via]
-    words += ["dev", device, *(["onlink"] if hop.onlink else [])]
+    words += _way(route, hop, device)
     if route.table != MAIN_TABLE:
         words += ["table", str(route.table)]
     if route.protocol:
@@ -170,6 +170,16 @@ def spelled(ns: NetnsSnapshot, route: Route, hop: NextHop) -> Argv | None:
     if route.initcwnd:
         words += ["initcwnd", str(route.initcwnd)]
     return tuple(words)
+
+
+def _way(route: Route, hop: NextHop, device: str) -> list[str]:
+    if route.object:
+        return ["nhid", str(route.object)]
+    gateway: list[str] = []
+    if hop.via:
+        other = (6 if ":" in hop.via else 4) != route.family
+        gateway = ["via", *(["inet6"] if other else []), hop.via]
+    return [*gateway, "dev", device, *(["onlink"] if hop.onlink else [])]
 
 
 def _mtu(route: Route) -> Argv:

@@ -111,9 +111,10 @@ def route(data: bytes, at: int, end: int) -> Route | Indirect | PmtuException | 
         protocol=protocol,
         src=_ip(found[_SRC]) if src_len and _SRC in found else "",
         src_prefix=src_len,
+        object=u32(found, _NH_ID),
     )
-    if not made.hops and (object_id := u32(found, _NH_ID)):
-        return Indirect(made, object_id)
+    if not made.hops and made.object:
+        return Indirect(made, made.object)
     return made
 
 
