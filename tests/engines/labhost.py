@@ -175,6 +175,7 @@ class LabHost(Room):
         return Path(f"/proc/{self.pid}/root{inside}")
 
     def end(self) -> None:
+        thaw(self.cgroup)
         super().end()
         remove_cgroups(self.cgroup)
 
@@ -198,8 +199,18 @@ def cgroups(name: str) -> list[Path]:
     return [p for p in found if p.is_dir()]
 
 
+def thaw(name: str) -> None:
+    """Let paused containers go on: nothing ends a frozen process, not even SIGKILL (cgroup v1)."""
+    for path in cgroups(name):
+        for file, word in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+            with suppress(OSError):
+                if (path / file).exists():
+                    (path / file).write_text(word)
+
+
 def remove_cgroups(name: str) -> None:
     """Remove them. The kernel refuses as long as a process is ending in one: waits for that. Raises NotReady."""
+    thaw(name)
 
     def gone() -> bool:
         for path in cgroups(name):

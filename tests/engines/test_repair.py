@@ -66,6 +66,8 @@ def test_the_daemon_for_good(config: str | None) -> None:
         docker.run("w1", "--network", "web")
         docker.run("old")
         docker("stop", "old")
+        docker.run("still", "--network", "web")
+        docker("pause", "still")
         assert a.hangs("ci")
         before, pid = settings(a, VOLATILE | HANDED_OUT), docker.pid
         file = a.h.path(CONFIG)
@@ -78,6 +80,7 @@ def test_the_daemon_for_good(config: str | None) -> None:
         docker.run("new")
         assert [a.works(name) for name in ("ci", "db", "side", "new")] == [True] * 4
         assert docker.inspect("container", "old")["State"]["Status"] == "exited"
+        assert docker.inspect("container", "still")["State"]["Status"] == "paused"
 
         assert a.hangs("w1"), "a network of its own does not inherit the daemon's MTU"
         report = a.diagnose("container:w1")
@@ -91,7 +94,7 @@ def test_the_daemon_for_good(config: str | None) -> None:
         assert file.exists() == (config is not None)
         assert config is None or file.read_bytes() == config.encode()
         running = docker("ps", "--format", "{{.Names}}").split()
-        assert sorted(running) == ["ci", "db", "new", "side", "w1"], "what was started since runs as well"
+        assert sorted(running) == ["ci", "db", "new", "side", "still", "w1"], "what was started since runs as well"
         docker("rm", "-f", "new")
         assert "\n".join(differences(before, settings(a, VOLATILE | HANDED_OUT))) == ""
         assert a.hangs("ci") and a.hangs("w1")
@@ -109,16 +112,19 @@ def test_a_network_made_again_and_back(stage: Article) -> None:
     docker("network", "connect", "--alias", "third", "web", "w3")
     docker.run("down", "--network", "web")
     docker("stop", "down")
+    docker.run("guest", "--network", "container:w1")
+    docker.run("still", "--network", "web")
+    docker("pause", "still")
     before = settings(stage)
     assert stage.hangs("w1")
     listed = fix(stage, "container:w1", "--use", "docker-network-mtu", "--dry-run", status=1)
-    assert all(name in listed for name in ("w1", "w2", "w3"))
+    assert all(name in listed for name in ("w1", "w2", "w3", "guest", "still"))
     assert differences(before, settings(stage)) == []
 
     fix(stage, "container:w1", "--use", "docker-network-mtu", "--yes", "--interrupt")
     made = docker.inspect("network", "web")
     assert made["Options"] == {"com.docker.network.bridge.name": "shop0", OPTION: str(NARROW)}
-    assert stage.works("w1") and stage.works("w2")
+    assert stage.works("w1") and stage.works("w2") and stage.works("guest")
     assert stage.hangs("w3"), "its way out is by its other network"
     after = settings(stage)
     for then, now in zip(before[0], after[0], strict=True):

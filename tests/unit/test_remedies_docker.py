@@ -225,6 +225,42 @@ def test_an_empty_network_interrupts_nothing() -> None:
     assert fixes(engine(alone))["docker-network-mtu"].applicability == "safe"
 
 
+def test_who_lives_in_a_members_namespace_is_interrupted_as_well() -> None:
+    """And who is paused, too: its connections end like all others."""
+    network = msgspec.structs.replace(FRONT, members=("c1", "c7"))
+    containers = (
+        container("side", 8, FRONT, endpoints=(), network_mode="container:c1"),
+        container("other", 9, FRONT, endpoints=(), network_mode="container:c5"),
+        container(network=FRONT),
+        container("wp", 7, FRONT, state="paused"),
+    )
+    fix = fixes(engine(network, containers=containers))["docker-network-mtu"]
+    assert fix.interrupts == ("container:ci", "container:wp", "container:side")
+    assert lines(fix)[-2:] == ["docker network connect front ci", "docker network connect front wp"]
+
+
+def test_containers_are_started_after_those_they_live_with_and_paused_again() -> None:
+    containers = (
+        container("side", 8, endpoints=(), network_mode="container:c1", restart_policy="no"),
+        container("pau", 7, state="paused"),
+        container(restart_policy="no"),
+    )
+    fix = fixes(engine(containers=containers))["docker-daemon-mtu"]
+    assert lines(fix) == ["systemctl restart docker.service", "docker start ci side", "docker pause pau"]
+    fix = fixes(engine(containers=containers, live_restore=True))["docker-daemon-mtu"]
+    assert lines(fix)[-2:] == ["docker start pau ci side", "docker pause pau"]
+    fix = fixes(engine(containers=containers, config='{"mtu": 1400}', mtu=1400))["docker-restart-container"]
+    assert (fix.interrupts, lines(fix)) == (("container:ci", "container:side"), ["docker restart ci side"])
+
+
+def test_compose_takes_its_whole_project_down() -> None:
+    network = msgspec.structs.replace(FRONT, compose_project="shop", compose_network="default")
+    db = container("shop-db-1", 7, DEFAULT, compose_project="shop")
+    mine = container("shop-web-1", network=network, compose_project="shop")
+    fix = fixes(engine(network, containers=(mine, db, container("ci", 8, DEFAULT))))["docker-compose-mtu"]
+    assert fix.interrupts == ("container:shop-web-1", "container:shop-db-1")
+
+
 def test_compose_makes_its_networks_from_its_file() -> None:
     network = msgspec.structs.replace(FRONT, name="shop_default", compose_project="shop", compose_network="default")
     labels = {"compose_project": "shop", "compose_service": "web", "compose_files": ("/srv/shop/compose.yaml",)}

@@ -8,6 +8,7 @@ last container. Undone after the daemon's configuration file is as it was (:meth
 import errno
 import time
 from contextlib import suppress
+from typing import NamedTuple
 
 from pathfit.apply.dockerapi import Api, NotFound, daemon_at
 from pathfit.apply.step import Impossible
@@ -22,6 +23,8 @@ from pathfit.observe.engines.parse import number, table, text
 
 PATIENCE = 120.0  # seconds for a daemon to end its containers and itself, and for one to answer
 ABSENT = 3.0  # seconds without its process, after which it is not waited for
+PAUSED = "paused"
+RUNS = ("running", PAUSED)
 LOOK = 0.02  # seconds between two looks whether it answers: nothing tells when a socket begins to listen
 
 
@@ -52,19 +55,20 @@ class EngineRestart:
                 boot=boot_id(),
                 mtu=_mtu(api),
                 running=_running(api),
+                paused=_paused(api),
                 again=again,
             )
 
     def perform(self, change: RestartEngine, prepared: EngineBefore, tag: str) -> None:
         daemon = daemon_at(change.engine, change.socket)
-        wanted = prepared.running
+        wanted = _Wanted(prepared.running, prepared.paused)
         if daemon is None or _same(daemon, prepared):
             wanted = _restart(change, prepared, daemon)
         _start(change, wanted)
 
     def undo(self, change: RestartEngine, prepared: EngineBefore, tag: str) -> None:
         daemon = daemon_at(change.engine, change.socket)
-        wanted = prepared.running
+        wanted = _Wanted(prepared.running, prepared.paused)
         if daemon is None or (not _same(daemon, prepared) and self._mtu(change) != prepared.mtu):
             wanted = _restart(change, prepared, daemon)
         _start(change, wanted)
@@ -95,13 +99,21 @@ def _same(daemon: Daemon, before: EngineBefore) -> bool:
     return daemon.pid == before.pid and process.started(daemon.pid) == before.started and boot_id() == before.boot
 
 
-def _restart(change: RestartEngine, before: EngineBefore, daemon: Daemon | None) -> tuple[str, ...]:
-    """Ids of the containers to start: those that ran before, and those that were started since (these are known to
-    this call alone: one ended here leaves them to their restart policies). Raises OSError, Impossible."""
+class _Wanted(NamedTuple):
+    """Ids of the containers that shall run, and of those among them that shall stand still (`docker pause`)."""
+
+    running: tuple[str, ...]
+    paused: tuple[str, ...]
+
+
+def _restart(change: RestartEngine, before: EngineBefore, daemon: Daemon | None) -> _Wanted:
+    """The containers to start: those that ran before, and those that were started since (these are known to this call
+    alone: one ended here leaves them to their restart policies). Raises OSError, Impossible."""
     since: tuple[str, ...] = ()
+    still: tuple[str, ...] = ()
     if daemon is not None:
         with Api(change.engine, change.socket) as api:
-            since = _running(api)
+            since, still = _running(api), _paused(api)
     if change.how == "systemctl":
         _told("systemctl", "restart", change.unit)
     elif change.how == "service":
@@ -113,7 +125,7 @@ def _restart(change: RestartEngine, before: EngineBefore, daemon: Daemon | None)
             process.end(daemon.pid, process.started(daemon.pid), PATIENCE)
         process.start(before.again)
     _wait(change, f"{change.engine} does not answer after its restart")
-    return tuple(dict.fromkeys((*before.running, *since)))
+    return _Wanted(*(tuple(dict.fromkeys(x)) for x in ((*before.running, *since), (*before.paused, *still))))
 
 
 def _told(*words: str) -> None:
@@ -145,17 +157,23 @@ def _wait(change: RestartEngine, what: str) -> None:
         time.sleep(LOOK)
 
 
-def _start(change: RestartEngine, ids: tuple[str, ...]) -> None:
+def _start(change: RestartEngine, wanted: _Wanted) -> None:
     """Start those that did not come back by themselves. One that was removed (`--rm`) is gone; the others must run.
+    What was paused was ended by the restart like all others: it is started as well, and paused again.
 
     The daemon answers before it has started those of restart policy "always": starting one twice does no harm.
     """
     with Api(change.engine, change.socket) as api:
         running = _running(api)
-        for one in ids:
+        for one in wanted.running:
             if one not in running:
                 with suppress(NotFound):
                     api.post("containers", one, "start")
+        still = _paused(api) if wanted.paused else ()
+        for one in wanted.paused:
+            if one not in still:
+                with suppress(NotFound):
+                    api.post("containers", one, "pause")
 
 
 def _existing(api: Api, ids: tuple[str, ...]) -> list[str]:
@@ -164,12 +182,16 @@ def _existing(api: Api, ids: tuple[str, ...]) -> list[str]:
 
 
 def _running(api: Api) -> tuple[str, ...]:
-    """Ids of the containers that run, oldest first (so addresses are handed out as they were, mostly); those in
-    another's namespace after their owners."""
-    found = [c for c in api.containers() if c.get("State") == "running"]
+    """Ids of the containers that run or are paused, oldest first (so addresses are handed out as they were, mostly);
+    those in another's namespace after their owners."""
+    found = [c for c in api.containers() if c.get("State") in RUNS]
     found.sort(key=lambda c: number(c.get("Created"), 1 << 40) or 0)
     found.sort(key=lambda c: text(table(c.get("HostConfig")).get("NetworkMode")).startswith("container:"))
     return tuple(text(c.get("Id")) for c in found)
+
+
+def _paused(api: Api) -> tuple[str, ...]:
+    return tuple(text(c.get("Id")) for c in api.containers() if c.get("State") == PAUSED)
 
 
 def _mtu(api: Api) -> int | None:

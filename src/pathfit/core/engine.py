@@ -48,7 +48,7 @@ class EngineNetwork(Value, frozen=True, kw_only=True):
     internal: bool = False
     ingress: bool = False
     default: bool = False  # the engine's own default bridge
-    members: tuple[str, ...] = ()  # ids of running containers
+    members: tuple[str, ...] = ()  # ids of running and paused containers
     compose_project: str = ""
     compose_network: str = ""
 

@@ -23,7 +23,8 @@ class Startable(Value, frozen=True, kw_only=True):
 
 class EngineBefore(Tagged, frozen=True, kw_only=True):
     """A daemon that runs. ``started``: clock ticks after boot, so that a pid is not mistaken. ``mtu``: of its default
-    network. ``running``: ids of the containers that ran, those in another's namespace last."""
+    network. ``running``: ids of the containers that ran, those in another's namespace last; ``paused``: of those, the
+    ones that stood still (`docker pause`)."""
 
     socket: str
     pid: int
@@ -31,6 +32,7 @@ class EngineBefore(Tagged, frozen=True, kw_only=True):
     boot: str
     mtu: int | None = None
     running: tuple[str, ...] = ()
+    paused: tuple[str, ...] = ()
     again: Startable | None = None
 
 

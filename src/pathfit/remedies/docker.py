@@ -30,6 +30,7 @@ DEFAULTS_SINCE = 24  # first version that knows DEFAULTS (moby#43197)
 VXLAN_BYTES = 50  # vxlanEncap of libnetwork's overlay driver
 USUAL = 1500  # bytes: an MTU that nobody set
 SOCKETS = ("", "/var/run/docker.sock", "/run/docker.sock")  # where the client looks by itself
+GUEST = "container:"  # begins the network mode of one that lives in another's namespace; the other's id follows
 RETURNS = ("always", "unless-stopped")  # restart policies that bring a container back with the daemon
 UNDO: tuple[Argv, ...] = (("pathfit", "fix", "--undo", "last"),)
 
@@ -152,6 +153,7 @@ def _config(engine: Engine, value: int) -> str:
 
 def _restart_container(view: View, found: Member, effective: int) -> Fix:
     """The daemon has the right MTU by now, and the container was made before: it takes it when it starts again."""
+    names = (found.container.name, *(c.name for c in _guests(found.engine, (found.container.id,))))
     return Fix(
         id="docker-restart-container",
         title="fix.docker-restart-container",
@@ -160,8 +162,8 @@ def _restart_container(view: View, found: Member, effective: int) -> Fix:
         effective=effective,
         applicability="manual",
         lasts="permanent",
-        interrupts=(f"container:{found.container.name}",),
-        commands=((*_client(found.engine), "restart", found.container.name),),
+        interrupts=tuple(f"container:{n}" for n in names),
+        commands=((*_client(found.engine), "restart", *names),),
         where=_at(view, found.engine, found.network.bridge),
         facts={"place": found.container.name, "by_hand": "by-hand.older", "restarts": True},
     )
@@ -169,16 +171,19 @@ def _restart_container(view: View, found: Member, effective: int) -> Fix:
 
 def _restart_commands(engine: Engine) -> tuple[Argv, ...]:
     """The daemon again, and the containers that do not come back by themselves."""
-    names = tuple(c.name for c in _running(engine))
+    back = sorted(_running(engine), key=lambda c: c.network_mode.startswith(GUEST))  # Docker starts them in this order
+    names = tuple(c.name for c in back)
     again: tuple[Argv, ...] = {
         "systemctl": (("systemctl", "restart", engine.unit),),
         "service": (("service", engine.unit, "restart"),),
     }.get(engine.restart, (("kill", str(engine.pid)), engine.flags))
+    client = _client(engine)
+    still = tuple(c.name for c in back if c.state == "paused" and not c.auto_remove)
+    pause = ((*client, "pause", *still),) if still else ()
     if engine.live_restore and names:
-        client = _client(engine)
-        return ((*client, "stop", *names), *again, (*client, "start", *names))
-    stay = tuple(c.name for c in _running(engine) if c.restart_policy not in RETURNS and not c.auto_remove)
-    return (*again, (*_client(engine), "start", *stay)) if stay else again
+        return ((*client, "stop", *names), *again, (*client, "start", *names), *pause)
+    stay = tuple(c.name for c in back if c.restart_policy not in RETURNS and not c.auto_remove)
+    return (*again, *(((*client, "start", *stay),) if stay else ()), *pause)
 
 
 # -- networks made by hand, by compose, by swarm --------------------------------------------------------------------
@@ -190,9 +195,9 @@ def of_network(view: View, engine: Engine, network: EngineNetwork, value: int) -
         return ()
     if network.mtu is not None and network.mtu <= value:
         return ()
-    names = tuple(c.name for c in _running(engine) if c.id in network.members)
     if network.compose_project:
-        return (_compose(view, engine, network, value, names),)
+        return (_compose(view, engine, network, value),)
+    names = tuple(c.name for c in _running(engine) if c.id in network.members)
     why = _why_network(view, engine, network, value)
     safe = why is None
     applicability: Applicability = ("disruptive" if names else "safe") if safe else "manual"
@@ -207,7 +212,7 @@ def of_network(view: View, engine: Engine, network: EngineNetwork, value: int) -
             effective=value,
             applicability=applicability,
             lasts="permanent",
-            interrupts=tuple(f"container:{n}" for n in names),
+            interrupts=tuple(f"container:{c.name}" for c in _hit(engine, network)),
             commands=_made_again(engine, network, value, names),
             undo=UNDO if safe else (),
             where=_at(view, engine, network.bridge),
@@ -238,8 +243,10 @@ def _made_again(engine: Engine, network: EngineNetwork, value: int, names: tuple
     )
 
 
-def _compose(view: View, engine: Engine, network: EngineNetwork, value: int, names: tuple[str, ...]) -> Fix:
-    """compose makes its networks from its file: what is not written there, it takes away again."""
+def _compose(view: View, engine: Engine, network: EngineNetwork, value: int) -> Fix:
+    """compose makes its networks from its file: what is not written there, it takes away again. `down` ends the whole
+    project, not only this network's members."""
+    project = tuple(c.id for c in engine.containers if c.compose_project == network.compose_project)
     owners = [c for c in engine.containers if c.compose_project == network.compose_project and c.compose_files]
     files = owners[0].compose_files if owners else ()
     key = network.compose_network or "default"
@@ -255,7 +262,7 @@ def _compose(view: View, engine: Engine, network: EngineNetwork, value: int, nam
         effective=value,
         applicability="manual",
         lasts="permanent",
-        interrupts=tuple(f"container:{n}" for n in names),
+        interrupts=tuple(f"container:{c.name}" for c in _hit(engine, network, project)),
         commands=((*client, "down"), (*client, "up", "-d")),
         files=edits,
         where=_at(view, engine, network.bridge),
@@ -281,7 +288,7 @@ def _overlay(view: View, found: Member, value: int) -> tuple[Fix, ...]:
             effective=value,
             applicability="manual",
             lasts="permanent",
-            interrupts=tuple(f"container:{c.name}" for c in _running(found.engine) if c.id in network.members),
+            interrupts=tuple(f"container:{c.name}" for c in _hit(found.engine, network)),
             commands=((*client, "network", "rm", network.name), (*client, *create, network.name)),
             where=_at(view, found.engine),
             facts={"network": network.name, "option": OPTION, "effective": value, "by_hand": "by-hand.swarm"},
@@ -303,6 +310,19 @@ def _at(view: View, engine: Engine, link: str = "") -> Point:
 
 def _running(engine: Engine) -> tuple[Container, ...]:
     return tuple(c for c in engine.containers if c.state in ("running", "paused"))
+
+
+def _guests(engine: Engine, owners: tuple[str, ...]) -> tuple[Container, ...]:
+    """Containers that live in the namespace of one of those (``--network container:ID``): what it loses, they lose."""
+    return tuple(
+        c for c in _running(engine) if c.network_mode.startswith(GUEST) and c.network_mode[len(GUEST) :] in owners
+    )
+
+
+def _hit(engine: Engine, network: EngineNetwork, also: tuple[str, ...] = ()) -> tuple[Container, ...]:
+    """What is interrupted when the network goes away for a moment: its members, ``also``, and who lives with them."""
+    owners = (*network.members, *also)
+    return (*(c for c in _running(engine) if c.id in owners), *_guests(engine, owners))
 
 
 def _lost(engine: Engine) -> tuple[Container, ...]:

@@ -79,7 +79,7 @@ def _ask(client: Client, engine: Engine, daemon: Daemon, homes: Homes) -> Engine
         missing.append(_missing(daemon, getattr(e, "strerror", None) or str(e), code))
     members: dict[str, list[str]] = {}
     for one in containers:
-        for endpoint in one.endpoints if one.state == "running" else ():
+        for endpoint in one.endpoints if one.state in RUNS else ():
             members.setdefault(endpoint.network, []).append(one.id)
     networks = tuple(parse.network(x, members.get(text(x.get("Id")), ())) for x in listed)
     live = next((n.mtu for n in networks if n.default), None)

@@ -51,7 +51,7 @@ def address(value: object) -> str:
 
 
 def network(raw: dict[str, Any], members: Iterable[str] = ()) -> EngineNetwork:
-    """One element of GET /networks. ``members``: ids of the running containers in it."""
+    """One element of GET /networks. ``members``: ids of the containers in it that run, or are paused."""
     options = table(raw.get("Options"))
     labels = table(raw.get("Labels"))
     name = text(raw.get("Name"))
