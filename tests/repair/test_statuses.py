@@ -380,3 +380,28 @@ def test_other_faults(scenario: str, words: tuple[str, ...], status: int, says: 
         assert says in flat(done.stdout)
         assert bench.repairs() == []
         assert bench.state() == before
+
+
+def test_what_cannot_be_opened_is_not_called_undone_3(bench: Bench) -> None:
+    assert bench.fix("--yes").returncode == 0
+    [repair] = bench.repairs()
+    path = bench.folder / "journal" / f"{repair['id']}.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:300])
+    for words in (("--undo", "all"), ("--undo", "all", "--json"), ("--undo", "last"), ("--undo", repair["id"])):
+        done = bench.run("fix", *words)
+        assert done.returncode == 3 and "Nothing to undo" not in done.stdout
+        assert repair["id"] in done.stderr and done.stderr.splitlines()[-1] == "try: pathfit fix --list"
+        if "--json" in words:
+            assert [u["id"] for u in json.loads(done.stdout)["unreadable"]] == [repair["id"]]
+    path.write_bytes(whole)
+    assert bench.run("fix", "--undo", "all").returncode == 0
+
+
+def test_a_state_folder_that_cannot_be_read_does_not_hold_nothing_3(bench: Bench) -> None:
+    bench.folder.write_text("")
+    for words in (("--list",), ("--undo", "last"), ("--undo", "all")):
+        done = bench.run("fix", *words)
+        assert done.returncode == 3 and done.stdout == ""
+        assert "cannot read the repairs in" in done.stderr and done.stderr.splitlines()[-1].startswith("try: ")
+    bench.folder.unlink()

@@ -1,12 +1,14 @@
 """`pathfit fix --list`, `--undo`, `--confirm`, and the refusal to repair on top of what was interrupted."""
 
+import os
 import select
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from pathfit.apply import sequence, watchdog
-from pathfit.apply.store import Busy, Store, Unreadable, boot_id, unfinished
+from pathfit.apply.store import Busy, Store, Unreadable, boot_id
 from pathfit.cli.stop import CANNOT, Stop, line
 from pathfit.cli.talk import Style, readers_may_leave, style
 from pathfit.core import codec
@@ -54,6 +56,20 @@ def elsewhere() -> str:
     return "PATHFIT_STATE=$HOME/pathfit-state " + line("pathfit", *sys.argv[1:])
 
 
+def _remembered() -> Store:
+    """The journals there are. Raises Stop (3) where they cannot be listed: that is not the same as none."""
+    store = Store()
+    try:
+        os.listdir(store.folder / "journal")
+    except FileNotFoundError:
+        pass  # no repair was made yet
+    except OSError as e:
+        as_root = line("sudo", f"PATHFIT_STATE={store.folder}", "pathfit", *sys.argv[1:])
+        how = as_root if isinstance(e, PermissionError) else elsewhere()
+        raise Stop(f"cannot read the repairs in {store.folder}: {e.strerror}", how, CANNOT) from None
+    return store
+
+
 # --- one that was interrupted ----------------------------------------------------------------------------------------
 
 
@@ -86,7 +102,7 @@ def watch(name: str) -> int:
 
 def listing(o: dict[str, Any]) -> int:
     """Every repair this machine remembers."""
-    look, store = style(o["lang"]), Store()
+    look, store = style(o["lang"]), _remembered()
     found = store.all()
     running = store.held()
     rows = [(j, _when(j.made), _state(j, running)) for j in found if isinstance(j, Journal)]
@@ -123,7 +139,7 @@ def _state(journal: Journal, running: bool) -> str:
 
 def undo(which: str, o: dict[str, Any]) -> int:
     """Take back one repair, the last, or all; newest first. Raises Stop."""
-    look, store = style(o["lang"]), Store()
+    look, store = style(o["lang"]), _remembered()
     if which not in ("last", "all") and _load(store, which).state == "undone":
         return _say_all(store, [_load(store, which)], look, o, already=True)
     done: list[Journal] = []
@@ -136,7 +152,12 @@ def undo(which: str, o: dict[str, Any]) -> int:
         raise Stop(f"a repair is under way ({e})", "pathfit fix --list", CANNOT) from None
     except OSError as e:
         raise Stop(f"cannot undo: {e.strerror}: {e.filename or store.folder}", _again(which), CANNOT) from None
-    return _say_all(store, done, look, o)
+    broken = [one for one in store.all() if isinstance(one, Unreadable)] if which == "all" else []
+    status = _say_all(store, done, look, o, broken=broken)
+    if broken:  # it may still stand: that is not called undone
+        said = "; ".join(f"{one.id} is not undone: {one.why}" for one in broken)
+        raise Stop(said, "pathfit fix --list", CANNOT)
+    return status
 
 
 def _again(which: str) -> str:
@@ -148,9 +169,8 @@ def _chosen(store: Store, which: str) -> list[Journal]:
     if which not in ("last", "all"):
         return [_load(store, which)]
     found = store.all()[::-1]
-    for one in found:
-        if isinstance(one, Unreadable) and (which == "last" or one.id in unfinished(store.folder)):
-            raise Stop(f"{one.id}: {one.why}", "pathfit fix --list", CANNOT)
+    if which == "last" and found and (broken := next((x for x in found if isinstance(x, Unreadable)), None)):
+        raise Stop(f"{broken.id}: {broken.why}", "pathfit fix --list", CANNOT)
     todo = [j for j in found if isinstance(j, Journal) and j.state != "undone"]
     return todo[:1] if which == "last" else todo
 
@@ -161,18 +181,26 @@ def _load(store: Store, name: str) -> Journal:
     try:
         return store.load(name)
     except codec.OpenError as e:
-        raise Stop(str(e), "pathfit fix --list", CANNOT) from None
+        raise Stop(f"{name}: {e}", "pathfit fix --list", CANNOT) from None
 
 
-def _say_all(store: Store, done: list[Journal], look: Style, o: dict[str, Any], *, already: bool = False) -> int:
+def _say_all(
+    store: Store,
+    done: list[Journal],
+    look: Style,
+    o: dict[str, Any],
+    *,
+    already: bool = False,
+    broken: Sequence[Unreadable] = (),
+) -> int:
     with readers_may_leave():
         if o["as_json"]:
             rows = [(j, _when(j.made), STATES[j.state]) for j in done]
             sys.stdout.flush()
-            sys.stdout.buffer.write(fixing.listing_json(rows, ()))
+            sys.stdout.buffer.write(fixing.listing_json(rows, [(one.id, one.why) for one in broken]))
         else:
             page = _page(look)
-            if not done:
+            if not done and not broken:
                 page.line(say("repair.nothing-to-undo", look.lang))
             for journal in done:
                 _say_undone(page, journal, look, already=already)
