@@ -162,6 +162,9 @@ def test_state_alone(bench: Bench) -> None:
     done = bench.run("fix", "CFG601", "--from", bench.asked[1], "--yes")
     assert (done.returncode, done.stdout) == (0, "Nothing to repair: CFG601 was not found.\n")
     assert bench.run("fix", "CFG601", "--from", "netns:not-there", "--yes").returncode == 3
+    path = bench.run("fix", "MTU101", "--from", bench.asked[1], "--yes")
+    assert path.returncode == 3 and path.stdout == "", "a fault of a path is not absent because no path was looked at"
+    assert path.stderr.splitlines()[-1].startswith(f"try: pathfit fix MTU101 --from {bench.asked[1]} --to ")
 
 
 def test_no_journal_no_repair_3(bench: Bench) -> None:
