@@ -26,7 +26,6 @@ from pathfit.render.fixing import Outcome, Said, say
 from pathfit.render.layout import Page
 
 UNSEEN = ("why.no-source", "why.source-refused")  # reasons why not even state is known
-TOLD = "CFG"  # the family of faults that stand in what an engine was told: found without a path to look at
 LONGEST = 86400.0  # seconds: a day without an answer is one
 FAILED = 4  # a repair failed and was undone (CONTRACT)
 EXIT = {
@@ -79,7 +78,7 @@ def _once(
     except NoSuchFix as e:
         raise Stop(f"there is no repair '{o['use']}' for this", OR.join(f"--use {x}" for x in e.known)) from None
     kind, asked = _kind(report, choice), report.ask
-    if kind == "nothing" and code is not None and not asked.target.text and not code.startswith(TOLD):
+    if kind == "nothing" and code is not None and not asked.target.text and not code.startswith(repairs.TOLD):
         typed = line("pathfit", "fix", code, "--from", asked.source, "--to", "https://example.org/")
         raise Stop(f"{code} is a fault of one path: without a target it cannot be looked for", typed, CANNOT)
     outcome = Outcome(kind=kind, before=report, finding=choice.finding, fix=choice.fix)

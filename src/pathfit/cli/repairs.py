@@ -20,6 +20,7 @@ from pathfit.render.fixing import say
 from pathfit.render.layout import Page
 
 FAILED = 4
+TOLD = "CFG"  # the family of faults that stand in what an engine was told: found without a path to look at
 STATES = {
     "planned": "repair.state-planned",
     "applying": "repair.state-applying",
@@ -45,9 +46,9 @@ def ask(code: str | None, source: str | None, to: str | None, lang: str, o: dict
         how = line("pathfit", "fix", "--from", where, "--to", "https://example.org/")
         raise Stop("say what fails: --from WHERE --to TARGET", how)
     if source is None:
-        raise Stop(
-            f"say where {code[:40]} is to be repaired, or what fails", line("pathfit", "fix", code, "--from", "host")
-        )
+        typed = ["pathfit", "fix", code, "--from", "host"]
+        typed += [] if code.startswith(TOLD) else ["--to", "https://example.org/"]
+        raise Stop(f"say where {code[:40]} is to be repaired, or what fails", line(*typed))
     nowhere = Target(text="", protocol="any")
     return Ask(command="diagnose", source=grammar.where(source), target=nowhere, timeout=o["timeout"], lang=lang)
 
