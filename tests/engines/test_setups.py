@@ -48,6 +48,11 @@ def test_started_by_its_manager(manager: str, unit: str, typed: list[str]) -> No
         assert not a.h.path(CONFIG).exists()
         assert a.hangs("ci")
 
+        a.h.path(CONFIG).write_text('{"bogus": 1}')  # the daemon has not read it, and would not start again
+        pid = a.docker.pid
+        fix(a, "container:ci", "--use", "docker-daemon-mtu", "--yes", "--interrupt", status=3)
+        assert (a.docker.pid, a.h.path(CONFIG).read_text()) == (pid, '{"bogus": 1}')
+
 
 def test_an_mtu_on_its_command_line() -> None:
     required()

@@ -217,6 +217,7 @@ def docker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Docker]:
     monkeypatch.setattr(networks, "Api", api)
     monkeypatch.setattr(restart, "Api", api)
     monkeypatch.setattr(restart, "daemon_at", lambda engine, socket: model.daemon())
+    monkeypatch.setattr(restart.unread, "refuse", lambda change, daemon: None)
     monkeypatch.setattr(restart.process, "started", lambda pid: pid * 7)
     monkeypatch.setattr(restart.process, "foreign", lambda pid: "")
     monkeypatch.setattr(restart.process, "described", lambda pid: Startable(exe="/x", argv=(b"x",), env=()))

@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from typing import NamedTuple
 
+from pathfit.apply import unread
 from pathfit.apply.dockerapi import Api, NotFound, daemon_at
 from pathfit.apply.step import Impossible
 from pathfit.apply.store import boot_id
@@ -46,6 +47,7 @@ class EngineRestart:
             if why:
                 raise Impossible(f"the daemon is not ours to start again: {why}", f"ps -fp {daemon.pid}")
             again = process.described(daemon.pid)
+        unread.refuse(change, daemon)
         with Api(change.engine, change.socket) as api:
             _refuse(api)
             return EngineBefore(
