@@ -45,8 +45,9 @@ def test_every_attribute_of_a_route_stays(net: Net, tmp_path: Path) -> None:
     kit.build(net)
     between = done_and_undone(net, tmp_path, (kit.route(net, 4, 1400),))
     assert '"mtu": 1400' in between and '"initcwnd": 12' in between
-    locked = kit.route(net, 4, 1300, dst="198.18.77.0", prefix=24)
-    assert '"advmss": 1300' in done_and_undone(net, tmp_path / "2", (locked,))
+    locked = {mtu: kit.route(net, 4, mtu, dst="198.18.77.0", prefix=24) for mtu in (1400, 1300)}
+    assert '"advmss": 1300' in done_and_undone(net, tmp_path / "2", (locked[1400],))
+    assert '"advmss": 1260' in done_and_undone(net, tmp_path / "3", (locked[1300],))  # it would still invite 1340
 
 
 def test_a_route_of_its_own_table_and_tos_and_a_connected_one(net: Net, tmp_path: Path) -> None:
