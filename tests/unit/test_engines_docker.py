@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pathfit.core.engine import Container, Endpoint, Engine
 from pathfit.core.evidence_base import Missing
 from pathfit.core.snapshot import NetnsSnapshot
+from pathfit.host.unixhttp import Client
 from pathfit.observe.engines import daemons, docker, names, parse
 from pathfit.observe.engines.daemons import Daemon, option
 from pathfit.wire.daemonjson import mtu_of
@@ -374,3 +375,29 @@ def test_no_daemon_no_socket_is_touched(monkeypatch: pytest.MonkeyPatch, tmp_pat
         assert daemons.find() == ()
         comm["/proc/1/comm"] = "sh"  # a container that was given the socket: the daemon is out of sight
         assert [d.socket for d in daemons.find()] == [path]
+
+
+def test_one_that_is_silent_is_waited_for_once(
+    engine: Callable[[Answers], Daemon], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repair looks many times. One that answers is asked as before, and so is one that was started again."""
+    answers: Answers = {**WHOLE, "/networks": None}
+    daemon = engine(answers)
+    found = docker.read(daemon, {}, 0.05)
+    assert isinstance(found, Missing) and found.code == "timeout"
+    assert daemons.patience(daemon, 2.0) == daemons.AGAIN
+    assert daemons.patience(daemon, 0.01) == 0.01
+    assert daemons.patience(daemon._replace(pid=9), 2.0) == 2.0
+    waited: list[float] = []
+
+    def client(path: str, budget: float) -> Client:
+        waited.append(budget)
+        return Client(path, budget)
+
+    monkeypatch.setattr(names, "Client", client)
+    monkeypatch.setattr(daemons, "find", lambda: (daemon,))
+    assert names.search("db").trouble == ()  # only /networks is kept from us
+    assert waited == [daemons.AGAIN]
+    answers["/networks"] = NETWORKS
+    assert isinstance(docker.read(daemon, {}, 2.0), Engine)
+    assert daemons.patience(daemon, 2.0) == 2.0

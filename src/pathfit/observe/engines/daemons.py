@@ -18,6 +18,8 @@ CONFIG = "/etc/docker/daemon.json"
 Homes = Mapping[str, Sequence[int]]  # processes (as we number them) by the id of the namespace they live in
 _HOSTS = ("-H", "--host")
 _ARGV = 1 << 16
+AGAIN = 0.1  # seconds for a daemon that gave no answer in time before; a quiet one needs 0.002
+_silent: set[tuple[str, int]] = set()
 
 
 class Daemon(NamedTuple):
@@ -60,6 +62,17 @@ def find() -> tuple[Daemon, ...]:
     if not found and (inside := _alone()) is not None:
         found[inside[0]] = inside[1]
     return tuple(sorted(found.values(), key=lambda d: (d.root is not None, d.pid)))
+
+
+def patience(daemon: Daemon, usual: float) -> float:
+    """Seconds to wait for an answer: one that was silent in this run is asked again, but not waited for again (a
+    repair looks many times)."""
+    return min(usual, AGAIN) if (daemon.path, daemon.pid) in _silent else usual
+
+
+def answered(daemon: Daemon, in_time: bool) -> None:
+    """Remember whether it did; one started again is another process, and asked as if for the first time."""
+    (_silent.discard if in_time else _silent.add)((daemon.path, daemon.pid))
 
 
 def content(root: str | None, path: str, limit: int) -> bytes:

@@ -17,7 +17,7 @@ from pathfit.core.evidence_base import Missing
 from pathfit.host import procfs
 from pathfit.host.unixhttp import Client, Late
 from pathfit.observe import discover
-from pathfit.observe.engines import parse
+from pathfit.observe.engines import daemons, parse
 from pathfit.observe.engines.daemons import CONFIG, Daemon, Homes, option
 from pathfit.observe.engines.parse import number, rows, table, text
 from pathfit.wire.daemonjson import mtu_of
@@ -32,13 +32,16 @@ def read(daemon: Daemon, homes: Homes, budget: float) -> Engine | Missing:
     """Everything a rule or a remedy asks of one engine, in at most ``budget`` seconds. Never raises."""
     engine = _outside(daemon)
     try:
-        with Client(daemon.path, budget) as client:
-            return _ask(client, engine, daemon, homes)
+        with Client(daemon.path, daemons.patience(daemon, budget)) as client:
+            found = _ask(client, engine, daemon, homes)
+        daemons.answered(daemon, in_time=True)
+        return found
     except (ConnectionRefusedError, FileNotFoundError):
         return _missing(daemon, "nobody answers at its socket", "absent")
     except PermissionError:
         return _missing(daemon, "its socket is not ours to use", "permission")
     except Late as e:
+        daemons.answered(daemon, in_time=False)
         return _missing(daemon, str(e), "timeout")
     except OSError as e:
         return _missing(daemon, e.strerror or str(e), "absent")

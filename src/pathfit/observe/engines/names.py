@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from pathfit.core.engine import Container, Engine
 from pathfit.core.snapshot import NetnsSnapshot
-from pathfit.host.unixhttp import Client
+from pathfit.host.unixhttp import Client, Late
 from pathfit.observe import discover
 from pathfit.observe.engines import daemons, docker, parse
 from pathfit.observe.engines.daemons import Daemon
@@ -47,9 +47,11 @@ def search(name: str, kinds: tuple[str, ...] = ("docker",)) -> Search:
         if daemon.kind not in kinds:
             continue
         try:
-            with Client(daemon.path, BUDGET) as client:
+            with Client(daemon.path, daemons.patience(daemon, BUDGET)) as client:
                 said = _add(said, client, daemon, name)
         except (OSError, ValueError) as e:
+            if isinstance(e, Late):
+                daemons.answered(daemon, in_time=False)
             why = f"{daemon.kind} at {daemon.socket}: {getattr(e, 'strerror', None) or e}"
             said = said._replace(trouble=(*said.trouble, why))
     return said
