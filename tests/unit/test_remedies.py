@@ -15,7 +15,10 @@ from pathfit.core.finding import Fix
 from pathfit.core.snapshot import Link, NetnsSnapshot, NextHop, Process, Route
 from pathfit.remedies.base import enter, ip
 from pathfit.remedies.route import spelled
+from pathfit.render.fixing import plan
+from pathfit.render.layout import Page
 from pathfit.rules.view import View
+from pathfit.words.render import by_hand as left_because
 
 HOLE = probe(reverse=(hole(1420),))
 
@@ -297,6 +300,11 @@ def test_a_route_that_cannot_be_given_back_is_left_to_its_owner(
     fix = fixes(case(state, HOLE))["route-mtu"]
     assert (fix.applicability, fix.changes, fix.facts["by_hand"]) == ("manual", (), why)
     assert lines(fix) == [f"ip -n c -4 route change default {line} mtu 1420"] and bool(fix.undo) == undo
+    page, report = Page(120), diagnose.report(case(state, HOLE))
+    plan(page, report, report.findings[0], fix, "en")
+    assert left_because(fix, "en") and f"by hand: {left_because(fix, 'en')}" in str(page), (
+        "the plan says why it is left to you"
+    )
 
 
 def test_what_was_never_asked_is_verified_by_state_alone() -> None:

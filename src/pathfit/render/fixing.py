@@ -65,6 +65,9 @@ def plan(page: Page, report: Report, finding: Finding, fix: Fix, lang: str) -> N
     head = say("repair.plan", lang) + "  "
     deep = " " * columns(head)
     page.line(repair.title(report, fix, lang), head, "label")
+    why = words.by_hand(fix, lang)
+    if why:
+        page.line(say("ui.fix-by-hand", lang, why=why), deep)
     for edit in fix.files:
         page.line(say("repair.plan-file", lang, path=edit.path), deep)
         for line in edit.diff.splitlines():
