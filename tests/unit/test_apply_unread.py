@@ -75,7 +75,8 @@ def test_dockerd_is_asked_where_it_can_tell(file: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("text", "flags", "trusted"),
     [
-        ("", (), True),
+        ("", (), False),
+        ("{}", (), True),
         ('{"mtu": 1400, "live-restore": true}', ("-H", "fd://"), True),
         ('{"mtu": "1400"}', (), False),
         ('{"mtu": true}', (), False),

@@ -263,7 +263,7 @@ def _config(daemon: Daemon, path: str) -> tuple[str | None, str | None]:
     except UnicodeDecodeError as e:
         return None, str(e)
     if not found.strip():
-        return found, None  # dockerd takes an empty file for none (daemon/config, getConflictFreeConfiguration)
+        return found, None  # as none to dockerd since 23; one of before has not read it (apply/unread.py)
     try:
         told = msgspec.json.decode(raw)
     except (msgspec.DecodeError, RecursionError) as e:
