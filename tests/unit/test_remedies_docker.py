@@ -220,6 +220,14 @@ def test_a_network_made_by_hand_is_made_again() -> None:
     assert "docker-daemon-mtu" not in fixes(engine(FRONT))
 
 
+def test_a_network_with_ipv6_keeps_it_when_made_by_hand() -> None:
+    network = msgspec.structs.replace(FRONT, subnets=("198.18.1.0/24", "fd00:aa::/64"))
+    options = "--subnet 198.18.1.0/24 --subnet fd00:aa::/64 --ipv6"
+    assert f"docker network create {options} --opt {OPTION}=1420 front" in lines(
+        fixes(engine(network))["docker-network-mtu"]
+    )
+
+
 def test_an_empty_network_interrupts_nothing() -> None:
     alone = msgspec.structs.replace(FRONT, members=())
     assert fixes(engine(alone))["docker-network-mtu"].applicability == "safe"

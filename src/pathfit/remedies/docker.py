@@ -235,6 +235,7 @@ def _made_again(engine: Engine, network: EngineNetwork, value: int, names: tuple
     """By hand: members off, the network away and made again, members back."""
     client = _client(engine)
     options = [w for s in network.subnets for w in ("--subnet", s)] + (["--internal"] if network.internal else [])
+    options += ["--ipv6"] if any(":" in s for s in network.subnets) else []
     return (
         *((*client, "network", "disconnect", network.name, n) for n in names),
         (*client, "network", "rm", network.name),
