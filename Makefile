@@ -4,7 +4,7 @@ BIN := .venv/bin
 STATES := /var/lib/pathfit /run/pathfit
 CHECKED := src tests/unit tests/hostile tests/scenarios tests/engines tests/repair tests/*.py bench tools
 
-.PHONY: setup engines-setup demo test test-all lint bench record-demo uninstall
+.PHONY: setup engines-setup demo test test-all lint bench bench-cure record-demo uninstall
 
 setup: ## .venv with the command .venv/bin/pathfit
 	@sh tools/setup.sh
@@ -16,7 +16,7 @@ demo: setup ## builds a lab with a fault, shows it, diagnoses it, proves the rep
 	@$(BIN)/pathfit demo
 
 test: setup ## unit tests, acceptance labs, scenarios
-	@tools/isolated $(BIN)/pytest -m "not slow" tests
+	@tools/isolated $(BIN)/pytest -m "not slow and not matrix" tests
 
 test-all: engines-setup ## what `make test` leaves out because it takes minutes: real engines
 	@tools/isolated $(BIN)/pytest -m slow tests
@@ -27,6 +27,9 @@ lint: setup
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/lint_sizes.py src tools
+
+bench-cure: setup ## every scenario repaired and undone, by every repair there is; a quarter of an hour
+	@tools/isolated $(BIN)/pytest -m matrix tests
 
 bench: ## side by side with other tools, in one run
 	@sh tools/setup.sh --all

@@ -1,7 +1,7 @@
 """Every scenario that has a repair on this machine: fault, repaired, works, undone, fault, and nothing else changed.
 
 ``python tests/scenarios/cure.py [SCENARIO...]`` prints one line each; pytest takes a sample in `make test` and all of
-them in `make test-all` (test_cure.py). One run:
+them in `make bench-cure` (test_cure.py). One run:
 
 * the scenario's *truth* by curl; the configuration of every namespace (tests/accept/state.py, plain iproute2);
 * ``pathfit fix --yes``: what is said, and its exit status;

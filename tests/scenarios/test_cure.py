@@ -1,4 +1,4 @@
-"""Scenarios repaired and undone (see cure.py): one of every kind of network here, all of them in `make test-all`."""
+"""Scenarios repaired and undone (see cure.py): one of every kind of network here, all of them in `make bench-cure`."""
 
 import cure
 import pytest
@@ -24,14 +24,14 @@ def test_cured_and_undone(pair: str) -> None:
 
 
 @pytest.mark.lab
-@pytest.mark.slow
+@pytest.mark.matrix
 @pytest.mark.parametrize("pair", [p for p in PAIRS if p not in SAMPLE])
 def test_the_others(pair: str) -> None:
     check(cure.cure(*PAIRS[pair]))
 
 
 @pytest.mark.lab
-@pytest.mark.slow
+@pytest.mark.matrix
 @pytest.mark.parametrize("use", ["link-mtu", "mss-clamp"])
 @pytest.mark.parametrize("pair", [p for p in PAIRS if p.endswith("-open")])
 def test_with_another_repair(pair: str, use: str) -> None:
