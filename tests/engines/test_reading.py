@@ -141,7 +141,8 @@ def test_an_interrupted_lab_leaves_nothing() -> None:
     """Ctrl-C, and kill -9: every process of the lab ends with it; its cgroups go with the next thing that looks."""
     required()
     script = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who started the tests may have had it ignored
 sys.path.insert(0, sys.argv[1])
 from labhost import Lab
 from engine import Docker
