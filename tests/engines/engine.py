@@ -21,6 +21,7 @@ CLIENT = "/usr/bin/docker"  # Debian's; another one may come first in PATH
 SOCKET = "/run/docker.sock"
 IMAGE = "lab"
 PROGRAMS = ("dockerd", "tini", "busybox", "curl", "ip", "ethtool", "setpriv")
+HELPERS = "/usr/sbin:/sbin:/usr/lib/podman:/usr/libexec/podman:/usr/lib/cni:/usr/libexec/cni"  # beside PATH
 CONFIG = "/etc/docker/daemon.json"
 
 
@@ -41,27 +42,27 @@ setsid --fork sh -c 'echo 0 >{place}/cgroup.procs; exec {words} </dev/null >>{lo
 """
 
 
-def lacking() -> str:
-    """Why engines cannot be started here, "" when they can."""
+def lacking(*programs: str) -> str:
+    """Why engines cannot be started here, "" when they can. ``programs``: needed besides those of every lab."""
     if os.geteuid() or Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]:
         return "needs root, and not that of a user namespace"
-    if gone := [p for p in PROGRAMS if shutil.which(p, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None]:
+    if gone := [p for p in (*PROGRAMS, *programs) if shutil.which(p, path=f"{os.environ['PATH']}:{HELPERS}") is None]:
         return f"not installed: {' '.join(gone)} (make engines-setup)"
     if not Path(CLIENT).exists():
         return f"not installed: {CLIENT} (make engines-setup)"
     return ""
 
 
-def required() -> None:
+def required(*programs: str) -> None:
     """Skip the test where there are no engines; fail it where there must be some (CI)."""
-    if why := lacking():
+    if why := lacking(*programs):
         if os.environ.get("CI"):
             pytest.fail(f"engines: {why}")
         pytest.skip(f"engines: {why}")
 
 
-def image() -> bytes:
-    """A root filesystem as a tar: busybox under its usual names, curl and ip with their libraries (about 24 MB)."""
+def image(programs: tuple[str, ...] = ("curl", "ip")) -> bytes:
+    """A root filesystem as a tar: busybox under its usual names, ``programs`` with their libraries (about 24 MB)."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for folder in ("bin", "tmp", "etc", "proc", "sys", "dev", "run", "usr", "usr/bin", "root"):
@@ -69,12 +70,12 @@ def image() -> bytes:
             entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if folder == "tmp" else 0o755
             tar.addfile(entry)
         _put(tar, shutil.which("busybox") or "", "bin/busybox")
-        for name in ("sh", "sleep", "cat", "head", "ls", "wget", "hostname", "true", "nc", "httpd"):
+        for name in ("sh", "sleep", "cat", "head", "ls", "wget", "hostname", "true", "nc", "httpd", "ping"):
             entry = tarfile.TarInfo(f"bin/{name}")
             entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(entry)
         seen: set[str] = set()
-        for name in ("curl", "ip"):
+        for name in programs:
             path = shutil.which(name) or ""
             _put(tar, path, f"usr/bin/{name}")
             for library in _libraries(path):

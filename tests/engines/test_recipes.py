@@ -1,0 +1,58 @@
+"""Each recipe once: it starts, its containers reach each other, and nothing of it is left."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from engine import required
+from labhost import CGROUPS, Lab, LabHost, until
+from recipes.swarm import NODES, Swarm
+
+pytestmark = [pytest.mark.slow, pytest.mark.lab]
+
+
+@contextmanager
+def leaving_nothing() -> Iterator[Lab]:
+    """A lab of which no process, cgroup or folder is left, and no packet was seen outside of it (labhost.Outside)."""
+    with Lab() as lab:
+        yield lab
+        hosts = [room for room in lab.rooms if isinstance(room, LabHost)]
+        spaces = {os.readlink(f"/proc/{room.pid}/ns/pid") for room in hosts}
+        spaces |= {os.readlink(f"/proc/{room.pid}/ns/net") for room in lab.rooms}
+        assert of_namespaces(spaces), "the count finds those that run"
+    until(lambda: not of_namespaces(spaces), "the end of every process", detail=lambda: str(of_namespaces(spaces)))
+    assert not lab.folder.exists()
+    left = [at for at, _, _ in os.walk(CGROUPS) if lab.folder.name in at]
+    assert left == []
+
+
+def of_namespaces(spaces: set[str]) -> list[str]:
+    """Command names of the processes in any of them."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if spaces & {os.readlink(process / "ns" / "pid"), os.readlink(process / "ns" / "net")}:
+                found.append((process / "comm").read_text().strip())
+    return found
+
+
+def reaches(docker: Callable[..., str], container: str, target: str) -> None:
+    """A ping from the container is answered. What one node of a swarm makes, the others hear of a moment later."""
+    words = ("exec", container, "ping", "-c", "1", "-W", "1", target)
+    until(lambda: "1 packets received" in docker(*words, check=False), f"a ping from {container} to {target}")
+
+
+def test_a_swarm() -> None:
+    required()
+    with leaving_nothing() as lab:
+        swarm = Swarm(lab)
+        states = ("node", "ls", "--format", "{{.Status}}")
+        until(lambda: swarm.nodes[0](*states).split() == ["Ready"] * NODES, "every node ready")
+        swarm.overlay("wide")
+        for number, node in enumerate(swarm.nodes, 1):
+            node.run(f"c{number}", "--network", "wide")
+        assert swarm.nodes[2]("exec", "c3", "cat", "/sys/class/net/eth0/mtu") == "1450"
+        for node, here, there in ((0, "c1", "c2"), (1, "c2", "c3"), (2, "c3", "c1")):
+            reaches(swarm.nodes[node], here, there)
