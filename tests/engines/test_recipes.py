@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from engine import required
 from labhost import CGROUPS, Lab, LabHost, until
+from recipes.nested import Nested
 from recipes.swarm import NODES, Swarm
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
@@ -56,3 +57,15 @@ def test_a_swarm() -> None:
         assert swarm.nodes[2]("exec", "c3", "cat", "/sys/class/net/eth0/mtu") == "1450"
         for node, here, there in ((0, "c1", "c2"), (1, "c2", "c3"), (2, "c3", "c1")):
             reaches(swarm.nodes[node], here, there)
+
+
+def test_docker_in_docker() -> None:
+    required()
+    with leaving_nothing() as lab:
+        inner = Nested(lab, lab.host("h"))
+        inner.run("one")
+        inner.run("two")
+        address = inner("inspect", "-f", "{{.NetworkSettings.IPAddress}}", "two")
+        assert address.startswith("198.19.16."), "of the inner docker0"
+        reaches(inner, "one", address)
+        reaches(inner, "one", inner.outer.inspect("network", "bridge")["IPAM"]["Config"][0]["Gateway"])
