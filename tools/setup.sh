@@ -23,9 +23,14 @@ nmap:nmap:nmap:nmap
 scamper:scamper:scamper:scamper"
 ENGINES="dockerd:docker.io:moby-engine:docker-engine
 tini:tini:tini:tini
-busybox:busybox-static:busybox:busybox-static"
+busybox:busybox-static:busybox:busybox-static
+podman:podman:podman:podman
+conmon:conmon:conmon:conmon
+crun:crun:crun:crun
+netavark:netavark:netavark:netavark
+aardvark-dns:aardvark-dns:aardvark-dns:aardvark-dns"
 
-PATH=$PATH:/usr/sbin:/sbin
+PATH=$PATH:/usr/sbin:/sbin:/usr/lib/podman:/usr/libexec/podman # netavark is not for users: it is with podman's own
 python=
 for p in python3 python3.14 python3.13 python3.12 python3.11; do
   if command -v $p >/dev/null 2>&1 && $p -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then python=$p; break; fi

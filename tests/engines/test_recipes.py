@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from engine import required
 from labhost import CGROUPS, Lab, LabHost, until
+from recipes import podmans
 from recipes.nested import Nested
+from recipes.podmans import Podman
 from recipes.swarm import NODES, Swarm
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
@@ -69,3 +71,14 @@ def test_docker_in_docker() -> None:
         assert address.startswith("198.19.16."), "of the inner docker0"
         reaches(inner, "one", address)
         reaches(inner, "one", inner.outer.inspect("network", "bridge")["IPAM"]["Config"][0]["Gateway"])
+
+
+def test_podman() -> None:
+    required(*podmans.PROGRAMS)
+    with leaving_nothing() as lab:
+        podman = Podman(lab, lab.host("h"))
+        podman("network", "create", "web")
+        podman.run("one", "--network", "web")
+        podman.run("two", "--network", "web")
+        assert podman("inspect", "-f", "{{.NetworkSettings.Networks.web.IPAddress}}", "two").startswith("198.19.9.")
+        reaches(podman, "one", "two")

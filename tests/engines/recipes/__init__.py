@@ -6,3 +6,14 @@
 Each is used the same way: made on a lab (or a host of it), asked for containers, and gone with the lab. All addresses
 are of 198.18.0.0/15: what the lab watches for outside of it (labhost.Outside).
 """
+
+from labhost import LabHost
+
+
+def own(host: LabHost, folder: str) -> None:
+    """Give a host its own version of a folder of this machine: what it writes there is gone with it."""
+    layers = [host.folder / f"{kind}{folder.replace('/', '-')}" for kind in ("upper", "work")]
+    for layer in layers:
+        layer.mkdir()
+    options = f"lowerdir={folder},upperdir={layers[0]},workdir={layers[1]}"
+    host.run("mount", "-t", "overlay", "overlay", "-o", options, folder)
