@@ -28,9 +28,13 @@ podman:podman:podman:podman
 conmon:conmon:conmon:conmon
 crun:crun:crun:crun
 netavark:netavark:netavark:netavark
-aardvark-dns:aardvark-dns:aardvark-dns:aardvark-dns"
+aardvark-dns:aardvark-dns:aardvark-dns:aardvark-dns
+containerd:containerd:containerd:containerd
+host-local:containernetworking-plugins:containernetworking-plugins:cni-plugins"
 
-PATH=$PATH:/usr/sbin:/sbin:/usr/lib/podman:/usr/libexec/podman # netavark is not for users: it is with podman's own
+PATH=$PATH:/usr/sbin:/sbin
+# Where engines keep what is not for users: netavark, CNI plugins.
+PATH=$PATH:/usr/lib/podman:/usr/libexec/podman:/usr/lib/cni:/usr/libexec/cni
 python=
 for p in python3 python3.14 python3.13 python3.12 python3.11; do
   if command -v $p >/dev/null 2>&1 && $p -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then python=$p; break; fi

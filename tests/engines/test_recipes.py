@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from engine import required
 from labhost import CGROUPS, Lab, LabHost, until
-from recipes import podmans
+from recipes import containerds, podmans
+from recipes.containerds import Containerd
 from recipes.nested import Nested
 from recipes.podmans import Podman
 from recipes.swarm import NODES, Swarm
@@ -82,3 +83,14 @@ def test_podman() -> None:
         podman.run("two", "--network", "web")
         assert podman("inspect", "-f", "{{.NetworkSettings.Networks.web.IPAddress}}", "two").startswith("198.19.9.")
         reaches(podman, "one", "two")
+
+
+def test_containerd_with_cni() -> None:
+    required(*containerds.PROGRAMS)
+    with leaving_nothing() as lab:
+        containerd = Containerd(lab, lab.host("h"), mtu=1450)
+        containerd.run("one")
+        address = containerd.run("two")
+        assert address.startswith("198.19.10.")
+        assert containerd.exec("one", "cat", "/sys/class/net/eth0/mtu") == "1450"
+        assert "1 packets received" in containerd.exec("one", "ping", "-c", "1", "-W", "5", address)

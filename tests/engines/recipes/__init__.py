@@ -2,6 +2,8 @@
 
     swarm.py       three dockerd on one switch, joined to a swarm: an overlay (VXLAN) between their containers
     nested.py      dockerd in a container of dockerd
+    podmans.py     podman with netavark, without a daemon
+    containerds.py containerd, whose containers get their network from CNI plugins
 
 Each is used the same way: made on a lab (or a host of it), asked for containers, and gone with the lab. All addresses
 are of 198.18.0.0/15: what the lab watches for outside of it (labhost.Outside).

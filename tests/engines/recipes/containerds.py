@@ -1,0 +1,96 @@
+"""containerd in a lab host, and containers whose network CNI plugins make: `ctr run --cni`.
+
+    lab host: cni0 (198.19.10.1) > containers
+
+`ctr` joins what a kubelet would ask for: it reads the first list of plugins in /etc/cni/net.d and has them in
+/opt/cni/bin build the network of /proc/PID/ns/net; there is no other name for that namespace. Plugins are Debian's
+(/usr/lib/cni); /opt and /var/lib (leases and results of CNI) are the host's own.
+"""
+
+import hashlib
+import io
+import itertools
+import json
+import platform
+import tarfile
+from pathlib import Path
+
+from engine import INTO, STAY, image
+from labhost import Lab, LabHost, until
+
+from recipes import own
+
+SOCKET = "/run/containerd/containerd.sock"
+PROGRAMS = ("containerd", "ctr", "runc", "host-local")
+IMAGE = "lab.invalid/small:1"  # containerd wants a name with a registry; none is asked
+PLUGINS = ("/usr/lib/cni", "/usr/libexec/cni")
+
+
+class Containerd:
+    """``self(...)`` is `ctr` on the host; there is an image to run. ``mtu`` bytes: what the plugin gives containers."""
+
+    def __init__(self, lab: Lab, host: LabHost, mtu: int = 1500) -> None:
+        self.host = host
+        self._numbers = itertools.count()  # of commands in containers: each needs a name
+        own(host, "/var/lib")
+        host.run("mount", "-t", "tmpfs", "tmpfs", "/opt")
+        plugins = next(x for x in PLUGINS if Path(x, "host-local").exists())
+        host.run("mkdir", "/opt/cni")
+        host.run("ln", "-s", plugins, "/opt/cni/bin")
+        host.run("rm", "-rf", "/etc/cni/net.d")
+        host.run("mkdir", "-p", "/etc/cni/net.d")
+        host.path("/etc/cni/net.d/10-lab.conflist").write_text(network(mtu))
+        log = host.folder / "containerd.log"
+        config = host.path("/etc/containerd.toml")
+        config.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+        words = ("containerd", "-c", "/etc/containerd.toml", "--root", f"{host.folder}/data/containerd")
+        more = ("--state", "/run/containerd", "--address", SOCKET)
+        host.run("setsid", "--fork", "sh", "-c", INTO, "sh", str(log), *words, *more)
+        until(
+            lambda: host.call("ctr", "--timeout", "2s", "version").returncode == 0,
+            "containerd",
+            detail=lambda: log.read_text()[-3000:],
+        )
+        tar = host.folder / "small.tar"
+        tar.write_bytes(archive(image(())))
+        self("images", "import", str(tar))
+
+    def __call__(self, *words: str, check: bool = True) -> str:
+        """`ctr WORDS`; what it printed, without blanks around it."""
+        return self.host.run("ctr", *words, check=check).strip()
+
+    def run(self, name: str) -> str:
+        """A container in the background with a network; its address."""
+        self("run", "-d", "--cni", "--cgroup", f"/{self.host.cgroup}/{name}", IMAGE, name, *STAY)
+        line = next(x for x in self("tasks", "ls").splitlines() if x.split()[0] == name)
+        pid = line.split()[1]  # as the host counts
+        shown = self.host.run("nsenter", "-t", pid, "-n", "ip", "-j", "-4", "addr", "show", "dev", "eth0")
+        return str(json.loads(shown)[0]["addr_info"][0]["local"])
+
+    def exec(self, name: str, *words: str, check: bool = True) -> str:
+        """A command in a container; what it printed."""
+        return self("tasks", "exec", "--exec-id", f"x{next(self._numbers)}", name, *words, check=check)
+
+
+def network(mtu: int) -> str:
+    """A list of plugins (CNI 0.4.0): one bridge, addresses by host-local."""
+    ranges = {"type": "host-local", "ranges": [[{"subnet": "198.19.10.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}
+    bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": True, "mtu": mtu, "ipam": ranges}
+    return json.dumps({"cniVersion": "0.4.0", "name": "lab", "plugins": [bridge]})
+
+
+def archive(layer: bytes) -> bytes:
+    """An image of one layer as `docker save` writes it."""
+    digest = hashlib.sha256(layer).hexdigest()
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    layers = {"type": "layers", "diff_ids": [f"sha256:{digest}"]}
+    config = {"architecture": machine, "os": "linux", "config": {}, "rootfs": layers}
+    manifest = [{"Config": "config.json", "RepoTags": [IMAGE], "Layers": ["layer.tar"]}]
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        parts = {"manifest.json": json.dumps(manifest).encode(), "config.json": json.dumps(config).encode()}
+        for name, data in {**parts, "layer.tar": layer}.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return out.getvalue()
