@@ -54,16 +54,26 @@ def pythons_own(process: subprocess.Popen[str]) -> bool:
     return bool(caught >> (INTERRUPT - 1) & 1) and not caught >> (TERMINATE - 1) & 1
 
 
+def halted(process: subprocess.Popen[str]) -> bool:
+    """Stop it (SIGSTOP), so that what is seen of it holds until the signal; False when it has ended."""
+    os.killpg(process.pid, signal.SIGSTOP)
+    while True:
+        state = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        if state in "TtZX":
+            return state in "Tt"
+
+
 def end(process: subprocess.Popen[str], moment: float, number: signal.Signals) -> Ended:
     """Signal the whole process group ``moment`` seconds from now, as a terminal does it, and see how it ends."""
     began = None
     try:
         process.wait(moment)
     except subprocess.TimeoutExpired:
-        while pythons_own(process):
-            pass
+        while halted(process) and pythons_own(process):
+            os.killpg(process.pid, signal.SIGCONT)
         began = time.monotonic()
         os.killpg(process.pid, number)
+        os.killpg(process.pid, signal.SIGCONT)
     try:
         out, err = process.communicate(timeout=BUSY)
     finally:
