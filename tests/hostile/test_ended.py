@@ -71,6 +71,8 @@ def end(process: subprocess.Popen[str], moment: float, number: signal.Signals) -
     except subprocess.TimeoutExpired:
         while halted(process) and pythons_own(process):
             os.killpg(process.pid, signal.SIGCONT)
+            while pythons_own(process):  # it has to run to get on
+                pass
         began = time.monotonic()
         os.killpg(process.pid, number)
         os.killpg(process.pid, signal.SIGCONT)
