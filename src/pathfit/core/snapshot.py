@@ -231,6 +231,7 @@ class HostSnapshot(Value, frozen=True, kw_only=True):
     """One host as seen by whoever ran pathfit there. ``complete``: all namespaces could be looked for."""
 
     schema: str  # SCHEMA, always written
+    version: str = ""  # of the pathfit that wrote a file of it
     host: str
     boot_id: str = ""
     kernel: Kernel = Kernel(release="")

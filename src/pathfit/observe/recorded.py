@@ -1,0 +1,140 @@
+"""Snapshots in files: written whole or not at all, read within bounds.
+
+A file comes from strangers, so reading one never waits (a pipe, a device), never takes more memory than
+:data:`MOST_BYTES` of text and about :data:`MOST_MEMORY` of values, and believes nothing that was not decoded and
+checked (:mod:`pathfit.core.codec`). One read, one pass: a file of a hundred containers takes about two milliseconds.
+"""
+
+import contextlib
+import gzip
+import io
+import os
+import stat
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from pathfit import __version__
+from pathfit.core import codec
+from pathfit.core.codec import OpenError
+from pathfit.core.snapshot import SCHEMA, HostSnapshot
+
+__all__ = ["OpenError", "files", "load_snapshot", "load_stdin", "pack", "write"]
+
+MOST_BYTES = 128 << 20  # of text, after unpacking; a host of 1000 containers has about 4 MB, 300 000 routes 50
+MOST_MEMORY = 512 << 20  # bytes its values may take once decoded
+A_STRUCT, A_VALUE = 260, 64  # bytes that one "{" and one "," stand for at most, roughly (a Link; a string)
+SUFFIXES = (".json", ".json.gz")  # what is taken of a directory
+GZIP = b"\x1f\x8b"  # RFC 1952 section 2.3.1
+
+
+def files(paths: Iterable[str | Path]) -> list[Path]:
+    """The files that ``paths`` name: a directory stands for the snapshots in it, by name; anything else for itself.
+
+    Raises OSError for a directory that cannot be listed.
+    """
+    found: list[Path] = []
+    for one in map(Path, paths):
+        if os.path.isdir(str(one).replace("\0", "?")):
+            with os.scandir(one) as entries:
+                found += sorted(one / e.name for e in entries if e.name.endswith(SUFFIXES))
+        else:
+            found.append(one)
+    return found
+
+
+def load_snapshot(path: str | Path) -> HostSnapshot:
+    """The host in a file (JSON, plain or gzip). Raises OpenError: what is wrong with it, without its name."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as e:
+        why = e.strerror if isinstance(e, OSError) else "no such path can exist"
+        raise OpenError(f"cannot be opened: {why}") from None
+    try:
+        what = os.fstat(fd)
+        if not stat.S_ISREG(what.st_mode):
+            raise OpenError("not a regular file")
+        data = _read(fd, what.st_size)
+    except OSError as e:
+        raise OpenError(f"cannot be read: {e.strerror}") from None
+    finally:
+        os.close(fd)
+    return decode(data)
+
+
+def load_stdin() -> HostSnapshot:
+    """The host on standard input. Raises OpenError."""
+    if os.isatty(0):
+        raise OpenError("a terminal, where a snapshot is expected")
+    try:
+        with open(0, "rb", closefd=False) as f:
+            return decode(f.read(MOST_BYTES + 1))
+    except OSError as e:
+        raise OpenError(f"cannot be read: {e.strerror}") from None
+
+
+def _read(fd: int, size: int) -> bytes:
+    """All of it, in one read when the size is true (it is not for /proc and for what grows)."""
+    if size > MOST_BYTES:
+        raise OpenError(f"larger than {MOST_BYTES >> 20} MB")
+    data = os.read(fd, size + 1)
+    if len(data) == size:
+        return data
+    parts = [data]
+    while data and sum(map(len, parts)) <= MOST_BYTES:
+        data = os.read(fd, 1 << 20)
+        parts.append(data)
+    return b"".join(parts)
+
+
+def decode(data: bytes) -> HostSnapshot:
+    """Bytes of a file to a value. Raises OpenError."""
+    if data.startswith(GZIP):
+        data = _unpacked(data)
+    if len(data) > MOST_BYTES:
+        raise OpenError(f"larger than {MOST_BYTES >> 20} MB")
+    if data.count(b"{") * A_STRUCT + data.count(b",") * A_VALUE > MOST_MEMORY:
+        raise OpenError(f"more values than one host has: they would take more than {MOST_MEMORY >> 20} MB")
+    return codec.load(data, HostSnapshot, schema=SCHEMA, version=__version__)
+
+
+def _unpacked(data: bytes) -> bytes:
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as f:
+            return f.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as e:
+        raise OpenError(f"damaged gzip: {e}") from None
+
+
+def pack(host: HostSnapshot, *, compress: bool = False) -> bytes:
+    """The bytes of a file. The same host gives the same bytes."""
+    data = codec.pack(host)
+    return gzip.compress(data, 6, mtime=0) if compress else data
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write ``path`` whole or not at all, readable by its owner only. Raises OSError.
+
+    What stands there and is no regular file (/dev/null, a pipe) is written into, and stays what it is.
+    """
+    try:
+        special = not stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        special = False
+    if special:
+        with open(path, "wb") as f:
+            f.write(data)
+        return
+    target = Path(os.path.realpath(path))  # through a link, as any program would
+    part = target.with_name(f".{target.name[:200]}.{os.urandom(4).hex()}.part")
+    try:
+        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(part, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
