@@ -5,6 +5,7 @@ Read in this order:
 * :mod:`~pathfit.core.net` - where something is (:class:`Point`) and what travels (:class:`Flow`);
 * :mod:`~pathfit.core.filters` - packet filters in one small language, whoever wrote them (nft, iptables);
 * :mod:`~pathfit.core.snapshot` - the state of one host: namespaces, links, routes, filters, sysctls;
+* :mod:`~pathfit.core.node` - what a node's own files say about its overlays and its cloud;
 * :mod:`~pathfit.core.sockets` - a TCP socket as the kernel sees it;
 * :mod:`~pathfit.core.path` - what the model predicts: hops, steps, limits, fate;
 * :mod:`~pathfit.core.ask`, :mod:`~pathfit.core.request`, :mod:`~pathfit.core.evidence` - what the user asks,

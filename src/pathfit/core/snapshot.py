@@ -9,6 +9,7 @@ from pathfit.core.engine import Engine
 from pathfit.core.evidence_base import Missing
 from pathfit.core.filters import Table
 from pathfit.core.net import Family
+from pathfit.core.node import NodeFacts
 
 SCHEMA = "pathfit.snapshot/1"
 
@@ -240,5 +241,6 @@ class HostSnapshot(Value, frozen=True, kw_only=True):
     complete: bool = True
     workloads: tuple[dict[str, str], ...] = ()
     engines: tuple[Engine, ...] = ()
+    nodes: tuple[NodeFacts, ...] = ()
     missing: tuple[Missing, ...] = ()
     sysctls: dict[str, str] = {}  # those that are not per namespace
