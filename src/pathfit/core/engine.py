@@ -22,7 +22,7 @@ class Container(Value, frozen=True, kw_only=True):
 
     id: str
     name: str
-    engine: str  # "docker", "podman", "containerd"
+    engine: str  # "docker", "podman", "containerd", "cri-o"
     state: str = "running"
     pid: int = 0
     netns: str = ""
@@ -33,14 +33,29 @@ class Container(Value, frozen=True, kw_only=True):
     compose_service: str = ""
     compose_files: tuple[str, ...] = ()  # paths as the label holds them
     auto_remove: bool = False
+    pod: str = ""  # "NAMESPACE/NAME" of Kubernetes, "NAME" of a Podman pod
+    sandbox: bool = False  # it only holds the namespaces of its pod ("pause", "infra")
+    namespace: str = ""  # containerd's: "k8s.io", "default", "moby"
+
+
+class Node(Value, frozen=True, kw_only=True):
+    """Another host of a network that spans hosts, as the engine tells of it. ``address``: where it can be reached."""
+
+    name: str
+    address: str = ""
 
 
 class EngineNetwork(Value, frozen=True, kw_only=True):
-    """One network of an engine. ``mtu`` is the option as set (bytes); None = not set, the driver's default."""
+    """One network of an engine. ``mtu`` is the option as set (bytes); None = not set, the driver's default.
+
+    Of an overlay ``mtu`` is what the *underlay* is said to carry: its members get less (:attr:`is_underlay`).
+    ``netns``: the namespace in which the engine hides the bridge and the VXLAN device of an overlay, "" when this host
+    has none of its members, or it was not found. ``nodes``: hosts that are members, this one among them.
+    """
 
     id: str
     name: str
-    driver: str  # "bridge", "overlay", "macvlan", "ipvlan", "host", "null"
+    driver: str  # "bridge", "overlay", "macvlan", "ipvlan", "host", "null"; of CNI the type of the first plugin
     mtu: int | None = None
     bridge: str = ""  # the device on the host
     scope: str = "local"
@@ -51,6 +66,16 @@ class EngineNetwork(Value, frozen=True, kw_only=True):
     members: tuple[str, ...] = ()  # ids of running and paused containers
     compose_project: str = ""
     compose_network: str = ""
+    vnis: tuple[int, ...] = ()  # one for each subnet of an overlay
+    encrypted: bool = False
+    netns: str = ""
+    nodes: tuple[Node, ...] = ()
+    file: str = ""  # the configuration it was read from, where there is one
+
+    @property
+    def is_underlay(self) -> bool:
+        """Does its ``mtu`` mean the network below (libnetwork, drivers/overlay: overlayNetwork.maxMTU)?"""
+        return self.driver == "overlay"
 
 
 class Engine(Value, frozen=True, kw_only=True):
@@ -64,10 +89,15 @@ class Engine(Value, frozen=True, kw_only=True):
     0xEFFFFFFC, PROC_PID_INIT_INO) and is not that namespace's first process: a lab host, not the machine itself. Only
     there may a daemon without a service manager (``restart`` "argv") be ended and started again by us; everywhere
     else that is a ``manual`` repair. Where it is not known it stays False.
+
+    ``depth``: 0 when it runs on the host, 1 in a container of another engine, 2 in a container of that one.
+    ``inside``: the id of the container it runs in, ``inside_name`` how people call that one ("outer" or "outer/inner").
+    ``network_mtu``: the daemon's default for networks by driver (``default-network-opts``, Docker 24).
+    ``rootless``: the user it runs for, None = root's.
     """
 
-    kind: str  # "docker", "podman", "containerd"
-    socket: str
+    kind: str  # "docker", "podman", "containerd", "cri-o", "cni"
+    socket: str  # "" when it was read by its files
     version: str = ""
     pid: int = 0
     netns: str = ""  # id of the namespace the daemon works in
@@ -85,3 +115,28 @@ class Engine(Value, frozen=True, kw_only=True):
     networks: tuple[EngineNetwork, ...] = ()
     containers: tuple[Container, ...] = ()
     missing: tuple[Missing, ...] = ()
+    depth: int = 0
+    inside: str = ""
+    inside_name: str = ""
+    network_mtu: dict[str, int] = {}
+    rootless: int | None = None
+
+
+class Workload(Value, frozen=True, kw_only=True):
+    """What people run here, and how they call it: a container, a pod (all that share one network namespace), or a
+    namespace that no engine knows. ``where`` is a WHERE that can be pasted into --from; ``networks`` are names.
+
+    ``members``: other containers in the same namespace. ``note`` says why it has no way of its own to be judged, ""
+    when it has: "host-network" (it lives in its host's namespace), "not-visible" (it runs, but its namespace cannot
+    be seen from here), "exited" (it does not run), "no-network" (there is no device but loopback).
+    """
+
+    name: str  # "web", "shop/web-7f9c" (a pod), "outer/web" (of an engine in a container), "nginx[812]" (no engine)
+    where: str
+    netns: str = ""  # NetnsSnapshot.id, "" = none, or not known
+    engine: str = ""  # "docker", "podman", "containerd", "cri-o"; "" = none that we know of
+    networks: tuple[str, ...] = ()
+    pod: str = ""
+    project: str = ""  # of compose
+    members: tuple[str, ...] = ()
+    note: str = ""

@@ -6,7 +6,8 @@
 * :mod:`~pathfit.model.l2` carries a frame: veth, bridge, vlan, macvlan, bond;
 * :mod:`~pathfit.model.tunnel` wraps packets in packets and predicts the outer ones in turn;
 * :mod:`~pathfit.model.filter` evaluates packet filters, :mod:`~pathfit.model.nat` translates, forth and back;
-* :mod:`~pathfit.model.journey` is the walk, step by step; :mod:`~pathfit.model.walk` has the two questions.
+* :mod:`~pathfit.model.journey` is the walk, step by step; :mod:`~pathfit.model.walk` has the two questions;
+* :mod:`~pathfit.model.workloads` lists whose namespaces they are: containers, pods, and guests without an engine.
 
 Ask :func:`predict` for one direction, :func:`predict_both` for a conversation, :func:`advertised` for the MSS a SYN
 promises. A route's, a device's and a cached MTU bound what a host *sends*; what it *receives* is another limit.

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from pathfit.core.engine import Container, Engine
 from pathfit.core.snapshot import NetnsSnapshot
 from pathfit.host.unixhttp import Client, Late
+from pathfit.model.workloads import Key, owns, plain_name, titles, word
 from pathfit.observe import discover
 from pathfit.observe.engines import daemons, docker, parse
 from pathfit.observe.engines.daemons import Daemon
@@ -90,7 +91,7 @@ def _names(client: Client) -> list[str]:
     """Names of all its containers, running ones first."""
     listed = [parse.container(x, "docker") for x in parse.rows(docker.document(client, "/containers/json?all=1"))]
     listed.sort(key=lambda c: c.state not in docker.RUNS)
-    return [c.name for c in listed if parse.plain_name(c.name)]
+    return [c.name for c in listed if plain_name(c.name)]
 
 
 def _pid(client: Client, one: Container, daemon: Daemon) -> int:
@@ -109,33 +110,34 @@ def _pid(client: Client, one: Container, daemon: Daemon) -> int:
 
 
 def call(namespaces: Iterable[NetnsSnapshot], engines: Iterable[Engine], own: str, asked: str) -> list[NetnsSnapshot]:
-    """The namespaces with ``container:NAME`` among their names, in front of all others where nobody said otherwise.
+    """The namespaces with ``container:NAME`` or ``pod:NAMESPACE/NAME`` among their names, in front of all others where
+    nobody said otherwise.
 
     ``own`` is the namespace we are in and stays "host"; ``asked`` (an id) keeps the words it was asked in. A name
-    that two engines gave is no name: then it is the id.
+    that two engines gave is no name: then it is "outer/name" for an engine in a container, else the id.
     """
-    owners = _owners(engines)
-    named = [c.name for c in owners.values()]
+    told = tuple(engines)
+    owners, called_as = _owners(told), titles(told)
     called = []
     for ns in namespaces:
-        one = owners.get(ns.id)
+        key, one = owners.get(ns.id, (("", "", ""), None))
         if one is None or ns.id == own:
             called.append(ns)
             continue
-        short = f"container:{one.id[:12]}"
-        word = f"container:{one.name}" if parse.plain_name(one.name) and named.count(one.name) == 1 else short
-        words = [w for w in (ns.where, *ns.names) if w not in (word, short) or (ns.id == asked and w == ns.where)]
-        if word not in words:
-            words.insert(1 if ns.id == asked else 0, word)
+        name, short = word(one, called_as.get(key, "")), f"container:{one.id[:12]}"
+        words = [w for w in (ns.where, *ns.names) if w not in (name, short) or (ns.id == asked and w == ns.where)]
+        if name not in words:
+            words.insert(1 if ns.id == asked else 0, name)
         called.append(replace(ns, where=words[0], names=tuple(words[1:])))
     return called
 
 
-def _owners(engines: Iterable[Engine]) -> dict[str, Container]:
-    """The container each namespace belongs to: not one that was put into another's, or into its host's."""
-    found: dict[str, Container] = {}
+def _owners(engines: Iterable[Engine]) -> dict[str, tuple[Key, Container]]:
+    """The container each namespace belongs to: not one that was put into another's, or into its host's; of a pod the
+    one that holds its namespaces."""
+    found: dict[str, tuple[Key, Container]] = {}
     for engine in engines:
-        for one in engine.containers:
-            if one.netns and one.network_mode != "host" and not one.network_mode.startswith("container:"):
-                found.setdefault(one.netns, one)
+        for one in sorted(engine.containers, key=lambda c: not c.sandbox):
+            if one.netns and one.netns != engine.netns and owns(one):
+                found.setdefault(one.netns, ((engine.kind, engine.socket, one.id), one))
     return found

@@ -121,8 +121,3 @@ def _files(labels: dict[str, Any]) -> tuple[str, ...]:
     folder = text(labels.get("com.docker.compose.project.working_dir"), 4096)
     told = text(labels.get("com.docker.compose.project.config_files"), 4096)
     return tuple(p if p.startswith("/") or not folder else f"{folder}/{p}" for p in told.split(",") if p)
-
-
-def plain_name(name: str) -> bool:
-    """Whether a container's name is one that Docker itself would give (and no shell would mind)."""
-    return bool(name) and name.isascii() and name[0].isalnum() and all(c.isalnum() or c in "_.-" for c in name)
