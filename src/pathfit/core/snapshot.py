@@ -30,6 +30,24 @@ class Vxlan(Value, frozen=True, kw_only=True):
     gbp: bool = False
 
 
+class WireguardPeer(Value, frozen=True, kw_only=True):
+    """One peer (WGPEER_A_*). ``public_key`` in base64: a name, not a secret. ``endpoint`` None: it has not called yet."""
+
+    public_key: str
+    endpoint: str | None = None  # address its outer packets go to
+    port: int = 0
+    allowed: tuple[str, ...] = ()  # "198.18.0.0/16": inner addresses that belong to it
+
+
+class Wireguard(Value, frozen=True, kw_only=True):
+    """A WireGuard device (generic netlink "wireguard", WGDEVICE_A_*), without its private key."""
+
+    public_key: str = ""
+    port: int = 0  # it listens on
+    mark: int = 0  # of its outer packets (fwmark)
+    peers: tuple[WireguardPeer, ...] = ()
+
+
 class BridgePort(Value, frozen=True, kw_only=True):
     """What the bridge knows of one port: ``state`` 3 = forwarding (BR_STATE_*)."""
 
@@ -66,6 +84,7 @@ class Link(Value, frozen=True, kw_only=True):
     vlan_filtering: bool = False  # of a bridge
     nf_call_iptables: bool = False  # of a bridge (IFLA_BR_NF_CALL_IPTABLES), besides the sysctl
     vxlan: Vxlan | None = None
+    wireguard: Wireguard | None = None  # None: no such device, or its peers could not be read
     info: dict[str, str | int | bool] = {}  # other kinds: typed facts by name, e.g. {"vlan_id": 7, "local": …}
     features: dict[str, bool] | None = None  # "tso", "gso", "gro", "lro", "tx-checksum", "ufo"; None = not read
     driver: str | None = None
