@@ -31,7 +31,7 @@ class Vxlan(Value, frozen=True, kw_only=True):
 
 
 class WireguardPeer(Value, frozen=True, kw_only=True):
-    """One peer (WGPEER_A_*). ``public_key`` in base64: a name, not a secret. ``endpoint`` None: it has not called yet."""
+    """One peer (WGPEER_A_*). ``public_key`` in base64: a name, no secret. ``endpoint`` None: it has not called yet."""
 
     public_key: str
     endpoint: str | None = None  # address its outer packets go to
