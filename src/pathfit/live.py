@@ -127,7 +127,10 @@ class LiveWorld:
         return fact
 
     def _state(self, r: ReadState) -> Evidence:
-        return self._observer(r.source).state(r.ref, r.scope)
+        observer = self._observer(r.source)
+        fact = observer.state(r.ref, r.scope, r.detail, r.sockets)
+        self._beside += observer.hung
+        return fact
 
     def _rules(self, r: ReadRules) -> Evidence:
         return self._observer(r.source).rules(r.ref, r.namespaces)

@@ -17,12 +17,17 @@ class ReadState(Tagged, frozen=True, kw_only=True):
     """Read namespaces of this machine. ``source`` is always read first and most carefully.
 
     ``scope`` "all": every namespace we can see; "source": only that of ``source`` and our own.
-    Answer: one StateFact (with ``missing`` inside the snapshot).
+    ``detail`` "auto": in full what a packet from ``source`` may reach inside this host, the rest in outline where there
+    are many; "full": everything in full; "survey": leaves lightly (NetnsSnapshot.plain), everything else in full.
+    ``sockets``: look for TCP sockets that hang, in every namespace with a process.
+    Answer: one StateFact (with ``missing`` inside the snapshot), then one SocketFact for each namespace with one.
     """
 
     ref: str
     source: str
     scope: Literal["all", "source"] = "all"
+    detail: Literal["auto", "full", "survey"] = "auto"
+    sockets: bool = False
 
 
 class ReadSockets(Tagged, frozen=True, kw_only=True):

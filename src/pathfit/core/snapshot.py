@@ -237,6 +237,7 @@ class NetnsSnapshot(Value, frozen=True, kw_only=True):
     processes: tuple[Process, ...] = ()
     missing: tuple[Missing, ...] = ()
     outline: bool = False  # only links, addresses and main routes were read: no link leads there from the source
+    plain: bool = False  # read lightly, and checks showed that nothing else is there: no filters, no rules of its own
 
 
 class Kernel(Value, frozen=True, kw_only=True):

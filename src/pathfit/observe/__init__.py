@@ -3,8 +3,9 @@
 * :mod:`~pathfit.observe.places` - a WHERE ("netns:c", "pid:812", "container:ci") to an open namespace;
 * :mod:`~pathfit.observe.discover` - all namespaces there are, wherever they hide;
 * :mod:`~pathfit.observe.kernel` - all of them read to one HostSnapshot; :mod:`~pathfit.observe.namespace` reads
-  one, light (links, addresses, main routes) or full; :mod:`~pathfit.observe.peers` finds where a link's other end
-  is; :mod:`~pathfit.observe.features` offload features, :mod:`~pathfit.observe.holders` who holds a tun device;
+  one, light (links, addresses, main routes) or full, :mod:`~pathfit.observe.survey` finds out which of the two is
+  enough; :mod:`~pathfit.observe.peers` finds where a link's other end is; :mod:`~pathfit.observe.features` offload
+  features, :mod:`~pathfit.observe.holders` who holds a tun device;
 * :mod:`~pathfit.observe.engines` - container engines: their networks and containers, asked over their sockets;
 * :mod:`~pathfit.observe.filters` - nftables and iptables;
 * :mod:`~pathfit.observe.sockets`, :mod:`~pathfit.observe.counters` - TCP sockets and SNMP counters of a namespace;

@@ -11,15 +11,17 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from pathfit.core.evidence import StateFact
+from pathfit.core.evidence import SocketFact, StateFact
 from pathfit.core.evidence_base import Missing
 from pathfit.core.snapshot import SCHEMA, HostSnapshot, Kernel, NetnsSnapshot, Process
 from pathfit.host import netns, procfs
-from pathfit.observe import discover, holders, peers
+from pathfit.observe import discover, holders, peers, survey
 from pathfit.observe.features import Features
 from pathfit.observe.namespace import Detail, read, refused, tables
+from pathfit.observe.sockets import hanging
 
 Scope = Literal["all", "source"]
+Asked = Literal["auto", "full", "survey"]
 
 
 class Observer:
@@ -30,11 +32,15 @@ class Observer:
         self._source = source
         self._census: discover.Census | None = None
         self._filtered: frozenset[str] | None = None  # namespaces that had filter tables
+        self.hung: tuple[SocketFact, ...] = ()  # one for each namespace with a socket that hangs
 
-    def state(self, ref: str, scope: Scope) -> StateFact:
-        """The answer to a ReadState request."""
+    def state(self, ref: str, scope: Scope, detail: Asked = "auto", sockets: bool = False) -> StateFact:
+        """The answer to a ReadState request; what hangs there stands in ``hung`` afterwards."""
         self._census = _look(self._source, scope)
-        host = _read(self._census, scope, "full", self._source.id if self._source else None)
+        source = self._source.id if self._source else None
+        visit = _Visit("survey" if detail == "survey" else "full", _whole(self._source, self._census), sockets)
+        host = _read(self._census, scope, visit, source if detail == "auto" else None)
+        self.hung = tuple(replace(fact, ref=f"{ref}/{fact.ref}") for fact in visit.hung)
         if scope == "all":
             host = self._with_engines(host, self._census)
         self._filtered = frozenset(n.id for n in host.namespaces if n.tables)
@@ -65,19 +71,26 @@ def read_host(source: netns.NetnsHandle | None, scope: Scope = "all", detail: De
 
     What cannot be read stands in ``missing`` of the host or of the namespace. Raises OSError only without /proc.
     """
-    return _read(_look(source, scope), scope, detail)
+    census = _look(source, scope)
+    return _read(census, scope, _Visit(detail, _whole(source, census)))
+
+
+def _whole(source: netns.NetnsHandle | None, census: discover.Census) -> frozenset[str]:
+    """Namespaces that no survey takes for leaves: the asked one, ours, that of the first process."""
+    first = {one.id for one in census.found if 1 in one.pids[:1]}
+    return frozenset({census.own, *first, *((source.id,) if source else ())})
 
 
 def _look(source: netns.NetnsHandle | None, scope: Scope) -> discover.Census:
     return discover.census(source) if scope == "all" else discover.near(source)
 
 
-def _read(census: discover.Census, scope: Scope, detail: Detail, around: str | None = None) -> HostSnapshot:
+def _read(census: discover.Census, scope: Scope, visit: "_Visit", around: str | None = None) -> HostSnapshot:
     """What the census found. ``around``: the namespace a question is about. Where there are many, only those that hang
     together with it are read in full, the others in outline: no packet gets from it to them inside this host.
     """
     outline = around is not None and len(census.found) > FEW
-    visit = _Visit("light" if outline else detail)
+    detail, visit.detail = visit.detail, "light" if outline else visit.detail
     with visit.files, netns.wandering() as enter:
         visit.read(census.found, enter)
         snapshots = peers.resolve(visit.snapshots, visit.opened, enter)
@@ -89,8 +102,8 @@ def _read(census: discover.Census, scope: Scope, detail: Detail, around: str | N
             near = peers.together(snapshots, around) | doubtful | {census.own}
             snapshots = [replace(s, outline=True) for s in snapshots if s.id not in near]
             snapshots += peers.resolve(visit.again(near, enter), visit.opened, enter)
-    if detail == "full":
-        snapshots = [s if s.outline else replace(s, processes=processes(visit.lives[s.id])) for s in snapshots]
+    if detail != "light":
+        snapshots = [replace(s, processes=visit.processes(s)) if not s.outline else s for s in snapshots]
         snapshots = holders.name(snapshots)
     order = {one.id: n for n, one in enumerate(census.found)}
     snapshots.sort(key=lambda s: order.get(s.id, len(order)))
@@ -100,14 +113,19 @@ def _read(census: discover.Census, scope: Scope, detail: Detail, around: str | N
 class _Visit:
     """One tour through namespaces: what was read, what was not, and the files that keep them until it ends."""
 
-    def __init__(self, detail: Detail) -> None:
+    def __init__(self, detail: Detail, whole: frozenset[str], sockets: bool = False) -> None:
+        """``whole``: namespaces that a survey reads in full in any case. ``sockets``: look for those that hang."""
         self.files = ExitStack()
         self.opened: dict[str, int] = {}
         self.lives: dict[str, tuple[int, ...]] = {}
         self.snapshots: list[NetnsSnapshot] = []
         self.missing: list[Missing] = []
-        self._detail = detail
+        self.hung: list[SocketFact] = []
+        self.detail = detail
+        self._whole = whole
+        self._sockets = sockets
         self._features = Features()
+        self._ground: survey.Ground | None = None
 
     def read(self, found: Iterable[discover.Found], enter: Callable[[int, str], None]) -> None:
         for one in found:
@@ -116,10 +134,26 @@ class _Visit:
                 fd = discover.open_found(one)
                 self.files.callback(os.close, fd)
                 enter(fd, one.id)
-                self.snapshots.append(read(one.id, one.names[0], one.names[1:], self._detail, self._features))
+                self.snapshots.append(self._read(one))
                 self.opened[one.id] = fd
+                if self._sockets and one.pids and (hangs := hanging(one.id, one.names[0], one.pids)):
+                    self.hung.append(hangs)
             except OSError as e:
                 self.missing.append(refused(f"namespace {one.names[0]}", e))
+
+    def _read(self, one: discover.Found) -> NetnsSnapshot:
+        if self.detail == "survey" and one.id not in self._whole:
+            self._ground = self._ground or survey.Ground()
+            seen = survey.read(one.id, one.names[0], one.names[1:], self._features, self._ground)
+            if not seen.more:
+                return seen.snapshot
+        detail: Detail = "light" if self.detail == "light" else "full"
+        return read(one.id, one.names[0], one.names[1:], detail, self._features)
+
+    def processes(self, snapshot: NetnsSnapshot) -> tuple[Process, ...]:
+        """Who lives there: of a leaf the first one, which names it."""
+        pids = self.lives[snapshot.id]
+        return processes(pids[:1] if snapshot.plain else pids)
 
     def again(self, wanted: Collection[str], enter: Callable[[int, str], None]) -> list[NetnsSnapshot]:
         """Those of ``wanted`` that were read before, now in full."""

@@ -26,7 +26,7 @@ from pathfit.wire import rtnl, rtnl_link, rtnl_near, rtnl_route
 from pathfit.wire.netlink import Malformed
 
 T = TypeVar("T")
-Detail = Literal["light", "full"]
+Detail = Literal["light", "survey", "full"]
 Decoded = Route | rtnl_route.Indirect | PmtuException
 
 ROUTES = 300_000  # kept of one namespace: a full Internet table fits, with both families and a spare

@@ -13,7 +13,7 @@ from pathfit.wire.netlink import Malformed, attribute, attributes, every, reques
 
 NETLINK_NETFILTER = 12
 SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
-GETTABLE, GETCHAIN, GETRULE, GETSET, GETSETELEM, GETFLOWTABLE = 1, 4, 7, 10, 13, 23
+GETTABLE, GETCHAIN, GETRULE, GETSET, GETSETELEM, GETGEN, GETFLOWTABLE = 1, 4, 7, 10, 13, 16, 23
 NEWTABLE, NEWCHAIN, NEWRULE, NEWSET, NEWSETELEM, NEWFLOWTABLE = 0, 3, 6, 9, 12, 22
 
 FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
@@ -94,6 +94,16 @@ def dump(kind: int, *, family: str = "", table: str = "", set_name: str = "") ->
     if table:
         body += attribute(1, table.encode() + b"\0") + attribute(2, set_name.encode() + b"\0")
     return request(SUBSYSTEM | kind, body)
+
+
+def getgen() -> bytes:
+    """Which generation the ruleset is of. No dump: send with ``ask``."""
+    return request(SUBSYSTEM | GETGEN, bytes(4))
+
+
+def gen_id(data: bytes, start: int, end: int) -> int:
+    """The number in an answer to :func:`getgen`; 0 when it holds none. Raises Malformed."""
+    return number(attributes(data, start + 4, end).get(1))
 
 
 def generation(data: bytes, start: int) -> int:
