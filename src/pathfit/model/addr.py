@@ -1,7 +1,7 @@
 """Addresses as numbers, fast: the model compares prefixes many times and addresses come as canonical strings."""
 
 from functools import lru_cache
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 
 from pathfit.core.net import Family
 
@@ -50,6 +50,16 @@ def is_multicast(address: str) -> bool:
 def is_link_local(address: str) -> bool:
     """RFC 4291: fe80::/10. IPv4 link-local addresses are routed like others and do not count here."""
     return ":" in address and number(address) >> 118 == 0x3FA
+
+
+def is_global(address: str) -> bool:
+    """Is it routed between networks of different owners? Not so RFC 1918, RFC 6598, RFC 4193, link-local, loopback."""
+    return _is_global(address)
+
+
+@lru_cache(maxsize=1024)
+def _is_global(address: str) -> bool:
+    return ip_address(address.partition("%")[0]).is_global
 
 
 def is_loopback(address: str) -> bool:

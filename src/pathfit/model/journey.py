@@ -16,7 +16,7 @@ from pathfit.core.path import Clamped, Enter, Exit, Fate, Filtered, Lookup, Reso
 from pathfit.core.snapshot import Link, NextHop
 from pathfit.model import _policy, nat
 from pathfit.model._policy import Outcome, Where
-from pathfit.model.l2 import VLAN_ROOM, Carried, Frame, Note, Wire, emit, receive
+from pathfit.model.l2 import VLAN_ROOM, Carried, Frame, Gap, Note, Wire, emit, receive
 from pathfit.model.lookup import Found, Query, describe, lookup, source_address
 from pathfit.model.mtu import SMALLEST_V6, accepts_source, device_mtu, route_mtu
 from pathfit.model.network import Net, Network
@@ -40,7 +40,7 @@ class Walk:
         self.notes: list[Note] = []
         self.talks: dict[str, nat.Talk] = {}
         self.forks: list[int] = []
-        self.gaps: list[str] = []
+        self.gaps: list[Gap] = []
         self.clamps: list[Clamped] = []
         self.later = False
         self.mac = ""
@@ -333,10 +333,9 @@ class Walk:
     def _arrived(self, s: State, got: Carried, neighbour: Resolve | None) -> State | End:
         """Layer 2 is done: into the next namespace, or the end."""
         self.notes += got.notes
+        self.gaps += got.gaps
         if got.kind == "ip":
             assert got.net is not None
-            if got.why:
-                self.gaps.append(got.why)
             return State("receive", got.net, got.packet or s.packet, got.link, gso=got.gso)
         failed = neighbour is not None and neighbour.state == "failed"
         if failed and got.kind != "unknown":
@@ -474,8 +473,10 @@ def told(network: Network, bound: Bound, memory: nat.Memory, depth: int = 0) -> 
         way = _thrown_back(network, net, link, error, bound.mac, memory, depth)
     else:
         way = Walk(network, memory=memory, depth=depth).run(State("output", net, too_big("", lost)))
-    if way.fate is Fate.DELIVERED:
+    if way.fate is Fate.DELIVERED and not way.gaps:
         return True, None
+    if way.gaps:  # nobody knows what the wire between two hosts does with it
+        return None, way.gaps[0].why
     if way.fate is Fate.UNKNOWN:
         return None, way.why or None
     return False, _stopped(way)

@@ -16,12 +16,13 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from pathfit.core.filters import Hook
-from pathfit.core.net import Point
+from pathfit.core.net import TCP, Point
 from pathfit.core.path import Bridged, Fate, Step
 from pathfit.core.snapshot import Link
 from pathfit.model._policy import Family as PolicyFamily
 from pathfit.model._policy import Outcome, Where
 from pathfit.model.addr import is_link_local
+from pathfit.model.join import Landing, across
 from pathfit.model.network import AGGREGATES, Net, Network
 from pathfit.model.packet import Bound, Packet
 
@@ -49,6 +50,13 @@ class Frame(NamedTuple):
     seen: tuple[tuple[str, int], ...] = ()  # devices it came in by, to end loops
 
 
+class Gap(NamedTuple):
+    """A stretch that was passed without seeing it: the wire between two hosts, left by ``at``."""
+
+    why: str
+    at: Point
+
+
 class Carried(NamedTuple):
     """Where it ended. ``kind``: "ip" (the IP stack of ``net`` takes it, as from ``link``), "unseen" (it leaves our
     view at ``at``), "unknown" (something not understood), "lost" (``fate``)."""
@@ -63,6 +71,7 @@ class Carried(NamedTuple):
     packet: Packet | None = None
     gso: bool | None = False
     culprit: Step | None = None
+    gaps: tuple[Gap, ...] = ()
 
 
 Hooked = Callable[[Net, PolicyFamily, Hook, Packet, Where], Outcome]
@@ -421,10 +430,24 @@ def _to_stacked(wire: Wire, net: Net, link: Link, uppers: tuple[tuple[Net, Link]
 
 def _outside(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> Carried:
     """A physical device or a tun/tap: another host of ours may be at the other end, else our view ends here."""
-    if not link.kind and len(wire.network.nets) > 1:
-        for far, there in wire.network.strangers(net):
-            if (frame.dmac and there.mac == frame.dmac) or (not frame.dmac and answers(far, there, frame.want)):
-                found = receive(wire, far, there, frame)
-                return found._replace(why=found.why or f"the wire between {net.host} and {far.host} is not visible")
     who = f" (held by {link.holder})" if link.holder else ""
-    return Carried("unseen", at=at, why=f"what lies beyond {link.name}{who} is not visible", packet=frame.packet)
+    why = f"what lies beyond {link.name}{who} is not visible"
+    if not link.kind and len(wire.network.hosts) > 1:
+        landed = across(wire.network, net, link, frame.packet, frame.dmac, frame.want)
+        if not isinstance(landed, str):
+            return _over_the_wire(wire, net, landed, frame, at)
+        why += f" ({landed})" if landed else ""
+    return Carried("unseen", at=at, why=why, packet=frame.packet)
+
+
+def _over_the_wire(wire: Wire, net: Net, landed: Landing, frame: Frame, at: Point) -> Carried:
+    """In at the other host. Single packets travel there; the receiver may put them together again (GRO)."""
+    far, door = landed.net, landed.link
+    gap = Gap(f"the network between {net.host} and {far.host} is not visible", at)
+    joins = door.features is None or door.features.get("gro", True)
+    frame = frame._replace(dmac=landed.mac, gso=None if frame.packet.proto == TCP and joins else False, vlan=None)
+    found = receive(wire, far, door, frame)
+    if found.kind == "lost" and found.fate is Fate.UNREACHABLE and found.culprit is None:
+        return Carried("unseen", at=at, why=f"{gap.why}, and {far.host} would not take it: {found.why}",
+                       packet=frame.packet)  # fmt: skip
+    return found._replace(gaps=(gap, *found.gaps))

@@ -5,7 +5,7 @@ A :class:`Net` is one namespace with lookup structures that are made when they a
 many, with the cables between them: veth halves, devices stacked across namespaces, VTEPs.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 from pathfit.core.filters import Choice, Concat, Match, Verdict
@@ -185,6 +185,13 @@ class Net:
         return found
 
 
+def _unused(name: str, taken: Collection[str]) -> str:
+    """``name``, or with a number behind it where another machine of that name is there already."""
+    if name not in taken:
+        return name
+    return next(x for n in range(2, len(taken) + 3) if (x := f"{name}-{n}") not in taken)
+
+
 class Network:
     """All visible namespaces. Build it with :meth:`of`."""
 
@@ -198,18 +205,22 @@ class Network:
         A namespace's key is its ``NetnsSnapshot.id``; ids that two hosts share are written ``HOST!id``.
         Two snapshots of one boot (equal ``boot_id``) are one host: what the later one read replaces the earlier.
         """
-        latest: dict[tuple[str, str], tuple[HostSnapshot, NetnsSnapshot]] = {}
+        latest: dict[tuple[str, str], NetnsSnapshot] = {}
+        names: dict[str, str] = {}
         for host in hosts:
+            machine = host.boot_id or host.host
+            if machine not in names:
+                names[machine] = _unused(host.host, names.values())
             for snap in host.namespaces:
                 if not snap.outline:  # its filters and routes were not read: as good as out of sight
-                    latest[host.boot_id or host.host, snap.id] = (host, snap)
+                    latest[machine, snap.id] = snap
         count: dict[str, int] = {}
         for _, ident in latest:
             count[ident] = count.get(ident, 0) + 1
         nets = {}
-        for host, snap in latest.values():
-            key = snap.id if count[snap.id] == 1 else f"{host.host}!{snap.id}"
-            nets[key] = Net(host.host, key, snap)
+        for (machine, _), snap in latest.items():
+            key = snap.id if count[snap.id] == 1 else f"{names[machine]}!{snap.id}"
+            nets[key] = Net(names[machine], key, snap)
         return cls(nets)
 
     @lazy
@@ -307,21 +318,42 @@ class Network:
         return self._stacked.get((net.key, link.index), ())
 
     @lazy
-    def _owners(self) -> dict[str, tuple[tuple[Net, Address], ...]]:
-        found: dict[str, tuple[tuple[Net, Address], ...]] = {}
+    def _owners(self) -> dict[str, list[tuple[Net, Address]]]:
+        found: dict[str, list[tuple[Net, Address]]] = {}
         for net in self.nets.values():
             for x in net.snap.addresses:
-                found[x.address] = (*found.get(x.address, ()), (net, x))
+                found.setdefault(x.address, []).append((net, x))
         return found
 
-    def owners(self, address: str) -> tuple[tuple[Net, Address], ...]:
+    def owners(self, address: str) -> Sequence[tuple[Net, Address]]:
         """Every namespace that has this address (an address of a private range may live in many)."""
         return self._owners.get(address, ())
 
-    def strangers(self, net: Net) -> Iterator[tuple[Net, Link]]:
-        """Physical-looking links of *other hosts*: where a packet that leaves ``net``'s host may come in."""
-        for other in self.nets.values():
-            if other.host != net.host:
-                for link in other.snap.links:
-                    if not link.kind and not link.loopback:
-                        yield other, link
+    @lazy
+    def hosts(self) -> tuple[str, ...]:
+        """Names of the machines, in the order they were given."""
+        return tuple(dict.fromkeys(x.host for x in self.nets.values()))
+
+    @lazy
+    def _addresses(self) -> dict[str, tuple[Address, ...]]:
+        found: dict[str, list[Address]] = {}
+        for net in self.nets.values():
+            found.setdefault(net.host, []).extend(net.snap.addresses)
+        return {host: tuple(them) for host, them in found.items()}
+
+    def addresses_of(self, host: str) -> tuple[Address, ...]:
+        """All addresses of a machine, whatever namespace they are in."""
+        return self._addresses.get(host, ())
+
+    @lazy
+    def _stations(self) -> dict[str, list[tuple[Net, Link]]]:
+        found: dict[str, list[tuple[Net, Link]]] = {}
+        for net in self.nets.values():
+            for link in net.snap.links:
+                if link.mac:
+                    found.setdefault(link.mac, []).append((net, link))
+        return found
+
+    def stations(self, mac: str) -> list[tuple[Net, Link]]:
+        """Every device with this MAC address (engines give the same ones on every host)."""
+        return self._stations.get(mac, [])

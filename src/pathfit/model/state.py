@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 from pathfit.core.net import Point
 from pathfit.core.path import Clamped, Fate, Step
 from pathfit.core.snapshot import Link, NextHop
-from pathfit.model.l2 import Note
+from pathfit.model.l2 import Gap, Note
 from pathfit.model.lookup import Found
 from pathfit.model.nat import Memory
 from pathfit.model.network import Net
@@ -26,7 +26,7 @@ class Journey(NamedTuple):
     culprit: Step | None = None
     talks: Memory = ()
     forks: tuple[int, ...] = ()
-    gaps: tuple[str, ...] = ()
+    gaps: tuple[Gap, ...] = ()
     clamps: tuple[Clamped, ...] = ()
     mac: str = ""  # of the device that last sent it: answers come to this station
     later: bool = False  # a filter on the way may treat later packets otherwise than the first

@@ -25,7 +25,7 @@ from pathfit.core.net import UDP, Family, Point
 from pathfit.core.path import Decap, Encap, Fate, Step
 from pathfit.core.snapshot import FdbEntry, Link, Vxlan
 from pathfit.model.addr import family_of, is_multicast
-from pathfit.model.l2 import Carried, Frame, Note
+from pathfit.model.l2 import Carried, Frame, Gap, Note
 from pathfit.model.network import Net, Network
 from pathfit.model.packet import Bound, Fate1, Packet
 
@@ -69,6 +69,8 @@ class Journey(Protocol):
     def culprit(self) -> Step | None: ...
     @property
     def packet(self) -> Packet: ...
+    @property
+    def gaps(self) -> tuple[Gap, ...]: ...
 
 
 class Steps(NamedTuple):
@@ -189,12 +191,13 @@ def _one(steps: Steps, base: Net, net: Net, link: Link, frame: Frame, bridged: b
     ]
     done = tuple(notes)
     if way.fate is Fate.UNKNOWN:
-        kind = "unseen" if way.ends else "unknown"
-        return Carried(kind, done, at=way.ends or at, why=way.why, packet=frame.packet, culprit=way.culprit)  # type: ignore[arg-type]
+        gone = Carried("unseen" if way.ends else "unknown", done, at=way.ends or at, why=way.why)
+        return gone._replace(packet=frame.packet, culprit=way.culprit, gaps=way.gaps)
     if way.fate is not Fate.DELIVERED or way.net is None:
         why = f"the outer packet of {link.name}: {way.why or way.fate.value}"
-        return Carried("lost", done, at=at, fate=way.fate, why=why, culprit=way.culprit)
-    return _out_of(steps, way.net, outer, frame, done)
+        return Carried("lost", done, at=at, fate=way.fate, why=why, culprit=way.culprit, gaps=way.gaps)
+    rest = _out_of(steps, way.net, outer, frame, done)
+    return rest._replace(gaps=(*way.gaps, *rest.gaps)) if way.gaps else rest
 
 
 def _out_of(steps: Steps, far: Net, outer: Outer, frame: Frame, done: tuple[Note, ...]) -> Carried:

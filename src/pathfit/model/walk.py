@@ -186,6 +186,9 @@ def _predicted(network: Network, way: Journey, packet: Packet, memory: Memory) -
     limits = tuple(_limit(network, b, packet, known) for b in bounds if b.mtu < packet.size)
     passing = [b.mtu for b in bounds if not (b.hides and b.gso and packet.proto == TCP)]
     large, hiding = _large(way, bounds, packet)
+    if way.gaps and large in (Fate.DELIVERED, Fate.FRAGMENTED):
+        large = Fate.UNKNOWN  # what the wire between two hosts carries is in no snapshot
+    unseen = "; ".join(dict.fromkeys(gap.why for gap in way.gaps))
     src = _first_source(way, packet)
     return Predicted(
         flow=msgspec.structs.replace(packet.flow(), src=src),
@@ -194,9 +197,9 @@ def _predicted(network: Network, way: Journey, packet: Packet, memory: Memory) -
         mtu=min(passing, default=None),
         limits=limits,
         hops=_hops(way.notes),
-        ends=way.ends if way.fate is Fate.UNKNOWN else None,
+        ends=way.ends if way.fate is Fate.UNKNOWN else way.gaps[0].at if way.gaps else None,
         complete=way.fate is not Fate.UNKNOWN and not way.gaps,
-        why=way.why or "; ".join(way.gaps) or hiding,
+        why=way.why or unseen or hiding,
         mss=way.packet.mss if way.packet.mss != ANY_MSS else None,
         clamps=way.clamps,
         culprit=way.culprit,

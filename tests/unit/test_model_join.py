@@ -1,0 +1,189 @@
+"""Snapshots of several hosts, joined: what leads from one to the other, what must not, and what stays unknown."""
+
+import pytest
+import topo
+from msgspec.structs import replace
+
+from pathfit.core.filters import Chain, FilterRule, Match, Table, Verdict
+from pathfit.core.net import Flow
+from pathfit.core.path import Fate, Predicted
+from pathfit.core.snapshot import FdbEntry, HostSnapshot
+from pathfit.model import Network, predict, predict_both
+from pathfit.model.tunnel import ZERO_MAC
+
+
+def node(name: str, *, mtu: int = 1500, last: int, more: str = "") -> HostSnapshot:
+    """A machine with a container ``c`` on docker0 (the same subnet everywhere) and an uplink into 198.18.9.0/24."""
+    text = f"""
+    h eth0 phys {mtu} 198.18.9.{last}/24
+    h docker0 bridge {mtu} 172.17.0.1/16
+    c eth0 {mtu} 172.17.0.2/16 -- h vc {mtu} @docker0
+    c route default via 172.17.0.1
+    h route default via 198.18.9.254
+    h forward
+    {more}
+    """
+    return topo.host(text, name=name)
+
+
+def overlay(name: str, last: int, others: tuple[int, ...], *, mtu: int = 1450, under: int = 1500) -> HostSnapshot:
+    """A node of an overlay of three: container on a bridge with a VXLAN device, flat 10.0.0.0/24, flooding."""
+    host = topo.host(
+        f"""
+        h eth0 phys {under} 198.18.9.{last}/24
+        h br0 bridge {mtu}
+        h vx0 vxlan {mtu} id=77 local=198.18.9.{last} @br0
+        c eth0 {mtu} 10.0.0.{last}/24 -- h vc {mtu} @br0
+        """,
+        name=name,
+    )
+    h = host.namespaces[0]
+    vx = next(x for x in h.links if x.name == "vx0")
+    fdb = tuple(FdbEntry(link=vx.index, mac=ZERO_MAC, remote=f"198.18.9.{x}", own=True) for x in others)
+    return replace(host, namespaces=(replace(h, fdb=fdb), *host.namespaces[1:]))
+
+
+def limits(p: Predicted) -> list[tuple[int, str, str, str]]:
+    at = [f"{x.at.host}/{x.at.link}" for x in p.limits]
+    return [(x.mtu, x.kind, where, x.then) for x, where in zip(p.limits, at, strict=True)]
+
+
+def places(p: Predicted) -> list[str]:
+    return [f"{h.where.host}/{h.where.netns.removeprefix('netns:')}" for h in p.hops]
+
+
+def test_two_hosts_on_one_subnet() -> None:
+    """Small packets get there as far as anybody can see; of large ones nothing is promised, the wire is not visible."""
+    network = Network.of(node("a", last=1), node("b", last=2))
+    forward, back = predict_both(network, "a!netns:h", "198.18.9.2", dport=443)
+    assert places(forward) == ["a/h", "b/h"] and places(back) == ["b/h", "a/h"]
+    for way in (forward, back):
+        assert (way.fate, way.large, way.complete, way.mtu) == (Fate.DELIVERED, Fate.UNKNOWN, False, 1500)
+        assert way.why.endswith("is not visible") and way.ends is not None and way.ends.link == "eth0"
+
+
+def test_limits_of_the_far_host_count() -> None:
+    far = node("b", last=2, more="h route 172.17.0.0/16 dev docker0 mtu 1280")
+    flow = Flow(src="198.18.9.1", dst="198.18.9.2", proto=6, size=1500)
+    network = Network.of(node("a", last=1), far)
+    assert predict(network, "a!netns:h", flow).large is Fate.UNKNOWN
+    narrow = node("b", last=2, mtu=1400)
+    back = predict(
+        Network.of(node("a", last=1), narrow), "b!netns:h", replace(flow, src="198.18.9.2", dst="198.18.9.1")
+    )
+    assert limits(back) == [(1400, "l3", "b/eth0", "error")] and back.large is Fate.TOO_BIG_TOLD
+
+
+def test_a_filter_of_the_far_host_ends_it_certainly() -> None:
+    drop = FilterRule(exprs=(Match(field="dport", values=("443",)), Verdict(kind="drop")), handle=1)
+    table = Table(family="inet", name="t", chains=(Chain(name="in", hook="input", rules=(drop,)),))
+    b = node("b", last=2)
+    b = replace(b, namespaces=(replace(b.namespaces[0], tables=(table,)), *b.namespaces[1:]))
+    forward, _ = predict_both(Network.of(node("a", last=1), b), "a!netns:h", "198.18.9.2", dport=443)
+    assert (forward.fate, places(forward)[-1]) == (Fate.FILTERED, "b/h")
+
+
+def test_three_nodes_of_an_overlay() -> None:
+    nodes = [overlay("a", 1, (2, 3)), overlay("b", 2, (1, 3)), overlay("d", 3, (1, 2))]
+    network = Network.of(*nodes)
+    for name, last in (("b", 2), ("d", 3)):
+        forward, back = predict_both(network, "a!netns:c", f"10.0.0.{last}", dport=443)
+        assert places(forward)[0] == "a/c" and places(forward)[-1] == f"{name}/c"
+        assert (forward.fate, forward.large, back.fate, back.large) == (
+            Fate.DELIVERED, Fate.UNKNOWN, Fate.DELIVERED, Fate.UNKNOWN,
+        )  # fmt: skip
+        assert "is not visible" in forward.why
+
+
+def test_an_overlay_that_forgets_its_overhead_is_seen_across_hosts() -> None:
+    nodes = [overlay("a", 1, (2,), mtu=1500), overlay("b", 2, (1,), mtu=1500)]
+    forward, back = predict_both(Network.of(*nodes), "a!netns:c", "10.0.0.2", dport=443)
+    assert [x[:2] for x in limits(forward)] == [(1450, "tunnel")] == [x[:2] for x in limits(back)]
+    assert forward.mtu == back.mtu == 1450
+
+
+def test_a_routed_underlay_is_joined_by_the_one_owner_of_the_address() -> None:
+    a = topo.host("h eth0 phys 1500 10.1.0.5/24\nh route default via 10.1.0.1", name="a")
+    b = topo.host("h eth0 phys 1500 10.2.0.5/24\nh route default via 10.2.0.1", name="b")
+    forward, back = predict_both(Network.of(a, b), "a!netns:h", "10.2.0.5", dport=443)
+    assert places(forward) == ["a/h", "b/h"] and places(back) == ["b/h", "a/h"]
+    assert (forward.fate, forward.large, forward.complete) == (Fate.DELIVERED, Fate.UNKNOWN, False)
+    c = topo.host("h eth0 phys 1500 10.2.0.5/24\nh route default via 10.2.0.1", name="c")
+    forward, _ = predict_both(Network.of(a, b, c), "a!netns:h", "10.2.0.5", dport=443)
+    assert forward.fate is Fate.UNKNOWN and "2 hosts have the address 10.2.0.5: b, c" in forward.why
+
+
+def test_translated_addresses_do_not_join() -> None:
+    """A private source does not reach a public address as itself: somebody between translates it."""
+    a = topo.host("h eth0 phys 1500 10.1.0.5/24\nh route default via 10.1.0.1", name="a")
+    b = topo.host("h eth0 phys 1500 8.8.4.4/24\nh route default via 8.8.4.1", name="b")
+    forward, _ = predict_both(Network.of(a, b), "a!netns:h", "8.8.4.4", dport=443)
+    assert forward.fate is Fate.UNKNOWN and "translates 10.1.0.5" in forward.why
+
+
+def test_the_containers_subnet_of_every_host_joins_nothing() -> None:
+    """172.17.0.2 lives on both; from a it is a's own, and 172.17.0.9, which only b has, is nobody's."""
+    more = "x eth0 1500 172.17.0.9/16 -- h vx 1500 @docker0\nx route default via 172.17.0.1"
+    network = Network.of(node("a", last=1), node("b", last=2, more=more))
+    for source in ("a!netns:h", "a!netns:c"):
+        forward, _ = predict_both(network, source, "172.17.0.9", dport=443)
+        assert "b" not in {h.where.host for h in forward.hops}
+        assert forward.fate not in (Fate.DELIVERED,)
+    forward, _ = predict_both(network, "a!netns:h", "172.17.0.2", dport=443)
+    assert (forward.fate, places(forward)) == (Fate.DELIVERED, ["a/h", "a/c"])
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "joined"),
+    [
+        ("h neigh eth0 198.18.9.2 reachable 02:00:00:00:00:02", "", True),  # its eth0 (topo.mac)
+        ("h neigh eth0 198.18.9.2 reachable 52:54:00:99:99:99", "", False),  # another machine has that address here
+        (
+            "h neigh eth0 198.18.9.254 reachable 52:54:00:00:00:01",
+            "h neigh eth0 198.18.9.254 reachable 52:54:00:00:00:02",
+            False,
+        ),  # two offices, one plan of addresses
+        (
+            "h neigh eth0 198.18.9.254 reachable 52:54:00:00:00:01",
+            "h neigh eth0 198.18.9.254 stale 52:54:00:00:00:01",
+            True,
+        ),
+    ],
+)
+def test_what_both_know_of_their_neighbours_decides(mine: str, theirs: str, joined: bool) -> None:
+    network = Network.of(node("a", last=1, more=mine), node("b", last=2, more=theirs))
+    forward, _ = predict_both(network, "a!netns:h", "198.18.9.2", dport=443)
+    assert (forward.fate is Fate.DELIVERED) == joined
+    assert forward.why
+
+
+def test_another_subnet_on_the_same_device_does_not_join() -> None:
+    a = topo.host("h eth0 phys 1500 198.18.9.1/32\nh route 198.18.8.2 dev eth0", name="a")
+    b = topo.host("h eth0 phys 1500 198.18.8.2/24", name="b")
+    assert predict_both(Network.of(a, b), "netns:h", "198.18.8.2")[0].fate is Fate.UNKNOWN
+
+
+def test_a_host_reached_through_its_bridge_and_its_vlan() -> None:
+    a = topo.host("h eth0 phys 1500 198.18.9.1/24", name="a")
+    b = topo.host("h eth0 phys 1500 @br0\nh br0 bridge 1400 198.18.9.2/24", name="b")
+    assert predict_both(Network.of(a, b), "a!netns:h", "198.18.9.2")[0].fate is Fate.DELIVERED
+    v = topo.host("h eth0 phys 1500\nh eth0.7 vlan 1500 198.18.9.2/24 dev=eth0 vlan_id=7", name="b")
+    assert predict_both(Network.of(a, v), "a!netns:h", "198.18.9.2")[0].fate is Fate.DELIVERED
+
+
+def test_too_big_across_the_wire_is_not_promised_to_come_home() -> None:
+    """A forwards to B, B has the narrow device and tells; whether that gets back over the wire is not known."""
+    narrow = node("b", last=2, more="h eth1 phys 1300 198.18.7.1/24")
+    a = node("a", last=1, more="h route 198.18.7.0/24 via 198.18.9.2")
+    way = predict_both(Network.of(a, narrow), "a!netns:h", "198.18.7.9", dport=443)[0]
+    assert limits(way) == [(1300, "l3", "b/eth1", "icmp")]
+    assert way.limits[0].told_home is None
+
+
+def test_machines_of_one_name_are_told_apart_and_one_read_twice_is_one() -> None:
+    a = node("a", last=1)
+    other = replace(node("a", last=2), boot_id="another")
+    network = Network.of(a, other, a)
+    assert network.hosts == ("a", "a-2")
+    assert places(predict_both(network, "a!netns:h", "198.18.9.2")[0]) == ["a/h", "a-2/h"]
+    assert len(Network.of(a, a).nets) == len(a.namespaces)
