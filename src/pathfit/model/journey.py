@@ -18,7 +18,7 @@ from pathfit.model import _policy, nat
 from pathfit.model._policy import Outcome, Where
 from pathfit.model.l2 import VLAN_ROOM, Carried, Frame, Gap, Note, Wire, emit, receive
 from pathfit.model.lookup import Found, Query, describe, lookup, source_address
-from pathfit.model.mtu import SMALLEST_V6, accepts_source, device_mtu, route_mtu
+from pathfit.model.mtu import SMALLEST_V6, accepts_source, device_mtu, path_mtu, route_mtu
 from pathfit.model.network import Net, Network
 from pathfit.model.packet import Bound, Packet, too_big
 from pathfit.model.state import End, Journey, State
@@ -197,10 +197,10 @@ class Walk:
         talk = nat.known(self.memory, net, p) if self.memory else None
         found = s.found
 
-        def path_mtu() -> int | None:
-            return _path_mtu(net, found, p)
+        def size() -> int | None:
+            return path_mtu(net, found, p.src, p.dst)
 
-        out = self._hook(net, "forward", p, Where(iif=s.link, oif=out_link, path_mtu=path_mtu), talk)
+        out = self._hook(net, "forward", p, Where(iif=s.link, oif=out_link, path_mtu=size), talk)
         return self._ended(out, net) or s._replace(phase="send", packet=self._after_hook(p, out))
 
     def _send(self, s: State) -> State | End:
@@ -218,10 +218,10 @@ class Walk:
         talk = nat.known(self.memory, net, p) if self.memory else None
         turned = nat.outward(talk, p) if talk else None
 
-        def path_mtu() -> int | None:
-            return _path_mtu(net, found, p)
+        def size() -> int | None:
+            return path_mtu(net, found, p.src, p.dst)
 
-        where = Where(iif=s.link, oif=link, turned=turned, local=s.link is None, path_mtu=path_mtu)
+        where = Where(iif=s.link, oif=link, turned=turned, local=s.link is None, path_mtu=size)
         out = self._hook(net, "postrouting", p, where, talk)
         ended = self._ended(out, net)
         if ended:
@@ -444,18 +444,6 @@ class Walk:
         return receive(self.wire, net, link, frame)
 
 
-def _path_mtu(net: Net, found: Found | None, p: Packet) -> int | None:
-    """What a clamp "to path MTU" takes: the smaller of the route on and the route back (nft_rt_get_eval, tcpmss)."""
-    ways = [found, lookup(net, Query(p.src, p.dst))]
-    sizes = [
-        route_mtu(net, way, way.hops[0], dst, forwarding=False)
-        for way, dst in zip(ways, (p.dst, p.src), strict=True)
-        if way is not None and way.hops
-    ]
-    known = [x.value for x in sizes if x is not None]
-    return min(known) if len(known) == len(ways) else None
-
-
 def told(network: Network, bound: Bound, memory: nat.Memory, depth: int = 0) -> tuple[bool | None, str | None]:
     """Would the "too big" made at ``bound`` reach the sender of the packet? Its way is walked like any packet's.
 
@@ -473,10 +461,10 @@ def told(network: Network, bound: Bound, memory: nat.Memory, depth: int = 0) -> 
         way = _thrown_back(network, net, link, error, bound.mac, memory, depth)
     else:
         way = Walk(network, memory=memory, depth=depth).run(State("output", net, too_big("", lost)))
-    if way.fate is Fate.DELIVERED and not way.gaps:
-        return True, None
     if way.gaps:  # nobody knows what the wire between two hosts does with it
         return None, way.gaps[0].why
+    if way.fate is Fate.DELIVERED:
+        return True, None
     if way.fate is Fate.UNKNOWN:
         return None, way.why or None
     return False, _stopped(way)

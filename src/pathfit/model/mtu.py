@@ -69,6 +69,18 @@ def route_mtu(net: Net, found: Found, hop: NextHop, dst: str, *, forwarding: boo
     return Mtu(min(device, MAX_PACKET), "l3")
 
 
+def path_mtu(net: Net, found: Found | None, src: str, dst: str) -> int | None:
+    """What a clamp "to path MTU" takes: the smaller of the route on and the route back (nft_rt_get_eval, tcpmss)."""
+    ways = [found, lookup(net, Query(src, dst))]
+    sizes = [
+        route_mtu(net, way, way.hops[0], to, forwarding=False)
+        for way, to in zip(ways, (dst, src), strict=True)
+        if way is not None and way.hops
+    ]
+    known = [x.value for x in sizes if x is not None]
+    return min(known) if len(known) == len(ways) else None
+
+
 def advertised(net: Net, dst: str, *, src: str = "", mark: int = 0) -> int | None:
     """The MSS the SYN of this namespace to ``dst`` promises (dst_metric_advmss); None: no route, or unknown.
 
@@ -140,4 +152,14 @@ def _uses(found: Found, link: Link) -> bool:
     return any(hop.link == link.index for hop in (found.route.hops if found.route else ()))
 
 
-__all__ = ["Mtu", "accepts_source", "advertised", "device_mtu", "own_mtu", "promised", "route_mtu", "source_address"]
+__all__ = [
+    "Mtu",
+    "accepts_source",
+    "advertised",
+    "device_mtu",
+    "own_mtu",
+    "path_mtu",
+    "promised",
+    "route_mtu",
+    "source_address",
+]
