@@ -4,7 +4,7 @@ All sizes are bytes of IP packet, header included. Nothing is measured here and 
 not understood ends the prediction with ``Fate.UNKNOWN``, ``why`` and ``ends``, and everything up to there still counts.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -183,7 +183,7 @@ def _others(choices: tuple[int, ...], way: Journey) -> list[tuple[int, ...]]:
 def _predicted(network: Network, way: Journey, packet: Packet, memory: Memory) -> Predicted:
     bounds = [x for x in way.notes if isinstance(x, Bound)]
     known = memory or way.talks
-    limits = tuple(_limit(network, b, packet, known) for b in bounds if b.mtu < packet.size)
+    limits = tuple(_limit(network, b, packet, known) for b in _biting(bounds, packet))
     passing = [b.mtu for b in bounds if not (b.hides and b.gso and packet.proto == TCP)]
     large, hiding = _large(way, bounds, packet)
     if way.gaps and large in (Fate.DELIVERED, Fate.FRAGMENTED):
@@ -241,12 +241,22 @@ def _limit(network: Network, b: Bound, packet: Packet, memory: Memory) -> Limit:
     )  # fmt: skip
 
 
+def _biting(bounds: Iterable[Bound], packet: Packet) -> Iterator[Bound]:
+    """The bounds that a packet of the asked size is too large for. What was cut into pieces travels on in pieces of
+    that size: the packet itself to its end, an outer packet to the end of its tunnel (they differ in overhead)."""
+    sizes: dict[int, int] = {}
+    for b in bounds:
+        if b.mtu >= min(sizes.get(0, packet.size), sizes.get(b.overhead, packet.size)):
+            continue
+        yield b
+        if b.then(packet) == "fragment" and not (b.hides and b.gso and packet.proto == TCP):
+            sizes[b.overhead] = b.mtu
+
+
 def _large(way: Journey, bounds: Iterable[Bound], packet: Packet) -> tuple[Fate, str]:
     """What happens to a packet of the asked size: the first bound that stops it decides."""
-    size, in_pieces = packet.size, False
-    for b in bounds:
-        if b.mtu >= size:
-            continue
+    in_pieces = False
+    for b in _biting(bounds, packet):
         if b.hides and packet.proto == TCP and b.gso is not False:
             if b.gso is None:
                 return Fate.UNKNOWN, f"whether offloading hides the limit at {b.at.link} is not known"
@@ -257,8 +267,6 @@ def _large(way: Journey, bounds: Iterable[Bound], packet: Packet) -> tuple[Fate,
         if then == "silent":
             return Fate.TOO_BIG_SILENT, ""
         in_pieces = True
-        if b.kind != "tunnel":
-            size = b.mtu
     if way.fate is not Fate.DELIVERED:
         return way.fate, ""
     return (Fate.FRAGMENTED if in_pieces else Fate.DELIVERED), ""
