@@ -43,7 +43,7 @@ PATIENT = 8.0  # seconds: tcp_mtu_probing=1 needs about 3, its second halving ab
 
 def next_requests(case: Case) -> tuple[Request, ...]:
     """Requests to perform now, in this order; empty when the case is complete."""
-    for step in STEPS:
+    for step in OF_A_SCAN if case.ask.command == "scan" else STEPS:
         wanted = tuple(r for r in step(case) if not case.asked(r.ref))
         if wanted:
             return wanted
@@ -180,6 +180,12 @@ def _end(case: Case) -> tuple[Request, ...]:
     return (ReadClock(ref="clock"),)
 
 
+def _survey(case: Case) -> tuple[Request, ...]:
+    """Everything there is, as quickly as it can be read, with the sockets that hang. No packet is sent."""
+    return (ReadState(ref="state", source="host", detail="survey", sockets=True),)
+
+
+OF_A_SCAN = (_survey, _end)
 STEPS = (_place, _see, _measure, _after, _follow, _platform, _end)
 
 

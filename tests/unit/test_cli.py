@@ -38,8 +38,8 @@ def test_version_imports_nothing_that_costs_time() -> None:
     assert not modules & {"click", "msgspec", "rich", "ssl", "asyncio", "pathfit.core", "subprocess", "inspect"}
 
 
-def test_help_without_a_command() -> None:
-    done = run()
+def test_help() -> None:
+    done = run("--help")
     assert done.returncode == 0
     assert "pathfit diagnose --from" in done.stdout
     assert done.stderr == ""
@@ -48,7 +48,9 @@ def test_help_without_a_command() -> None:
 ERRORS = [
     # words, status, what stderr says, the line to type
     (["diagnos"], 2, "there is no command 'diagnos'", "pathfit diagnose"),
-    (["scan"], 2, "'scan' is not part of version", "pathfit --help"),
+    (["trace"], 2, "'trace' is not part of version", "pathfit --help"),
+    (["scan", "--in", "/nowhere/x.json"], 3, "cannot be opened", "ls -l /nowhere/x.json"),
+    (["scan", "--in", "x.json", "--save", "y"], 2, "--save keeps a scan of this machine", "pathfit scan --in x.json"),
     (["lab", "upp"], 2, "there is no command 'upp'", "pathfit lab up"),
     (["diagnose"], 2, "Missing option '--to'", "pathfit diagnose --to https://example.org/"),
     (["diagnose", "-4", "https://a/"], 2, "Missing option '--to'", "pathfit diagnose -4 --to https://a/"),

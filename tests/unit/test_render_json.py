@@ -63,8 +63,17 @@ FINDING = {
     "because": [str],
     "explains": [str],
     "evidence": [{"ref": str, "text": str}],
+    "workloads": [str],
     "fixes": [FIX],
 }
+WORKLOAD = {
+    "name": str, "where": str, "host": str, "engine": (str, NONE), "networks": [str], "mtu": (int, NONE),
+    "verdict": str, "findings": [str], "why": (str, NONE),
+}  # fmt: skip
+HUNG = {
+    "where": str, "workload": (str, NONE), "kind": str, "since_ms": int, "to": str, "process": (str, NONE),
+    "mss": (int, NONE),
+}  # fmt: skip
 REPORT = {
     "schema": str,
     "version": str,
@@ -81,7 +90,8 @@ REPORT = {
         "used": {"packets": int, "connections": int},
     },
     "findings": [FINDING],
-    "workloads": [dict],
+    "workloads": [WORKLOAD],
+    "hung": [HUNG],
     "missing": [{"what": str, "why": str, "how": str}],
     "took_ms": int,
 }

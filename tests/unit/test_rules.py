@@ -524,9 +524,8 @@ def test_every_fact_of_its_words_is_bound(example: Example, lang: str) -> None:
             assert all(words.evidence(e, lang, strict=True) for e in f.evidence)
 
 
-def test_every_rule_has_an_example_and_every_code_a_rule() -> None:
+def test_every_rule_has_an_example() -> None:  # and every code a rule: test_state_rules.py
     assert [r.code for r in RULES if r.code not in {e.code for e in EXAMPLES}] == []
-    assert {r.code for r in RULES} == set(NAMES)
     assert len({r.code for r in RULES}) == len(RULES)
     assert RULES[-1].code == "SYS902", "the rule on crashes reports on all others"
 

@@ -11,7 +11,7 @@ from pathfit.cli import options
 from pathfit.cli.border import usage
 from pathfit.cli.stop import Stop
 
-LATER = ("scan", "trace", "pcap", "snapshot", "predict", "map", "overhead", "watch", "agent", "hub", "mesh")
+LATER = ("trace", "pcap", "snapshot", "predict", "map", "overhead", "watch", "agent", "hub", "mesh")
 EXAMPLES = {  # options that are checked
     "timeout": "--timeout 15",
     "confirm_within": "--confirm-within 60",
@@ -21,6 +21,7 @@ EXAMPLES = {  # options that are checked
 HELP = """Finds out why packets stop fitting on a container's way through the network, and proves it.
 
 \b
+  pathfit                                                      every container network here, no packet sent
   pathfit diagnose --from netns:ci --to https://example.org/   one path, both ways, why, and the repair
   pathfit fix --from netns:ci --to https://example.org/        repair it, prove it, undo it when it does not help
   pathfit probe https://example.org/                           measure from here only, without privileges
@@ -91,13 +92,30 @@ def _with_to(argv: Sequence[str], ctx: click.Context) -> str:
 @click.version_option(__version__, message="pathfit %(version)s")
 @click.pass_context
 def pathfit(ctx: click.Context) -> int:
-    if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
-    elif ctx.invoked_subcommand != "fix":  # which says it itself
+    if ctx.invoked_subcommand != "fix":  # which says it itself
         from pathfit.cli.unfinished import notice
 
         notice()
+    if ctx.invoked_subcommand is None:
+        return int(ctx.invoke(scan))
     return 0
+
+
+@pathfit.command()
+@click.option("--in", "files", multiple=True, metavar="FILE", help="Saved snapshots, or folders of them.")
+@options.scanning
+@options.everywhere
+def scan(files: tuple[str, ...], **o: Any) -> int:
+    """Every container network of this machine, judged from state alone. Sends no packet.
+
+    \b
+    pathfit                        this machine
+    pathfit scan -v                each container, too
+    pathfit scan --in hosts/       snapshots of many hosts, compared with each other
+    """
+    from pathfit.cli.scanning import scan as survey
+
+    return survey(files, o)
 
 
 @pathfit.command()

@@ -67,38 +67,60 @@ def trace(e: BaseException) -> None:
     traceback.print_exception(e, file=sys.stderr)
 
 
-def conclude(case: Case, look: Style, *, as_json: bool, save: Path | None) -> int:
+def conclude(case: Case, look: Style, *, as_json: bool, save: Path | None, every: bool = False) -> int:
     """Diagnose a finished case, print the report, save the folder; returns the exit status."""
-    from pathfit import diagnose
-
-    report = diagnose.report(case)
+    report = reported(case)
     with readers_may_leave():
-        show(report, look, as_json=as_json)
+        show(report, look, as_json=as_json, every=every)
     if save:
         saved.save(save, case, *documents(report))
         Talk().remark(f"saved in {save}")
+    return exit_status(report)
+
+
+def reported(case: Case) -> Report:
+    """What a case means: of one path, or of a whole machine."""
+    if case.ask.command == "scan":
+        from pathfit import survey
+
+        return survey.report(case)
+    from pathfit import diagnose
+
+    return diagnose.report(case)
+
+
+def exit_status(report: Report) -> int:
+    """0 no fault of severity error, 1 at least one, 3 verdict unknown; 3 wins over 1."""
+    from pathfit import diagnose
+
     return diagnose.exit_status(report)
 
 
-def show(report: Report, look: Style, *, as_json: bool) -> None:
-    """Print a report on stdout."""
+def show(report: Report, look: Style, *, as_json: bool, every: bool = False) -> None:
+    """Print a report on stdout. ``every``: of a scan, each workload as well."""
     if as_json:
         from pathfit.render import json
 
         sys.stdout.flush()
         sys.stdout.buffer.write(json.dump(report))
         return
-    from pathfit.render import text
+    if report.ask.command == "scan":
+        from pathfit.render.scan import render
 
-    out = text.render(report, lang=look.lang, width=look.width, colour=look.colour, ascii_only=look.ascii)
+        out = render(report, lang=look.lang, width=look.width, colour=look.colour, ascii_only=look.ascii, every=every)
+    else:
+        from pathfit.render import text
+
+        out = text.render(report, lang=look.lang, width=look.width, colour=look.colour, ascii_only=look.ascii)
     sys.stdout.write(out)
 
 
 def documents(report: Report) -> tuple[bytes, str]:
     """report.json and report.txt of a case folder: the text in the asker's language, for 80 columns."""
-    from pathfit.render import json, text
+    from pathfit.render import json, scan, text
 
-    return json.dump(report), text.render(report, lang=report.ask.lang)
+    render = scan.render if report.ask.command == "scan" else text.render
+    return json.dump(report), render(report, lang=report.ask.lang)
 
 
 def again(case: Case) -> Case:
@@ -116,14 +138,13 @@ def replay(folder: Path, o: dict[str, Any]) -> int:
 
 
 def _replay(folder: Path, old: Case, o: dict[str, Any]) -> int:
-    from pathfit import diagnose
     from pathfit.host.alarm import Late, alarm
 
     look = style(o["lang"])
     try:
         with alarm(REPLAY):
             case = again(old)
-            report = diagnose.report(case)
+            report = reported(case)
     except Late as e:
         raise Stop(f"{folder}: {e}; a run of that size takes seconds", line("ls", "-l", folder), CANNOT) from None
     except (ValueError, KeyError, TypeError, IndexError, RuntimeError, RecursionError) as e:
@@ -138,4 +159,4 @@ def _replay(folder: Path, old: Case, o: dict[str, Any]) -> int:
         Talk().remark(f"this differs from {folder / saved.REPORT}, made by {old.version}")
     if o["save"]:
         saved.save(o["save"], case, *documents(report))
-    return diagnose.exit_status(report)
+    return exit_status(report)

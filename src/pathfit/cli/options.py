@@ -30,6 +30,10 @@ as_json = click.option("--json", "as_json", is_flag=True, help="One JSON documen
 verbose = click.option("-v", "--verbose", is_flag=True, help="Say more on stderr; show tracebacks.")
 save = click.option("--save", type=click.Path(path_type=Path, file_okay=False), help="Write a case folder.")
 everywhere = _all(as_json, lang, verbose)
+scanning = _all(
+    click.option("--timeout", default=15.0, show_default=True, metavar="S", help="Seconds for the whole scan."),
+    save,
+)
 running = _all(
     click.option("--timeout", default=15.0, show_default=True, metavar="S", help="Seconds for the whole examination."),
     click.option("--fast", is_flag=True, help="Faster, less polite: no limit of connections, no trial of the repair."),
@@ -57,9 +61,7 @@ reaching = _all(
 
 def ask(command: Any, source: str, to: str, lang_: str, options: dict[str, Any]) -> Ask:
     """The question, from parsed options. Raises Stop (2)."""
-    timeout = options["timeout"]
-    if not (math.isfinite(timeout) and 0 < timeout <= LONGEST):
-        raise Stop(f"a timeout of {timeout:g} s makes no sense: above 0, up to {LONGEST:g}", "--timeout 15")
+    timeout = seconds(options["timeout"])
     if options["v4"] and options["v6"]:
         raise Stop("-4 and -6 exclude each other", "without -4 -6")
     family: Family | None = 4 if options["v4"] else 6 if options["v6"] else None
@@ -79,6 +81,13 @@ def ask(command: Any, source: str, to: str, lang_: str, options: dict[str, Any])
         timeout=timeout,
         lang=lang_,
     )
+
+
+def seconds(timeout: float) -> float:
+    """A timeout that makes sense. Raises Stop (2)."""
+    if not (math.isfinite(timeout) and 0 < timeout <= LONGEST):
+        raise Stop(f"a timeout of {timeout:g} s makes no sense: above 0, up to {LONGEST:g}", "--timeout 15")
+    return timeout
 
 
 def _is_v4(host: str) -> bool:

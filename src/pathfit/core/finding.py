@@ -69,6 +69,7 @@ class Finding(Value, frozen=True, kw_only=True):
     because: tuple[str, ...] = ()
     explains: tuple[str, ...] = ()
     fixes: tuple[Fix, ...] = ()
+    workloads: tuple[str, ...] = ()  # of a scan: who is affected, as WHEREs
 
     def __post_init__(self) -> None:
         if not self.evidence:

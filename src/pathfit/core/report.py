@@ -24,6 +24,33 @@ class MeasuredAddress(Value, frozen=True, kw_only=True):
     ends_at: Literal["target", "local-proxy", "terminator", "unknown"] = "unknown"
 
 
+class WorkloadVerdict(Value, frozen=True, kw_only=True):
+    """One container, pod or namespace of a scan. ``where`` can be pasted into --from; ``findings`` are ids; ``mtu`` is
+    that of the device it leaves by (bytes); ``why``: what stands in the way of judging it, "" when nothing does."""
+
+    name: str
+    where: str
+    host: str
+    verdict: VerdictWord
+    engine: str = ""
+    networks: tuple[str, ...] = ()
+    mtu: int | None = None
+    findings: tuple[str, ...] = ()
+    why: str = ""
+
+
+class Hung(Value, frozen=True, kw_only=True):
+    """A TCP socket that hangs (model/hung.py): ``kind`` how, ``since`` seconds at least, ``mss`` what it promised."""
+
+    where: str
+    workload: str
+    kind: Literal["inbound-gap", "outbound-gap", "outbound-stuck", "handshake", "waiting"]
+    since: float
+    to: str
+    process: str = ""
+    mss: int = 0
+
+
 class Report(Value, frozen=True, kw_only=True):
     """The whole answer. ``measured[0]`` is the path the asked client would take."""
 
@@ -42,4 +69,7 @@ class Report(Value, frozen=True, kw_only=True):
     target_label: str = ""
     why_unknown: str | None = None  # message id when the verdict is unknown
     host: str = ""
-    workloads: tuple[dict[str, str], ...] = ()
+    hosts: int = 0  # of a scan: how many were looked at
+    namespaces: int = 0
+    workloads: tuple[WorkloadVerdict, ...] = ()
+    hung: tuple[Hung, ...] = ()

@@ -15,7 +15,7 @@ from pathfit.core.finding import Finding, Fix
 from pathfit.core.measured import Bracket
 from pathfit.core.net import Point
 from pathfit.core.path import Fate, Hop, Limit, Predicted
-from pathfit.core.report import SCHEMA, MeasuredAddress, Report
+from pathfit.core.report import SCHEMA, Hung, MeasuredAddress, Report, WorkloadVerdict
 from pathfit.render import command, steps
 from pathfit.render.layout import unprintable
 from pathfit.words import render as words
@@ -50,7 +50,8 @@ def document(report: Report) -> Json:
         "predicted": {"forward": _predicted(report.forward), "reverse": _predicted(report.reverse)},
         "measured": _measured(report),
         "findings": [finding_document(f) for f in report.findings],
-        "workloads": [dict(w) for w in report.workloads],
+        "workloads": [_workload(w) for w in report.workloads],
+        "hung": [_hung(h) for h in report.hung],
         "missing": [_missing(m, report.ask) for m in report.missing],
         "took_ms": _ms(report.took),
     }
@@ -58,6 +59,34 @@ def document(report: Report) -> Json:
 
 def _asked(ask: Ask) -> Json:
     return {"from": ask.source, "to": ask.target.text}
+
+
+def _workload(w: WorkloadVerdict) -> Json:
+    """One container of a scan, with its own verdict; ``findings`` are ids of the findings above."""
+    return {
+        "name": w.name,
+        "where": w.where,
+        "host": w.host,
+        "engine": w.engine or None,
+        "networks": list(w.networks),
+        "mtu": w.mtu,
+        "verdict": w.verdict,
+        "findings": list(w.findings),
+        "why": w.why or None,
+    }
+
+
+def _hung(h: Hung) -> Json:
+    """A TCP socket that hangs; ``since_ms`` at least."""
+    return {
+        "where": h.where,
+        "workload": h.workload or None,
+        "kind": h.kind,
+        "since_ms": _ms(h.since),
+        "to": h.to,
+        "process": h.process or None,
+        "mss": h.mss or None,
+    }
 
 
 def _missing(m: Missing, ask: Ask) -> Json:
@@ -173,6 +202,7 @@ def finding_document(f: Finding) -> Json:
         "because": list(f.because),
         "explains": list(f.explains),
         "evidence": [{"ref": e.ref, "text": words.evidence(e, "en")} for e in f.evidence],
+        "workloads": list(f.workloads),
         "fixes": [fix_document(x) for x in f.fixes],
     }
 

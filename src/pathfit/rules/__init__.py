@@ -12,7 +12,8 @@ State alone gives no error unless every hop of the failing path is seen and the 
 warnings or infos, so that one fault gives one error; diagnose.py links them to what they explain.
 
 The docstring of a rule is its manual page (``pathfit explain CODE``, docs/rules.md): a first line that names the
-fault, then the fields of :data:`FIELDS`. ``RULES`` is the whole registry; ``rule_crashed`` stands last because it
+fault, then the fields of :data:`FIELDS`. ``RULES`` is the whole registry of what is said of one path (what is said of
+whole machines stands in :mod:`pathfit.rules.state`); ``rule_crashed`` stands last because it
 reports on the others.
 """
 
@@ -91,11 +92,14 @@ class Page(NamedTuple):
 
 def manual(code: str) -> Page | None:
     """The manual page of a code (case does not matter), None when there is no such code."""
-    rule = next((r for r in RULES if r.code == code.upper()), None)
-    if rule is None:
+    from pathfit.rules.state import FLEET_RULES, STATE_RULES  # they stand on this package
+
+    every: tuple[tuple[str, object], ...] = (*RULES, *STATE_RULES, *FLEET_RULES)
+    check = next((check for known, check in every if known == code.upper()), None)
+    if check is None:
         return None
-    title, fields = _fields(rule.check.__doc__ or "")
-    return Page(rule.code, NAMES[rule.code], title, fields)
+    title, fields = _fields(check.__doc__ or "")
+    return Page(code.upper(), NAMES[code.upper()], title, fields)
 
 
 def codes() -> tuple[str, ...]:

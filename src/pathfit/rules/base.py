@@ -14,6 +14,7 @@ NAMES: dict[str, str] = {
     "MTU102": "outbound-black-hole",
     "MTU103": "mss-overpromise",
     "MTU104": "overlay-overhead-ignored",
+    "MTU105": "mixed-mtu-segment",
     "MTU106": "pmtud-dependent",
     "MTU107": "too-big-ineffective",
     "MTU110": "stale-path-mtu",

@@ -1,0 +1,31 @@
+"""Rules that state alone can show: of one machine (:data:`STATE_RULES`) and of many side by side (:data:`FLEET_RULES`).
+
+No packet is sent, nobody hangs yet. A rule looks at a :class:`~pathfit.rules.state.machine.Machine` (one host, its
+workloads in groups that are alike, the predicted ways of each group) or at a :class:`~pathfit.rules.state.fleet.Fleet`
+(what hosts say of themselves and of each other) and yields findings, exactly as the rules of one path do: a code,
+places, typed facts, evidence, never a sentence. What is new: ``workloads``, the keys of those who are affected.
+
+* An *error* is only what is certain from state: every device up to the place of the drop is seen, and packets of the
+  size that the two ends really exchange are dropped there without word. Everything else is a warning, at most
+  ``likely``; what merely looks odd is an info or nothing.
+* The question to ask of every rule: what healthy machine looks the same? An empty docker0 shows 1500 with 1400
+  configured; a clamped tunnel is smaller than its containers; jumbo frames end at a router that says so.
+
+A code may have two rules, one for a path and one for state: ``pathfit explain`` shows the page of the first, whose
+docstring speaks of both.
+"""
+
+from pathfit.rules.state import mtu
+from pathfit.rules.state.fleet import FleetRule
+from pathfit.rules.state.machine import StateRule
+
+__all__ = ["FLEET_RULES", "STATE_RULES"]
+
+STATE_RULES: tuple[StateRule, ...] = (
+    StateRule("MTU103", mtu.overpromise),
+    StateRule("MTU104", mtu.overlay),
+    StateRule("MTU105", mtu.mixed_segment),
+    StateRule("MTU107", mtu.too_big_lost),
+)
+
+FLEET_RULES: tuple[FleetRule, ...] = ()

@@ -1,0 +1,183 @@
+"""Many hosts side by side: what one of them says of itself, of its overlays and of the others, in a few hundred bytes.
+
+A fleet of thousands does not fit into memory as snapshots. Each host is read, judged alone
+(:data:`~pathfit.rules.state.STATE_RULES`) and kept as a :class:`Digest`; the rules here compare digests. One host is a
+small fleet: what can be told of it alone is told in the same way.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from pathfit.core.base import Value
+from pathfit.core.finding import Finding
+from pathfit.core.net import Point
+from pathfit.core.snapshot import Link
+from pathfit.model.network import Net, lazy
+from pathfit.rules.state.machine import Group, Machine, Seat
+
+ZERO = "00:00:00:00:00:00"
+MOST = 256  # members, entries kept of one segment: a rule needs an example, not all of them
+
+
+class FleetRule(NamedTuple):
+    """One line of the registry: the code, and the function that looks for it among digests."""
+
+    code: str
+    check: "Callable[[Fleet], Iterable[Finding]]"
+
+
+class Member(Value, frozen=True, kw_only=True):
+    """Somebody in a segment on this host. ``key``: the workload's WHERE, "" when it is no workload."""
+
+    key: str
+    name: str
+    mac: str
+    addresses: tuple[str, ...] = ()
+    mtu: int = 0
+
+
+class Entry(Value, frozen=True, kw_only=True):
+    """A forwarding entry: frames for ``mac`` go to the tunnel end ``remote``."""
+
+    mac: str
+    remote: str
+    learned: bool = False
+
+
+class Segment(Value, frozen=True, kw_only=True):
+    """One overlay network as one host has it: its tunnel device, who is in it here, where it believes the others."""
+
+    at: Point
+    kind: str
+    vni: int
+    port: int
+    mtu: int
+    name: str = ""  # as its engine calls it
+    local: tuple[str, ...] = ()  # underlay addresses of this end
+    members: tuple[Member, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    resolved: tuple[tuple[str, str], ...] = ()  # (address, mac): neighbours an engine wrote down
+
+
+class Uplink(Value, frozen=True, kw_only=True):
+    """A device that leads out of the host."""
+
+    at: Point
+    mtu: int
+    addresses: tuple[str, ...] = ()  # with prefix: "192.0.2.7/24"
+
+
+class Digest(Value, frozen=True, kw_only=True):
+    """What of one host is kept for comparison."""
+
+    host: str
+    boot_id: str
+    kernel: str = ""
+    uplinks: tuple[Uplink, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    sizes: tuple[tuple[str, int, int], ...] = ()  # (engine's network, MTU of its members, how many)
+
+
+class Fleet:
+    """Digests, each boot once, and how to find things among them."""
+
+    def __init__(self, digests: Iterable[Digest]) -> None:
+        self.digests = tuple({d.boot_id or d.host: d for d in digests}.values())
+
+    @lazy
+    def ends(self) -> dict[str, Digest]:
+        """Hosts by the addresses of their uplinks. One that several claim (172.17.0.1 …) belongs to nobody."""
+        found: dict[str, Digest | None] = {}
+        for d in self.digests:
+            for u in d.uplinks:
+                for address in u.addresses:
+                    bare = address.partition("/")[0]
+                    found[bare] = d if bare not in found or found[bare] is d else None
+        return {k: v for k, v in found.items() if v is not None}
+
+    @lazy
+    def overlays(self) -> dict[tuple[str, int, int], list[tuple[Digest, Segment]]]:
+        """Segments by (kind, port, VNI)."""
+        found: dict[tuple[str, int, int], list[tuple[Digest, Segment]]] = {}
+        for d in self.digests:
+            for s in d.segments:
+                found.setdefault((s.kind, s.port, s.vni), []).append((d, s))
+        return found
+
+
+def digest(machine: Machine) -> Digest:
+    """What of ``machine`` is kept."""
+    host = machine.host
+    seats = {s.net.key: s for s in machine.seats if s.net is not None}
+    sizes: dict[tuple[str, int], int] = {}
+    for group in machine.groups:
+        size = _mtu(group)
+        for seat in group.seats:
+            for name in seat.workload.networks:
+                sizes[name, size] = sizes.get((name, size), 0) + 1
+    nets = tuple(machine.network.nets.values())
+    return Digest(
+        host=host.host,
+        boot_id=host.boot_id,
+        kernel=host.kernel.release,
+        uplinks=tuple(u for n in nets for u in _uplinks(n)),
+        segments=tuple(s for n in nets for s in _segments(machine, n, seats)),
+        sizes=tuple((name, size, count) for (name, size), count in sizes.items()),
+    )
+
+
+def _mtu(group: Group) -> int:
+    return group.device.mtu if group.device else 0
+
+
+def _uplinks(net: Net) -> Iterator[Uplink]:
+    for link in net.snap.links:
+        if link.kind == "" and not link.loopback and link.up:
+            addresses = tuple(f"{a.address}/{a.prefix}" for a in net.on_link.get(link.index, ()) if a.scope == 0)
+            yield Uplink(at=net.point(link.name), mtu=link.mtu, addresses=addresses)
+
+
+def _segments(machine: Machine, net: Net, seats: dict[str, Seat]) -> Iterator[Segment]:
+    for link in net.snap.links:
+        vx = link.vxlan
+        if vx is None or vx.collect_metadata:
+            continue
+        home = machine.network.home(net, link)
+        local = (vx.local,) if vx.local else tuple(a.address for a in home.snap.addresses) if home else ()
+        entries = [x for x in net.snap.fdb if x.link == link.index and x.own and x.remote and x.mac != ZERO]
+        yield Segment(
+            at=net.point(link.name),
+            kind="vxlan",
+            vni=vx.vni,
+            port=vx.port,
+            mtu=link.mtu,
+            name=next((x.removeprefix("network:") for x in net.snap.names if x.startswith("network:")), ""),
+            local=tuple(local),
+            members=tuple(_members(machine, net, link, seats)),
+            entries=tuple(
+                Entry(mac=x.mac, remote=x.remote or "", learned=x.state != "permanent") for x in entries[:MOST]
+            ),
+            resolved=tuple((n.address, n.mac) for n in net.snap.neighbours if n.link == link.index and n.mac)[:MOST],
+        )
+
+
+def _members(machine: Machine, net: Net, link: Link, seats: dict[str, Seat]) -> Iterator[Member]:
+    """Who is plugged into the bridge that the tunnel is a port of; the namespace itself where it is none."""
+    if not link.master:
+        addresses = tuple(a.address for a in net.on_link.get(link.index, ()))
+        if link.mac and addresses:
+            yield Member(key="", name=net.snap.where, mac=link.mac, addresses=addresses, mtu=link.mtu)
+        return
+    for n, port in enumerate(net.ports.get(link.master, ())):
+        other = machine.network.peer(net, port) if port.kind == "veth" and n < MOST else None
+        if other is None:
+            continue
+        there, device = other
+        seat = seats.get(there.key)
+        yield Member(
+            key=seat.key if seat else "",
+            name=seat.workload.name if seat else there.snap.where,
+            mac=device.mac,
+            addresses=tuple(a.address for a in there.on_link.get(device.index, ()) if a.scope == 0),
+            mtu=device.mtu,
+        )
