@@ -1,0 +1,213 @@
+"""Makers of cluster networks: what each *deducts* for its encapsulation, and what that *really takes*.
+
+The real sizes are those of :data:`pathfit.model.tunnel.OVERHEAD`, plus what is particular to a maker (OVN's Geneve
+option, a GRE key, ESP). What a maker deducts is its own arithmetic, which has changed over its versions: so there may
+be several numbers, the newest first. Sources, all read in the makers' repositories:
+
+* flannel: backend/vxlan/device.go and vxlan_network.go (``encapOverhead`` 50, for IPv6 as well), backend/wireguard
+  (``overhead`` 80), backend/ipip (20), backend/udp (28), backend/ipsec (``ipsecOverhead`` 77); host-gw nothing;
+* Calico: felix/dataplane/linux/int_dataplane.go ConfigureDefaultMTUs (IPIP 20, VXLAN 50 / 70, WireGuard 60 / 80);
+* Cilium: pkg/mtu/mtu.go (``TunnelOverhead`` 50, ``EncryptionIPsecOverhead`` 77, ``WireguardOverhead`` 80, 95 since
+  1.19.5; before 1.14 WireGuard was deducted *instead of* the tunnel, not besides it);
+* Antrea: pkg/agent/config/node_config.go (VXLAN 50, Geneve 50, GRE 42, before 38; 20 more with IPv6 outside;
+  WireGuard 80 and no tunnel, ESP 38 besides it);
+* ovn-kubernetes: 100 by its installers, and no less than 58 (IPv6 78) by its own check (``GeneveHeaderLengthIPv4``);
+* Weave: net/bridge.go, a fixed 1376 = 1460 - 50 - 34, whatever the network below;
+* kindnet: images/kindnetd/cmd/kindnetd/cni.go, the MTU of eth0 itself;
+* neutron: neutron_lib/constants.py (VXLAN 30, GRE 22, Geneve ``max_header_size``, each plus the IP header).
+
+Bytes everywhere. Pure.
+"""
+
+from typing import NamedTuple
+
+from pathfit.core.net import IP_HEADER, Family
+from pathfit.core.node import Backend, Encryption, Maker
+from pathfit.model.tunnel import OVERHEAD
+
+ETHERNET = 14  # an inner frame's header without a VLAN tag
+ESP_GCM = 34  # weave: SPI 4, sequence 4, IV 8, ICV 16, pad length 1, next header 1; padding apart (router/fastdp.go)
+ESP_ANTREA = 38
+ESP_TUNNEL = 54  # transport's 34 plus an outer IPv4 header: measured 1446 of 1500 with AES-GCM (tunnel mode)
+GRE_KEY = 4  # an OVS tunnel of kind gre always has one
+OVN_OPTION = 8  # one Geneve option with a datapath and two ports, header included (ovn-architecture(7))
+DSR_OPTION = 12  # Cilium's load balancer, mode DSR with Geneve (``DsrTunnelOverhead``)
+WEAVE_MTU = 1376  # WEAVE_MTU without a word from anybody, with the fast datapath
+WEAVE_BRIDGE_MTU = 65535  # without the fast datapath: sleeve cuts packets itself
+HEARTBEAT = 50  # weave's fast heartbeat: a frame of MTU + 14 in VXLAN, so an IP packet of MTU + 50
+CALICO_FALLBACK = 1460  # findHostMTU(): what no device matches is taken for this
+CALICO_PATTERN = r"^((en|wl|ww|sl|ib)[Popsx].*|(eth|wlan|wwan).*)"  # MTUIfacePattern's default
+ANTREA_MOST = 65000  # an OVS tunnel port takes no more
+NEUTRON_MTU = 1500  # global_physnet_mtu's default; path_mtu 0 means that one
+_NEUTRON = {"vxlan": 30, "gre": 22, "geneve": 30}
+
+
+class Taken(NamedTuple):
+    """One backend of one maker: ``deducts`` (newest version first) and what is ``real``; None: not known."""
+
+    deducts: tuple[int, ...]
+    real: int | None
+
+
+def taken(
+    maker: Maker, backend: Backend | None, family: Family = 4, encryption: Encryption = "", header: int = 0
+) -> Taken:
+    """What this maker takes off with this backend, and what the encapsulation really needs.
+
+    ``family`` is that of the outer packets. ``header``: neutron's max_header_size for Geneve (30, 38 with OVN).
+    """
+    if backend is None:
+        return Taken((), None)
+    if maker == "neutron":
+        own = header if backend == "geneve" and header else _NEUTRON.get(backend, 0)
+        return Taken((own + IP_HEADER[family],) if own else (0,), real(maker, backend, family, encryption))
+    return Taken(_DEDUCTS[maker](backend, family, encryption), real(maker, backend, family, encryption))
+
+
+def deductions(
+    maker: Maker, backend: Backend | None, family: Family = 4, encryption: Encryption = ""
+) -> tuple[int, ...]:
+    """The numbers that versions of this maker take off, newest first; none when it is not known."""
+    return taken(maker, backend, family, encryption).deducts
+
+
+def expected_inner(
+    maker: Maker, backend: Backend | None, underlay_mtu: int, family: Family = 4, encryption: Encryption = ""
+) -> int | None:
+    """The MTU that this maker gives to containers above ``underlay_mtu``; None when that is not known."""
+    if maker == "weave":
+        return WEAVE_MTU if backend == "vxlan" else WEAVE_BRIDGE_MTU if backend == "udp" else None
+    found = deductions(maker, backend, family, encryption)
+    if not found:
+        return None
+    inner = underlay_mtu - found[0]
+    return min(inner, ANTREA_MOST) if maker == "antrea" and found[0] else inner
+
+
+def fitting_inner(
+    maker: Maker, backend: Backend | None, underlay_mtu: int, family: Family = 4, encryption: Encryption = ""
+) -> int | None:
+    """The largest inner packet that really fits into ``underlay_mtu`` (not cut, not lost); None when not known.
+
+    WireGuard pads data to 16 bytes, but never above its device's MTU: what is said holds for a device of that MTU.
+    """
+    need = real(maker, backend, family, encryption)
+    return None if need is None else underlay_mtu - need
+
+
+def real(maker: Maker, backend: Backend | None, family: Family = 4, encryption: Encryption = "") -> int | None:
+    """Bytes between an inner IP packet and the outer one; None when that is not known."""
+    if backend in ("host-gw", "none"):
+        base: int | None = 0
+    elif backend == "udp":
+        base = 28 if maker == "flannel" else None  # IP 20, UDP 8; weave's sleeve has no fixed size
+    elif backend == "ipsec":
+        return ESP_TUNNEL if family == 4 else None
+    elif backend == "gre":
+        base = OVERHEAD["gretap"][4] + GRE_KEY + IP_HEADER[family] - IP_HEADER[4]  # OVS carries frames, with a key
+    elif backend is None:
+        return None
+    else:
+        base = OVERHEAD.get(backend, {}).get(family)
+        if base is not None and backend == "geneve" and maker == "ovn-kubernetes":
+            base += OVN_OPTION
+    if base is None or not encryption:
+        return base
+    if encryption == "wireguard":
+        outer = OVERHEAD["wireguard"][family]
+        return outer if maker in ("antrea", "calico") else base + outer
+    if backend in ("host-gw", "none"):
+        return ESP_TUNNEL if family == 4 else None
+    return base + ESP_GCM  # transport mode around the tunnel's packets: 1466 of 1500 was measured
+
+
+def _flannel(backend: Backend, family: Family, encryption: Encryption) -> tuple[int, ...]:
+    return {"vxlan": (50,), "wireguard": (80,), "ipip": (20,), "udp": (28,), "ipsec": (77,)}.get(backend, (0,))
+
+
+def _calico(backend: Backend, family: Family, encryption: Encryption) -> tuple[int, ...]:
+    if encryption == "wireguard" or backend == "wireguard":
+        return (60 if family == 4 else 80,)
+    return ({"ipip": 20, "vxlan": 50 if family == 4 else 70}.get(backend, 0),)
+
+
+def _cilium(backend: Backend, family: Family, encryption: Encryption) -> tuple[int, ...]:
+    tunnels = ((50,) if family == 4 else (70, 50)) if backend in ("vxlan", "geneve") else (0,)
+    if encryption == "wireguard":
+        whole = tuple(wg + t for t in tunnels for wg in (95, 80))
+        return (*whole, 80) if tunnels != (0,) else whole
+    return tuple(t + 77 for t in tunnels) if encryption == "ipsec" else tunnels
+
+
+def _antrea(backend: Backend, family: Family, encryption: Encryption) -> tuple[int, ...]:
+    if encryption == "wireguard":
+        return (80, 60) if family == 4 else (80,)
+    extra = 20 if family == 6 else 0
+    found = {"vxlan": (50,), "geneve": (50,), "gre": (42, 38)}.get(backend)
+    if found is None:
+        return (0,)
+    return tuple(n + extra + (ESP_ANTREA if encryption == "ipsec" else 0) for n in found)
+
+
+def _ovn(backend: Backend, family: Family, encryption: Encryption) -> tuple[int, ...]:
+    if backend != "geneve":
+        return (0,)
+    own = 58 if family == 4 else 78
+    return (146,) if encryption == "ipsec" else (100, own)  # 46 more with IPsec (cluster-network-operator)
+
+
+def _weave(backend: Backend, family: Family, encryption: Encryption) -> tuple[int, ...]:
+    return ()  # a fixed number, see expected_inner()
+
+
+def _kindnet(backend: Backend, family: Family, encryption: Encryption) -> tuple[int, ...]:
+    return (0,)
+
+
+_DEDUCTS = {
+    "flannel": _flannel,
+    "calico": _calico,
+    "cilium": _cilium,
+    "antrea": _antrea,
+    "ovn-kubernetes": _ovn,
+    "weave": _weave,
+    "kindnet": _kindnet,
+}
+
+
+# --- Weave -----------------------------------------------------------------------------------------------------------
+
+
+def heartbeat(mtu: int, encrypted: bool = False) -> int:
+    """Size of the IP packet that Weave's fast datapath must get through to be used at all (bytes). It has DF set."""
+    return mtu + HEARTBEAT + (ESP_GCM if encrypted else 0)
+
+
+# --- neutron ---------------------------------------------------------------------------------------------------------
+
+
+def neutron_mtu(
+    kind: str, global_physnet_mtu: int = NEUTRON_MTU, path_mtu: int = 0, family: Family = 4,
+    header: int = 30, physical_network_mtu: int = 0,
+) -> int | None:  # fmt: skip
+    """The MTU that neutron gives a network of type ``kind`` ("vxlan", "gre", "geneve", "flat", "vlan", "local").
+
+    All three options are *physical* values: the overhead is taken off by neutron itself, so an operator who writes the
+    instances' MTU there has it taken off twice. An overlay network gets min(global_physnet_mtu, path_mtu), a provider
+    network min(global_physnet_mtu, its entry in physical_network_mtus), 0 meaning "not set"; ``header`` is
+    [ml2_type_geneve] max_header_size. None for an unknown type (TypeDriver.get_mtu(), plugins/ml2/drivers/type_*.py).
+    """
+    known = [n for n in (global_physnet_mtu, physical_network_mtu if kind in ("flat", "vlan") else path_mtu) if n > 0]
+    base = min(known, default=0)
+    if kind in ("flat", "vlan", "local"):
+        return base if kind != "local" else global_physnet_mtu or None
+    own = header if kind == "geneve" else _NEUTRON.get(kind)
+    if own is None or not base:
+        return None
+    return max(0, base - own - IP_HEADER[family])
+
+
+__all__ = [
+    "ANTREA_MOST", "CALICO_FALLBACK", "CALICO_PATTERN", "WEAVE_BRIDGE_MTU", "WEAVE_MTU", "Taken", "deductions",
+    "expected_inner", "fitting_inner", "heartbeat", "neutron_mtu", "real", "taken",
+]  # fmt: skip

@@ -1,0 +1,216 @@
+"""Files of a node, read below its root: bounded, and never led outside.
+
+A lab host or a container may hold any symbolic link. Below /proc/PID/root an absolute one would lead into *our* files,
+so links are followed here by hand, as the node itself would follow them (chroot_namespace(7), openat2(2)
+RESOLVE_IN_ROOT): an absolute target starts at the node's root again, and ".." ends there.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+LIMIT = 1 << 18  # bytes of one file; the largest of them (a cloud's instance data) has about forty thousand
+MANY = 256  # entries of one folder, in the order of their names
+HOPS = 40  # symbolic links on one way, as the kernel's MAXSYMLINKS
+MOST_MTU = 65_535  # bytes that an IP packet can have
+LEAST_MTU = 68  # RFC 791; what is smaller is no MTU
+TEXT = 256  # characters kept of a name or an address
+
+
+class Root:
+    """A folder that is somebody's "/". ``refused`` collects what may not be read.
+
+    ``path`` None is what we see ourselves; it is read in the same way.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self.path = path
+        self.refused: list[str] = []
+
+    def read(self, path: str, limit: int = LIMIT) -> bytes:
+        """At most ``limit`` bytes of a regular file. Raises OSError (EINVAL when it is none, ELOOP, EACCES, …)."""
+        with _Opened(self.path or "/", path) as at:
+            if not stat.S_ISREG(os.fstat(at).st_mode):
+                raise OSError(errno.EINVAL, "no regular file", path)
+            fd = os.open(f"/proc/self/fd/{at}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(fd, "rb") as f:
+            return f.read(limit)
+
+    def data(self, path: str, limit: int = LIMIT) -> bytes | None:
+        """The same, None when it cannot be read; a refusal is remembered."""
+        try:
+            return self.read(path, limit)
+        except PermissionError:
+            self.refused.append(path)
+        except (OSError, ValueError):
+            pass  # ValueError: a name with a NUL
+        return None
+
+    def text(self, path: str) -> str | None:
+        """The same as text; bytes that are no UTF-8 become "\\xff"."""
+        found = self.data(path)
+        return None if found is None else found.decode("utf-8", "backslashreplace")
+
+    def json(self, path: str) -> dict[str, Any] | None:
+        """A JSON object; None when there is no such file, an empty one when it holds something else."""
+        found = self.data(path)
+        if found is None:
+            return None
+        try:
+            decoded = msgspec.json.decode(found)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return {}
+        return decoded if isinstance(decoded, dict) else {}
+
+    def names(self, folder: str) -> list[str]:
+        """Names in a folder, sorted, at most MANY; none when it cannot be listed (a refusal is remembered)."""
+        try:
+            with _Opened(self.path or "/", folder) as at:
+                fd = os.open(f"/proc/self/fd/{at}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except PermissionError:
+            self.refused.append(folder)
+            return []
+        except (OSError, ValueError):
+            return []
+        try:
+            return sorted(os.listdir(fd))[:MANY]
+        except OSError:
+            return []
+        finally:
+            os.close(fd)
+
+
+class _Opened:
+    """An O_PATH file of ``path`` as whoever has that root sees it, closed at the end of the ``with``."""
+
+    def __init__(self, root: str, path: str) -> None:
+        self._stack = [os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
+        try:
+            self._walk(path)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __enter__(self) -> int:
+        return self._stack[-1]
+
+    def __exit__(self, *_: object) -> None:
+        for fd in self._stack:
+            os.close(fd)
+        self._stack.clear()
+
+    def _walk(self, path: str) -> None:
+        left = [p for p in reversed(path.split("/")) if p not in ("", ".")]
+        hops = 0
+        while left:
+            part = left.pop()
+            if part == "..":
+                self._back(1)
+                continue
+            fd = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._stack[-1])
+            if not stat.S_ISLNK(os.fstat(fd).st_mode):
+                self._stack.append(fd)
+                continue
+            try:
+                target = os.readlink("", dir_fd=fd)
+            finally:
+                os.close(fd)
+            hops += 1
+            if hops > HOPS:
+                raise OSError(errno.ELOOP, "too many symbolic links", path)
+            if target.startswith("/"):
+                self._back(len(self._stack))
+            left += [p for p in reversed(target.split("/")) if p not in ("", ".")]
+
+    def _back(self, steps: int) -> None:
+        for _ in range(min(steps, len(self._stack) - 1)):  # the root's own ".." is the root
+            os.close(self._stack.pop())
+
+
+# --- what stands in them ---------------------------------------------------------------------------------------------
+
+
+def mtu(value: object) -> int | None:
+    """An MTU written as a number or in digits; None for anything else. 0 means "not set" everywhere here."""
+    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() and len(value) <= 12:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if LEAST_MTU <= value <= MOST_MTU else None
+
+
+def word(value: object, limit: int = TEXT) -> str:
+    """A string on one line, at most ``limit`` characters; "" for anything else."""
+    return " ".join(value.split())[:limit] if isinstance(value, str) else ""
+
+
+def table(value: object) -> dict[str, Any]:
+    """A JSON object; an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def rows(value: object) -> list[dict[str, Any]]:
+    """The objects in a JSON list, at most MANY."""
+    return [x for x in value[:MANY] if isinstance(x, dict)] if isinstance(value, list) else []
+
+
+def truth(value: object) -> bool:
+    """A switch as makers write it: true, "true", "Enabled", "1"."""
+    return value is True or (isinstance(value, str) and value.strip().lower() in ("true", "1", "yes", "on", "enabled"))
+
+
+def pairs(text: str | None) -> dict[str, str]:
+    """KEY=VALUE lines (os-release(5) style); comments and lines without "=" are left out, quotes taken off."""
+    return dict(_pairs(text or ""))
+
+
+def sections(text: str | None) -> dict[str, dict[str, str]]:
+    """An ini file: values by section and key, both in lower case; what stands before the first section is in ""."""
+    found: dict[str, dict[str, str]] = {}
+    part: list[str] = []
+    name = ""
+    for line in (text or "").splitlines():
+        bare = line.strip()
+        if bare.startswith("[") and bare.endswith("]"):
+            found.setdefault(name, {}).update(_pairs("\n".join(part)))
+            name, part = bare[1:-1].strip().lower(), []
+        else:
+            part.append(line)
+    found.setdefault(name, {}).update(_pairs("\n".join(part)))
+    return {section: {k.lower(): v for k, v in values.items()} for section, values in found.items()}
+
+
+def _pairs(text: str) -> Iterator[tuple[str, str]]:
+    for line in text.splitlines():
+        key, equals, value = line.partition("=")
+        if equals and not key.lstrip().startswith(("#", ";")):
+            yield key.strip(), value.strip().strip("\"'")[:4096]
+
+
+def flat_yaml(text: str | None, keys: frozenset[str]) -> dict[str, str]:
+    """Plain scalars of a YAML file, by "key" or "parent.key", as far as ``keys`` asks for them.
+
+    No YAML reader: agents' configurations are block mappings of scalars two or three levels deep, and nothing else of
+    them is wanted. Lists, anchors, multi-line strings are passed over; a value in another form is "not said".
+    """
+    found: dict[str, str] = {}
+    parents: list[tuple[int, str]] = []
+    for line in (text or "").splitlines():
+        bare = line.split(" #")[0].rstrip()
+        key, colon, value = bare.lstrip().partition(":")
+        if not colon or key.startswith(("#", "-")) or (value and not value.startswith(" ")):
+            continue
+        depth = len(bare) - len(bare.lstrip())
+        while parents and parents[-1][0] >= depth:
+            parents.pop()
+        full = ".".join([*(name for _, name in parents), key.strip().strip("\"'")])
+        scalar = value.strip().strip("\"'")
+        if not scalar:
+            parents.append((depth, key.strip()))
+        elif full in keys:
+            found[full] = scalar[:TEXT]
+    return found

@@ -1,0 +1,161 @@
+"""A node as its readers see it, and where nodes are: the machine itself, lab hosts, nodes in containers (kind).
+
+A node is a network namespace in which a kubelet, an agent of a maker or the machine's first process lives. Its files
+are those of the kubelet (or of the first process); an agent that runs in a container has files of its own besides (its
+configuration is mounted there), and an environment.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from pathfit.core.snapshot import HostSnapshot, Link, NetnsSnapshot
+from pathfit.host import procfs
+from pathfit.observe.nodes.files import Root
+
+AGENTS = frozenset({"flanneld", "calico-node", "cilium-agent", "weaver", "antrea-agent", "kindnetd", "ovnkube"})
+"""Names of the makers' processes (comm, at most 15 characters)."""
+HOMES = ("kubelet", "k3s-server", "k3s-agent", "kubelite", "k0s", "containerd")  # their root is the node's
+WORDS = frozenset(
+    {
+        "CNI_MTU",
+        "FELIX_IPINIPMTU",
+        "FELIX_MTUIFACEPATTERN",
+        "FELIX_VXLANMTU",
+        "FELIX_VXLANMTUV6",
+        "FELIX_WIREGUARDMTU",
+        "FELIX_WIREGUARDMTUV6",
+        "FLANNELD_IFACE",
+        "IP_AUTODETECTION_METHOD",
+        "WEAVE_MTU",
+        "WEAVE_NO_FASTDP",
+    }
+)
+SECRETS = frozenset({"WEAVE_PASSWORD"})  # only that they are set is kept
+ENVIRONMENT = 1 << 17  # bytes
+COMMAND = 1 << 15  # bytes of a command line
+AGENTS_MOST = 16  # of one node
+
+
+class Agent(NamedTuple):
+    """A maker's process on a node: its own files, the words of its command line, the variables of WORDS."""
+
+    name: str
+    root: Root
+    argv: tuple[str, ...] = ()
+    environment: Mapping[str, str] = {}
+    pid: int = 0
+
+    def option(self, *names: str) -> str:
+        """The last value of an option ("--mtu 1400", "--mtu=1400"), "" without."""
+        value = ""
+        for n, found in enumerate(self.argv):
+            for name in names:
+                if found == name:
+                    value = (self.argv[n + 1 : n + 2] or ("",))[0]
+                elif found.startswith(f"{name}="):
+                    value = found.partition("=")[2]
+        return value
+
+
+class Node(NamedTuple):
+    """What a maker's reader is given: the node's files, its namespace, the makers' processes on it."""
+
+    root: Root
+    ns: NetnsSnapshot
+    agents: tuple[Agent, ...] = ()
+
+    def agent(self, name: str) -> Agent | None:
+        """The first process of that name."""
+        return next((a for a in self.agents if a.name == name), None)
+
+    def roots(self, name: str) -> tuple[Root, ...]:
+        """The node's files, then those of that agent."""
+        return (self.root, *(a.root for a in self.agents if a.name == name))
+
+    def link(self, name: str) -> Link | None:
+        """The device of that name in the node's namespace."""
+        return next((x for x in self.ns.links if x.name == name), None)
+
+    def named(self, *patterns: str) -> tuple[str, ...]:
+        """Names of devices that equal a pattern, or begin with it where it ends in "*"."""
+        return tuple(x.name for x in self.ns.links if any(_matches(x.name, p) for p in patterns))
+
+    def at(self, address: str) -> Link | None:
+        """The device that has this address."""
+        index = next((a.link for a in self.ns.addresses if a.address == address), 0)
+        return next((x for x in self.ns.links if x.index == index), None) if index else None
+
+
+def find(host: HostSnapshot, homes: Mapping[str, Sequence[int]]) -> tuple[Node, ...]:
+    """Every node; the machine itself first. ``homes``: processes by the id of their namespace, as we number them."""
+    machine = _namespace(1) or host.own
+    nodes = []
+    for ns in sorted(host.namespaces, key=lambda n: n.id != machine):
+        agents, home = _living(homes.get(ns.id, ()))
+        if ns.id == machine:
+            home = home or (1 if 1 in homes.get(ns.id, ()) else None)
+        elif home is None and not agents:
+            continue
+        nodes.append(_node(ns, home, agents))
+    return tuple(nodes)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
+
+
+def _node(ns: NetnsSnapshot, home: int | None, agents: Iterable[tuple[str, int]]) -> Node:
+    found = tuple(_agent(name, pid) for name, pid in agents)
+    root = found[0].root if home is None and found else Root(root_of(home) if home else None)
+    return Node(root, ns, found)
+
+
+def _living(pids: Sequence[int]) -> tuple[list[tuple[str, int]], int | None]:
+    """The agents among those processes, and the process whose root is the node's."""
+    agents: list[tuple[str, int]] = []
+    homes: dict[str, int] = {}
+    for pid in pids:
+        name = procfs.maybe(f"/proc/{pid}/comm", 64)
+        if name in AGENTS and len(agents) < AGENTS_MOST:
+            agents.append((name, pid))
+        elif name in HOMES:
+            homes.setdefault(name, pid)
+    return agents, next((homes[name] for name in HOMES if name in homes), None)
+
+
+def _agent(name: str, pid: int) -> Agent:
+    argv = procfs.maybe(f"/proc/{pid}/cmdline", COMMAND).removesuffix("\0").split("\0")
+    variables = environment(procfs.maybe(f"/proc/{pid}/environ", ENVIRONMENT))
+    return Agent(name, Root(root_of(pid)), tuple(argv), variables, pid)
+
+
+def environment(text: str) -> dict[str, str]:
+    """Of the variables of a process ("A=b\\0C=d\\0") those of WORDS; of SECRETS only that they are set."""
+    found = {}
+    for one in text.split("\0"):
+        name, equals, value = one.partition("=")
+        if equals and name in WORDS:
+            found[name] = value[:256]
+        elif equals and name in SECRETS and value:
+            found[name] = "set"
+    return found
+
+
+def root_of(pid: int) -> str | None:
+    """What a process sees as "/", None when that is what we see, or when we may not know (then ours is the guess)."""
+    mounts = procfs.link(f"/proc/{pid}/ns/mnt")
+    if not mounts:
+        return None
+    same = mounts == procfs.link("/proc/self/ns/mnt")
+    if same and procfs.link(f"/proc/{pid}/root") == procfs.link("/proc/self/root"):
+        return None
+    return f"/proc/{pid}/root"
+
+
+def _namespace(pid: int) -> str:
+    try:
+        st = os.stat(f"/proc/{pid}/ns/net")
+    except OSError:
+        return ""
+    return f"{st.st_dev}:{st.st_ino}"
