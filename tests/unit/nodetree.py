@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pathfit.core.snapshot import Address, Link, NetnsSnapshot, NextHop, Route, Vxlan
+from pathfit.observe.nodes.cni import plugins
 from pathfit.observe.nodes.files import Root
 from pathfit.observe.nodes.place import Agent, Node
 
@@ -34,7 +35,7 @@ def link(words: str, index: int) -> Link:
 
 
 def namespace(links: tuple[str, ...], addresses: dict[str, str] | None = None, routes: str = "") -> NetnsSnapshot:
-    """``links``: index is the place in the list, from 1. ``addresses``: device by address. ``routes``: "dst,dev,mtu"."""
+    """``links`` are numbered from 1. ``addresses``: device by address. ``routes``: "dst,dev,mtu" and blanks between."""
     made = tuple(link(words, n + 1) for n, words in enumerate(links))
     index = {x.name: x.index for x in made}
     return NetnsSnapshot(
@@ -59,7 +60,8 @@ def node(
     routes: str = "",
     agents: tuple[Agent, ...] = (),
 ) -> Node:
-    return Node(tree(folder / "node", files), namespace(links, addresses, routes), agents)
+    root = tree(folder / "node", files)
+    return Node(root, namespace(links, addresses, routes), agents, plugins(root))
 
 
 def agent(

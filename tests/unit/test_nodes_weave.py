@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -10,9 +12,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from netlab import nets
 
+from pathfit.core import codec
 from pathfit.core.evidence_base import Missing
 from pathfit.core.node import WeaveConnection
+from pathfit.host import netns
+from pathfit.observe.kernel import Observer
 from pathfit.observe.nodes import weavestatus
 
 PEER = "8a:12:00:00:00:01(node2)"
@@ -141,3 +147,49 @@ def test_a_process_that_went() -> None:
     said = weavestatus.ask_of(child)
     assert isinstance(said, Missing)
     assert said.code == "vanished"
+
+
+WEAVER = """
+import http.server, os, sys
+open("/proc/self/comm", "w").write("weaver")
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = os.environ["BODY"].encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args): pass
+server = http.server.HTTPServer(("127.0.0.1", 6784), Page)
+print("ready", flush=True)
+server.serve_forever()
+"""
+
+
+def test_a_weaver_in_a_lab_host_is_found_and_asked() -> None:
+    """Its process in a namespace of its own, its environment, its devices, its page: all in one look."""
+    with nets() as net:
+        net.add("n1")
+        net.batch("n1", "link add weave mtu 1410 type bridge\nlink add vethwe-pcap type veth peer name vethwe-bridge")
+        body = json.dumps(report(raw(f"sleeve {PEER}", name="sleeve", mtu=1400), encryption=True))
+        words = ("ip", "netns", "exec", net("n1"), sys.executable, "-c", WEAVER)
+        environment = {**os.environ, "BODY": body, "WEAVE_MTU": "1410", "WEAVE_PASSWORD": "hunter2"}
+        with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment, text=True) as weaver:
+            try:
+                assert weaver.stdout is not None
+                assert weaver.stdout.readline() == "ready\n"
+                host = Observer(None).state("state", "all").host
+            finally:
+                weaver.kill()
+        ((facts,), own) = ([n for n in host.nodes if n.weave], netns.own())
+        own.close()
+        assert own.id == host.own  # and we are back home
+        assert facts.where == f"netns:{net('n1')}"
+        (overlay,) = facts.overlays
+        assert (overlay.maker, overlay.mtu, overlay.backend, overlay.encryption) == ("weave", 1410, "udp", "ipsec")
+        assert facts.weave == (
+            WeaveConnection(
+                peer=PEER, address="198.18.0.2:6783", mode="sleeve", state="established", mtu=1400, encrypted=True
+            ),
+        )
+        assert b"hunter2" not in codec.dump(host)

@@ -42,7 +42,7 @@ class Observer:
         host = _read(self._census, scope, visit, source if detail == "auto" else None)
         self.hung = tuple(replace(fact, ref=f"{ref}/{fact.ref}") for fact in visit.hung)
         if scope == "all":
-            host = self._with_engines(host, self._census)
+            host = _with_nodes(self._with_engines(host, self._census), self._census)
         self._filtered = frozenset(n.id for n in host.namespaces if n.tables)
         return StateFact(ref=ref, host=host)
 
@@ -64,6 +64,15 @@ class Observer:
         census = self._census or _look(self._source, "all")
         wanted = frozenset(namespaces) or self._filtered
         return StateFact(ref=ref, host=_read_rules(census, wanted))
+
+
+def _with_nodes(host: HostSnapshot, census: discover.Census) -> HostSnapshot:
+    """With what the nodes' own files say of their overlays, clouds and leases."""
+    from pathfit.observe import nodes
+
+    found = nodes.read_all(host, {one.id: one.pids for one in census.found})
+    lacking = tuple(m for one in found for m in one.missing)
+    return replace(host, nodes=found, missing=(*host.missing, *lacking)) if found else host
 
 
 def read_host(source: netns.NetnsHandle | None, scope: Scope = "all", detail: Detail = "full") -> HostSnapshot:

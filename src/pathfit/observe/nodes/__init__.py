@@ -16,7 +16,7 @@ cluster's own API would say more, and ``missing`` names the line that asks it.
 Every file is a stranger's: bounded in size, read below the node's root, and what has the wrong shape loses its field.
 To add a maker: one module with a ``read(node)``, its arithmetic in :mod:`pathfit.model.makers`, one line in MAKERS.
 
-Cost: without any maker some forty opens that fail, a third of a millisecond, and one look at the processes' names.
+Cost: without any maker some fifty opens that fail, a third of a millisecond, and one look at the processes' names.
 """
 
 from collections.abc import Mapping, Sequence

@@ -10,7 +10,7 @@ wireGuard; ``transportInterface``. It is a YAML file of plain scalars. What it g
 from pathfit.core.net import Family
 from pathfit.core.node import Backend, Encryption, Overlay
 from pathfit.model.makers import deductions
-from pathfit.observe.nodes import cni, files
+from pathfit.observe.nodes import files
 from pathfit.observe.nodes.place import Node
 
 CONFIG = "/etc/antrea/antrea-agent.conf"
@@ -22,7 +22,7 @@ GATEWAY = "antrea-gw0"
 def read(node: Node) -> Overlay | None:
     """What Antrea's files say; None where it is not."""
     agent = node.agent("antrea-agent")
-    plugin = next((p for p in cni.plugins(node.root) if p.type == "antrea"), None)
+    plugin = next((p for p in node.plugins if p.type == "antrea"), None)
     gateway = node.link(GATEWAY)
     if agent is None and plugin is None and gateway is None:
         return None

@@ -31,7 +31,7 @@ VARIABLES = {
 def read(node: Node) -> Overlay | None:
     """What Calico's files say; None where it is not."""
     agent = node.agent("calico-node")
-    plugin = next((p for p in cni.plugins(node.root) if p.type == "calico"), None)
+    plugin = next((p for p in node.plugins if p.type == "calico"), None)
     granted = next((g for root in node.roots("calico-node") if (g := files.mtu(root.text(GRANTED)))), None)
     if agent is None and plugin is None and granted is None and node.root.text(NODENAME) is None:
         return None

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathfit.core.net import Family
 from pathfit.core.node import Backend, Encryption, Overlay
 from pathfit.model.makers import deductions
-from pathfit.observe.nodes import cni, files
+from pathfit.observe.nodes import files
 from pathfit.observe.nodes.files import Root
 from pathfit.observe.nodes.place import Node
 
@@ -35,7 +35,7 @@ DEVICES = ("cilium_host", "cilium_net", "cilium_vxlan", "cilium_geneve", "cilium
 def read(node: Node) -> Overlay | None:
     """What Cilium's files say; None where it is not."""
     agent = node.agent("cilium-agent")
-    plugin = next((p for p in cni.plugins(node.root) if p.type == "cilium-cni"), None)
+    plugin = next((p for p in node.plugins if p.type == "cilium-cni"), None)
     source, told = _options(node)
     devices = node.named(*DEVICES)
     if agent is None and plugin is None and not told and not devices:

@@ -5,7 +5,6 @@ images/kindnetd/cmd/kindnetd/cni.go, computeBridgeMTU); newer ones have a plugin
 """
 
 from pathfit.core.node import Overlay
-from pathfit.observe.nodes import cni
 from pathfit.observe.nodes.place import Node
 
 UPLINK = "eth0"
@@ -13,7 +12,7 @@ UPLINK = "eth0"
 
 def read(node: Node) -> Overlay | None:
     """What kindnet's files say; None where it is not."""
-    own = [p for p in cni.plugins(node.root) if p.name == "kindnet" and p.type in ("ptp", "cni-kindnet")]
+    own = [p for p in node.plugins if p.name == "kindnet" and p.type in ("ptp", "cni-kindnet")]
     if not own and node.agent("kindnetd") is None:
         return None
     plugin = own[0] if own else None

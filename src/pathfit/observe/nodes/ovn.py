@@ -10,7 +10,7 @@ who installs it does (OpenShift 100), and ovnkube refuses a node whose device ha
 from pathfit.core.net import Family
 from pathfit.core.node import Overlay
 from pathfit.model.makers import deductions
-from pathfit.observe.nodes import cni, files
+from pathfit.observe.nodes import files
 from pathfit.observe.nodes.place import Node
 
 CONFIGS = ("/run/ovnkube-config/ovnkube.conf", "/etc/openvswitch/ovn_k8s.conf")
@@ -21,7 +21,7 @@ PLUGIN = "ovn-k8s-cni-overlay"
 def read(node: Node) -> Overlay | None:
     """What ovn-kubernetes' files say; None where it is not."""
     agent = node.agent("ovnkube")
-    plugin = next((p for p in cni.plugins(node.root) if p.type == PLUGIN), None)
+    plugin = next((p for p in node.plugins if p.type == PLUGIN), None)
     port = node.link(PORT)
     if agent is None and plugin is None and port is None:
         return None

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pathfit.core.snapshot import HostSnapshot, Link, NetnsSnapshot
 from pathfit.host import procfs
+from pathfit.observe.nodes.cni import Plugin, plugins
 from pathfit.observe.nodes.files import Root
 
 AGENTS = frozenset({"flanneld", "calico-node", "cilium-agent", "weaver", "antrea-agent", "kindnetd", "ovnkube"})
@@ -59,11 +60,12 @@ class Agent(NamedTuple):
 
 
 class Node(NamedTuple):
-    """What a maker's reader is given: the node's files, its namespace, the makers' processes on it."""
+    """What a maker's reader is given: the node's files, its namespace, the makers' processes on it, its CNI plugins."""
 
     root: Root
     ns: NetnsSnapshot
     agents: tuple[Agent, ...] = ()
+    plugins: tuple[Plugin, ...] = ()
 
     def agent(self, name: str) -> Agent | None:
         """The first process of that name."""
@@ -108,7 +110,7 @@ def _matches(name: str, pattern: str) -> bool:
 def _node(ns: NetnsSnapshot, home: int | None, agents: Iterable[tuple[str, int]]) -> Node:
     found = tuple(_agent(name, pid) for name, pid in agents)
     root = found[0].root if home is None and found else Root(root_of(home) if home else None)
-    return Node(root, ns, found)
+    return Node(root, ns, found, plugins(root))
 
 
 def _living(pids: Sequence[int]) -> tuple[list[tuple[str, int]], int | None]:

@@ -8,7 +8,7 @@ its status page (:mod:`pathfit.observe.nodes.weavestatus`).
 """
 
 from pathfit.core.node import Overlay
-from pathfit.observe.nodes import cni, files
+from pathfit.observe.nodes import files
 from pathfit.observe.nodes.place import Node
 
 DEVICES = ("weave", "datapath", "vethwe-*", "vxlan-6784")
@@ -18,7 +18,7 @@ DATAPATHS = ("datapath", "weave")
 def read(node: Node) -> Overlay | None:
     """What is known of Weave Net without asking it; None where it is not."""
     agent = node.agent("weaver")
-    plugin = next((p for p in cni.plugins(node.root) if p.type == "weave-net"), None)
+    plugin = next((p for p in node.plugins if p.type == "weave-net"), None)
     bridge = node.link("weave")
     if agent is None and plugin is None and (bridge is None or not node.named("vethwe-*")):
         return None
