@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import pytest
 import topo
+from msgspec.structs import replace
 from test_scan import BRIDGE, OVERLAY, of
 
 from pathfit.core.finding import Finding
-from pathfit.core.snapshot import HostSnapshot
+from pathfit.core.snapshot import FdbEntry, HostSnapshot
 from pathfit.rules import FIELDS, NAMES, RULES, manual
 from pathfit.rules.state import FLEET_RULES, STATE_RULES
 from pathfit.words import render as words
@@ -49,12 +50,67 @@ def no_icmp_out() -> HostSnapshot:
     return topo.host(LOST, tables={"h": (table,)})
 
 
+def nodes(*changed: str, mtu: int = 1450, vni: int = 77, address: str = "") -> list[HostSnapshot]:
+    """Three hosts of one overlay, a container on each. ``changed``: hosts that have ``mtu``, ``vni``, ``address``."""
+    made = []
+    for n, name in enumerate(("one", "two", "three"), 1):
+        odd = name in changed
+        size, number = (mtu, vni) if odd else (1450, 77)
+        here = address if odd and address else f"10.0.0.{n}/24"
+        far = "192.0.2.1" if n > 1 else "192.0.2.2"
+        text = f"""
+        {name} eth0 phys 1500 192.0.2.{n}/24
+        {name} vx0 vxlan {size} id={number} local=192.0.2.{n} remote={far} @br0
+        {name} br0 bridge {size}
+        c{n} eth0 {size} {here} -- {name} v{n} {size} @br0
+        """
+        snap = topo.host(text, name=name)
+        inside = snap.namespaces[1]
+        links = tuple(replace(x, mac=f"02:00:00:00:0{n}:aa") if x.name == "eth0" else x for x in inside.links)
+        made.append(replace(snap, namespaces=(snap.namespaces[0], replace(inside, links=links))))
+    return made
+
+
+def with_entry(hosts: list[HostSnapshot], at: int, mac: str, remote: str) -> list[HostSnapshot]:
+    """The host ``at`` sends frames for ``mac`` to ``remote``."""
+    space = hosts[at].namespaces[0]
+    device = next(x for x in space.links if x.kind == "vxlan")
+    entry = FdbEntry(link=device.index, mac=mac, remote=remote, own=True, state="permanent")
+    changed = replace(hosts[at], namespaces=(replace(space, fdb=(entry,)), *hosts[at].namespaces[1:]))
+    return [*hosts[:at], changed, *hosts[at + 1 :]]
+
+
+def closed_port() -> HostSnapshot:
+    """The first host's own filter takes UDP 4789 away as it comes in."""
+    from pathfit.core.filters import Chain, FilterRule, Match, Table, Verdict
+
+    tests = (Match(field="l4proto", values=("17",)), Match(field="dport", values=("4789",)), Verdict(kind="drop"))
+    rule = FilterRule(exprs=tests, text="udp dport 4789 drop")
+    table = Table(family="inet", name="fw", chains=(Chain(name="in", hook="input", rules=(rule,)),))
+    first = nodes()[0]
+    return replace(first, namespaces=(replace(first.namespaces[0], tables=(table,)), *first.namespaces[1:]))
+
+
+def without_routes(host: HostSnapshot) -> HostSnapshot:
+    space = replace(host.namespaces[0], routes=())
+    return replace(host, namespaces=(space, *host.namespaces[1:]))
+
+
 EXAMPLES = [
     Example("MTU103", "warning", {"c1", "c2"}, host(BRIDGE.format(own=1500, half=1500, up=1400)),
             host(BRIDGE.format(own=1400, half=1400, up=1400))),
     Example("MTU104", "warning", {"c", "d"}, host(OVERLAY.format(mtu=1500)), host(OVERLAY.format(mtu=1450))),
     Example("MTU105", "error", {"c1", "c2"}, host(BRIDGE.format(own=1500, half=1400, up=1500)),
             host(BRIDGE.format(own=1500, half=1500, up=1500))),
+    Example("OVL301", "error", {"c3"}, tuple(with_entry(nodes(), 2, "02:00:00:00:01:aa", "192.0.2.2")),
+            tuple(with_entry(nodes(), 2, "02:00:00:00:01:aa", "192.0.2.1"))),
+    Example("OVL301", "warning", {"c3"}, tuple(with_entry(nodes(), 2, "02:00:00:00:01:aa", "192.0.2.99")),
+            tuple(with_entry(nodes(), 2, "02:00:00:00:09:aa", "192.0.2.99"))),
+    Example("OVL302", "error", {"c1", "c2"}, tuple(nodes("two", address="10.0.0.1/24")), tuple(nodes())),
+    Example("OVL303", "error", {"c1"}, (closed_port(),), tuple(nodes()[:1])),
+    Example("OVL304", "error", {"c1", "c2"}, tuple(nodes("two", vni=78)[:2]), tuple(nodes("one", "two", vni=78))),
+    Example("OVL305", "error", {"c1"}, (without_routes(nodes()[0]),), tuple(nodes()[:1])),
+    Example("MTU117", "warning", {"c2"}, tuple(nodes("two", mtu=1400)), tuple(nodes("one", "two", "three", mtu=1400))),
     Example("MTU107", "error", {"c", "s"}, (no_icmp_out(),), host(LOST)),
 ]  # fmt: skip
 

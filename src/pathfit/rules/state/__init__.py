@@ -15,7 +15,7 @@ A code may have two rules, one for a path and one for state: ``pathfit explain``
 docstring speaks of both.
 """
 
-from pathfit.rules.state import mtu
+from pathfit.rules.state import mtu, overlays
 from pathfit.rules.state.fleet import FleetRule
 from pathfit.rules.state.machine import StateRule
 
@@ -26,6 +26,13 @@ STATE_RULES: tuple[StateRule, ...] = (
     StateRule("MTU104", mtu.overlay),
     StateRule("MTU105", mtu.mixed_segment),
     StateRule("MTU107", mtu.too_big_lost),
+    StateRule("OVL303", overlays.port_blocked),
+    StateRule("OVL305", overlays.end_unreachable),
 )
 
-FLEET_RULES: tuple[FleetRule, ...] = ()
+FLEET_RULES: tuple[FleetRule, ...] = (
+    FleetRule("OVL301", overlays.stale_entry),
+    FleetRule("OVL302", overlays.duplicate),
+    FleetRule("OVL304", overlays.number_differs),
+    FleetRule("MTU117", overlays.uneven),
+)

@@ -5,6 +5,7 @@ A fleet of thousands does not fit into memory as snapshots. Each host is read, j
 small fleet: what can be told of it alone is told in the same way.
 """
 
+import ipaddress
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ class Member(Value, frozen=True, kw_only=True):
     name: str
     mac: str
     addresses: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
     mtu: int = 0
 
 
@@ -55,6 +57,8 @@ class Segment(Value, frozen=True, kw_only=True):
     name: str = ""  # as its engine calls it
     local: tuple[str, ...] = ()  # underlay addresses of this end
     members: tuple[Member, ...] = ()
+    remotes: tuple[str, ...] = ()  # every far end it may send to
+    networks: tuple[str, ...] = ()  # its members' subnets
     entries: tuple[Entry, ...] = ()
     resolved: tuple[tuple[str, str], ...] = ()  # (address, mac): neighbours an engine wrote down
 
@@ -144,7 +148,9 @@ def _segments(machine: Machine, net: Net, seats: dict[str, Seat]) -> Iterator[Se
             continue
         home = machine.network.home(net, link)
         local = (vx.local,) if vx.local else tuple(a.address for a in home.snap.addresses) if home else ()
-        entries = [x for x in net.snap.fdb if x.link == link.index and x.own and x.remote and x.mac != ZERO]
+        told = [x for x in net.snap.fdb if x.link == link.index and x.own and x.remote]
+        entries = [x for x in told if x.mac != ZERO]
+        members = tuple(_members(machine, net, link, seats))
         yield Segment(
             at=net.point(link.name),
             kind="vxlan",
@@ -153,7 +159,9 @@ def _segments(machine: Machine, net: Net, seats: dict[str, Seat]) -> Iterator[Se
             mtu=link.mtu,
             name=next((x.removeprefix("network:") for x in net.snap.names if x.startswith("network:")), ""),
             local=tuple(local),
-            members=tuple(_members(machine, net, link, seats)),
+            members=members,
+            remotes=tuple(dict.fromkeys([*([vx.remote] if vx.remote else []), *(x.remote or "" for x in told)]))[:MOST],
+            networks=tuple(dict.fromkeys(n for m in members for n in m.networks)),
             entries=tuple(
                 Entry(mac=x.mac, remote=x.remote or "", learned=x.state != "permanent") for x in entries[:MOST]
             ),
@@ -164,20 +172,31 @@ def _segments(machine: Machine, net: Net, seats: dict[str, Seat]) -> Iterator[Se
 def _members(machine: Machine, net: Net, link: Link, seats: dict[str, Seat]) -> Iterator[Member]:
     """Who is plugged into the bridge that the tunnel is a port of; the namespace itself where it is none."""
     if not link.master:
-        addresses = tuple(a.address for a in net.on_link.get(link.index, ()))
+        addresses, networks = _numbers(net, link)
         if link.mac and addresses:
-            yield Member(key="", name=net.snap.where, mac=link.mac, addresses=addresses, mtu=link.mtu)
+            yield Member(
+                key="", name=net.snap.where, mac=link.mac, addresses=addresses, networks=networks, mtu=link.mtu
+            )
         return
     for n, port in enumerate(net.ports.get(link.master, ())):
         other = machine.network.peer(net, port) if port.kind == "veth" and n < MOST else None
         if other is None:
             continue
         there, device = other
+        addresses, networks = _numbers(there, device)
         seat = seats.get(there.key)
         yield Member(
             key=seat.key if seat else "",
             name=seat.workload.name if seat else there.snap.where,
             mac=device.mac,
-            addresses=tuple(a.address for a in there.on_link.get(device.index, ()) if a.scope == 0),
+            addresses=addresses,
+            networks=networks,
             mtu=device.mtu,
         )
+
+
+def _numbers(net: Net, link: Link) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Addresses of a device that are good for more than its link, and the subnets they lie in."""
+    here = [a for a in net.on_link.get(link.index, ()) if a.scope == 0]
+    networks = (str(ipaddress.ip_network(f"{a.address}/{a.prefix}", strict=False)) for a in here)
+    return tuple(a.address for a in here), tuple(dict.fromkeys(networks))

@@ -1,0 +1,327 @@
+"""Overlay networks, seen from one host and compared between hosts: entries that point to the wrong place, addresses
+that two members have, numbers that differ, tunnel ends that cannot be reached, ports that are closed to them.
+
+A host alone knows where *it* sends; whether that is right shows only beside the host that really has the member. So
+most of this compares :class:`~pathfit.rules.state.fleet.Segment` values; one host's snapshot already shows its own
+blocked port and its own missing routes.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from pathfit.core.finding import Facts, Finding, Severity
+from pathfit.core.net import UDP, Flow
+from pathfit.core.path import Fate, Filtered
+from pathfit.core.snapshot import Link
+from pathfit.model.addr import is_multicast
+from pathfit.model.lookup import Query, lookup
+from pathfit.model.network import Net
+from pathfit.model.walk import predict
+from pathfit.rules.base import found, line
+from pathfit.rules.places import exits, place_text
+from pathfit.rules.state.fleet import Digest, Fleet, Member, Segment
+from pathfit.rules.state.machine import REF, Machine
+
+SPORT = 49152  # somewhere in the range of udp_flow_src_port()
+REMOTES = 16  # tunnel ends looked at for one device
+NOWHERE = ("none", "blackhole", "unreachable", "prohibit")
+
+
+# --- one host --------------------------------------------------------------------------------------------------------
+
+
+def port_blocked(machine: Machine) -> Iterable[Finding]:
+    """A packet filter takes the tunnel's own packets away.
+
+    Why it hurts: nothing passes between the hosts, of any size, while each host by itself looks well.
+    Example: UDP port 4789 is open in the cloud's rules and closed in the host's own firewall.
+    Repair: let the tunnel's UDP port through between the hosts, both ways.
+    Severity: error.
+    Possible: never said.
+    Likely: the filter is read and understood in full; nothing was measured.
+    Confirmed: never, from state alone.
+    References: RFC 7348 section 4.1 (4789); 8472 is Linux' own default, vxlan_port; nft(8).
+    """
+    for net, link, base, remote in _ends(machine):
+        step, inward = _blocked(machine, base, link, remote)
+        if step is None:
+            continue
+        facts: Facts = {
+            "direction": "inbound" if inward else "outbound",
+            "device": place_text(net.point(link.name)),
+            "port": link.vxlan.port if link.vxlan else 0,
+            "remote": remote,
+            "tool": step.tool,
+            "table": step.table,
+            "chain": step.chain,
+            "place": place_text(step.at),
+        }
+        proof = line(REF, "tunnel-filtered", table=step.table, chain=step.chain, rule=step.rule or "-")
+        yield _for(
+            found("OVL303", "error", "likely", (net.point(link.name), step.at), facts, proof), machine, net, link
+        )
+
+
+def _blocked(machine: Machine, base: Net, link: Link, remote: str) -> tuple[Filtered | None, bool]:
+    """The rule that takes the outer packets away, and whether on their way in."""
+    port = link.vxlan.port if link.vxlan else 0
+    local = link.vxlan.local if link.vxlan else None
+    out = Flow(src=local or "", dst=remote, proto=UDP, sport=SPORT, dport=port, size=128, df=False)
+    sent = predict(machine.network, base.key, out)
+    if sent.fate is Fate.FILTERED and isinstance(sent.culprit, Filtered):
+        return sent.culprit, False
+    door = next((p.link for p in exits(sent) if p.netns == base.snap.where), None)
+    if door is None or door not in base.names or not (local or sent.flow.src):
+        return None, False
+    back = Flow(src=remote, dst=local or sent.flow.src, proto=UDP, sport=SPORT, dport=port, size=128, df=False)
+    came = predict(machine.network, base.key, back, entering=door)
+    if came.fate is Fate.FILTERED and isinstance(came.culprit, Filtered):
+        return came.culprit, True
+    return None, False
+
+
+def end_unreachable(machine: Machine) -> Iterable[Finding]:
+    """A host has no way to another tunnel end.
+
+    Why it hurts: whatever is behind that end cannot be reached from here; other ends work.
+    Example: the node's address was changed, and the overlay still names the old one.
+    Repair: the route to that end; or tell the overlay where the end is now.
+    Severity: error without a route; warning where its neighbour did not answer lately.
+    Possible: never said.
+    Likely: the routing table, or the neighbour table, says so.
+    Confirmed: never, from state alone.
+    References: vxlan_xmit_one(), ip_route_output_flow(); neigh_invalidate().
+    """
+    for net, link, base, remote in _ends(machine):
+        way = lookup(base, Query(dst=remote, src=(link.vxlan.local if link.vxlan else None) or "", proto=UDP))
+        facts: Facts = {"device": place_text(net.point(link.name)), "remote": remote, "place": place_text(base.point())}
+        severity: Severity = "error"
+        if way.kind in NOWHERE:
+            facts["case"] = "route"
+            proof = line(REF, "no-route", place=place_text(base.point()), target=remote)
+        else:
+            hop = way.hops[0] if way.kind == "unicast" and way.hops else None
+            entry = base.neighbours.get((hop.link, hop.via or remote)) if hop else None
+            if entry is None or entry.state != "failed":
+                continue
+            severity, facts["case"] = "warning", "neighbour"
+            proof = line(REF, "neighbour", place=place_text(base.point()), address=entry.address)
+        yield _for(found("OVL305", severity, "likely", net.point(link.name), facts, proof), machine, net, link)
+
+
+def _ends(machine: Machine) -> Iterator[tuple[Net, Link, Net, str]]:
+    """(namespace, VXLAN device, namespace its packets are sent from, remote end): unicast ends, each once."""
+    for net in machine.network.nets.values():
+        for link in net.snap.links:
+            vx = link.vxlan
+            base = machine.network.home(net, link) if vx and not vx.collect_metadata and link.up else None
+            if vx is None or base is None:
+                continue
+            told = [x.remote for x in net.snap.fdb if x.link == link.index and x.own and x.remote]
+            remotes = dict.fromkeys([*([vx.remote] if vx.remote else []), *told])
+            for remote in [r for r in remotes if not is_multicast(r)][:REMOTES]:
+                yield net, link, base, remote
+
+
+def _for(finding: Finding, machine: Machine, net: Net, link: Link) -> Finding:
+    """With the workloads that are plugged in where the tunnel is, or live in its namespace."""
+    plugged = (net.key, link.master)
+    keys = [
+        key
+        for group in machine.groups
+        if (plugged in machine.segments(group.net) if link.master else group.net is net)
+        for key in group.keys
+    ]
+    return msgspec.structs.replace(finding, workloads=tuple(keys))
+
+
+# --- hosts side by side ----------------------------------------------------------------------------------------------
+
+
+def stale_entry(fleet: Fleet) -> Iterable[Finding]:
+    """A host sends the frames for a member of an overlay to a host where that member is not.
+
+    Why it hurts: whoever is there answers with a reset, or nobody does; from other hosts the same address works.
+    Example: three hosts; a container moved from the second to the first, and the third still sends to the second.
+    Repair: remove the entry (`bridge fdb del`), or let the engine make the network anew on that host.
+    Severity: error where the host that has the member, and the one that is named instead, are both seen; otherwise a
+    warning.
+    Possible: never said.
+    Likely: forwarding and neighbour tables of these hosts say so.
+    Confirmed: never, from state alone.
+    References: vxlan_find_mac(), vxlan_snoop(); moby issues 26523, 33626 (stale overlay entries after a move).
+    """
+    for ends in fleet.overlays.values():
+        homes = _homes(ends)
+        for d, s in ends:
+            for entry in s.entries:
+                home = homes.get(entry.mac)
+                if home is None or entry.remote in home[1].local or home[0] is d:
+                    continue
+                named = fleet.ends.get(entry.remote)
+                yield _stale(d, s, entry.mac, entry.remote, home, named)
+
+
+Home = tuple[Digest, Segment, Member]
+
+
+def _homes(ends: Iterable[tuple[Digest, Segment]]) -> dict[str, Home]:
+    """Where each MAC address of an overlay really is; those that two hosts have are left out."""
+    found: dict[str, Home | None] = {}
+    for d, s in ends:
+        for m in s.members:
+            found[m.mac] = (d, s, m) if m.mac not in found else None
+    return {mac: home for mac, home in found.items() if home is not None}
+
+
+def _stale(d: Digest, s: Segment, mac: str, remote: str, home: Home, named: Digest | None) -> Finding:
+    there, end, member = home
+    facts: Facts = {
+        "case": "named" if named else "unnamed",
+        "host": d.host,
+        "device": place_text(s.at),
+        "member": member.name,
+        "mac": mac,
+        "remote": remote,
+        "named": named.host if named else None,
+        "home": there.host,
+        "right": end.local[0] if end.local else "",
+        "address": member.addresses[0] if member.addresses else None,
+    }
+    lines = (
+        line(REF, "entry", host=d.host, mac=mac, remote=remote),
+        line(REF, "member-at", member=member.name, mac=mac, host=there.host),
+    )
+    finding = found("OVL301", "error" if named else "warning", "likely", (s.at, end.at), facts, *lines)
+    return msgspec.structs.replace(finding, workloads=tuple(dict.fromkeys(m.key for m in s.members if m.key)))
+
+
+def duplicate(fleet: Fleet) -> Iterable[Finding]:
+    """Two members of one network have the same address.
+
+    Why it hurts: each of them gets the other's packets, now and then; connections break with resets.
+    Example: an overlay was made by hand on two hosts with the same range to give addresses from.
+    Repair: give one of them another address; keep the ranges of hosts apart.
+    Severity: error.
+    Possible: never said.
+    Likely: both are seen in the same segment, with different MAC addresses.
+    Confirmed: never, from state alone.
+    References: RFC 5227; RFC 4862 section 5.4.
+    """
+    for ends in fleet.overlays.values():
+        have: dict[str, list[Home]] = {}
+        for d, s in ends:
+            for m in s.members:
+                for address in m.addresses:
+                    have.setdefault(address, []).append((d, s, m))
+        for address, homes in have.items():
+            if len({m.mac for _, _, m in homes}) > 1 and not _shared_gateway(homes):
+                yield _twice(address, homes)
+
+
+def _shared_gateway(homes: list[Home]) -> bool:
+    """The tunnel's own namespace answers for the same address on every host (an anycast gateway): on purpose."""
+    return all(not m.key for _, _, m in homes)
+
+
+def _twice(address: str, homes: list[Home]) -> Finding:
+    (d1, s1, m1), (d2, s2, m2) = homes[0], next(h for h in homes if h[2].mac != homes[0][2].mac)
+    facts: Facts = {"address": address, "one": m1.name, "other": m2.name, "host": d1.host, "there": d2.host}
+    lines = (
+        line(REF, "member-at", member=m1.name, mac=m1.mac, host=d1.host),
+        line(REF, "member-at", member=m2.name, mac=m2.mac, host=d2.host),
+    )
+    keys = tuple(dict.fromkeys(m.key for m in (m1, m2) if m.key))
+    finding = found("OVL302", "error", "likely", tuple(dict.fromkeys((s1.at, s2.at))), facts, *lines)
+    return msgspec.structs.replace(finding, workloads=keys)
+
+
+def number_differs(fleet: Fleet) -> Iterable[Finding]:
+    """Two tunnel ends name each other, with different network numbers or ports.
+
+    Why it hurts: the far end has no device for the number that comes in and drops everything, in silence.
+    Example: one host was joined with VNI 77, the other with 78; or 4789 here and 8472 there.
+    Repair: the same VNI and the same UDP port at both ends.
+    Severity: error.
+    Possible: never said.
+    Likely: both ends are seen; each names the other, and the networks behind them overlap.
+    Confirmed: never, from state alone.
+    References: vxlan_rcv() (VXLAN_VNI_NOT_FOUND); RFC 7348 section 4.1.
+    """
+    all_ = [(d, s) for ends in fleet.overlays.values() for d, s in ends]
+    by_host: dict[str, list[Segment]] = {}
+    for d, s in all_:
+        by_host.setdefault(d.boot_id or d.host, []).append(s)
+    said: set[frozenset[tuple[str, str]]] = set()
+    for d, s in all_:
+        for remote in s.remotes:
+            far = fleet.ends.get(remote)
+            if far is None or far is d:
+                continue
+            theirs = by_host.get(far.boot_id or far.host, [])
+            if any((t.port, t.vni) == (s.port, s.vni) for t in theirs):
+                continue
+            other = next((t for t in theirs if set(t.remotes) & set(s.local) and _same_network(s, t)), None)
+            pair = frozenset({(d.host, place_text(s.at)), (far.host, place_text(other.at) if other else "")})
+            if other is not None and pair not in said:
+                said.add(pair)
+                yield _differs(d, s, far, other)
+
+
+def _same_network(a: Segment, b: Segment) -> bool:
+    return bool(set(a.networks) & set(b.networks))
+
+
+def _differs(d: Digest, s: Segment, far: Digest, t: Segment) -> Finding:
+    case = "vni" if s.vni != t.vni else "port"
+    facts: Facts = {
+        "case": case,
+        "host": d.host,
+        "there": far.host,
+        "device": place_text(s.at),
+        "other": place_text(t.at),
+        "ours": s.vni if case == "vni" else s.port,
+        "theirs": t.vni if case == "vni" else t.port,
+    }
+    lines = (
+        line(REF, "tunnel-number", host=d.host, device=place_text(s.at), vni=s.vni, port=s.port),
+        line(REF, "tunnel-number", host=far.host, device=place_text(t.at), vni=t.vni, port=t.port),
+    )
+    keys = tuple(dict.fromkeys(m.key for m in (*s.members, *t.members) if m.key))
+    finding = found("OVL304", "error", "likely", (s.at, t.at), facts, *lines)
+    return msgspec.structs.replace(finding, workloads=keys)
+
+
+def uneven(fleet: Fleet) -> Iterable[Finding]:
+    """Hosts of one overlay give their members different MTUs.
+
+    Why it hurts: between two members TCP takes the smaller; everything else (UDP, a tunnel in it, a host that is
+    passed through) meets a limit that depends on who talks to whom.
+    Example: one node of thirty was added with another network card, and its overlay has 8950 where others have 1450.
+    Repair: the same MTU on every host: the smallest that any of them can carry.
+    Severity: warning.
+    Possible: never said.
+    Likely: the devices of both hosts say so.
+    Confirmed: never, from state alone.
+    References: flannel and calico detect the MTU on each node by itself (pkg/backend/vxlan, felix mtu.go).
+    """
+    for (_, _, vni), ends in fleet.overlays.items():
+        sizes: dict[int, list[tuple[Digest, Segment]]] = {}
+        for d, s in ends:
+            members = sorted({m.mtu for m in s.members if m.mtu})
+            for size in members or [s.mtu]:
+                sizes.setdefault(size, []).append((d, s))
+        if len(sizes) < 2:
+            continue
+        usual = max(sizes, key=lambda size: (len(sizes[size]), -size))
+        for size, odd in sizes.items():
+            for d, s in odd if size != usual else ():
+                yield _odd(d, s, vni, size, usual, len(sizes[usual]))
+
+
+def _odd(d: Digest, s: Segment, vni: int, size: int, usual: int, others: int) -> Finding:
+    facts: Facts = {"host": d.host, "network": s.name or f"VNI {vni}", "own": size, "usual": usual, "others": others}
+    proof = line(REF, "sizes", host=d.host, device=place_text(s.at), own=size, usual=usual, others=others)
+    keys = tuple(dict.fromkeys(m.key for m in s.members if m.key and m.mtu in (size, 0)))
+    return msgspec.structs.replace(found("MTU117", "warning", "likely", s.at, facts, proof), workloads=keys)
