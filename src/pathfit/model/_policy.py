@@ -8,10 +8,8 @@ that is loss, not a block.
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from msgspec.structs import replace
-
 from pathfit.core.filters import Hook, Nat
-from pathfit.core.net import TCP, Flow
+from pathfit.core.net import TCP
 from pathfit.core.path import Clamped, Filtered
 from pathfit.core.snapshot import Link
 from pathfit.model import filter as pf
@@ -38,7 +36,7 @@ class Outcome(NamedTuple):
     clamps: tuple[Clamped, ...] = ()
     why: str = ""
     tracked: bool = True
-    judged: bool = False  # some chain hangs there
+    later: bool = False  # some rule was looked at that may treat later packets of the conversation otherwise
 
 
 class Where(NamedTuple):
@@ -62,7 +60,7 @@ class Where(NamedTuple):
 
 def pass_on(p: Packet) -> Outcome:
     """No filter there: nothing changes."""
-    return Outcome(mark=p.mark, mss=p.mss)
+    return Outcome("accept", (), None, p.mark, p.mss)
 
 
 def index_of(net: Net) -> pf.FilterIndex:
@@ -73,64 +71,136 @@ def index_of(net: Net) -> pf.FilterIndex:
     return found
 
 
-def hook(net: Net, family: Family, name: Hook, p: Packet, where: Where) -> Outcome:
-    """Everything that hangs on a hook, by priority. ``family`` "ip" means iptables, ip, ip6 and inet."""
+def hook(net: Net, family: Family, name: Hook, p: Packet, where: Where) -> Outcome | None:
+    """Everything that hangs on a hook, by priority. ``family`` "ip" means iptables, ip, ip6 and inet.
+
+    None: nothing hangs there.
+    """
     index = index_of(net)
     layer: Literal["ip", "bridge"] = "bridge" if family == "bridge" else "ip"
     device = ""
     if family == "netdev":
         link = where.iif if name == "ingress" else where.oif
         device = link.name if link else ""
-    if not index.bases(name, p.family, layer, device):
-        return pass_on(p)
-    asked = _packet(net, family, p, where)
-    got = pf.evaluate(index, name, asked, layer=layer, device=device)
+    bases = index.bases(name, p.family, layer, device)
+    if not bases:
+        return None
+    asked = Asked(net, family, p, where)
+    walk = pf.judge(index, bases, name, asked, layer)
+    if not (walk.losses or walk.nats or walk.clamps or walk.wrote):
+        return Outcome("accept", (), None, p.mark, p.mss, (), "", True, walk.later)
+    got = pf.outcome(walk, asked, name)
     if got.verdict == "unknown" or (got.mss is None and p.mss is not None):
-        dear = _dear(net, name, asked, p, where)
+        dear = _dear(asked, name)
         if dear is not asked:
-            got = pf.evaluate(index, name, dear, layer=layer, device=device)
-    return _answer(net, name, p, got)
+            walk = pf.judge(index, bases, name, dear, layer)
+            got = pf.outcome(walk, dear, name)
+    return _answer(net, name, p, got, walk.later)
 
 
-def _packet(net: Net, family: Family, p: Packet, where: Where) -> pf.Packet:
-    iif, oif = where.iif, where.oif
-    if family == "bridge":
-        iif, oif = where.bridge_in or iif, where.bridge_out or oif
-    size = ERROR_SIZE[p.family] if p.kind == "error" else p.size if p.big else SMALL[p.family]
-    kind, code = p.error_type or (None, None)
-    tcp = p.proto == TCP
-    changed = where.came != where.left
-    return pf.Packet(
-        flow=Flow(src=p.src, dst=p.dst, proto=p.proto, sport=p.sport, dport=p.dport, size=size, df=p.df, mark=p.mark),
-        iifname=iif.name if iif else "",
-        oifname=oif.name if oif else "",
-        iif=iif.index if iif else 0,
-        oif=oif.index if oif else 0,
-        iiftype=iif.arphrd if iif else None,
-        oiftype=oif.arphrd if oif else None,
-        bridge_in=where.bridge_in.name if where.bridge_in else "",
-        bridge_out=where.bridge_out.name if where.bridge_out else "",
-        ctstate="established" if p.big and where.state == "new" else where.state,
-        ctdir="reply" if where.reply else "original",
-        ctstatus=None if changed else () if where.state == "new" else ("confirmed", "seen-reply"),
-        tcp_flags=(("ack",) if p.big else FLAGS.get(p.kind, ())) if tcp else None,
-        mss=(0 if p.big else p.mss) if tcp else None,
-        frag="later" if p.later else "no",
-        icmp_type=kind,
-        icmp_code=code,
-        ttl=None,
-        pkttype="host",
-        src_type=_address_type(net, p.src),
-        dst_type=_address_type(net, p.dst),
-        local=where.local,
-        original=_as_flow(where.came),
-        reply=_as_flow(where.left.turned() if where.left else None),
-        translated=where.turned.flow() if where.turned is not None else None,
-    )
+class Asked:
+    """The packet as filters ask about it (:class:`pathfit.model.filter.Packet`), each answer found when asked for."""
 
+    uid = gid = ttl = dscp = ctmark = mark = None
+    pkttype = "host"
+    rt_mtu: int | None = None
+    rpfilter: bool | None = None
 
-def _as_flow(t: Tuple5 | None) -> Flow | None:
-    return Flow(src=t.src, dst=t.dst, proto=t.proto, sport=t.sport, dport=t.dport) if t else None
+    def __init__(self, net: Net, family: Family, p: Packet, where: Where) -> None:
+        self.net, self.family, self.flow, self.where = net, family, p, where
+        self.ctstate: Ct | None = "established" if p.big and where.state == "new" else where.state
+        self.frag: Literal["no", "first", "later"] = "later" if p.later else "no"
+        self.local = where.local
+        bridged = family == "bridge"
+        self._in = where.bridge_in or where.iif if bridged else where.iif
+        self._out = where.bridge_out or where.oif if bridged else where.oif
+
+    @property
+    def length(self) -> int | None:
+        p = self.flow
+        return ERROR_SIZE[p.family] if p.kind == "error" else (p.size or None) if p.big else SMALL[p.family]
+
+    @property
+    def iifname(self) -> str | None:
+        return self._in.name if self._in else ""
+
+    @property
+    def oifname(self) -> str | None:
+        return self._out.name if self._out else ""
+
+    @property
+    def iif(self) -> int | None:
+        return self._in.index if self._in else 0
+
+    @property
+    def oif(self) -> int | None:
+        return self._out.index if self._out else 0
+
+    @property
+    def iiftype(self) -> int | None:
+        return self._in.arphrd if self._in else None
+
+    @property
+    def oiftype(self) -> int | None:
+        return self._out.arphrd if self._out else None
+
+    @property
+    def bridge_in(self) -> str | None:
+        return self.where.bridge_in.name if self.where.bridge_in else ""
+
+    @property
+    def bridge_out(self) -> str | None:
+        return self.where.bridge_out.name if self.where.bridge_out else ""
+
+    @property
+    def ctdir(self) -> Literal["original", "reply"] | None:
+        return "reply" if self.where.reply else "original"
+
+    @property
+    def ctstatus(self) -> tuple[str, ...] | None:
+        if self.where.came != self.where.left:
+            return None
+        return () if self.where.state == "new" else ("confirmed", "seen-reply")
+
+    @property
+    def tcp_flags(self) -> tuple[str, ...] | None:
+        p = self.flow
+        return None if p.proto != TCP else ("ack",) if p.big else FLAGS.get(p.kind, ())
+
+    @property
+    def mss(self) -> int | None:
+        p = self.flow
+        return None if p.proto != TCP else 0 if p.big else p.mss
+
+    @property
+    def icmp_type(self) -> int | None:
+        error = self.flow.error_type
+        return error[0] if error else None
+
+    @property
+    def icmp_code(self) -> int | None:
+        error = self.flow.error_type
+        return error[1] if error else None
+
+    @property
+    def src_type(self) -> str | None:
+        return _address_type(self.net, self.flow.src)
+
+    @property
+    def dst_type(self) -> str | None:
+        return _address_type(self.net, self.flow.dst)
+
+    @property
+    def original(self) -> Tuple5 | None:
+        return self.where.came
+
+    @property
+    def reply(self) -> Tuple5 | None:
+        return self.where.left.turned() if self.where.left else None
+
+    @property
+    def translated(self) -> Packet | None:
+        return self.where.turned
 
 
 def _address_type(net: Net, address: str) -> str:
@@ -142,16 +212,20 @@ def _address_type(net: Net, address: str) -> str:
     return "multicast" if address and is_multicast(address) else "unicast"
 
 
-def _dear(net: Net, name: str, asked: pf.Packet, p: Packet, where: Where) -> pf.Packet:
+def _dear(asked: Asked, name: str) -> Asked:
     """The same packet with what costs a lookup: the reverse path, the path's MTU."""
+    where, p = asked.where, asked.flow
+    dear = Asked(asked.net, asked.family, p, where)
     if where.path_mtu is not None:
-        asked = replace(asked, rt_mtu=where.path_mtu())
+        dear.rt_mtu = where.path_mtu()
+    elif name != "prerouting" or where.iif is None:
+        return asked
     if name == "prerouting" and where.iif is not None:
-        asked = replace(asked, rpfilter=comes_back_by(net, where.iif, p.src, p.dst, p.mark))
-    return asked
+        dear.rpfilter = comes_back_by(asked.net, where.iif, p.src, p.dst, p.mark)
+    return dear
 
 
-def _answer(net: Net, name: str, p: Packet, got: pf.Outcome) -> Outcome:
+def _answer(net: Net, name: str, p: Packet, got: pf.Outcome, later: bool) -> Outcome:
     at = net.point()
     step = got.step(at) if got.verdict != "accept" else None
     steps = (step,) if step else ()
@@ -171,4 +245,4 @@ def _answer(net: Net, name: str, p: Packet, got: pf.Outcome) -> Outcome:
         for c in got.clamps
         if c.certain and c.after is not None
     )
-    return Outcome(verdict, steps, nat, got.mark or 0, mss, clamps, why, not got.untracked, True)
+    return Outcome(verdict, steps, nat, got.mark or 0, mss, clamps, why, not got.untracked, later)

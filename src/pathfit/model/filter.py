@@ -19,24 +19,33 @@ loss, not a block. "unknown": the fate hangs on something not known or not under
 branch that is possible is followed, and if all end alike, the answer is certain.
 """
 
+from math import inf
 from typing import Literal
 
 from pathfit.core.base import Value
 from pathfit.core.filters import Hook, Nat, Table
-from pathfit.core.net import ICMP, ICMPV6, TCP, Flow, Point
+from pathfit.core.net import Flow, Point
 from pathfit.core.path import Filtered
-from pathfit.model.filter_index import Base, FilterIndex, tables_index
-from pathfit.model.filter_tests import ABSENT, SIZE, SLOT, Facts, address, flag_bits
-from pathfit.model.filter_values import Clamping, NatWay, Ruling
+from pathfit.model.filter_facts import (
+    CTSTATE,
+    Asked,
+    CtState,
+    PacketFacts,
+    put_together,
+    with_conntrack,
+    without_conntrack,
+)
+from pathfit.model.filter_index import NAT_FIRST, NAT_LAST, Base, FilterIndex, tables_index
+from pathfit.model.filter_tests import ABSENT, SLOT, address
+from pathfit.model.filter_values import Clamping, NatWay, Ruling, ruling
 from pathfit.model.filter_walk import Walk
 
 __all__ = [
-    "Clamping", "FilterIndex", "NatWay", "Outcome", "Packet", "Ruling", "evaluate", "tables_index",
+    "Asked", "Clamping", "FilterIndex", "NatWay", "Outcome", "Packet", "Ruling", "evaluate", "judge", "outcome",
+    "tables_index",
 ]  # fmt: skip
 
-CtState = Literal["new", "established", "related", "invalid", "untracked"]
 Layer = Literal["ip", "bridge"]
-PORTS = frozenset({6, 17, 33, 132, 136})  # TCP, UDP, DCCP, SCTP, UDP-Lite
 
 
 class Packet(Value, frozen=True, kw_only=True):
@@ -85,6 +94,11 @@ class Packet(Value, frozen=True, kw_only=True):
     rt_mtu: int | None = None
     mark: int | None = None  # None: flow.mark
 
+    @property
+    def length(self) -> int | None:
+        """Its size in bytes, None when it is not known."""
+        return self.flow.size or None
+
 
 class Outcome(Value, frozen=True, kw_only=True):
     """What happens to the packet at one hook.
@@ -120,7 +134,7 @@ class Outcome(Value, frozen=True, kw_only=True):
 
 
 def evaluate(
-    tables: FilterIndex | tuple[Table, ...], hook: Hook, packet: Packet, *, layer: Layer = "ip", device: str = ""
+    tables: FilterIndex | tuple[Table, ...], hook: Hook, packet: Asked, *, layer: Layer = "ip", device: str = ""
 ) -> Outcome:
     """One packet at one hook of one namespace.
 
@@ -129,46 +143,55 @@ def evaluate(
     """
     index = tables if isinstance(tables, FilterIndex) else tables_index(tables)
     flow = packet.flow
-    family = flow.family
-    mark = flow.mark if packet.mark is None else packet.mark
-    bases = index.bases(hook, family, layer, device or (packet.iifname if hook == "ingress" else packet.oifname))
+    bases = index.bases(hook, flow.family, layer, device or (packet.iifname if hook == "ingress" else packet.oifname))
     if not bases:
+        mark = flow.mark if packet.mark is None else packet.mark
         return Outcome(verdict="accept", mss=packet.mss, mark=mark, ctmark=packet.ctmark, df=flow.df)
-    whole = packet.frag != "no" and layer == "ip" and hook not in ("ingress", "egress") and index.tracks[family]
-    facts = facts_of(packet, hook, mark)
+    return outcome(judge(index, bases, hook, packet, layer), packet, hook)
+
+
+def judge(index: FilterIndex, bases: list[Base], hook: Hook, packet: Asked, layer: Layer) -> Walk:
+    """The packet through these base chains: what :func:`outcome` makes an answer of."""
+    family = packet.flow.family
+    facts = PacketFacts(packet, hook)
     walk = Walk(index, facts, packet.rt_mtu, family)
+    whole = packet.frag != "no" and layer == "ip" and hook not in ("ingress", "egress") and index.tracks[family]
+    sees_early, place = hook in ("prerouting", "output", "ingress"), NAT_PLACE.get(hook, inf)
     early: list[object] | None = None
     for base in bases:
         if whole and not (hook in ("prerouting", "output") and base.priority <= -400):
-            _put_together(facts, packet)
+            put_together(facts, packet)
             whole = False
-        if hook in ("prerouting", "output", "ingress") and (base.priority < -200 or hook == "ingress"):
+        if sees_early and (base.priority < -200 or hook == "ingress"):
             if early is None:
-                early = _without_conntrack(facts)
+                early = without_conntrack(facts)
         elif early is not None:
-            _with_conntrack(facts, early)
+            with_conntrack(facts, early)
             early = None
-        facts[NFPROTO] = base.nfproto or ("ipv6" if family == 6 else "ipv4")
-        _translated(walk, base, packet, hook)
+        if base.nfproto or NFPROTO in facts:
+            facts[NFPROTO] = base.nfproto or ("ipv6" if family == 6 else "ipv4")
+        if base.priority > place and not walk.past_nat and not base.is_nat:
+            _translated(walk, packet, hook)
         if not walk.base(base, packet.ctstate):
             break
-    return _outcome(walk, packet, hook)
+    return walk
 
 
-def _outcome(walk: Walk, packet: Packet, hook: str) -> Outcome:
+def outcome(walk: Walk, packet: Asked, hook: str) -> Outcome:
+    """What a walk says."""
     facts = walk.facts
     verdict, by, share, why = walk.summary()
     if hook == "forward" and verdict != "accept" and packet.ctstate in ("established", None) and walk.index.offload:
         verdict, share, why = "unknown", None, "the connection may be in a flow table, which skips this chain"
     mss = facts[SLOT["tcpmss"]]
-    state = facts[SLOT["ctstate"]]
+    state = facts[CTSTATE]
     untracked = walk.untracked if state is not None or packet.ctstate is None else None
     return Outcome(
         verdict=verdict,
         by=by,
         share=share,
         why=why,
-        passed=tuple(walk.passed),
+        passed=tuple(map(ruling, walk.passed)),
         nats=tuple(walk.nats),
         clamps=tuple(walk.clamps),
         mss=0 if mss is ABSENT else mss,
@@ -179,119 +202,13 @@ def _outcome(walk: Walk, packet: Packet, hook: str) -> Outcome:
     )
 
 
-# --- facts -------------------------------------------------------------------------------------------------------
-
-_CT = tuple(SLOT[n] for n in SLOT if n.startswith(("ct", "orig", "repl")))  # ctstate comes first
-_CTSTATE, NFPROTO = SLOT["ctstate"], SLOT["nfproto"]
-
-
-def facts_of(packet: Packet, hook: str, mark: int | None) -> Facts:
-    """The packet's facts by slot, as this hook sees them."""
-    flow = packet.flow
-    six, proto, later = flow.family == 6, flow.proto, packet.frag == "later"
-    has_in = hook not in ("output", "egress") and not (hook == "postrouting" and packet.local)
-    has_out = hook not in ("prerouting", "input", "ingress")
-    ports = ABSENT if later else None if proto not in PORTS else 0
-    flags: object = ABSENT
-    mss: object = ABSENT
-    if proto == TCP and not later:
-        flags = None if packet.tcp_flags is None else flag_bits(",".join(packet.tcp_flags))
-        if packet.tcp_flags is None or "syn" in packet.tcp_flags:
-            mss = ABSENT if packet.mss == 0 else packet.mss
-    icmp = proto in (ICMP, ICMPV6) and not later
-    owner = hook in ("output", "postrouting") and packet.local
-    tracked = packet.ctstate not in ("invalid", "untracked")
-    facts: Facts = [
-        address(flow.src),
-        address(flow.dst),
-        flow.sport if ports == 0 else ports,
-        flow.dport if ports == 0 else ports,
-        proto,
-        packet.ctstate,
-        packet.iifname if has_in else "",
-        packet.oifname if has_out else "",
-        mark,
-        packet.ctmark if tracked else ABSENT,
-        flags,
-        mss,
-        packet.icmp_type if icmp else ABSENT,
-        packet.icmp_code if icmp else ABSENT,
-        2 if later else 1 if packet.frag == "first" else 0,
-        packet.frag == "first" or (None if later else False),
-        flow.df,
-        flow.size or None,
-        packet.ttl,
-        packet.dscp,
-        packet.ctdir if tracked else ABSENT,
-        packet.ctstatus if tracked else ABSENT,
-        packet.iif if has_in else 0,
-        packet.oif if has_out else 0,
-        packet.iiftype if has_in else ABSENT,
-        packet.oiftype if has_out else ABSENT,
-        packet.pkttype,
-        packet.src_type,
-        packet.dst_type,
-        packet.rpfilter,
-        packet.uid if owner else ABSENT,
-        packet.gid if owner else ABSENT,
-        "0x86dd" if six else "0x0800",
-        "ipv6" if six else "ipv4",
-        44 if six and packet.frag != "no" else proto,
-        packet.bridge_in,
-        packet.bridge_out,
-        *_tuple(packet.original, tracked),
-        *_tuple(packet.reply, tracked),
-    ]
-    assert len(facts) == SIZE
-    return facts
-
-
-def _tuple(flow: Flow | None, tracked: bool) -> tuple[object, object, object, object]:
-    if not tracked:
-        return (ABSENT, ABSENT, ABSENT, ABSENT)
-    if flow is None:
-        return (None, None, None, None)
-    return (address(flow.src), address(flow.dst), flow.sport, flow.dport)
-
-
-def _put_together(facts: Facts, packet: Packet) -> None:
-    """Defragmented: the whole packet, whose size is not known."""
-    whole = facts_of(Packet(flow=packet.flow, tcp_flags=packet.tcp_flags, mss=packet.mss), "forward", None)
-    for name in ("sport", "dport", "tcpflags", "tcpmss", "nexthdr"):
-        facts[SLOT[name]] = whole[SLOT[name]]
-    if packet.flow.proto in (ICMP, ICMPV6):
-        facts[SLOT["icmptype"]], facts[SLOT["icmpcode"]] = packet.icmp_type, packet.icmp_code
-    facts[SLOT["frag"]], facts[SLOT["fragmore"]], facts[SLOT["length"]] = 0, False, None
-
-
-def _without_conntrack(facts: Facts) -> list[object]:
-    kept = [facts[i] for i in _CT]
-    for i in _CT:
-        facts[i] = ABSENT
-    facts[_CTSTATE] = "invalid" if kept[0] != "untracked" else "untracked"
-    return kept
-
-
-def _with_conntrack(facts: Facts, kept: list[object]) -> None:
-    """Conntrack has seen the packet now - unless a rule before it said notrack."""
-    if facts[_CTSTATE] == "untracked":
-        return
-    if facts[_CTSTATE] is None:  # perhaps notrack
-        kept = [None] * len(_CT)
-    for i, fact in zip(_CT, kept, strict=True):
-        facts[i] = fact
-
-
+NFPROTO = SLOT["nfproto"]
+NAT_PLACE = {"prerouting": NAT_FIRST, "output": NAT_FIRST, "postrouting": NAT_LAST, "input": NAT_LAST}
 _SOURCE_HOOKS = ("postrouting", "input")
 
 
-def _translated(walk: Walk, base: Base, packet: Packet, hook: str) -> None:
+def _translated(walk: Walk, packet: Asked, hook: str) -> None:
     """Behind the NAT place, a connection that already has its NAT is seen translated (nf_nat_packet)."""
-    if walk.past_nat or base.is_nat or hook not in ("prerouting", "output", "postrouting", "input"):
-        return
-    place = 100 if hook in _SOURCE_HOOKS else -100
-    if base.priority <= place:
-        return
     walk.past_nat = True
     if packet.ctstate in ("new", "invalid", "untracked") and not walk.nats:
         return
@@ -305,5 +222,5 @@ def _translated(walk: Walk, base: Base, packet: Packet, hook: str) -> None:
         walk.after_nat(source=hook in _SOURCE_HOOKS)
 
 
-def _has_nat(packet: Packet) -> bool:
-    return bool(packet.ctstatus) and any(s in ("snat", "dnat") for s in packet.ctstatus or ())
+def _has_nat(packet: Asked) -> bool:
+    return any(s in ("snat", "dnat") for s in packet.ctstatus or ())

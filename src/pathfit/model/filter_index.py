@@ -1,6 +1,6 @@
-"""Filter tables prepared for many questions: base chains by hook in order of priority, rules compiled on first use."""
+"""Filter tables prepared for questions: base chains by hook in order of priority, rules compiled on first use."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from pathfit.core.filters import (
     Action,
@@ -21,7 +21,8 @@ from pathfit.core.filters import (
     Verdict,
 )
 from pathfit.core.net import Family
-from pathfit.model.filter_tests import Rows, Test, compiled, share_of
+from pathfit.model.filter_sieve import Keys, sift
+from pathfit.model.filter_tests import Facts, Rows, Test, compiled, share_of
 
 # how the body of a compiled rule is written: (operation, expression, what it needs)
 TEST, VERDICT, NAT, CLAMP, MARK, UNTRACK, REWRITE, CHOICE, UNKNOWN = range(9)
@@ -31,22 +32,51 @@ NAT_FIRST, NAT_LAST = -100, 100  # NF_IP_PRI_NAT_DST, NF_IP_PRI_NAT_SRC
 SHARES = frozenset({"nth", "random", "hash"})
 
 
-class Compiled:
-    """One chain. ``rules``: (tests at the head, body, the rule), rules without any effect left out."""
+class Entry(NamedTuple):
+    """A rule compiled. ``later``: it looks at what differs between a conversation's first packet and later ones."""
 
-    __slots__ = ("_rules", "chain", "owner")
+    tests: tuple[Test, ...]  # at the head
+    body: tuple[Op, ...]
+    rule: FilterRule
+    later: bool
+
+
+class Compiled:
+    """One chain. Its rules are compiled one by one, when a packet comes by that they may be about."""
+
+    __slots__ = ("_asked", "_entries", "_keys", "chain", "owner")
 
     def __init__(self, chain: Chain, owner: "Owner") -> None:
         self.chain = chain
         self.owner = owner
-        self._rules: list[tuple[tuple[Test, ...], tuple[Op, ...], FilterRule]] | None = None
+        self._entries: dict[int, Entry | None] = {}
+        self._keys: Keys | None = None
+        self._asked = 0
 
-    @property
-    def rules(self) -> list[tuple[tuple[Test, ...], tuple[Op, ...], FilterRule]]:
-        """Compiled when first asked for."""
-        if self._rules is None:
-            self._rules = [r for r in map(_rule, self.chain.rules) if r is not None]
-        return self._rules
+    def about(self, facts: Facts) -> list[Entry]:
+        """The rules this packet must be shown to, in order; those without any effect are left out."""
+        rules = self.chain.rules
+        if self._keys is not None:
+            places = self._keys.find(facts)
+        else:
+            self._asked += 1
+            if self._asked > OFTEN and len(rules) > SHORT:
+                self._keys = Keys(rules)
+            places = sift(rules, facts)
+        if not places:
+            return []
+        entries, found = self._entries, []
+        for i in places:
+            if i not in entries:
+                entries[i] = _entry(rules[i])
+            entry = entries[i]
+            if entry is not None:
+                found.append(entry)
+        return found
+
+
+OFTEN = 2  # a conversation asks a chain that often: both ways
+SHORT = 4  # rules: looked through as fast as looked up
 
 
 class Owner:
@@ -193,21 +223,33 @@ def _uses_conntrack(e: Expr) -> bool:
 # --- rules -------------------------------------------------------------------------------------------------------
 
 
-def _rule(rule: FilterRule) -> tuple[tuple[Test, ...], tuple[Op, ...], FilterRule] | None:
+def _entry(rule: FilterRule) -> Entry | None:
     head: list[Test] = []
     body: list[Op] = []
+    later = False
     for e in rule.exprs:
         kind = type(e)
         if kind is Match or kind is Concat or (kind is Opaque and not e.statement):  # type: ignore[union-attr]
+            later = later or _about_later(e)
             if body:
                 body.append((TEST, e, compiled(e)))  # type: ignore[arg-type]
             else:
                 head.append(compiled(e))  # type: ignore[arg-type]
         elif kind is not Passive:
+            later = later or _about_later(e)
             body.append(op(e))
     while body and body[-1][0] == TEST:
         body.pop()
-    return (tuple(head), tuple(body), rule) if body else None
+    return Entry(tuple(head), tuple(body), rule, later) if body else None
+
+
+LATER = frozenset({"length", "ctstate", "tcpflags"})  # what differs between the first packet and those after it
+
+
+def _about_later(e: Expr) -> bool:
+    if isinstance(e, Match):
+        return e.field in LATER
+    return isinstance(e, Concat | Choice) and not LATER.isdisjoint(e.fields)
 
 
 def op(e: Expr) -> Op:

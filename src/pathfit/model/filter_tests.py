@@ -1,7 +1,7 @@
 """Tests of filter rules as small functions over a packet's facts.
 
-A packet is a list of facts by slot (:data:`SLOT`); a fact is a value, None = not known, or ABSENT = the packet has no
-such thing (a later fragment has no ports). A test answers
+A packet is a mapping of facts by slot (:data:`SLOT`); a fact is a value, None = not known, or ABSENT = the packet has
+no such thing (a later fragment has no ports). A test answers
 
 * True or False: certain;
 * None: not known, because the fact is not;
@@ -19,7 +19,7 @@ from typing import Any
 from pathfit.core.filters import Concat, Match, Opaque
 from pathfit.model.addr import number
 
-Facts = list[Any]
+Facts = dict[int, Any]
 Answer = bool | float | None
 Test = Callable[[Facts], Answer]
 
@@ -32,7 +32,6 @@ _NAMES = (
     "replsport repldport"
 )
 SLOT = {name: i for i, name in enumerate(_NAMES.split())}
-SIZE = len(SLOT)
 
 SIX = 1 << 128  # marks IPv6 addresses, so that ::1 is not 0.0.0.1
 ADDRESSES = frozenset({"saddr", "daddr", "origsaddr", "origdaddr", "replsaddr", "repldaddr"})

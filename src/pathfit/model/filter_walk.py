@@ -44,24 +44,27 @@ Verdict3 = Literal["accept", "drop", "reject", "sometimes", "unknown"]
 class Walk:
     """The state of one evaluation."""
 
+    reach: Reach = (False, 1.0)
+    untracked: bool | None = False
+    past_nat = False
+    nat_done = False
+    sole = True
+    accepts = 0
+    alive = True
+    wrote = False  # a mark, a header field, or conntrack's eye was changed
+    later = False  # a rule was looked at that may treat later packets of the conversation otherwise
+    ends: list[End]  # of the base chain it is in
+    current: Base
+
     def __init__(self, index: FilterIndex, facts: Facts, rt_mtu: int | None, family: Family) -> None:
         self.index = index
         self.facts = facts
         self.rt_mtu = rt_mtu
         self.family = family
-        self.reach: Reach = (False, 1.0)
         self.losses: list[End] = []
-        self.passed: list[Ruling] = []
+        self.passed: list[End] = []
         self.nats: list[NatWay] = []
         self.clamps: list[Clamping] = []
-        self.untracked: bool | None = False
-        self.past_nat = False
-        self.nat_done = False
-        self.sole = True
-        self.ends: list[End] = []
-        self.accepts = 0
-        self.alive = True
-        self.current: Base
 
     # --- base chains ---------------------------------------------------------------------------------------------
 
@@ -77,6 +80,10 @@ class Walk:
         left = self._run(base.compiled, unsure, share, 0)
         if left is not None:
             kind = "accept" if base.chain.policy == "accept" else "drop"
+            if not self.ends and kind == "accept" and not base.is_nat:  # nothing in it is about this packet
+                self.alive = True
+                self.passed.append(End(kind, left[0], left[1], None, base.chain.name, base))
+                return True
             self.ends.append(End(kind, *left, None, base.chain.name, base))
         if base.is_nat:
             self._nat_ends()
@@ -96,7 +103,7 @@ class Walk:
             self.reach = (unsure, sum(e.share for e in going))
         if going:
             decided = next((e for e in going if not e.unsure), going[0])
-            self.passed.append(ruling(decided))
+            self.passed.append(decided)
         return True
 
     def _nat_ends(self) -> None:
@@ -144,8 +151,10 @@ class Walk:
             return None
         facts, before, entry = self.facts, len(self.ends), (unsure, share)
         left: Reach | None = None
-        for tests, body, rule in chain.rules:
+        for tests, body, rule, later in chain.about(facts):
             maybe, part = False, 1.0
+            if later:
+                self.later = True
             for test in tests:
                 answer = test(facts)
                 if answer is True:
@@ -211,6 +220,7 @@ class Walk:
         if kind == NAT:
             self._end("accept", reach[0] or maybe, reach[1] * part, rule, chain, nat=e)
             return self._rest(reach, maybe, part)
+        self.wrote = True
         if kind in _WRITES:
             _WRITES[kind](self, chain, rule, e, certain and self.sole)
             return reach, None
@@ -381,7 +391,7 @@ class Walk:
 
     def summary(self) -> tuple[Verdict3, Ruling | None, float | None, str]:
         """Verdict, deciding rule, lost share, why."""
-        losses, by = self.losses, self.passed[-1] if self.passed else None
+        losses, by = self.losses, ruling(self.passed[-1]) if self.passed else None
         if not losses:
             return "accept", by, None, ""
         odd = next((e for e in losses if e.kind == "unknown"), None)

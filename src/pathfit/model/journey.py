@@ -365,9 +365,11 @@ class Walk:
         if not net.filtered:
             return _policy.pass_on(p)
         out = _policy.hook(net, "ip", hook, p, self._where(net, p, where, talk))
+        if out is None:
+            return _policy.pass_on(p)
         self.notes += out.steps
         self.clamps += out.clamps
-        self.later = self.later or (out.judged and net.judges_later)
+        self.later = self.later or (out.later and net.takes)
         return out
 
     def _l2_hook(self, net: Net, family: _policy.Family, hook: Hook, p: Packet, where: Where) -> Outcome:
@@ -375,7 +377,9 @@ class Walk:
             return _policy.pass_on(p)
         talk = nat.known(self.memory, net, p) if self.memory else None
         out = _policy.hook(net, family, hook, p, self._where(net, p, where, talk))
-        self.later = self.later or (out.judged and net.judges_later)
+        if out is None:
+            return _policy.pass_on(p)
+        self.later = self.later or (out.later and net.takes)
         return out
 
     def _after_hook(self, p: Packet, out: Outcome) -> Packet:

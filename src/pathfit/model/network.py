@@ -8,7 +8,7 @@ many, with the cables between them: veth halves, devices stacked across namespac
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Generic, TypeVar, overload
 
-from pathfit.core.filters import Choice, Concat, Match, Verdict
+from pathfit.core.filters import Choice, Verdict
 from pathfit.core.net import Point
 from pathfit.core.snapshot import Address, FdbEntry, HostSnapshot, Link, Neighbour, NetnsSnapshot, Route
 
@@ -34,15 +34,6 @@ class lazy(Generic[T]):
 
 STACKED = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"})  # Link.peer is the lower device
 AGGREGATES = frozenset({"bond", "team"})
-
-
-LATER = frozenset({"length", "ctstate", "tcpflags"})  # what differs between the first packet and those after it
-
-
-def _about_later(e: object) -> bool:
-    if type(e) is Match:
-        return e.field in LATER
-    return type(e) in (Concat, Choice) and not LATER.isdisjoint(e.fields)  # type: ignore[attr-defined]
 
 
 def _takes(e: object) -> bool:
@@ -150,13 +141,11 @@ class Net:
         return bool(self.snap.tables)
 
     @lazy
-    def judges_later(self) -> bool:
-        """Could a filter here let the first packet of a conversation pass and take a later one, for its length, its
-        flags or the state it is in by then?"""
+    def takes(self) -> bool:
+        """Could any filter here take a packet away?"""
         chains = [c for t in self.snap.tables for c in t.chains]
         rules = [r for c in chains for r in c.rules]
-        takes = any(c.policy == "drop" for c in chains) or any(_takes(e) for r in rules for e in r.exprs)
-        return takes and any(_about_later(e) for r in rules for e in r.exprs)
+        return any(c.policy == "drop" for c in chains) or any(_takes(e) for r in rules for e in r.exprs)
 
     @lazy
     def has_vrf(self) -> bool:
