@@ -154,16 +154,6 @@ CASES = [
     ("vxlan-routed-through", ROUTED, "c", "198.18.60.2", "d", True, 1450, "fragment"),
     ("overlay-df-set", OVERLAY.format(extra="df=set"), "c", "198.18.50.2", "d", True, 1450, "icmp"),
     (
-        "vxlan-fragments-lost",
-        VXLAN.format(under=1500, mtu=1500, extra="") + line(NOFRAG, "b"),
-        "a",
-        "198.18.50.2",
-        "b",
-        False,
-        1450,
-        "silent",
-    ),
-    (
         "overlay-fragments-lost",
         OVERLAY.format(extra="") + line(NOFRAG, "b"),
         "c",

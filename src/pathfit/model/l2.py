@@ -23,10 +23,12 @@ from pathfit.model._policy import Family as PolicyFamily
 from pathfit.model._policy import Outcome, Where
 from pathfit.model.addr import is_link_local
 from pathfit.model.join import Landing, across
-from pathfit.model.network import AGGREGATES, Net, Network
+from pathfit.model.network import AGGREGATES, STACKED, Net, Network
+from pathfit.model.overhead import resembling
 from pathfit.model.packet import Bound, Packet
 
-VLAN_ROOM = 4  # VLAN_HLEN in __is_skb_forwardable
+TAG = 4  # bytes of a VLAN tag
+VLAN_ROOM = TAG  # VLAN_HLEN in __is_skb_forwardable
 BR_BLOCKING = 4  # BR_STATE_BLOCKING: by the spanning tree; the states before forwarding last a moment only
 BR_FORWARDING = 3  # BR_STATE_FORWARDING
 BROADCAST = "ff:ff:ff:ff:ff:ff"
@@ -46,8 +48,21 @@ class Frame(NamedTuple):
     gso: bool | None = False  # may it still be a GSO super-packet? None: the sender's features were not read
     smac: str = ""  # who sent it on this segment, and the address it has there
     local: bool = False  # made by the namespace that sends it here
-    vlan: int | None = None
+    vlan: int | None = None  # the outermost tag
+    under: tuple[int, ...] = ()  # tags beneath it
+    secured: int = 0  # bytes MACsec has put around it; 0 = none
     seen: tuple[tuple[str, int], ...] = ()  # devices it came in by, to end loops
+
+    @property
+    def tags(self) -> int:
+        """How many VLAN tags it has."""
+        return (self.vlan is not None) + len(self.under)
+
+    @property
+    def beyond(self) -> int:
+        """Bytes of the frame between its Ethernet header and the IP packet, but for the first tag, which devices keep
+        beside the frame (skb->vlan_tci)."""
+        return self.secured + TAG * len(self.under)
 
 
 class Gap(NamedTuple):
@@ -120,7 +135,7 @@ def _by_kind(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> Carri
         return _through_veth(wire, net, link, frame, at)
     if kind == "bridge":
         return switch(wire, net, link, None, frame)
-    if kind in ("vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"):
+    if kind in STACKED:
         return _stacked_out(wire, net, link, frame, at)
     if kind in AGGREGATES:
         return _best([emit(wire, net, p, frame) for p in net.ports.get(link.index, ()) if p.up and p.carrier], at)
@@ -162,7 +177,7 @@ def _through_veth(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> 
     if not half.up:
         return _half_down(here, half, link)
     bound = Bound(
-        half.mtu + VLAN_ROOM, "receive", here, "silent", "silent", net.key, frame.packet, "veth",
+        half.mtu + VLAN_ROOM - frame.beyond, "receive", here, "silent", "silent", net.key, frame.packet, "veth",
         "__dev_forward_skb2", 0, True, frame.gso,
     )  # fmt: skip
     return _after((bound,), receive(wire, far, half, frame))
@@ -189,6 +204,8 @@ def _handed_up(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> Car
         found = _to_stacked(wire, net, link, uppers, frame)
         if found:
             return found
+    if frame.secured and not (master and master.kind == "bridge"):
+        return _lost(Fate.UNREACHABLE, f"{link.name} has no MACsec", at)
     if frame.vlan is not None and not (master and master.kind == "bridge"):
         return _lost(Fate.UNREACHABLE, f"{link.name} has no VLAN {frame.vlan}", at)
     if master and master.kind == "bridge":
@@ -362,7 +379,7 @@ def _out_by_port(
 def _port_bound(net: Net, bridge: Link, port: Link, frame: Frame, at: Point, by_iptables: bool) -> Bound:
     """What a port takes. With bridge-nf, packets over its MTU are judged again: those with DF are dropped, others are
     fragmented to the *bridge's* MTU (br_nf_ip_fragment; the fake dst is the bridge) and then meet the usual check."""
-    mtu, function, may = port.mtu + VLAN_ROOM, "br_dev_queue_push_xmit", "silent"
+    mtu, function, may = port.mtu + VLAN_ROOM - frame.beyond, "br_dev_queue_push_xmit", "silent"
     if by_iptables and (frame.packet.df or frame.packet.family == 6):
         mtu, function = port.mtu, "br_nf_dev_queue_xmit"
     elif by_iptables and bridge.mtu <= mtu:
@@ -381,9 +398,14 @@ def _stacked_out(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> C
     below, device = lower
     if link.kind == "vlan":
         tag = link.info.get("vlan_id", link.info.get("id"))
-        if frame.vlan is not None or not isinstance(tag, int):
-            return Carried("unknown", at=at, why=f"VLAN tags of {link.name}")
-        return emit(wire, below, device, frame._replace(vlan=tag))
+        if not isinstance(tag, int):
+            return Carried("unknown", at=at, why=f"the VLAN of {link.name} is not known")
+        under = frame.under if frame.vlan is None else (frame.vlan, *frame.under)
+        return emit(wire, below, device, frame._replace(vlan=tag, under=under))
+    if link.kind == "macsec":
+        if frame.secured or frame.tags:
+            return Carried("unknown", at=at, why=f"what {link.name} secures is tagged or secured already")
+        return emit(wire, below, device, frame._replace(secured=macsec(link)))
     siblings = [
         x for x in wire.network.stacked_on(below, device) if x[1] is not link and x[1].kind[:5] == link.kind[:5]
     ]
@@ -397,11 +419,18 @@ def _stacked_out(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> C
     return emit(wire, below, device, frame)
 
 
+def macsec(link: Link) -> int:
+    """Bytes MACsec adds to each frame: SecTAG with its EtherType, with the SCI or not, and the check value
+    (macsec_extra_len, icv_len)."""
+    value = link.info.get("icv", 16)
+    return (16 if link.info.get("send_sci", True) else 8) + (value if isinstance(value, int) else 16)
+
+
 def _sibling_bound(net: Net, below: Net, device: Link, frame: Frame) -> Bound:
     """macvlan_queue_xmit and ipvlan hand a frame to a sibling through the lower device's receive check."""
     return Bound(
-        device.mtu + VLAN_ROOM, "receive", below.point(device.name), "silent", "silent", net.key, frame.packet,
-        "macvlan", "dev_forward_skb", 0, True, frame.gso,
+        device.mtu + VLAN_ROOM - frame.beyond, "receive", below.point(device.name), "silent", "silent", net.key,
+        frame.packet, "macvlan", "dev_forward_skb", 0, True, frame.gso,
     )  # fmt: skip
 
 
@@ -420,9 +449,13 @@ def _to_stacked(wire: Wire, net: Net, link: Link, uppers: tuple[tuple[Net, Link]
             continue
         if upper.kind == "vlan":
             if frame.vlan is not None and upper.info.get("vlan_id", upper.info.get("id")) == frame.vlan:
-                return receive(wire, far, upper, frame._replace(vlan=None))
+                rest = frame.under[:1]
+                return receive(wire, far, upper, frame._replace(vlan=rest[0] if rest else None, under=frame.under[1:]))
         elif upper.kind == "macsec":
-            return Carried("unknown", at=far.point(upper.name), why="macsec is not modelled")
+            if frame.secured:
+                at = far.point(upper.name)
+                found = receive(wire, far, upper, frame._replace(secured=0))
+                return found._replace(gaps=(Gap(f"the MACsec keys of {upper.name} are not read", at), *found.gaps))
         elif frame.vlan is None and _is_addressee(far, upper, frame):
             return receive(wire, far, upper, frame)
     return None
@@ -431,7 +464,7 @@ def _to_stacked(wire: Wire, net: Net, link: Link, uppers: tuple[tuple[Net, Link]
 def _outside(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> Carried:
     """A physical device or a tun/tap: another host of ours may be at the other end, else our view ends here."""
     who = f" (held by {link.holder})" if link.holder else ""
-    why = f"what lies beyond {link.name}{who} is not visible"
+    why = f"what lies beyond {link.name}{who} is not visible{resembling(link.holder or '')}"
     if not link.kind and len(wire.network.hosts) > 1:
         landed = across(wire.network, net, link, frame.packet, frame.dmac, frame.want)
         if not isinstance(landed, str):
@@ -445,7 +478,9 @@ def _over_the_wire(wire: Wire, net: Net, landed: Landing, frame: Frame, at: Poin
     far, door = landed.net, landed.link
     gap = Gap(f"the network between {net.host} and {far.host} is not visible", at)
     joins = door.features is None or door.features.get("gro", True)
-    frame = frame._replace(dmac=landed.mac, gso=None if frame.packet.proto == TCP and joins else False, vlan=None)
+    frame = frame._replace(
+        dmac=landed.mac, gso=None if frame.packet.proto == TCP and joins else False, vlan=None, under=()
+    )
     found = receive(wire, far, door, frame)
     if found.kind == "lost" and found.fate is Fate.UNREACHABLE and found.culprit is None:
         return Carried("unseen", at=at, why=f"{gap.why}, and {far.host} would not take it: {found.why}",

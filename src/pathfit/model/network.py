@@ -34,6 +34,9 @@ class lazy(Generic[T]):
 
 STACKED = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"})  # Link.peer is the lower device
 AGGREGATES = frozenset({"bond", "team"})
+TUNNELS = frozenset(  # besides vxlan: devices that put a packet into another one
+    ("geneve", "wireguard", "gre", "gretap", "erspan", "ip6gre", "ip6gretap", "ip6erspan", "ipip", "sit", "ip6tnl")
+) | {"l2tp"}
 
 
 def _takes(e: object) -> bool:
@@ -280,7 +283,7 @@ class Network:
         found: dict[tuple[str, str], list[tuple[Net, Link]]] = {}
         for net in self.nets.values():
             for link in net.snap.links:
-                if "remote" in link.info or "local" in link.info:
+                if link.kind in TUNNELS and not link.info.get("collect_metadata"):
                     base = self.home(net, link)
                     if base:
                         found.setdefault((base.key, link.kind), []).append((net, link))
@@ -289,6 +292,22 @@ class Network:
     def tunnels(self, net: Net, kind: str) -> list[tuple[Net, Link]]:
         """Tunnel devices of a kind whose outer packets arrive in ``net``."""
         return self._tunnels.get((net.key, kind), [])
+
+    @lazy
+    def _steered(self) -> dict[str, list[tuple[Net, Link]]]:
+        found: dict[str, list[tuple[Net, Link]]] = {}
+        for net in self.nets.values():
+            for link in net.snap.links:
+                by_flow = link.info.get("collect_metadata") or (link.vxlan and link.vxlan.collect_metadata)
+                if by_flow or link.kind == "openvswitch":
+                    base = self.home(net, link)
+                    if base:
+                        found.setdefault(base.key, []).append((net, link))
+        return found
+
+    def steered(self, net: Net) -> list[tuple[Net, Link]]:
+        """Devices in external mode and those of Open vSwitch, whose outer packets arrive in ``net``."""
+        return self._steered.get(net.key, [])
 
     @lazy
     def _stacked(self) -> dict[tuple[str, int], tuple[tuple[Net, Link], ...]]:

@@ -106,6 +106,7 @@ class Bound(msgspec.Struct, frozen=True):
     gso: bool | None = False
     inward: int = 0  # the error is thrown back into the bridge as if it came in by this link, from the destination
     mac: str = ""  # and is sent to this MAC address
+    teaches: bool = False  # the route of what is made here learns it from any packet that is too big, with DF or not
     untold: str | None = None  # why nothing is heard of it, in words, when the walk already knows
 
     def then(self, packet: Packet) -> Fate1:
