@@ -1,6 +1,6 @@
 """Makers of cluster networks: what each *deducts* for its encapsulation, and what that *really takes*.
 
-The real sizes are those of :data:`pathfit.model.tunnel.OVERHEAD`, plus what is particular to a maker (OVN's Geneve
+The real sizes are those of :mod:`pathfit.model.overhead`, plus what is particular to a maker (OVN's Geneve
 option, a GRE key, ESP). What a maker deducts is its own arithmetic, which has changed over its versions: so there may
 be several numbers, the newest first. Sources, all read in the makers' repositories:
 
@@ -23,13 +23,12 @@ from typing import NamedTuple
 
 from pathfit.core.net import IP_HEADER, Family
 from pathfit.core.node import Backend, Encryption, Maker
-from pathfit.model.tunnel import OVERHEAD
+from pathfit.model.overhead import Layer, cost, header
 
 ETHERNET = 14  # an inner frame's header without a VLAN tag
 ESP_GCM = 34  # weave: SPI 4, sequence 4, IV 8, ICV 16, pad length 1, next header 1; padding apart (router/fastdp.go)
 ESP_ANTREA = 38
 ESP_TUNNEL = 54  # transport's 34 plus an outer IPv4 header: measured 1446 of 1500 with AES-GCM (tunnel mode)
-GRE_KEY = 4  # an OVS tunnel of kind gre always has one
 OVN_OPTION = 8  # one Geneve option with a datapath and two ports, header included (ovn-architecture(7))
 DSR_OPTION = 12  # Cilium's load balancer, mode DSR with Geneve (``DsrTunnelOverhead``)
 WEAVE_MTU = 1376  # WEAVE_MTU without a word from anybody, with the fast datapath
@@ -104,17 +103,17 @@ def real(maker: Maker, backend: Backend | None, family: Family = 4, encryption: 
     elif backend == "ipsec":
         return ESP_TUNNEL if family == 4 else None
     elif backend == "gre":
-        base = OVERHEAD["gretap"][4] + GRE_KEY + IP_HEADER[family] - IP_HEADER[4]  # OVS carries frames, with a key
+        base = header(Layer("ovs-gre", family, {"key": 1}))  # OVS carries frames, with a key
     elif backend is None:
         return None
     else:
-        base = OVERHEAD.get(backend, {}).get(family)
+        base = cost(backend, family)
         if base is not None and backend == "geneve" and maker == "ovn-kubernetes":
             base += OVN_OPTION
     if base is None or not encryption:
         return base
     if encryption == "wireguard":
-        outer = OVERHEAD["wireguard"][family]
+        outer = header(Layer("wireguard", family))
         return outer if maker in ("antrea", "calico") else base + outer
     if backend in ("host-gw", "none"):
         return ESP_TUNNEL if family == 4 else None

@@ -215,6 +215,12 @@ def header(layer: Layer, below: "Layer | None" = None) -> int:
     return sum(size for _, size in parts(layer))
 
 
+def cost(kind: str, family: Family) -> int | None:
+    """Bytes a kind takes of each packet with an outer header of ``family``, without options; None: there is no such."""
+    row = KINDS.get(kind)
+    return header(Layer(kind, family)) if row is not None and family in row.families else None
+
+
 def inner(layer: Layer, room: int, mtu: int | None = None, below: Layer | None = None) -> int:
     """The largest inner packet whose outer one is at most ``room``. ``mtu``: of the tunnel's device (None: set right).
 
