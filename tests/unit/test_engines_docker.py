@@ -310,7 +310,7 @@ def test_our_own_daemon_comes_before_one_that_points_at_its_socket(
         (tmp_path / f"other{path}").symlink_to(path)
         monkeypatch.setattr(daemons, "SOCKETS", (path,))
         monkeypatch.setattr(daemons, "processes", lambda name: iter(roots))
-        monkeypatch.setattr(daemons, "_argv", lambda pid: ("dockerd", "-H", f"unix://{path}"))
+        monkeypatch.setattr(daemons, "argv_of", lambda pid: ("dockerd", "-H", f"unix://{path}"))
         monkeypatch.setattr(daemons, "root_of", lambda pid: roots[pid])
         assert [d.pid for d in daemons.find()] == [9]
 
@@ -395,7 +395,7 @@ def test_one_that_is_silent_is_waited_for_once(
         return Client(path, budget)
 
     monkeypatch.setattr(names, "Client", client)
-    monkeypatch.setattr(daemons, "find", lambda: (daemon,))
+    monkeypatch.setattr(daemons, "find", lambda pids: (daemon,))
     assert names.search("db").trouble == ()  # only /networks is kept from us
     assert waited == [daemons.AGAIN]
     answers["/networks"] = NETWORKS

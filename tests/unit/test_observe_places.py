@@ -56,7 +56,7 @@ def test_no_where(text: str, how: str) -> None:
     assert (found.code, found.ref) == ("malformed", "p:1")
 
 
-@pytest.mark.parametrize("text", ["network:n", "pod:a/b", "far!host"])
+@pytest.mark.parametrize("text", ["network:n", "far!host"])
 def test_not_yet(text: str) -> None:
     found = places.locate(text)
     assert isinstance(found, Missing)

@@ -15,6 +15,7 @@ class Endpoint(Value, frozen=True, kw_only=True):
     name: str  # its name
     addresses: tuple[str, ...] = ()
     mac: str = ""
+    link: str = ""
 
 
 class Container(Value, frozen=True, kw_only=True):

@@ -49,12 +49,13 @@ class Observer:
     def _with_engines(self, host: HostSnapshot, census: discover.Census) -> HostSnapshot:
         """With the container engines that run here, and namespaces called as their containers are."""
         from pathfit.observe import engines
-        from pathfit.observe.engines import names
+        from pathfit.observe.engines import members, names
 
         found, missing = engines.read_all({one.id: one.pids for one in census.found})
         if not found and not missing:
             return host
         asked = self._source.id if self._source else ""
+        found = members.joined(found, host.namespaces)
         called = names.call(host.namespaces, found, host.own, asked)
         return replace(host, engines=found, namespaces=tuple(called), missing=(*host.missing, *missing))
 

@@ -6,9 +6,10 @@
 ``netns:/path``          any nsfs file
 ``pid:N``                the namespace process N lives in
 ``container:NAME|ID``    by the name or id its engine knows; without an engine by id (at least 6 hex digits), or by
-                         the hostname its processes see
-``docker:NAME|ID``       the same, of that engine alone
-``network:`` ``pod:``    cannot be found yet
+                         the hostname its processes see; "OUTER/NAME" of an engine in the container OUTER
+``docker:NAME|ID``       the same, of that engine alone; so with ``podman:`` and ``containerd:``
+``pod:NAMESPACE/NAME``   by what a kubelet (or Podman: ``pod:NAME``) called it
+``network:NAME``         a fresh member of a network: cannot be made yet
 =======================  ==========================================================================================
 
 Whatever is not found says what was looked for, and which names there are.
@@ -16,7 +17,6 @@ Whatever is not found says what was looked for, and which names there are.
 
 import errno
 import os
-import shlex
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
@@ -36,7 +36,6 @@ __all__ = ["NetnsHandle", "Where", "WhereError", "locate", "parse_where"]
 
 KINDS = ("host", "netns", "pid", "container", "docker", "podman", "containerd", "network", "pod")
 _CONTAINERS = ("container", "docker", "podman", "containerd")
-SHORTEST_ID = 6  # hex digits; fewer would be a name as easily
 _PROXY_LIMIT = 4096  # bytes of one proxy variable
 
 
@@ -140,11 +139,10 @@ def _open(asked: Where, where: str) -> tuple[NetnsHandle, str]:
     if asked.kind in _CONTAINERS:
         pid, label = _container(asked)
         return _of_process(pid, where), label
-    how = {
-        "network": "docker ps   or   --from container:NAME",
-        "pod": "crictl ps   or   --from container:ID",
-    }[asked.kind]
-    raise _NotThere(f"{asked.kind}: cannot be found yet", how, "unsupported")
+    if asked.kind == "pod":
+        pid, label = _pod(asked)
+        return _of_process(pid, where), label
+    raise _NotThere(f"{asked.kind}: cannot be found yet", "docker ps   or   --from container:NAME", "unsupported")
 
 
 def _plain(asked: Where) -> str:
@@ -204,17 +202,39 @@ def _container(asked: Where) -> tuple[int, str]:
     """
     from pathfit.observe.engines import names
 
-    said = names.search(asked.name, _CONTAINERS if asked.kind == "container" else (asked.kind,))
+    wanted = (*_CONTAINERS, "cri-o") if asked.kind == "container" else (asked.kind,)
+    said = names.search(asked.name, wanted)
     if len(said.found) == 1:
         return said.found[0].pid, said.found[0].container.name or asked.name
+    _sort_out(asked, said, "container")
+    return _without_engine(asked, said), asked.name
+
+
+def _pod(asked: Where) -> tuple[int, str]:
+    """A process of the pod and its name. Raises _NotThere."""
+    from pathfit.observe.engines import names
+
+    said = names.pods(asked.name)
+    if len(said.found) == 1:
+        return said.found[0].pid, said.found[0].container.pod
+    _sort_out(asked, said, "pod")
+    if said.trouble:
+        raise _NotThere(f"no pod of that name was found, and {said.trouble[0]}", said.how, "permission")
+    how = _suggest("pod", asked.name, list(said.others)) if said.others else "crictl pods   or   --from container:ID"
+    raise _NotThere("no running pod has that name", how)
+
+
+def _sort_out(asked: Where, said: "names.Search", what: str) -> None:
+    """Raises _NotThere where engines know of something, and it is not one that can be entered."""
     if said.found:
-        several = [f"{asked.kind}:{one.container.id[:12]}" for one in said.found[:4]]
-        raise _NotThere(f"{len(said.found)} engines have a container {asked.name}", _from(*several))
+        several = [one.where if what == "container" else f"pod:{one.container.pod}" for one in said.found[:4]]
+        if asked.kind not in ("container", "pod"):
+            several = [x.replace("container:", f"{asked.kind}:", 1) for x in several]
+        raise _NotThere(f"{len(said.found)} {what}s are called {asked.name}", _from(*several))
     if said.stopped:
-        raise _NotThere("that container does not run", f"docker start {shlex.quote(said.stopped[0])}")
+        raise _NotThere(f"that {what} does not run", said.stopped[0])
     if said.unseen:
         raise _NotThere("its engine knows it, but its processes cannot be seen from here", "run pathfit where they are")
-    return _without_engine(asked, said), asked.name
 
 
 def _without_engine(asked: Where, said: "names.Search") -> int:
@@ -224,6 +244,8 @@ def _without_engine(asked: Where, said: "names.Search") -> int:
         if found := discover.container_of(pid):
             seen.setdefault(found, pid)
     name = asked.name.lower()
+    from pathfit.observe.engines.names import SHORTEST_ID
+
     if len(name) >= SHORTEST_ID and all(c in "0123456789abcdef" for c in name):
         matches = [i for i in seen if i.startswith(name)]
         if len(matches) == 1:

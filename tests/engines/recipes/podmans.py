@@ -25,23 +25,23 @@ cgroup_manager = "cgroupfs"
 events_logger = "file"
 runtime = "crun"
 [network]
-network_backend = "netavark"
+network_backend = "{backend}"
 default_subnet = "198.19.8.0/24"
-default_subnet_pools = [{base = "198.19.9.0/24", size = 24}]
+default_subnet_pools = [{{base = "198.19.9.0/24", size = 24}}]
 """
 
 
 class Podman:
     """``self(...)`` is `podman` on the host; there is an image to run."""
 
-    def __init__(self, lab: Lab, host: LabHost) -> None:
+    def __init__(self, lab: Lab, host: LabHost, backend: str = "netavark") -> None:
         self.host = host
         host.run("mount", "-t", "tmpfs", "tmpfs", "/dev/shm")
         own(host, "/var/lib")
         if host.path("/sys/fs/cgroup/unified").exists():
             host.run("umount", "/sys/fs/cgroup/unified")
         host.path("/etc/resolv.conf").write_text("nameserver 198.18.0.53\n")  # nobody's; else podman adds public ones
-        host.path(CONFIG).write_text(_CONFIG)
+        host.path(CONFIG).write_text(_CONFIG.format(backend=backend))
         tar = lab.folder / "podman.tar"
         tar.write_bytes(image(()))
         self._load(tar)

@@ -7,10 +7,10 @@ too narrow to tell (pathfit in a container that was given the socket).
 
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from pathfit.host import procfs
+from pathfit.host import procfs, within
 
 SOCKETS = ("/run/docker.sock", "/var/run/docker.sock")
 DAEMON = "dockerd"
@@ -26,7 +26,9 @@ class Daemon(NamedTuple):
     """A daemon that runs, or may. ``socket`` is its path as it sees it, ``path`` the file we open.
 
     ``pid`` is its number as we count, 0 when the process is not visible. ``root`` is what it sees as "/" (None: what
-    we see). ``namespace`` the id of its network namespace, "" when not known.
+    we see). ``namespace`` the id of its network namespace, "" when not known. ``monitors``: processes that stay with
+    one container each, of an engine that has no daemon. ``socket`` "": it is read by its files. ``user``: whom it runs
+    for. ``state``: the folder where it keeps what runs.
     """
 
     kind: str
@@ -36,25 +38,30 @@ class Daemon(NamedTuple):
     root: str | None = None
     argv: tuple[str, ...] = ()
     namespace: str = ""
+    monitors: tuple[int, ...] = ()
+    user: int = 0
+    state: str = ""
 
-    def file(self, path: str) -> str:
-        """A file of the daemon's as we open it: for facts that are checked (a socket, a namespace)."""
-        return f"{self.root or ''}{path}"
+    @property
+    def witness(self) -> int:
+        """A process that sees paths and numbers as the engine does; 0 when there is none in sight."""
+        return self.pid or (self.monitors[0] if self.monitors else 0)
 
     def read(self, path: str, limit: int) -> bytes:
         """A file of the daemon's. Raises OSError; what lives in another root may not point us into ours."""
         return content(self.root, path, limit)
 
 
-def find() -> tuple[Daemon, ...]:
-    """Every daemon there is, each once; those of our own mount namespace first."""
+def find(pids: Iterable[int] | None = None) -> tuple[Daemon, ...]:
+    """Every dockerd there is, each once; those of our own mount namespace first. ``pids``: of that name, as seen."""
     found: dict[tuple[int, int], Daemon] = {}
-    for pid in processes(DAEMON):
-        argv = _argv(pid)
+    for pid in processes(DAEMON) if pids is None else pids:
+        argv = argv_of(pid)
         root = root_of(pid)
         for socket in _listens(pid, argv, root):
-            daemon = Daemon("docker", socket, f"{root or ''}{socket}", pid, root, argv, namespace_of(pid))
-            inode = _socket(daemon.path)
+            path = socket_of(root, socket)
+            daemon = Daemon("docker", socket, path, pid, root, argv, namespace_of(pid), user=user_of(pid))
+            inode = _socket(path)
             if inode and (inode not in found or (found[inode].root is not None and root is None)):
                 found[inode] = daemon  # one of another root may be named so, and point at the socket of ours
             if inode:
@@ -121,7 +128,35 @@ def processes(name: str) -> Iterator[int]:
             yield pid
 
 
-def _argv(pid: int) -> tuple[str, ...]:
+def socket_of(root: str | None, socket: str) -> str:
+    """The file we open for a socket of a process with that root: /var/run is an absolute link in most images, and
+    would lead to the socket of our own daemon."""
+    try:
+        return within.resolved(root, socket)
+    except (OSError, ValueError):
+        return ""
+
+
+def by_name(wanted: Collection[str]) -> dict[str, list[int]]:
+    """Processes of each of those names, lowest number first, in one look."""
+    found: dict[str, list[int]] = {}
+    for pid in procfs.pids():
+        name = procfs.maybe(f"/proc/{pid}/comm", 64)
+        if name in wanted:
+            found.setdefault(name, []).append(pid)
+    return found
+
+
+def user_of(pid: int) -> int:
+    """Whom a process runs for, as we number users; 0 when it went."""
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return 0
+
+
+def argv_of(pid: int) -> tuple[str, ...]:
+    """The words of its command line; one empty word when they cannot be seen."""
     return tuple(procfs.maybe(f"/proc/{pid}/cmdline", _ARGV).removesuffix("\0").split("\0"))
 
 
@@ -130,11 +165,7 @@ def _listens(pid: int, argv: tuple[str, ...], root: str | None) -> Iterator[str]
     hosts = option(argv, *_HOSTS) or _configured(root, argv)
     yield from (h.removeprefix("unix://") for h in hosts if h.startswith("unix:///"))
     yield from SOCKETS  # its default, and that of fd:// (docker.socket)
-    try:
-        owner = os.stat(f"/proc/{pid}").st_uid
-    except OSError:
-        return
-    if owner:
+    if owner := user_of(pid):
         yield f"/run/user/{owner}/docker.sock"  # rootless
 
 
@@ -169,6 +200,6 @@ def _socket(path: str) -> tuple[int, int] | None:
     """(device, inode) of a socket's file, None when there is none."""
     try:
         st = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):
         return None
     return (st.st_dev, st.st_ino) if stat.S_ISSOCK(st.st_mode) else None

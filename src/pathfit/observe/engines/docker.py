@@ -4,6 +4,10 @@ State.Pid is a number in dockerd's own pid namespace and SandboxKey a path in it
 namespace is found by the nsfs file at SandboxKey as dockerd sees it, and checked by being one; only where there is
 none (``--network host``) by the process. Our number of that process is the one which lives in that namespace and has
 the container's id in its cgroup path.
+
+An overlay of a swarm has a namespace of its own on every node with a member, where its bridge and VXLAN device are:
+the file EXEC-ROOT/netns/N-ID, with the first ten characters of the network's id (libnetwork, overlay driver,
+initSandbox(); osl.GenerateKey()).
 """
 
 import os
@@ -12,12 +16,12 @@ import re
 import msgspec
 from msgspec.structs import replace
 
-from pathfit.core.engine import Container, Engine
+from pathfit.core.engine import Container, Engine, EngineNetwork
 from pathfit.core.evidence_base import Missing
-from pathfit.host import procfs
+from pathfit.host import procfs, within
 from pathfit.host.unixhttp import Client, Late
 from pathfit.observe import discover
-from pathfit.observe.engines import daemons, parse
+from pathfit.observe.engines import daemons, parse, spaces
 from pathfit.observe.engines.daemons import CONFIG, Daemon, Homes, option
 from pathfit.observe.engines.parse import number, rows, table, text
 from pathfit.wire.daemonjson import mtu_of
@@ -25,6 +29,9 @@ from pathfit.wire.daemonjson import mtu_of
 TEXT = 1 << 20  # bytes of a configuration file
 INSPECTED = 128  # containers looked at one by one; each costs dockerd and us about half a millisecond
 RUNS = ("running", "paused")
+OVERLAYS = 64  # looked at one by one for the hosts that are members
+EXEC_ROOT = "/var/run/docker"
+LIBPOD = "Libpod/"  # how Podman's service calls itself where it stands in for Docker's
 _UNIT = re.compile(r"/([^/\n]+\.service)(?:/|$)", re.MULTILINE)
 
 
@@ -67,6 +74,10 @@ def _ask(client: Client, engine: Engine, daemon: Daemon, homes: Homes) -> Engine
     header of an answer, and /info is asked only where it may say something.
     """
     answer = client.get("/networks")
+    if answer.server.startswith(LIBPOD):
+        from pathfit.observe.engines import podman
+
+        return podman.asked(client, replace(engine, kind="podman"), daemon, homes)
     listed = rows(decoded(answer.body)) if answer.status == 200 else []
     engine = replace(engine, version=answer.server.partition("/")[2].partition(" ")[0])
     missing: list[Missing] = []
@@ -85,6 +96,7 @@ def _ask(client: Client, engine: Engine, daemon: Daemon, homes: Homes) -> Engine
         for endpoint in one.endpoints if one.state in RUNS else ():
             members.setdefault(endpoint.network, []).append(one.id)
     networks = tuple(parse.network(x, members.get(text(x.get("Id")), ())) for x in listed)
+    networks = _overlays(client, networks, daemon, engine)
     live = next((n.mtu for n in networks if n.default), None)
     return replace(
         engine,
@@ -95,6 +107,56 @@ def _ask(client: Client, engine: Engine, daemon: Daemon, homes: Homes) -> Engine
         mtu_from=_from(live, engine),
         missing=tuple(missing),
     )
+
+
+def _overlays(
+    client: Client, networks: tuple[EngineNetwork, ...], daemon: Daemon, engine: Engine
+) -> tuple[EngineNetwork, ...]:
+    """With the namespaces in which overlays hide on this host, and the hosts that are members of each."""
+    if not any(n.driver == "overlay" for n in networks):
+        return networks
+    hidden = _hidden(daemon, _exec_root(engine))
+    found: list[EngineNetwork] = []
+    looked = 0
+    for one in networks:
+        if one.driver == "overlay":
+            netns = hidden.get(one.id[:10], "")
+            if netns and not one.nodes and looked < OVERLAYS:
+                looked += 1
+                one = _with_nodes(client, one)
+            one = replace(one, netns=netns)
+        found.append(one)
+    return tuple(found)
+
+
+def _with_nodes(client: Client, one: EngineNetwork) -> EngineNetwork:
+    """With what only GET /networks/ID says. What goes wrong costs this alone, and the time that is left."""
+    try:
+        full = parse.network(table(document(client, f"/networks/{one.id}")))
+    except (OSError, ValueError):
+        return one
+    return replace(one, nodes=full.nodes, vnis=one.vnis or full.vnis)
+
+
+def _exec_root(engine: Engine) -> str:
+    """The folder below which libnetwork keeps namespaces, as the daemon sees it."""
+    told = (option(engine.flags, "--exec-root") or [parse.configured(engine.config, "exec-root")])[-1]
+    return told if told.startswith("/") else EXEC_ROOT
+
+
+def _hidden(daemon: Daemon, exec_root: str) -> dict[str, str]:
+    """Namespaces by the characters of a network's id in their file names."""
+    folder = f"{exec_root}/netns"
+    found: dict[str, str] = {}
+    try:
+        names = within.listed(daemon.root, folder)
+    except (OSError, ValueError):
+        return found
+    for name in names:
+        number_, dash, prefix = name.partition("-")
+        if dash and number_.isdigit() and len(prefix) == 10 and (netns := spaces.at_path(daemon, f"{folder}/{name}")):
+            found[prefix] = netns
+    return found
 
 
 def _may_live_restore(engine: Engine) -> bool:
@@ -148,8 +210,8 @@ def inspected(client: Client, one: Container, daemon: Daemon, homes: Homes) -> C
     raw = table(document(client, f"/containers/{one.id}/json"))
     host = table(raw.get("HostConfig"))
     inner = number(table(raw.get("State")).get("Pid"), 1 << 22) or 0
-    netns = namespace(daemon, text(table(raw.get("NetworkSettings")).get("SandboxKey"), 4096), inner)
-    pid = process(daemon, one.id, netns, inner, homes)
+    netns = spaces.namespace(daemon, text(table(raw.get("NetworkSettings")).get("SandboxKey"), 4096), inner)
+    pid = spaces.process(daemon, one.id, netns, inner, homes)
     return replace(
         one,
         pid=pid,
@@ -186,32 +248,6 @@ def _shared(containers: list[Container]) -> list[Container]:
     return done
 
 
-# --- its containers among our processes ------------------------------------------------------------------------------
-
-
-def namespace(daemon: Daemon, sandbox: str, inner: int) -> str:
-    """The namespace of a container, "" when it cannot be found: by its sandbox file, else by its process."""
-    if sandbox.startswith("/") and ".." not in sandbox.split("/"):
-        path = daemon.file(sandbox)
-        if discover.is_namespace(path):
-            st = os.stat(path)
-            return f"{st.st_dev}:{st.st_ino}"
-    if inner <= 0 or not daemon.pid:
-        return ""
-    try:  # /proc as the daemon sees it counts as the daemon does
-        st = os.stat(f"{daemon.file('/proc')}/{inner}/ns/net")
-    except OSError:
-        return ""
-    return f"{st.st_dev}:{st.st_ino}"
-
-
-def process(daemon: Daemon, container: str, netns: str, inner: int, homes: Homes) -> int:
-    """Our number of the container's first process, 0 when it is not visible."""
-    if inner and daemon.pid and procfs.link(f"/proc/{daemon.pid}/ns/pid") == procfs.link("/proc/self/ns/pid"):
-        return inner
-    return next((pid for pid in homes.get(netns, ()) if discover.container_of(pid) == container), 0)
-
-
 # --- beside its API --------------------------------------------------------------------------------------------------
 
 
@@ -233,6 +269,8 @@ def _outside(daemon: Daemon) -> Engine:
         flags=tuple(procfs.printable(word) for word in daemon.argv),
         restart=how,
         unit=unit,
+        rootless=daemon.user or None,
+        network_mtu=parse.network_mtu(config, daemon.argv),
     )
 
 

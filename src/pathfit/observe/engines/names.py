@@ -1,4 +1,4 @@
-"""``container:NAME``: one container by the name or id its engine knows it by, and a process of it."""
+"""``container:NAME`` and ``pod:NAMESPACE/NAME``: who that is as its engine knows it, and a process of it."""
 
 import os
 from collections.abc import Iterable
@@ -8,15 +8,17 @@ from urllib.parse import quote
 from msgspec.structs import replace
 
 from pathfit.core.engine import Container, Engine
+from pathfit.core.evidence_base import Missing
 from pathfit.core.snapshot import NetnsSnapshot
 from pathfit.host.unixhttp import Client, Late
-from pathfit.model.workloads import Key, owns, plain_name, titles, word
+from pathfit.model.workloads import RUNS, Key, owns, plain_name, titles, word
 from pathfit.observe import discover
-from pathfit.observe.engines import daemons, docker, parse
-from pathfit.observe.engines.daemons import Daemon
+from pathfit.observe.engines import daemons, docker, kinds, parse, read_all
+from pathfit.observe.engines.daemons import Daemon, Homes
 
 BUDGET = 2.0  # seconds for one engine
 LONGEST = 255  # characters of a name that is asked for
+SHORTEST_ID = 6  # hex digits; fewer would be a name as easily
 
 
 class Located(NamedTuple):
@@ -25,12 +27,17 @@ class Located(NamedTuple):
     container: Container
     pid: int
 
+    @property
+    def where(self) -> str:
+        """A WHERE that is this one's alone."""
+        return word(self.container, "")
+
 
 class Search(NamedTuple):
     """What the engines said of a name."""
 
     found: tuple[Located, ...] = ()
-    stopped: tuple[str, ...] = ()  # names of matching containers that do not run
+    stopped: tuple[str, ...] = ()  # lines that start matching containers which do not run
     unseen: tuple[str, ...] = ()  # names of running ones none of whose processes we see
     others: tuple[str, ...] = ()  # names of all containers, running ones first, where none matched
     trouble: tuple[str, ...] = ()  # engines that could not be asked, and why
@@ -41,11 +48,15 @@ class Search(NamedTuple):
         return "sudo pathfit …" if os.geteuid() else "docker ps"
 
 
-def search(name: str, kinds: tuple[str, ...] = ("docker",)) -> Search:
+def search(name: str, wanted: tuple[str, ...] = ("docker",)) -> Search:
     """Look for a container in every engine of those kinds. Never raises for what an engine may answer."""
+    if "/" in name:
+        return _nested(name, wanted)
     said = Search()
-    for daemon in daemons.find():
-        if daemon.kind not in kinds:
+    for kind, daemon in kinds.find(wanted):
+        if kind.name != "docker":
+            homes, _, _ = discover.processes_by_namespace()
+            said = _told(said, kind.read()(daemon, homes, BUDGET), name, homes)
             continue
         try:
             with Client(daemon.path, daemons.patience(daemon, BUDGET)) as client:
@@ -58,13 +69,92 @@ def search(name: str, kinds: tuple[str, ...] = ("docker",)) -> Search:
     return said
 
 
+def pods(name: str) -> Search:
+    """Look for a pod: "NAMESPACE/NAME", or a name alone that any namespace (or Podman) may have given."""
+    homes, _, _ = discover.processes_by_namespace()
+    engines, missing = read_all(homes)
+    members = [c for e in engines for c in e.containers if c.pod]
+    found = [c for c in members if name in (c.pod, c.pod.rpartition("/")[2])]
+    said = Search(trouble=tuple(f"{m.what}: {m.why}" for m in missing))
+    if not found:
+        return said._replace(others=tuple(dict.fromkeys(c.pod for c in members)))
+    for pod in dict.fromkeys(c.pod for c in found):
+        running = [c for c in found if c.pod == pod and c.state in RUNS]
+        running.sort(key=lambda c: not c.sandbox)
+        there = [Located(c, pid) for c in running if (pid := _seen(c, homes))]
+        if there:
+            said = said._replace(found=(*said.found, there[0]))
+        elif running:
+            said = said._replace(unseen=(*said.unseen, pod))
+        else:
+            space, _, short = pod.rpartition("/")
+            line = f"kubectl -n {space} get pod {short}" if space else f"podman pod start {short}"
+            said = said._replace(stopped=(*said.stopped, line))
+    return said
+
+
+def _nested(name: str, wanted: tuple[str, ...]) -> Search:
+    """ "outer/inner": a container of an engine in a container."""
+    homes, _, _ = discover.processes_by_namespace()
+    engines, missing = read_all(homes)
+    said = Search(trouble=tuple(f"{m.what}: {m.why}" for m in missing))
+    around, _, last = name.rpartition("/")
+    for engine in engines:
+        if engine.kind in wanted and engine.inside_name == around:
+            said = _told(said, engine, last, homes)
+        elif engine.kind in wanted:
+            prefix = f"{engine.inside_name}/" if engine.inside_name else ""
+            said = said._replace(others=(*said.others, *(f"{prefix}{c.name}" for c in engine.containers if c.name)))
+    return said
+
+
+def _told(said: Search, engine: Engine | Missing, name: str, homes: Homes) -> Search:
+    """With what an engine that was read whole says of a name."""
+    if isinstance(engine, Missing):
+        return said._replace(trouble=(*said.trouble, f"{engine.what}: {engine.why}"))
+    matches = [c for c in engine.containers if c.name == name] or [
+        c for c in engine.containers if _is_id(name) and c.id.startswith(name.lower())
+    ]
+    if not matches:
+        ranked = sorted(engine.containers, key=lambda c: c.state not in RUNS)
+        names = tuple(dict.fromkeys(c.name for c in ranked if plain_name(c.name)))
+        return said._replace(others=(*said.others, *names))
+    spaces: set[str] = set()
+    for one in matches:
+        pid = _seen(one, homes) if one.state in RUNS else 0
+        if pid and one.netns not in spaces:
+            spaces.add(one.netns)
+            said = said._replace(found=(*said.found, Located(one, pid)))
+        elif one.state not in RUNS:
+            said = said._replace(stopped=(*said.stopped, start_line(one)))
+        elif not pid:
+            said = said._replace(unseen=(*said.unseen, one.name))
+    return said
+
+
+def start_line(one: Container) -> str:
+    """What starts a container of which an engine says that it does not run."""
+    client = {"docker": "docker start", "podman": "podman start"}.get(one.engine, "crictl start")
+    return f"{client} {one.name if plain_name(one.name) else one.id[:12]}"
+
+
+def _is_id(name: str) -> bool:
+    return len(name) >= SHORTEST_ID and all(c in "0123456789abcdef" for c in name.lower())
+
+
+def _seen(one: Container, homes: Homes) -> int:
+    """Our number of a process in the container's namespace, 0 when there is none to be seen."""
+    candidates = [*([one.pid] if one.pid else []), *homes.get(one.netns, ())[:1]]
+    return next((pid for pid in candidates if one.netns and daemons.namespace_of(pid) == one.netns), 0)
+
+
 def _add(said: Search, client: Client, daemon: Daemon, name: str) -> Search:
     """With what one engine says. Raises OSError, ValueError."""
     one = _one(client, name)
     if one is None:
         return said._replace(others=(*said.others, *_names(client)))
     if one.state not in docker.RUNS:
-        return said._replace(stopped=(*said.stopped, one.name))
+        return said._replace(stopped=(*said.stopped, start_line(one)))
     pid = _pid(client, one, daemon)
     if not pid:
         return said._replace(unseen=(*said.unseen, one.name))

@@ -7,7 +7,10 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any
 
-from pathfit.core.engine import Container, Endpoint, EngineNetwork
+import msgspec
+
+from pathfit.core.engine import Container, Endpoint, EngineNetwork, Node
+from pathfit.observe.engines.daemons import option
 
 MTU = "com.docker.network.driver.mtu"
 BRIDGE = "com.docker.network.bridge.name"
@@ -15,12 +18,17 @@ DEFAULT = "com.docker.network.bridge.default_bridge"
 TEXT = 256  # characters kept of a name; Docker's own are shorter
 MOST = 65_535  # bytes an MTU may say
 MANY = 10_000  # containers or networks kept of one engine
+_ENCRYPTED = "encrypted"  # its presence counts, whatever it says (overlay driver, parseOptions)
+_VNIS = "com.docker.network.driver.overlay.vxlanid_list"
 _PROJECT = "com.docker.compose.project"
 
 
 def text(value: object, limit: int = TEXT) -> str:
-    """A string of at most ``limit`` characters; "" for anything else."""
-    return value[:limit] if isinstance(value, str) else ""
+    """A string of at most ``limit`` characters; "" for anything else. What no terminal should be shown is escaped."""
+    if not isinstance(value, str):
+        return ""
+    value = value[:limit]
+    return value if value.isprintable() else value.encode("unicode_escape").decode("ascii")[:limit]
 
 
 def table(value: object) -> dict[str, Any]:
@@ -72,7 +80,50 @@ def network(raw: dict[str, Any], members: Iterable[str] = ()) -> EngineNetwork:
         members=tuple(members),
         compose_project=text(labels.get(_PROJECT)),
         compose_network=text(labels.get("com.docker.compose.network")),
+        vnis=_vnis(options),
+        encrypted=_ENCRYPTED in options,
+        nodes=_nodes(raw),
     )
+
+
+def _vnis(options: dict[str, Any]) -> tuple[int, ...]:
+    """One VXLAN id for each subnet of an overlay, separated by commas."""
+    told = (number(x.strip(), 2**24 - 1) for x in text(options.get(_VNIS), 4096).split(","))
+    return tuple(x for x in told if x is not None)
+
+
+def _nodes(raw: dict[str, Any]) -> tuple[Node, ...]:
+    """Hosts with a member: "Peers", which this host has learned by gossip."""
+    peers = ((text(x.get("Name")), address(x.get("IP"))) for x in rows(raw.get("Peers")))
+    return tuple(Node(name=name, address=at) for name, at in peers if at)
+
+
+def configured(config: str | None, key: str) -> str:
+    """A string in the text of a daemon.json, "" when it is none or there is no sense in it."""
+    return text(_object(config).get(key), 4096)
+
+
+def network_mtu(config: str | None, argv: tuple[str, ...]) -> dict[str, int]:
+    """MTU of networks made from now on, by driver: ``default-network-opts`` of daemon.json, or its flag
+    `--default-network-opt DRIVER=com.docker.network.driver.mtu=N`. Given in both places the daemon does not start."""
+    found: dict[str, int] = {}
+    for driver, options in table(_object(config).get("default-network-opts")).items():
+        value = table(options).get(MTU)
+        if isinstance(value, str) and (mtu := number(value, MOST)):
+            found[text(driver)] = mtu
+    for word in option(argv, "--default-network-opt"):
+        driver, _, pair = word.partition("=")
+        key, _, value = pair.partition("=")
+        if key == MTU and (mtu := number(value, MOST)):
+            found[driver] = mtu
+    return found
+
+
+def _object(config: str | None) -> dict[str, Any]:
+    try:
+        return table(msgspec.json.decode(config or "{}"))
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return {}
 
 
 def _bridge(driver: str, network_id: str, told: str) -> str:
@@ -96,7 +147,15 @@ def container(raw: dict[str, Any], engine: str) -> Container:
         compose_project=text(labels.get(_PROJECT)),
         compose_service=text(labels.get("com.docker.compose.service")),
         compose_files=_files(labels),
+        pod=pod(labels),
+        sandbox=labels.get("io.kubernetes.docker.type") == "podsandbox",
     )
+
+
+def pod(labels: dict[str, Any]) -> str:
+    """The pod of a container that a kubelet asked for: labels of dockershim and cri-dockerd, annotations of cri-o."""
+    space, name = text(labels.get("io.kubernetes.pod.namespace")), text(labels.get("io.kubernetes.pod.name"))
+    return f"{space}/{name}" if space and name else ""
 
 
 def endpoints(networks: dict[str, Any]) -> tuple[Endpoint, ...]:
