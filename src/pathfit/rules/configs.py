@@ -31,7 +31,9 @@ def not_inherited(view: View) -> Iterable[Finding]:
     (default-network-opts).
     """
     at = member(view)
-    if at is None or at.network.driver != "bridge" or at.network.default or at.network.mtu is not None:
+    if at is None or at.engine.kind != "docker":
+        return  # what others do without a setting differs between their versions
+    if at.network.driver != "bridge" or at.network.default or at.network.mtu is not None:
         return
     limit = _limit(view, at)
     if limit is None or at.link.mtu <= limit:

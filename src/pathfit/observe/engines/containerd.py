@@ -22,7 +22,6 @@ CONFIG = "/etc/containerd/config.toml"
 STATE = "/run/containerd"
 TASKS = "io.containerd.runtime.v2.task"
 TEXT = 1 << 20  # bytes of a configuration
-OF_DOCKER = ("moby", "plugins.moby")  # namespaces whose containers dockerd tells of itself
 
 
 def found(seen: Mapping[str, Sequence[int]]) -> Iterator[Daemon]:
@@ -127,5 +126,5 @@ def _more(daemon: Daemon, folder: str, late: bool) -> Missing:
 
 def without_docker_s(engine: Engine, known: frozenset[str]) -> Engine:
     """Without the containers that a dockerd tells of (pure). ``known``: their ids."""
-    kept = tuple(c for c in engine.containers if not (c.namespace in OF_DOCKER and c.id in known))
+    kept = tuple(c for c in engine.containers if c.id not in known)
     return replace(engine, containers=kept)

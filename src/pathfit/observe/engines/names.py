@@ -18,6 +18,7 @@ from pathfit.observe.engines.daemons import Daemon, Homes
 
 BUDGET = 2.0  # seconds for one engine
 LONGEST = 255  # characters of a name that is asked for
+OF_DOCKER = ("moby", "plugins.moby")  # containerd's namespaces whose containers dockerd tells of itself
 SHORTEST_ID = 6  # hex digits; fewer would be a name as easily
 
 
@@ -112,11 +113,13 @@ def _told(said: Search, engine: Engine | Missing, name: str, homes: Homes) -> Se
     """With what an engine that was read whole says of a name."""
     if isinstance(engine, Missing):
         return said._replace(trouble=(*said.trouble, f"{engine.what}: {engine.why}"))
-    matches = [c for c in engine.containers if c.name == name] or [
-        c for c in engine.containers if _is_id(name) and c.id.startswith(name.lower())
+    known = {one.container.id for one in said.found}
+    containers = [c for c in engine.containers if c.id not in known]  # dockerd's are containerd's as well
+    matches = [c for c in containers if c.name == name] or [
+        c for c in containers if _is_id(name) and c.id.startswith(name.lower())
     ]
     if not matches:
-        ranked = sorted(engine.containers, key=lambda c: c.state not in RUNS)
+        ranked = sorted((c for c in containers if c.namespace not in OF_DOCKER), key=lambda c: c.state not in RUNS)
         names = tuple(dict.fromkeys(c.name for c in ranked if plain_name(c.name)))
         return said._replace(others=(*said.others, *names))
     spaces: set[str] = set()
