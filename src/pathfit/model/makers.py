@@ -1,8 +1,8 @@
 """Makers of cluster networks: what each *deducts* for its encapsulation, and what that *really takes*.
 
-The real sizes are those of :mod:`pathfit.model.overhead`, plus what is particular to a maker (OVN's Geneve
-option, a GRE key, ESP). What a maker deducts is its own arithmetic, which has changed over its versions: so there may
-be several numbers, the newest first. Sources, all read in the makers' repositories:
+The real sizes come from the one table of :mod:`pathfit.model.overhead`: a maker's backend is a stack of its layers
+(:func:`stack`: OVN's Geneve option, a GRE key, ESP). What a maker deducts is its own arithmetic, which has changed over
+its versions: so there may be several numbers, the newest first. Sources, all read in the makers' repositories:
 
 * flannel: backend/vxlan/device.go and vxlan_network.go (``encapOverhead`` 50, for IPv6 as well), backend/wireguard
   (``overhead`` 80), backend/ipip (20), backend/udp (28), backend/ipsec (``ipsecOverhead`` 77); host-gw nothing;
@@ -23,14 +23,12 @@ from typing import NamedTuple
 
 from pathfit.core.net import IP_HEADER, Family
 from pathfit.core.node import Backend, Encryption, Maker
-from pathfit.model.overhead import Layer, cost, header
+from pathfit.model import overhead
+from pathfit.model.overhead import Layer
 
-ETHERNET = 14  # an inner frame's header without a VLAN tag
-ESP_GCM = 34  # weave: SPI 4, sequence 4, IV 8, ICV 16, pad length 1, next header 1; padding apart (router/fastdp.go)
-ESP_ANTREA = 38
-ESP_TUNNEL = 54  # transport's 34 plus an outer IPv4 header: measured 1446 of 1500 with AES-GCM (tunnel mode)
+ESP_ANTREA = 38  # ``IPSecESPOverhead``: the most that ESP can add there, padding included
 OVN_OPTION = 8  # one Geneve option with a datapath and two ports, header included (ovn-architecture(7))
-DSR_OPTION = 12  # Cilium's load balancer, mode DSR with Geneve (``DsrTunnelOverhead``)
+UDP_HEADERS = 28  # IPv4 and UDP: flannel's oldest backend puts packets into them as they are
 WEAVE_MTU = 1376  # WEAVE_MTU without a word from anybody, with the fast datapath
 WEAVE_BRIDGE_MTU = 65535  # without the fast datapath: sleeve cuts packets itself
 HEARTBEAT = 50  # weave's fast heartbeat: a frame of MTU + 14 in VXLAN, so an IP packet of MTU + 50
@@ -90,34 +88,45 @@ def fitting_inner(
 
     WireGuard pads data to 16 bytes, but never above its device's MTU: what is said holds for a device of that MTU.
     """
-    need = real(maker, backend, family, encryption)
-    return None if need is None else underlay_mtu - need
+    layers = stack(maker, backend, family, encryption)
+    if layers is None:
+        return underlay_mtu - UDP_HEADERS if (maker, backend, family) == ("flannel", "udp", 4) else None
+    return overhead.fits(layers, underlay_mtu)[0].best if layers else underlay_mtu
 
 
 def real(maker: Maker, backend: Backend | None, family: Family = 4, encryption: Encryption = "") -> int | None:
-    """Bytes between an inner IP packet and the outer one; None when that is not known."""
-    if backend in ("host-gw", "none"):
-        base: int | None = 0
-    elif backend == "udp":
-        base = 28 if maker == "flannel" else None  # IP 20, UDP 8; weave's sleeve has no fixed size
-    elif backend == "ipsec":
-        return ESP_TUNNEL if family == 4 else None
-    elif backend == "gre":
-        base = header(Layer("ovs-gre", family, {"key": 1}))  # OVS carries frames, with a key
-    elif backend is None:
+    """Bytes between an inner IP packet and the outer one, padding not counted; None when that is not known."""
+    layers = stack(maker, backend, family, encryption)
+    if layers is None:
+        return UDP_HEADERS if (maker, backend, family) == ("flannel", "udp", 4) else None
+    return sum(overhead.header(x) for x in layers)
+
+
+def stack(
+    maker: Maker, backend: Backend | None, family: Family = 4, encryption: Encryption = ""
+) -> tuple[Layer, ...] | None:
+    """What is put around an inner packet, innermost first, in the terms of :mod:`pathfit.model.overhead`; () nothing,
+    None: not known (weave's sleeve and flannel's udp are programs of their own)."""
+    around: dict[Backend | None, tuple[Layer, ...]] = {
+        "vxlan": (Layer("vxlan", family),),
+        "geneve": (Layer("geneve", family, {"opt": OVN_OPTION} if maker == "ovn-kubernetes" else {}),),
+        "gre": (Layer("ovs-gre", family, {"key": 1}),),
+        "wireguard": (Layer("wireguard", family),),
+        "host-gw": (),
+        "none": (),
+    }
+    if family == 4:
+        around |= {"ipip": (Layer("ipip"),), "ipsec": (Layer("esp-cbc-sha256"),)}
+    layers = around.get(backend)
+    if layers is None or not encryption or backend in ("wireguard", "ipsec"):
+        return layers
+    if encryption == "wireguard":  # instead of the tunnel, but for Cilium, which has both
+        return (*(layers if maker == "cilium" else ()), Layer("wireguard", family))
+    if family == 6:
         return None
-    else:
-        base = cost(backend, family)
-        if base is not None and backend == "geneve" and maker == "ovn-kubernetes":
-            base += OVN_OPTION
-    if base is None or not encryption:
-        return base
-    if encryption == "wireguard":
-        outer = header(Layer("wireguard", family))
-        return outer if maker in ("antrea", "calico") else base + outer
-    if backend in ("host-gw", "none"):
-        return ESP_TUNNEL if family == 4 else None
-    return base + ESP_GCM  # transport mode around the tunnel's packets: 1466 of 1500 was measured
+    if maker == "cilium":
+        return (Layer("esp-gcm"), *layers)  # tunnel mode
+    return (*layers, Layer("esp-gcm", 4, {"transport": 1})) if layers else None
 
 
 def _flannel(backend: Backend, family: Family, encryption: Encryption) -> tuple[int, ...]:
@@ -179,7 +188,7 @@ _DEDUCTS = {
 
 def heartbeat(mtu: int, encrypted: bool = False) -> int:
     """Size of the IP packet that Weave's fast datapath must get through to be used at all (bytes). It has DF set."""
-    return mtu + HEARTBEAT + (ESP_GCM if encrypted else 0)
+    return mtu + HEARTBEAT + (overhead.header(Layer("esp-gcm", 4, {"transport": 1})) if encrypted else 0)
 
 
 # --- neutron ---------------------------------------------------------------------------------------------------------
@@ -208,5 +217,5 @@ def neutron_mtu(
 
 __all__ = [
     "ANTREA_MOST", "CALICO_FALLBACK", "CALICO_PATTERN", "WEAVE_BRIDGE_MTU", "WEAVE_MTU", "Taken", "deductions",
-    "expected_inner", "fitting_inner", "heartbeat", "neutron_mtu", "real", "taken",
+    "expected_inner", "fitting_inner", "heartbeat", "neutron_mtu", "real", "stack", "taken",
 ]  # fmt: skip
