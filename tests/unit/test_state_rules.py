@@ -3,6 +3,7 @@ all of it in both languages, a whole manual page."""
 
 from typing import NamedTuple
 
+import nodehosts
 import pytest
 import topo
 from msgspec.structs import replace
@@ -112,6 +113,14 @@ EXAMPLES = [
     Example("OVL305", "error", {"c1"}, (without_routes(nodes()[0]),), tuple(nodes()[:1])),
     Example("MTU117", "warning", {"c2"}, tuple(nodes("two", mtu=1400)), tuple(nodes("one", "two", "three", mtu=1400))),
     Example("MTU107", "error", {"c", "s"}, (no_icmp_out(),), host(LOST)),
+    Example("MTU113", "warning", set(), (nodehosts.guest(1500, ("metadata", 1450)),),
+            (nodehosts.guest(1450, ("metadata", 1450)),)),
+    Example("OVL306", "warning", set(), (nodehosts.weave(1450, 1410, "sleeve"),),
+            (nodehosts.weave(1450, 1376, "fastdp"),)),
+    Example("CFG604", "warning", set(), (nodehosts.vswitch("198.18.2.9"),), (nodehosts.vswitch("198.18.1.9"),)),
+    Example("CFG605", "warning", {"c1"}, (nodehosts.node(nodehosts.DUAL.format(own=9000, data=1500, management=9000)),),
+            (nodehosts.node(nodehosts.DUAL.format(own=1500, data=1500, management=9000)),)),
+    Example("CFG606", "warning", set(), (nodehosts.veth_mtu(1500),), (nodehosts.veth_mtu(1450),)),
 ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ A code may have two rules, one for a path and one for state: ``pathfit explain``
 docstring speaks of both.
 """
 
-from pathfit.rules.state import mtu, overlays
+from pathfit.rules.state import config, guest, mtu, overlays, weave
 from pathfit.rules.state.fleet import FleetRule
 from pathfit.rules.state.machine import StateRule
 
@@ -27,7 +27,12 @@ STATE_RULES: tuple[StateRule, ...] = (
     StateRule("MTU105", mtu.mixed_segment),
     StateRule("MTU107", mtu.too_big_lost),
     StateRule("OVL303", overlays.port_blocked),
+    StateRule("MTU113", guest.mismatch),
     StateRule("OVL305", overlays.end_unreachable),
+    StateRule("OVL306", weave.slow_path),
+    StateRule("CFG604", config.wrong_interface),
+    StateRule("CFG605", config.dual_nic),
+    StateRule("CFG606", config.option_is_underlay),
 )
 
 FLEET_RULES: tuple[FleetRule, ...] = (

@@ -1,0 +1,229 @@
+"""Configuration that says something else than it does: the wrong network device looked at, two networks of different
+size below, an option that means the network below and not the containers.
+
+These are causes: what fails because of them is said by the MTU rules. A number in a file is somebody's word; a rule
+here speaks only where the devices show the same.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from pathfit.core.finding import Facts, Finding
+from pathfit.core.net import Point
+from pathfit.core.node import Meaning
+from pathfit.core.snapshot import Link
+from pathfit.model.makers import fitting_inner, taken
+from pathfit.model.network import Net
+from pathfit.rules.base import found, line
+from pathfit.rules.places import place_text
+from pathfit.rules.state.machine import REF, Machine
+from pathfit.rules.state.mtu import Narrow, narrow
+from pathfit.rules.state.nodes import Placed, default_link, ends, leaves_by, overlays, uplinks
+
+USUAL = 1500  # what everything has that nobody thought about: two devices of that MTU prove nothing
+VXLAN_TAKES, ESP_TAKES = 50, 26  # libnetwork, drivers/overlay: vxlanEncap, and maxMTU() of an encrypted network
+
+
+def wrong_interface(machine: Machine) -> Iterable[Finding]:
+    """An overlay sized itself by a network device that its packets do not leave by.
+
+    Why it hurts: the maker looked at the device of the default route, or at one whose name it knows; the outer packets
+    leave by a smaller one. What fits the first does not fit the second.
+    Example: flannel found eth0 (1500) and gives 1420; its WireGuard peers are reached over a VLAN of 1400.
+    Repair: name the device (flannel --iface, Calico mtuIfacePattern, Cilium devices, Antrea transportInterface), or
+    write the MTU down.
+    Severity: warning; it is the cause of MTU104.
+    Possible: never said.
+    Likely: the far ends are known, all of them are reached by the smaller device, and what containers get does not fit.
+    Confirmed: never, from state alone.
+    References: flannel pkg/ipmatch; Calico findHostMTU(); Cilium issue 14339; k3s on a vSwitch.
+    """
+    for p in overlays(machine):
+        o = p.overlay
+        given = p.given
+        if not o.deducted or o.detected is None or o.mtu is not None or given is None:
+            continue
+        for tunnel in p.tunnels:
+            out = _out(p, tunnel)
+            if out is None or out.mtu >= o.detected or out.name == o.uplink:
+                continue
+            fits = fitting_inner(o.maker, o.backend, out.mtu, o.outer or 4, o.encryption)
+            if fits is None or given <= fits:
+                continue
+            facts: Facts = {
+                "maker": o.maker,
+                "device": place_text(p.net.point(tunnel.name)),
+                "looked_at": o.uplink or None,
+                "case": "named" if o.uplink else "unnamed",
+                "detected": o.detected,
+                "leaves": place_text(p.net.point(out.name)),
+                "leaves_mtu": out.mtu,
+                "given": given,
+                "fits": fits,
+            }
+            lines = (
+                line(REF, "maker-gives", maker=o.maker, given=given, source=o.source or tunnel.name),
+                line(REF, "outer-leaves", device=place_text(p.net.point(out.name)), mtu=out.mtu),
+            )
+            at = (p.net.point(tunnel.name), p.net.point(out.name))
+            yield found("CFG604", "warning", "likely", at, facts, *lines)
+
+
+def _out(p: Placed, tunnel: Link) -> Link | None:
+    """The device by which the outer packets of a tunnel leave towards every end it has."""
+    ways = {x.index if x else 0: x for x in (leaves_by(p.net, a, tunnel) for a in ends(p.net, tunnel))}
+    return next(iter(ways.values())) if len(ways) == 1 else None
+
+
+def dual_nic(machine: Machine) -> Iterable[Finding]:
+    """A machine has two uplinks of different MTU; its containers are sized by the larger and leave by the smaller.
+
+    Why it hurts: whoever looks at the larger device finds that everything agrees. The default route leads elsewhere.
+    Example: management eth1 has 1500, data eth0 1450 with the default route; docker0 has 1500.
+    Repair: give the containers' network the MTU of the smallest uplink that their packets may use.
+    Severity: warning when the containers have exactly the larger device's MTU and that is not the usual 1500, for then
+    it was taken from there; otherwise info.
+    Possible: the containers have the larger device's MTU, which may be chance.
+    Likely: they have it, and it is not the usual 1500.
+    Confirmed: never, from state alone.
+    References: article 001 (data 1450, management 1500); hcloud-k8s issue 450.
+    """
+    by: dict[Point, list[tuple[Narrow, Link, Link]]] = {}
+    for n in narrow(machine):
+        if n.outbound and n.way.what == "elsewhere" and not n.limit.overhead and (pair := _two(machine, n)):
+            by.setdefault(n.limit.at, []).append((n, *pair))
+    for at, all_ in by.items():
+        n, small, large = all_[0]
+        own = n.group.device.mtu if n.group.device else n.size
+        net = machine.network.at(at)
+        facts: Facts = {
+            "source": n.group.name,
+            "own": own,
+            "large": place_text(net.point(large.name)) if net else large.name,
+            "large_mtu": large.mtu,
+            "small": place_text(at),
+            "small_mtu": small.mtu,
+        }
+        sure = large.mtu != USUAL
+        lines = (
+            line(REF, "uplink", device=str(facts["large"]), mtu=large.mtu),
+            line(REF, "uplink", device=place_text(at), mtu=small.mtu),
+        )
+        finding = found("CFG605", "warning" if sure else "info", "likely" if sure else "possible", at, facts, *lines)
+        keys = tuple(dict.fromkeys(k for m, _, _ in all_ for k in m.group.keys))
+        yield msgspec.structs.replace(finding, workloads=keys)
+
+
+def _two(machine: Machine, n: Narrow) -> tuple[Link, Link] | None:
+    """(the uplink that is too small, another one of exactly the source's MTU); None when that is not so."""
+    net = machine.network.at(n.limit.at)
+    own = n.group.device.mtu if n.group.device else n.size
+    if net is None or n.group.net is net:
+        return None
+    all_ = uplinks(machine, net)
+    small = next((x for x in all_ if x.name == n.limit.at.link and x.mtu == n.limit.mtu), None)
+    large = next((x for x in all_ if x.mtu == own and small is not None and x.index != small.index), None)
+    return (small, large) if small is not None and large is not None and large.mtu > small.mtu else None
+
+
+def option_is_underlay(machine: Machine) -> Iterable[Finding]:
+    """An option that means the network below was given the containers' size, or the other way round.
+
+    Why it hurts: given the containers' size, the overlay's bytes are taken off twice: everything works with packets
+    smaller than need be. Given the size of the network below, nothing is taken off at all, and large packets do not
+    fit.
+    Example: flannel's Backend.MTU 1450 on a device of 1500 makes containers of 1400; Calico's veth_mtu 1500 makes
+    containers of 1500 over a VXLAN that carries 1450.
+    Repair: write the MTU of the device into options of flannel, Cilium, neutron and Docker's overlay driver; write that
+    MTU less the overhead into those of Calico, Antrea, ovn-kubernetes and Weave; or nothing at all.
+    Severity: warning where larger packets do not fit; info where they are only smaller than need be.
+    Possible: the number is exactly the device's MTU less the overhead, and the overhead was taken off it once more; the
+    path beyond the device may be as small as that.
+    Likely: the number is exactly the device's MTU, the option means the containers', and they have it.
+    Confirmed: never, from state alone.
+    References: flannel vxlan/device.go; docs.openstack.org "MTU considerations"; libnetwork drivers/overlay maxMTU();
+    projectcalico.org "Configure MTU"; crowbar-openstack issue 313.
+    """
+    for t in (*_told_makers(machine), *_told_engines(machine)):
+        facts: Facts = {
+            "who": t.who,
+            "option": t.option,
+            "written": t.written,
+            "nic": place_text(t.net.point(t.nic.name)),
+            "nic_mtu": t.nic.mtu,
+            "given": t.given,
+        }
+        lines = (
+            line(REF, "option-written", who=t.who, option=t.option, mtu=t.written, source=t.source or t.who),
+            line(REF, "uplink", device=place_text(t.net.point(t.nic.name)), mtu=t.nic.mtu),
+        )
+        if t.meaning == "underlay" and t.given in {t.written - d for d in t.takes if t.written == t.nic.mtu - d and d}:
+            facts |= {"case": "twice", "overhead": t.written - (t.given or 0), "fits": t.written}
+            yield found("CFG606", "info", "possible", t.at, facts, *lines)
+        elif t.meaning == "inner" and t.fits is not None and t.written == t.nic.mtu > t.fits and t.given == t.written:
+            facts |= {"case": "whole", "overhead": t.nic.mtu - t.fits, "fits": t.fits}
+            yield found("CFG606", "warning", "likely", t.at, facts, *lines)
+
+
+class _Told(NamedTuple):
+    """One option that somebody wrote. ``takes``: what its maker may take off; ``given``: what containers really have;
+    ``fits``: what really fits over ``nic``."""
+
+    who: str
+    option: str
+    written: int
+    meaning: Meaning
+    takes: tuple[int, ...]
+    given: int | None
+    fits: int | None
+    net: Net
+    nic: Link
+    at: tuple[Point, ...]
+    source: str
+
+
+def _told_makers(machine: Machine) -> Iterator[_Told]:
+    for p in overlays(machine):
+        o = p.overlay
+        nic = p.net.names.get(o.uplink) or default_link(p.net)
+        if o.mtu is None or nic is None or o.backend is None:
+            continue
+        outer = o.outer or 4
+        takes = taken(o.maker, o.backend, outer, o.encryption).deducts
+        if o.deducted is not None:
+            takes = tuple(dict.fromkeys((o.deducted, *takes)))
+        at = (*(p.net.point(x.name) for x in p.tunnels), p.net.point(nic.name))
+        fits = fitting_inner(o.maker, o.backend, nic.mtu, outer, o.encryption)
+        given = _has(p, o.mtu) if o.meaning == "inner" else p.given
+        yield _Told(o.maker, o.option, o.mtu, o.meaning, takes, given, fits, p.net, nic, at, o.source)
+
+
+def _has(p: Placed, mtu: int) -> int | None:
+    """``mtu`` where a container's cable or the maker's own word shows that it is in force; otherwise that word."""
+    cables = (x for x in p.net.snap.links if x.kind == "veth" and x.mtu == mtu and not x.master)
+    return mtu if p.overlay.granted == mtu or next(cables, None) is not None else p.given
+
+
+def _told_engines(machine: Machine) -> Iterator[_Told]:
+    """Networks of the overlay driver (Docker's): their option means the network below."""
+    nets = {net.snap.id: net for net in machine.network.nets.values()}
+    for engine in machine.host.engines:
+        outside = nets.get(engine.netns)
+        nic = default_link(outside) if outside is not None else None
+        for network in engine.networks if outside is not None and nic is not None else ():
+            inside = nets.get(network.netns)
+            tunnel = next((x for x in inside.snap.links if x.vxlan), None) if inside is not None else None
+            if not network.is_underlay or network.mtu is None or inside is None or tunnel is None:
+                continue
+            takes = VXLAN_TAKES + (ESP_TAKES if network.encrypted else 0)
+            whole = tuple(range(takes, takes + 4)) if network.encrypted else (takes,)  # floored to a multiple of 4
+            at = (inside.point(tunnel.name), outside.point(nic.name))  # type: ignore[union-attr]
+            option = "com.docker.network.driver.mtu"
+            yield _Told(
+                network.name, option, network.mtu, "underlay", whole, tunnel.mtu, None, outside, nic, at, engine.kind  # type: ignore[arg-type]
+            )  # fmt: skip
+
+
+__all__ = ["dual_nic", "option_is_underlay", "wrong_interface"]
