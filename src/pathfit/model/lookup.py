@@ -5,12 +5,12 @@ Tables are compiled when a packet is first looked up in them. A namespace whose 
 written one) gets it from its addresses, one without policy rules gets the kernel's three.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from pathfit.core.net import Family
 from pathfit.core.snapshot import Address, Link, NextHop, PolicyRule, Route
-from pathfit.model.addr import common_bits, family_of, is_link_local, is_loopback, is_multicast, masked, within
+from pathfit.model.addr import common_bits, family_of, is_link_local, is_loopback, is_multicast, masked, number, within
 from pathfit.model.network import Net
 
 LOCAL, MAIN, DEFAULT = 255, 254, 253  # RT_TABLE_*
@@ -22,6 +22,7 @@ PERMANENT_RULES: dict[Family, tuple[PolicyRule, ...]] = {
     ),
     6: (PolicyRule(family=6, priority=0, table=LOCAL), PolicyRule(family=6, priority=32766, table=MAIN)),
 }
+USUAL_TABLES: dict[Family, tuple[int, ...]] = {4: (LOCAL, MAIN, DEFAULT), 6: (LOCAL, MAIN)}
 ERRORS = frozenset({"blackhole", "unreachable", "prohibit"})
 DEPRECATED, TENTATIVE, SECONDARY = 0x20, 0x40, 0x01  # IFA_F_*
 SCOPE_LINK = 253
@@ -55,39 +56,81 @@ class Found(NamedTuple):
 
 
 class Fib:
-    """One routing table: prefix length -> network number -> routes, best first."""
+    """One routing table. The first few questions look through all of its routes, as they stand; then they are sorted
+    by prefix length and network number, so that a question costs no more than there are lengths."""
+
+    __slots__ = ("asked", "bits", "levels", "routes")
 
     def __init__(self, family: Family, routes: Sequence[Route]) -> None:
+        self.bits = 32 if family == 4 else 128
+        self.routes = routes
+        self.asked = 0
+        self.levels: list[tuple[int, dict[int, list[Route]]]] | None = None
+
+    def matches(self, dst: str, address: int) -> Iterable[Route]:
+        """Routes that hold the address, most specific first."""
+        if self.levels is not None:
+            return self._sorted(self.levels, address)
+        self.asked += 1
+        if self.asked > OFTEN and len(self.routes) > SHORT:
+            self.levels = self._levels()
+        return self._scanned(dst, address)
+
+    def _levels(self) -> list[tuple[int, dict[int, list[Route]]]]:
         by: dict[int, dict[int, list[Route]]] = {}
-        for x in routes:
+        for x in self.routes:
             key = masked(x.dst, x.prefix) if x.prefix else 0
             by.setdefault(x.prefix, {}).setdefault(key, []).append(x)
         for level in by.values():
             for same in level.values():
-                if len(same) > 1:  # fib_find_alias: larger TOS, then smaller metric; IPv6: longer source prefix
-                    same.sort(key=lambda r: (-r.src_prefix, -r.tos, r.metric))
-        self.bits = 32 if family == 4 else 128
-        self.levels = sorted(by.items(), reverse=True)
+                same.sort(key=_preference)
+        return sorted(by.items(), reverse=True)
 
-    def matches(self, address: int) -> Iterator[Route]:
-        """Routes that hold the address, most specific first."""
-        bits = self.bits
-        for prefix, level in self.levels:
-            shift = bits - prefix
+    def _sorted(self, levels: list[tuple[int, dict[int, list[Route]]]], address: int) -> Iterator[Route]:
+        for prefix, level in levels:
+            shift = self.bits - prefix
             found = level.get(address >> shift << shift)
             if found:
                 yield from found
 
+    def _scanned(self, dst: str, address: int) -> list[Route]:
+        bits, found = self.bits, []
+        head = dst[: dst.find(".") + 1] if bits == 32 else ""  # "198.": so begins a route of 8 bits or more
+        for x in self.routes:
+            prefix = x.prefix
+            if not prefix:
+                found.append(x)
+            elif prefix < 8 or x.dst.startswith(head):
+                shift = bits - prefix
+                if number(x.dst) >> shift == address >> shift:
+                    found.append(x)
+        if len(found) > 1:
+            found.sort(key=_preference)
+            found.sort(key=_length, reverse=True)
+        return found
+
+
+OFTEN, SHORT = 3, 8  # questions, routes: fewer are not worth sorting for
+
+
+def _length(r: Route) -> int:
+    return r.prefix
+
+
+def _preference(r: Route) -> tuple[int, int, int]:
+    """Among routes to one prefix (fib_find_alias): larger TOS, then smaller metric; IPv6: longer source prefix."""
+    return (-r.src_prefix, -r.tos, r.metric)
+
 
 def _from_addresses(net: Net, family: Family) -> list[Route]:
     """The local table the kernel keeps for its addresses (fib_add_ifaddr, addrconf)."""
-    found = []
+    bits = 32 if family == 4 else 128
+    found = [
+        Route(family=family, table=LOCAL, dst=x.address, prefix=bits, hops=(NextHop(link=x.link),), type="local")
+        for x in net.snap.addresses
+        if (":" in x.address) is (family == 6)
+    ]
     lo = net.loopback
-    for x in net.snap.addresses:
-        if family_of(x.address) == family:
-            bits = 32 if family == 4 else 128
-            hop = (NextHop(link=x.link),)
-            found.append(Route(family=family, table=LOCAL, dst=x.address, prefix=bits, hops=hop, type="local"))
     if lo and family == 4:
         hop = (NextHop(link=lo.index),)
         found.append(Route(family=4, table=LOCAL, dst="127.0.0.0", prefix=8, hops=hop, type="local"))
@@ -98,7 +141,7 @@ def _fib(net: Net, family: Family, table: int) -> Fib:
     key = (family, table)
     found = net.fibs.get(key)
     if not isinstance(found, Fib):
-        routes = net.routes.get(key, [])
+        routes = net.routes(family, table)
         if table == LOCAL and not routes:
             routes = _from_addresses(net, family)
         found = net.fibs[key] = Fib(family, routes)
@@ -151,7 +194,7 @@ def _usable(net: Net, route: Route, q: Query) -> tuple[NextHop, ...]:
 
 def _in_table(net: Net, family: Family, table: int, q: Query, address: int) -> Found | None:
     """Longest prefix; None: go on with the next rule (nothing there, or a throw route)."""
-    for route in _fib(net, family, table).matches(address):
+    for route in _fib(net, family, table).matches(q.dst, address):
         if route.tos and route.tos != q.tos:
             continue
         if route.src_prefix and not (q.src and within(q.src, route.src, route.src_prefix)):
@@ -168,23 +211,30 @@ def _in_table(net: Net, family: Family, table: int, q: Query, address: int) -> F
 
 def lookup(net: Net, q: Query) -> Found:
     """The route for a packet. Never raises; ``unknown`` when it depends on what a snapshot does not tell."""
-    family = family_of(q.dst)
+    dst = q.dst
+    family: Family = 6 if ":" in dst else 4
     if net.has_vrf:
         return Found("unknown", why="VRF devices are not modelled")
     try:
-        address = masked(q.dst, 32 if family == 4 else 128)
+        address = number(dst)
     except ValueError:
-        return Found("unknown", why=f"{q.dst} is no address")
-    if is_multicast(q.dst):
+        return Found("unknown", why=f"{dst} is no address")
+    if is_multicast(dst):
         return Found("multicast")
-    if is_link_local(q.dst) and not q.oif and q.iif is None:
-        return Found("unknown", why=f"{q.dst} needs a link")
-    return _by_rules(net, family, q, address)
+    if family == 6 and is_link_local(dst) and not q.oif and q.iif is None:
+        return Found("unknown", why=f"{dst} needs a link")
+    rules = net.rules(family)
+    if not rules or rules == PERMANENT_RULES[family]:  # as good as everywhere
+        for table in USUAL_TABLES[family]:
+            found = _in_table(net, family, table, q, address)
+            if found:
+                return found
+        return Found("none", why=f"no route to {dst}")
+    return _by_rules(net, rules, family, q, address)
 
 
-def _by_rules(net: Net, family: Family, q: Query, address: int) -> Found:
+def _by_rules(net: Net, rules: Sequence[PolicyRule], family: Family, q: Query, address: int) -> Found:
     """The first rule whose table has an answer (fib_rules_lookup)."""
-    rules = tuple(r for r in net.snap.rules if r.family == family) or PERMANENT_RULES[family]
     oif = net.links[q.oif].name if q.oif in net.links else ""
     skip_to = 0
     for rule in rules:
@@ -272,18 +322,24 @@ def describe(found: Found, net: Net) -> str:
     route = found.route
     if route is None:
         return found.why or found.kind
-    dst = f"{route.dst}/{route.prefix}" if route.prefix else "default"
-    if route.prefix == (32 if route.family == 4 else 128):
-        dst = route.dst
-    words = [dst] if route.type == "unicast" else [route.type, dst]
+    prefix = route.prefix
+    if not prefix:
+        text = "default"
+    else:
+        text = route.dst if prefix == (32 if route.family == 4 else 128) else f"{route.dst}/{prefix}"
+    if route.type != "unicast":
+        text = f"{route.type} {text}"
     if found.hops:
         hop = found.hops[0]
         link = net.links.get(hop.link)
-        words += (["via", hop.via] if hop.via else []) + (["dev", link.name] if link else [])
+        if hop.via:
+            text += f" via {hop.via}"
+        if link:
+            text += f" dev {link.name}"
     if route.metric:
-        words += ["metric", str(route.metric)]
+        text += f" metric {route.metric}"
     if route.mtu:
-        words += ["mtu", *(["lock"] if route.mtu_lock else []), str(route.mtu)]
+        text += f" mtu lock {route.mtu}" if route.mtu_lock else f" mtu {route.mtu}"
     if route.advmss:
-        words += ["advmss", str(route.advmss)]
-    return " ".join(words)
+        text += f" advmss {route.advmss}"
+    return text

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 from pathfit.core.filters import Choice, Verdict
-from pathfit.core.net import Point
-from pathfit.core.snapshot import Address, FdbEntry, HostSnapshot, Link, Neighbour, NetnsSnapshot, Route
+from pathfit.core.net import Family, Point
+from pathfit.core.snapshot import Address, FdbEntry, HostSnapshot, Link, Neighbour, NetnsSnapshot, PolicyRule, Route
 
 T = TypeVar("T")
 
@@ -54,7 +54,9 @@ class Net:
         self.snap = snap
         self.fibs: dict[tuple[int, int], object] = {}  # filled by lookup.py: (family, table) -> compiled table
         self.filters: object = None  # filled by _policy.py: the tables, prepared
+        self.filtered = bool(snap.tables)  # is there any filter table at all?
         self._points: dict[str | None, Point] = {}
+        self._rules: dict[Family, tuple[PolicyRule, ...]] = {}
 
     def __repr__(self) -> str:
         return f"Net({self.snap.where})"
@@ -130,18 +132,18 @@ class Net:
                 found[x.link, x.mac] = (*found.get((x.link, x.mac), ()), x)
         return found
 
-    @lazy
-    def routes(self) -> dict[tuple[int, int], list[Route]]:
-        """Routes by (family, table)."""
-        found: dict[tuple[int, int], list[Route]] = {}
-        for x in self.snap.routes:
-            found.setdefault((x.family, x.table), []).append(x)
-        return found
+    def routes(self, family: Family, table: int) -> list[Route]:
+        """The routes of one table (a new list every time)."""
+        return [x for x in self.snap.routes if x.table == table and x.family == family]
 
-    @lazy
-    def filtered(self) -> bool:
-        """Is there any filter table at all?"""
-        return bool(self.snap.tables)
+    def rules(self, family: Family) -> tuple[PolicyRule, ...]:
+        """The policy rules of one family, in the order they are tried; empty: none were read."""
+        if not self.snap.rules:
+            return ()
+        found = self._rules.get(family)
+        if found is None:
+            found = self._rules[family] = tuple([x for x in self.snap.rules if x.family == family])
+        return found
 
     @lazy
     def takes(self) -> bool:
@@ -156,8 +158,11 @@ class Net:
 
     def sysctl(self, name: str, default: int = 0) -> int:
         """An integer sysctl; ``default`` is the kernel's own when it was not read or is no number."""
+        text = self.snap.sysctls.get(name)
+        if text is None:
+            return default
         try:
-            return int(self.snap.sysctls.get(name, default))
+            return int(text)
         except ValueError:
             return default
 
