@@ -58,9 +58,7 @@ class Where(NamedTuple):
     path_mtu: Callable[[], int | None] | None = None
 
 
-def pass_on(p: Packet) -> Outcome:
-    """No filter there: nothing changes."""
-    return Outcome("accept", (), None, p.mark, p.mss)
+PASSED = Outcome()  # no filter there: nothing changes, whatever its mark and MSS
 
 
 def index_of(net: Net) -> pf.FilterIndex:
@@ -71,10 +69,15 @@ def index_of(net: Net) -> pf.FilterIndex:
     return found
 
 
-def hook(net: Net, family: Family, name: Hook, p: Packet, where: Where) -> Outcome | None:
+def hangs(net: Net, name: Hook, p: Packet) -> bool:
+    """Does anything hang on this hook of the IP layer?"""
+    return net.filtered and ("ip6" if p.family == 6 else "ip", name) in index_of(net).hooks
+
+
+def hook(net: Net, family: Family, name: Hook, p: Packet, where: Where) -> Outcome:
     """Everything that hangs on a hook, by priority. ``family`` "ip" means iptables, ip, ip6 and inet.
 
-    None: nothing hangs there.
+    PASSED: nothing hangs there.
     """
     index = index_of(net)
     layer: Literal["ip", "bridge"] = "bridge" if family == "bridge" else "ip"
@@ -84,7 +87,7 @@ def hook(net: Net, family: Family, name: Hook, p: Packet, where: Where) -> Outco
         device = link.name if link else ""
     bases = index.bases(name, p.family, layer, device)
     if not bases:
-        return None
+        return PASSED
     asked = Asked(net, family, p, where)
     walk = pf.judge(index, bases, name, asked, layer)
     if not (walk.losses or walk.nats or walk.clamps or walk.wrote):

@@ -1,6 +1,6 @@
 """Follow one packet through the network, as the kernel would pass it on.
 
-``step(state) -> next``: a packet is made (output), taken in (receive), passed on (forward), sent (send) or arrives
+State by state: a packet is made (output), taken in (receive), passed on (forward), sent (send) or arrives
 (input). Each step asks the lookup, the filters, NAT and layer 2, notes what it saw and what bounds the packet's size,
 and names the next state or the end. The walk is of a *small* packet; whether a large one fits is judged afterwards
 from the bounds, which are all collected, in order.
@@ -8,17 +8,18 @@ from the bounds, which are all collected, in order.
 Loops end: a state seen twice is a loop, and no packet passes more than 64 (the usual TTL).
 """
 
+from collections.abc import Callable
+
 import msgspec
 
-from pathfit.core.filters import Hook, Nat
-from pathfit.core.net import TCP
-from pathfit.core.path import Clamped, Enter, Exit, Fate, Filtered, Lookup, Resolve, Step, Translated
+from pathfit.core.net import TCP, Point
+from pathfit.core.path import Enter, Exit, Fate, Filtered, Lookup, Resolve
 from pathfit.core.snapshot import Link, NextHop
-from pathfit.model import _policy, nat
-from pathfit.model._policy import Outcome, Where
-from pathfit.model.l2 import VLAN_ROOM, Carried, Frame, Gap, Note, Wire, emit, receive
+from pathfit.model import nat
+from pathfit.model.hooks import Hooks
+from pathfit.model.l2 import VLAN_ROOM, Carried, Frame, Gap, Wire, emit, receive
 from pathfit.model.lookup import Found, Query, describe, lookup, source_address
-from pathfit.model.mtu import SMALLEST_V6, accepts_source, device_mtu, path_mtu, route_mtu
+from pathfit.model.mtu import SMALLEST_V6, accepts_source, device_mtu, route_mtu
 from pathfit.model.network import Net, Network
 from pathfit.model.packet import Bound, Packet, too_big
 from pathfit.model.state import End, Journey, State
@@ -30,32 +31,30 @@ ANYBODY = "?"  # a MAC address that only a device without one takes for its own
 UNRESOLVED = frozenset({"failed", "incomplete", "none"})
 
 
-class Walk:
+class Walk(Hooks):
     """One walk. ``memory``: conversations known from the other direction; ``choices``: which way at each fork."""
 
     def __init__(
         self, network: Network, *, memory: nat.Memory = (), choices: tuple[int, ...] = (), depth: int = 0
     ) -> None:
-        self.network, self.memory, self.choices, self.depth = network, memory, choices, depth
-        self.notes: list[Note] = []
-        self.talks: dict[str, nat.Talk] = {}
+        super().__init__(memory)
+        self.network, self.choices, self.depth = network, choices, depth
         self.forks: list[int] = []
         self.gaps: list[Gap] = []
-        self.clamps: list[Clamped] = []
-        self.later = False
         self.mac = ""
         self.wire = Wire(network, self._l2_hook, self._tunnel)
 
     def run(self, state: State) -> Journey:
         """To the end."""
-        seen = set()
+        seen: set[tuple[object, ...]] = set()
         for _ in range(MAX_STEPS):
-            p = state.packet
-            key = (state.phase, state.net.key, state.link.index if state.link else 0, p.src, p.dst, p.sport, p.dport)
-            if key in seen:
-                break
-            seen.add(key)
-            got = self.step(state)
+            phase, net, p, link = state[:4]
+            if phase == "receive":  # a packet that goes round in circles comes in somewhere
+                key = (net.key, link.index if link else 0, p.src, p.dst, p.sport, p.dport)
+                if key in seen:
+                    break
+                seen.add(key)
+            got = _STEPS[phase](self, state)
             if isinstance(got, End):
                 return self._journey(state, got)
             state = got
@@ -80,7 +79,7 @@ class Walk:
         dmac = mac or None if passed_on else link.mac or ANYBODY
         frame = Frame(packet, dmac, packet.dst, gso)
         start = State("receive", net, packet, link)
-        got = self._arrived(start, receive(self.wire, net, link, frame), None)
+        got = self._arrived(packet, receive(self.wire, net, link, frame), None)
         return self._journey(start, got) if isinstance(got, End) else self.run(got)
 
     def _journey(self, state: State, end: End) -> Journey:
@@ -103,18 +102,6 @@ class Walk:
             later=self.later,
         )
 
-    def step(self, s: State) -> State | End:
-        """One state to the next, or to the end."""
-        if s.phase == "output":
-            return self._output(s)
-        if s.phase == "receive":
-            return self._receive(s)
-        if s.phase == "forward":
-            return self._forward(s)
-        if s.phase == "send":
-            return self._send(s)
-        return self._input(s)
-
     # -- the five places -----------------------------------------------------------------------------------------
 
     def _output(self, s: State) -> State | End:
@@ -134,7 +121,7 @@ class Walk:
         self._remember(net, p)
         talk = nat.known(self.memory, net, p) if self.memory else None
         back = nat.inward(talk, p) if talk and p.kind == "request" else None
-        out = self._hook(net, "output", p, Where(oif=self._oif(net, found), local=True, turned=back), talk)
+        out = self._hook(net, "output", p, talk, oif=self._oif(net, found), turned=back)
         ended = self._ended(out, net)
         if ended:
             return ended
@@ -157,7 +144,7 @@ class Walk:
         self._remember(net, p)
         talk = nat.known(self.memory, net, p) if self.memory else None
         back = nat.inward(talk, p) if talk else None
-        out = self._hook(net, "prerouting", p, Where(iif=link, turned=back), talk)
+        out = self._hook(net, "prerouting", p, talk, iif=link, turned=back)
         ended = self._ended(out, net)
         if ended:
             return ended
@@ -195,13 +182,9 @@ class Walk:
             )
         )  # fmt: skip
         talk = nat.known(self.memory, net, p) if self.memory else None
-        found = s.found
-
-        def size() -> int | None:
-            return path_mtu(net, found, p.src, p.dst)
-
-        out = self._hook(net, "forward", p, Where(iif=s.link, oif=out_link, path_mtu=size), talk)
-        return self._ended(out, net) or s._replace(phase="send", packet=self._after_hook(p, out))
+        out = self._hook(net, "forward", p, talk, iif=s.link, oif=out_link, found=s.found)
+        ended = self._ended(out, net)
+        return ended or State("send", net, self._after_hook(p, out), s.link, s.found, s.hop, s.gso, s.oif)
 
     def _send(self, s: State) -> State | End:
         """Leaves by a device: own size, postrouting, NAT, neighbour, then layer 2 to the next namespace."""
@@ -217,12 +200,7 @@ class Walk:
             self._own_bound(net, found, hop, link, p)
         talk = nat.known(self.memory, net, p) if self.memory else None
         turned = nat.outward(talk, p) if talk else None
-
-        def size() -> int | None:
-            return path_mtu(net, found, p.src, p.dst)
-
-        where = Where(iif=s.link, oif=link, turned=turned, local=s.link is None, path_mtu=size)
-        out = self._hook(net, "postrouting", p, where, talk)
+        out = self._hook(net, "postrouting", p, talk, iif=s.link, oif=link, turned=turned, found=found)
         ended = self._ended(out, net)
         if ended:
             return ended
@@ -236,21 +214,21 @@ class Walk:
             p = changed
         p = self._after_hook(p, out)
         self._left(net, p)
-        mac, step = self._neighbour(net, link, near)
+        at = net.point(link.name)
+        mac, step = self._neighbour(net, link, near, at)
         if step:
             self.notes.append(step)
-        at = net.point(link.name)
         self.notes.append(Exit(at=at, size=p.size, mtu=device_mtu(net, link, p.family)))
         self.mac = link.mac
         frame = Frame(p, mac, near, s.gso, link.mac, s.link is None)
-        got = self._arrived(s._replace(packet=p), emit(self.wire, net, link, frame), step)
+        got = self._arrived(p, emit(self.wire, net, link, frame), step)
         return got._replace(packet=p) if isinstance(got, End) else got
 
     def _input(self, s: State) -> State | End:
         """Arrives: the input hook is the last that can end it."""
         assert s.link is not None
         talk = nat.known(self.memory, s.net, s.packet) if self.memory else None
-        out = self._hook(s.net, "input", s.packet, Where(iif=s.link, local=True), talk)
+        out = self._hook(s.net, "input", s.packet, talk, iif=s.link)
         ended = self._ended(out, s.net)
         if ended:
             return ended
@@ -320,23 +298,23 @@ class Walk:
                 )
             )  # fmt: skip
 
-    def _neighbour(self, net: Net, link: Link, near: str) -> tuple[str | None, Resolve | None]:
+    def _neighbour(self, net: Net, link: Link, near: str, at: Point) -> tuple[str | None, Resolve | None]:
         """The MAC address for the next hop; None: not known (it will be asked for), or none is needed."""
         if not link.arp or link.loopback or link.pointopoint:
             return None, None
         entry = net.neighbours.get((link.index, near))
         if entry is None:
-            return None, Resolve(at=net.point(link.name), address=near, state="none")
+            return None, Resolve(at=at, address=near, state="none")
         mac = None if entry.state in UNRESOLVED else entry.mac
-        return mac, Resolve(at=net.point(link.name), address=near, mac=entry.mac, state=entry.state)
+        return mac, Resolve(at=at, address=near, mac=entry.mac, state=entry.state)
 
-    def _arrived(self, s: State, got: Carried, neighbour: Resolve | None) -> State | End:
+    def _arrived(self, p: Packet, got: Carried, neighbour: Resolve | None) -> State | End:
         """Layer 2 is done: into the next namespace, or the end."""
         self.notes += got.notes
         self.gaps += got.gaps
         if got.kind == "ip":
             assert got.net is not None
-            return State("receive", got.net, got.packet or s.packet, got.link, gso=got.gso)
+            return State("receive", got.net, got.packet or p, got.link, None, None, got.gso)
         failed = neighbour is not None and neighbour.state == "failed"
         if failed and got.kind != "unknown":
             return End(Fate.NEIGH_FAILED, f"{neighbour.address} does not answer", got.at, neighbour)  # type: ignore[union-attr]
@@ -345,70 +323,9 @@ class Walk:
                 fate = Fate.NEIGH_FAILED if neighbour.mac is None else Fate.UNREACHABLE
                 return End(fate, got.why, got.at, got.culprit or neighbour)
             if got.fate is Fate.LINK_DOWN and got.culprit is None and got.at is not None:
-                return End(got.fate, got.why, got.at, Exit(at=got.at, size=s.packet.size))
+                return End(got.fate, got.why, got.at, Exit(at=got.at, size=p.size))
             return End(got.fate, got.why, got.at, got.culprit or self._last())
         return End(Fate.UNKNOWN, got.why, got.at, got.culprit)
-
-    # -- filters, NAT, tunnels -----------------------------------------------------------------------------------
-
-    def _where(self, net: Net, p: Packet, where: Where, talk: nat.Talk | None) -> Where:
-        """The state conntrack gives the packet here, and the conversation it sees."""
-        if p.kind == "request":
-            mine = talk or self.talks.get(net.key)
-            return where._replace(came=mine.came if mine else p.talk, left=mine.left if mine else p.talk)
-        if talk is None:
-            return where._replace(state="invalid")
-        state: _policy.Ct = "related" if p.kind == "error" else "established"
-        return where._replace(state=state, reply=p.kind == "reply", came=talk.came, left=talk.left)
-
-    def _hook(self, net: Net, hook: Hook, p: Packet, where: Where, talk: nat.Talk | None) -> Outcome:
-        if not net.filtered:
-            return _policy.pass_on(p)
-        out = _policy.hook(net, "ip", hook, p, self._where(net, p, where, talk))
-        if out is None:
-            return _policy.pass_on(p)
-        self.notes += out.steps
-        self.clamps += out.clamps
-        self.later = self.later or (out.later and net.takes)
-        return out
-
-    def _l2_hook(self, net: Net, family: _policy.Family, hook: Hook, p: Packet, where: Where) -> Outcome:
-        if not net.filtered:
-            return _policy.pass_on(p)
-        talk = nat.known(self.memory, net, p) if self.memory else None
-        out = _policy.hook(net, family, hook, p, self._where(net, p, where, talk))
-        if out is None:
-            return _policy.pass_on(p)
-        self.later = self.later or (out.later and net.takes)
-        return out
-
-    def _after_hook(self, p: Packet, out: Outcome) -> Packet:
-        if out.mark == p.mark and out.mss == p.mss:
-            return p
-        return msgspec.structs.replace(p, mark=out.mark, mss=out.mss)
-
-    def _ended(self, out: Outcome, net: Net) -> End | None:
-        if out.verdict == "accept":
-            return None
-        culprit = out.steps[-1] if out.steps else None
-        if out.verdict == "unknown":
-            return End(Fate.UNKNOWN, out.why or "a filter that is not understood", net.point(), culprit)
-        return End(Fate.FILTERED, out.why, None, culprit)
-
-    def _translate(
-        self, net: Net, rule: Nat, p: Packet, iif: Link | None, oif: Link | None, near: str
-    ) -> Packet | None:
-        """NAT is decided by a conversation's first packet only (nf_nat_inet_fn)."""
-        if p.kind != "request":
-            return p
-        changed = nat.apply(net, rule, p, iif=iif, oif=oif, near=near)
-        if changed is not None:
-            self._note_nat(net, rule.kind, p, changed)
-        return changed
-
-    def _note_nat(self, net: Net, kind: str, before: Packet, after: Packet) -> None:
-        if before.talk != after.talk:
-            self.notes.append(Translated(at=net.point(), kind=kind, before=before.flow(), after=after.flow()))
 
     def _note_route(self, net: Net, found: Found) -> None:
         hop = found.hops[0] if found.hops else None
@@ -419,18 +336,7 @@ class Walk:
             )
         )  # fmt: skip
 
-    def _last(self) -> Step | None:
-        last = self.notes[-1] if self.notes else None
-        return None if isinstance(last, Bound) else last
-
-    def _remember(self, net: Net, p: Packet) -> None:
-        if p.kind == "request" and net.key not in self.talks:
-            self.talks[net.key] = nat.Talk(net.key, p.talk, p.talk)
-
-    def _left(self, net: Net, p: Packet) -> None:
-        talk = self.talks.get(net.key)
-        if talk and talk.left != p.talk and p.kind == "request":
-            self.talks[net.key] = nat.Talk(net.key, talk.came, p.talk)
+    # -- tunnels -------------------------------------------------------------------------------------------------
 
     def _tunnel(self, net: Net, link: Link, frame: Frame, bridged: bool) -> Carried:
         if self.depth >= MAX_NESTED:
@@ -446,6 +352,15 @@ class Walk:
 
     def _enter(self, net: Net, link: Link, frame: Frame) -> Carried:
         return receive(self.wire, net, link, frame)
+
+
+_STEPS: dict[str, Callable[[Walk, State], State | End]] = {
+    "output": Walk._output,
+    "receive": Walk._receive,
+    "forward": Walk._forward,
+    "send": Walk._send,
+    "input": Walk._input,
+}
 
 
 def told(network: Network, bound: Bound, memory: nat.Memory, depth: int = 0) -> tuple[bool | None, str | None]:
@@ -480,7 +395,7 @@ def _thrown_back(
     """A bridged tunnel's own answer comes out of the tunnel device (vxlan_encap_bypass), as if the far end sent it."""
     walk = Walk(network, memory=memory, depth=depth)
     start = State("send", net, error, link)
-    got = walk._arrived(start, receive(walk.wire, net, link, Frame(error, mac or None, error.dst)), None)
+    got = walk._arrived(error, receive(walk.wire, net, link, Frame(error, mac or None, error.dst)), None)
     return walk._journey(start, got) if isinstance(got, End) else walk.run(got)
 
 
