@@ -1,21 +1,14 @@
-"""Files of a node, read below its root: bounded, and never led outside.
+"""Files of a node, read below its root: bounded, never led outside (:mod:`pathfit.host.within`), and small formats."""
 
-A lab host or a container may hold any symbolic link. Below /proc/PID/root an absolute one would lead into *our* files,
-so links are followed here by hand, as the node itself would follow them (chroot_namespace(7), openat2(2)
-RESOLVE_IN_ROOT): an absolute target starts at the node's root again, and ".." ends there.
-"""
-
-import errno
-import os
-import stat
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
+from pathfit.host import within
+
 LIMIT = 1 << 18  # bytes of one file; the largest of them (a cloud's instance data) has about forty thousand
 MANY = 256  # entries of one folder, in the order of their names
-HOPS = 40  # symbolic links on one way, as the kernel's MAXSYMLINKS
 MOST_MTU = 65_535  # bytes that an IP packet can have
 LEAST_MTU = 68  # RFC 791; what is smaller is no MTU
 TEXT = 256  # characters kept of a name or an address
@@ -33,12 +26,7 @@ class Root:
 
     def read(self, path: str, limit: int = LIMIT) -> bytes:
         """At most ``limit`` bytes of a regular file. Raises OSError (EINVAL when it is none, ELOOP, EACCES, …)."""
-        with _Opened(self.path or "/", path) as at:
-            if not stat.S_ISREG(os.fstat(at).st_mode):
-                raise OSError(errno.EINVAL, "no regular file", path)
-            fd = os.open(f"/proc/self/fd/{at}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(fd, "rb") as f:
-            return f.read(limit)
+        return within.read(self.path, path, limit)
 
     def data(self, path: str, limit: int = LIMIT) -> bytes | None:
         """The same, None when it cannot be read; a refusal is remembered."""
@@ -69,66 +57,12 @@ class Root:
     def names(self, folder: str) -> list[str]:
         """Names in a folder, sorted, at most MANY; none when it cannot be listed (a refusal is remembered)."""
         try:
-            with _Opened(self.path or "/", folder) as at:
-                fd = os.open(f"/proc/self/fd/{at}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            return within.listed(self.path, folder)[:MANY]
         except PermissionError:
             self.refused.append(folder)
-            return []
         except (OSError, ValueError):
-            return []
-        try:
-            return sorted(os.listdir(fd))[:MANY]
-        except OSError:
-            return []
-        finally:
-            os.close(fd)
-
-
-class _Opened:
-    """An O_PATH file of ``path`` as whoever has that root sees it, closed at the end of the ``with``."""
-
-    def __init__(self, root: str, path: str) -> None:
-        self._stack = [os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
-        try:
-            self._walk(path)
-        except BaseException:
-            self.__exit__()
-            raise
-
-    def __enter__(self) -> int:
-        return self._stack[-1]
-
-    def __exit__(self, *_: object) -> None:
-        for fd in self._stack:
-            os.close(fd)
-        self._stack.clear()
-
-    def _walk(self, path: str) -> None:
-        left = [p for p in reversed(path.split("/")) if p not in ("", ".")]
-        hops = 0
-        while left:
-            part = left.pop()
-            if part == "..":
-                self._back(1)
-                continue
-            fd = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._stack[-1])
-            if not stat.S_ISLNK(os.fstat(fd).st_mode):
-                self._stack.append(fd)
-                continue
-            try:
-                target = os.readlink("", dir_fd=fd)
-            finally:
-                os.close(fd)
-            hops += 1
-            if hops > HOPS:
-                raise OSError(errno.ELOOP, "too many symbolic links", path)
-            if target.startswith("/"):
-                self._back(len(self._stack))
-            left += [p for p in reversed(target.split("/")) if p not in ("", ".")]
-
-    def _back(self, steps: int) -> None:
-        for _ in range(min(steps, len(self._stack) - 1)):  # the root's own ".." is the root
-            os.close(self._stack.pop())
+            pass
+        return []
 
 
 # --- what stands in them ---------------------------------------------------------------------------------------------
