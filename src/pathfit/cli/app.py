@@ -11,7 +11,7 @@ from pathfit.cli import options
 from pathfit.cli.border import usage
 from pathfit.cli.stop import Stop
 
-LATER = ("trace", "pcap", "snapshot", "predict", "map", "overhead", "watch", "agent", "hub", "mesh")
+LATER = ("trace", "pcap", "map", "overhead", "watch", "agent", "hub", "mesh")
 EXAMPLES = {  # options that are checked
     "timeout": "--timeout 15",
     "confirm_within": "--confirm-within 60",
@@ -25,6 +25,7 @@ HELP = """Finds out why packets stop fitting on a container's way through the ne
   pathfit diagnose --from netns:ci --to https://example.org/   one path, both ways, why, and the repair
   pathfit fix --from netns:ci --to https://example.org/        repair it, prove it, undo it when it does not help
   pathfit probe https://example.org/                           measure from here only, without privileges
+  pathfit predict --in a.json --from container:web --to H:P    what would happen, from a file of `pathfit snapshot`
   pathfit explain MTU101                                       what a fault code means
   pathfit demo                                                 see it find a fault in a lab of its own
 """
@@ -215,6 +216,60 @@ def replay(folder: Path, **o: Any) -> int:
     from pathfit.cli.examining import replay as again
 
     return again(folder, o)
+
+
+@pathfit.command()
+@click.option("-o", "--output", required=True, metavar="FILE", help="Where to; - is stdout, *.gz is packed.")
+@click.option("--redact", is_flag=True, help="Replace addresses, names and secrets by others of their kind.")
+@click.option("--redact-key", type=click.Path(path_type=Path), metavar="FILE", help="So that several files agree.")
+@options.everywhere
+def snapshot(output: str, redact: bool, redact_key: Path | None, **o: Any) -> int:
+    """Write all that can be read of this machine's network into one file. Sends no packet.
+
+    \b
+    pathfit snapshot -o host.json.gz            for `pathfit predict --in host.json.gz`
+    pathfit snapshot -o host.json --redact      to be shown to strangers
+    Exit status: 0 written, 2 usage, 3 nothing could be read or written.
+    """
+    from pathfit.cli.snapshots import snapshot as write
+
+    return write(output, redact, redact_key, o)
+
+
+@pathfit.command()
+@click.argument("more", nargs=-1, metavar="")
+@click.option("--in", "files", multiple=True, metavar="FILE", help="Snapshots, folders of them, or - (default: here).")
+@click.option("--from", "source", required=True, metavar="WHERE", help="Where the traffic comes from.")
+@click.option("--to", "to", required=True, metavar="TARGET", help="Where it goes: H:P, https://…, or WHERE:PORT.")
+@click.option("--size", type=int, metavar="N", help="Packets of N bytes (default: as large as the ends make them).")
+@click.option("--set", "sets", multiple=True, metavar="WHERE/LINK.mtu=N", help="What if? Also WHERE/route:DST.mtu=N.")
+@click.option("-4", "v4", is_flag=True, help="IPv4 only.")
+@click.option("-6", "v6", is_flag=True, help="IPv6 only.")
+@click.option("--resolve", multiple=True, metavar="H:ADDR", help="Take this address for the name H.")
+@options.everywhere
+def predict(
+    more: tuple[str, ...],
+    files: tuple[str, ...],
+    source: str,
+    to: str,
+    size: int | None,
+    sets: tuple[str, ...],
+    **o: Any,
+) -> int:
+    """What would happen to this traffic, both ways, without sending a packet.
+
+    \b
+    pathfit predict --in a.json --in b.json --from a!container:web --to b!container:db:5432
+    pathfit predict --from container:web --to 192.0.2.1:443 --set container:web/eth0.mtu=1400
+    WHERE is as in `diagnose`; HOST!WHERE where several snapshots have it.
+
+    \b
+    Exit status: 0 arrives both ways as large as promised (or its sender is told)   1 certainly does not
+    2 usage   3 not all can be seen, or nothing could be opened. With --set: of the changed network.
+    """
+    from pathfit.cli.predicting import predict as foretell
+
+    return foretell((*files, *more), source, to, size, sets, o)
 
 
 @pathfit.group(cls=Commands, invoke_without_command=True)

@@ -25,7 +25,7 @@ class Target(Value, frozen=True, kw_only=True):
 class Ask(Value, frozen=True, kw_only=True):
     """One question. Defaults are those of the command line (docs/ and CONTRACT)."""
 
-    command: Literal["diagnose", "probe", "scan", "trial"]
+    command: Literal["diagnose", "probe", "scan", "trial", "predict"]
     source: str = "host"  # a WHERE
     target: Target
     family: Family | None = None

@@ -182,6 +182,11 @@ class Net:
         return found
 
 
+def _machine(host: HostSnapshot) -> str:
+    """Which machine it is: one boot is one machine, by whatever name it was called."""
+    return host.boot_id or host.host
+
+
 def _unused(name: str, taken: Collection[str]) -> str:
     """``name``, or with a number behind it where another machine of that name is there already."""
     if name not in taken:
@@ -192,8 +197,9 @@ def _unused(name: str, taken: Collection[str]) -> str:
 class Network:
     """All visible namespaces. Build it with :meth:`of`."""
 
-    def __init__(self, nets: dict[str, Net]) -> None:
+    def __init__(self, nets: dict[str, Net], labels: dict[str, str] | None = None) -> None:
         self.nets = nets
+        self._labels = labels or {}  # what a machine (see _machine) is called here
 
     @classmethod
     def of(cls, *hosts: HostSnapshot) -> "Network":
@@ -205,7 +211,7 @@ class Network:
         latest: dict[tuple[str, str], NetnsSnapshot] = {}
         names: dict[str, str] = {}
         for host in hosts:
-            machine = host.boot_id or host.host
+            machine = _machine(host)
             if machine not in names:
                 names[machine] = _unused(host.host, names.values())
             for snap in host.namespaces:
@@ -218,7 +224,15 @@ class Network:
         for (machine, _), snap in latest.items():
             key = snap.id if count[snap.id] == 1 else f"{names[machine]}!{snap.id}"
             nets[key] = Net(names[machine], key, snap)
-        return cls(nets)
+        return cls(nets, names)
+
+    def label(self, host: HostSnapshot) -> str:
+        """What the machine of a snapshot is called here: its name, or one with a number where two share it."""
+        return self._labels.get(_machine(host), host.host)
+
+    def of_host(self, host: HostSnapshot, ident: str) -> Net | None:
+        """A namespace of one host by its NetnsSnapshot.id; None when it is not visible."""
+        return self._by_host.get((self.label(host), ident))
 
     @lazy
     def _by_host(self) -> dict[tuple[str, str], Net]:

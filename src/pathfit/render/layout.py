@@ -135,10 +135,10 @@ class Page:
         """A line to copy: never broken, however long."""
         self._lines.append(head + self.paint(clean(text, ascii_only=self.ascii_only), "command"))
 
-    def flagged(self, text: str, flag: str, style: str, *, indent: str) -> None:
-        """A paragraph whose last line ends in ``flag`` at the right margin."""
+    def flagged(self, text: str, flag: str, style: str, *, indent: str, first: str | None = None) -> None:
+        """A paragraph whose last line ends in ``flag`` at the right margin. ``first`` stands before its first line."""
         text = clean(text, ascii_only=self.ascii_only)
-        lines = wrap(text, self.width - columns(flag) - 2, indent, indent)
+        lines = wrap(text, self.width - columns(flag) - 2, indent if first is None else first, indent)
         self._lines += lines[:-1]
         room = self.width - max(4, columns(flag))
         self._lines.append(pad(lines[-1], room) + self.paint(flag, style))

@@ -9,26 +9,27 @@ from typing import NamedTuple
 import msgspec
 
 from pathfit.core.net import Direction, Point
-from pathfit.core.path import Encap, Enter, Exit, Hop, Predicted, Step
+from pathfit.core.path import Encap, Enter, Exit, Fate, Hop, Predicted, Step
 from pathfit.core.report import MeasuredAddress, Report
 
 BEYOND = "..."
 MOST = 7  # places in one line; more than that and the middle is left out
 
 
-def line(report: Report, direction: Direction) -> str:
-    """The way in the order its packets take it; the two ends alone when nothing is known of it."""
+def line(report: Report, direction: Direction, limit: int | None = None) -> str:
+    """The way in the order its packets take it; the two ends alone when nothing is known of it. ``limit``: the size
+    (bytes) to bracket where nothing was measured."""
     way = report.forward if direction == "forward" else report.reverse
     measured = report.measured[0] if report.measured else None
     address = measured.contact.address if measured else report.target_label or report.ask.target.text
     source = report.source_label or report.ask.source
+    limit = limit_of(measured, direction) if measured else limit
     if direction == "forward":
-        inner = _places(way, limit_of(measured, direction), forward=True)
+        inner = _places(way, limit, forward=True, ends=_crosses(report, way))
         first = _sized(source, _own(report))
         return _join([first, *_shorten(inner), address])
-    limit = limit_of(measured, direction)
     if way is not None and way.hops:
-        inner = _places(way, limit, forward=False)
+        inner = _places(way, limit, forward=False, ends=_crosses(report, way))
     else:  # the forward way read backwards, for names only: its limits bound the other direction
         known = _places(_without_sizes(report.forward), None, forward=True)
         unseen = f"[{_sized(BEYOND, limit)}]" if limit is not None else BEYOND
@@ -77,11 +78,15 @@ def _stations(hop: Hop) -> list[Station]:
     return found or [Station(hop.where, hop.mtu)]
 
 
-def _places(way: Predicted | None, limit: int | None, *, forward: bool) -> list[str]:
-    """Every place between the ends, which the caller names: both devices of the source's host, one of each other."""
+def _places(way: Predicted | None, limit: int | None, *, forward: bool, ends: bool = False) -> list[str]:
+    """Every place between the ends, which the caller names: both devices of the source's host, one of each other.
+
+    ``ends``: the far end is among the hops, although not all between was seen.
+    """
     hops = list(way.hops) if way else []
     hops = hops[1:] if forward else hops[:-1]
-    if way is not None and way.complete:  # then the other end is the other last hop
+    whole = way is not None and (way.complete or ends)
+    if whole:  # then the other end is the other last hop
         hops = hops[:-1] if forward else hops[1:]
     near = (hops[0] if forward else hops[-1]) if hops else None
     stations = [s for h in hops for s in (_stations(h) if near and _same(h, near) else _stations(h)[-1:])]
@@ -92,11 +97,26 @@ def _places(way: Predicted | None, limit: int | None, *, forward: bool) -> list[
         here = guilty is not None and station.at == guilty
         text = _sized(name, limit if here else station.mtu) if forward or here else name
         shown.append(f"[{text}]" if here else text)
-    if way is None or not way.complete:
+    shown = _with_wires(shown, stations, way)
+    if not whole:
         lost = limit is not None and guilty is None
         unseen = f"[{_sized(BEYOND, limit)}]" if lost else BEYOND
         shown = [*shown, unseen] if forward else [unseen, *shown]
     return shown
+
+
+def _with_wires(shown: list[str], stations: list[Station], way: Predicted | None) -> list[str]:
+    """``...`` wherever the way goes from one host to another: nothing of that is visible."""
+    hosts = [h.where.host for h in way.hops] if way else []
+    if len(set(hosts)) < 2:
+        return shown
+    first, last = hosts[0], hosts[-1]
+    around = [first, *(s.at.host for s in stations), last]
+    found: list[str] = []
+    for n, text in enumerate([*shown, ""]):
+        found += [BEYOND] if around[n] != around[n + 1] else []
+        found += [text] if text else []
+    return found
 
 
 def _with(stations: list[Station], guilty: Point | None) -> list[Station]:
@@ -110,8 +130,14 @@ def _with(stations: list[Station], guilty: Point | None) -> list[Station]:
     return [*stations[: last + 1], Station(guilty, None), *stations[last + 1 :]]
 
 
+def _crosses(report: Report, way: Predicted | None) -> bool:
+    """Is it a way from end to end over a wire between two hosts?"""
+    arrives = report.forward is not None and report.forward.fate is Fate.DELIVERED
+    return arrives and way is not None and len({h.where.host for h in way.hops}) > 1
+
+
 def _same(a: Hop, b: Hop) -> bool:
-    return a.where.netns == b.where.netns
+    return (a.where.host, a.where.netns) == (b.where.host, b.where.netns)
 
 
 def _guilty(way: Predicted | None, limit: int | None) -> Point | None:
@@ -123,11 +149,14 @@ def _guilty(way: Predicted | None, limit: int | None) -> Point | None:
 
 def _names(stations: list[Station], near: Hop | None) -> list[str]:
     """Link names; with the namespace in front where it is not that of the source's host."""
-    home = near.where.netns if near else ""
+    home, host = (near.where.netns, near.where.host) if near else ("", "")
     names = []
     for at, _ in stations:
         space = bare(at.netns)
-        names.append(at.link if at.link and at.netns == home else f"{space}/{at.link}" if at.link else space)
+        if near and at.host != host:
+            space = at.host if space == "host" else f"{at.host}!{space}"
+        here = (at.host, at.netns) == (host, home)
+        names.append(at.link if at.link and here else f"{space}/{at.link}" if at.link else space)
     return names
 
 

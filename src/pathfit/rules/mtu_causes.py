@@ -86,7 +86,7 @@ def overlay(view: View) -> Iterable[Finding]:
 
 def _overlay_found(view: View, limit: Limit, hole: Hole | None, direction: str, points: tuple[Point, ...]) -> Finding:
     at = points[0]
-    ns = view.namespace(at.netns)
+    ns = view.namespace(at.netns) if at.host == view.host else None
     link = next((x for x in ns.links if x.name == at.link), None) if ns else None
     facts: Facts = {
         "direction": direction,

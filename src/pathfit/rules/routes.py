@@ -65,7 +65,7 @@ def _routes_went_with_it(view: View) -> Iterable[Finding]:
     """No route, where a device with an address is down: the kernel takes its routes away (fib_disable_ip())."""
     for direction, way in view.ended(Fate.NO_ROUTE):
         at = way.culprit.at if way.culprit else view.edge
-        ns = view.namespace(at.netns) if at.netns and _on_purpose(way) is None else None
+        ns = view.namespace(at.netns) if at.host == view.host and _on_purpose(way) is None else None
         down = [x for x in ns.links if not x.up and any(a.link == x.index for a in ns.addresses)] if ns else []
         if len(down) != 1:
             continue

@@ -64,11 +64,12 @@ class Hole(msgspec.Struct, frozen=True):
 
 class View(msgspec.Struct, frozen=True, dict=True):
     """See the module. ``crashes``: (code, error) of rules that raised, filled in by diagnose.py. ``asking``: the
-    address to look at before any was measured."""
+    address to look at before any was measured; ``given``: the prediction, where it was made of several hosts."""
 
     case: Case
     crashes: tuple[tuple[str, str], ...] = ()
     asking: str = ""
+    given: tuple[Predicted | None, Predicted | None] | None = None
 
     @staticmethod
     def of(case: Case) -> "View":
@@ -420,7 +421,7 @@ class View(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def predicted(self) -> tuple[Predicted | None, Predicted | None]:
         """(forward, reverse) of a full-sized packet of the asked flow; None when it cannot be walked."""
-        return self.forecast(None)
+        return self.given or self.forecast(None)
 
     def forecast(self, size: int | None) -> tuple[Predicted | None, Predicted | None]:
         """The same for packets of ``size`` bytes; nothing when the model itself ended in an error before."""

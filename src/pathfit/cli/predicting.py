@@ -1,0 +1,184 @@
+"""`pathfit predict`: snapshots in, a forecast out. Sends nothing."""
+
+import re
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pathfit import __version__
+from pathfit.cli import snapshots
+from pathfit.cli import target as grammar
+from pathfit.cli.stop import CANNOT, OR, Stop
+from pathfit.cli.talk import Style, readers_may_leave, style
+from pathfit.core.ask import Ask, Target
+from pathfit.core.evidence_base import Missing
+from pathfit.core.net import Family
+from pathfit.core.snapshot import HostSnapshot
+from pathfit.model import Net, Network
+from pathfit.model.place import places, word
+from pathfit.model.what_if import LARGEST, SMALLEST, Setting, Unchanged, changed
+
+if TYPE_CHECKING:
+    from pathfit.foresight import Foreseen
+
+STATUS = {"healthy": 0, "degraded": 0, "broken": 1, "unknown": 3}
+SMALLEST_SIZE, LARGEST_SIZE = 68, 65535  # bytes of an IP packet: RFC 791; its length field
+MOST_TRIED = 8  # addresses of a target that are tried until one leads there
+EXAMPLE = "--set container:web/eth0.mtu=1400"
+
+
+def predict(
+    files: Sequence[str], source: str, to: str, size: int | None, sets: Sequence[str], o: dict[str, Any]
+) -> int:
+    """Predict, print; returns the exit status (of the changed hosts, when something is set). Raises Stop."""
+    look = style(o["lang"])
+    if size is not None and not SMALLEST_SIZE <= size <= LARGEST_SIZE:
+        raise Stop(f"a packet of {size} bytes: {SMALLEST_SIZE} to {LARGEST_SIZE} is possible", "--size 1500")
+    if o["v4"] and o["v6"]:
+        raise Stop("-4 and -6 exclude each other", "without -4 -6")
+    family: Family | None = 4 if o["v4"] else 6 if o["v6"] else None
+    resolved = tuple(grammar.resolve(r) for r in o["resolve"])
+    goal = grammar.target(to, "--to")
+    where = grammar.where(source)
+    settings = [setting(text) for text in sets]
+    hosts, missing = snapshots.open_all(files) if files else ([snapshots.read_this()], [])
+    ask = Ask(command="predict", source=where, target=goal, family=family, resolve=resolved, lang=look.lang)
+    return _show(_Asked(hosts, ask, size, missing), settings, look, o)
+
+
+def _show(asked: "_Asked", settings: Sequence[Setting], look: Style, o: dict[str, Any]) -> int:
+    from pathfit.render import predicted
+
+    seen = asked.foresee(asked.hosts)
+    then = asked.foresee(asked.changed(settings)) if settings else None
+    shown = predicted.Shown(seen=seen, settings=tuple(s.text for s in settings), then=then)
+    with readers_may_leave():
+        if o["as_json"]:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(predicted.dump(shown))
+        else:
+            text = predicted.render(
+                shown, lang=look.lang, width=look.width, colour=look.colour, ascii_only=look.ascii, verbose=o["verbose"]
+            )
+            sys.stdout.write(text)
+    return STATUS[(then or seen).report.verdict]
+
+
+class _Asked:
+    """The question about some hosts; asked again when they have been changed."""
+
+    def __init__(self, hosts: list[HostSnapshot], ask: Ask, size: int | None, missing: list[Missing]) -> None:
+        self.hosts, self.ask, self.size, self.missing = hosts, ask, size, missing
+
+    def foresee(self, hosts: Sequence[HostSnapshot]) -> "Foreseen":
+        """The forecast for ``hosts``. Raises Stop when a place is not among them, or the model fails."""
+        from pathfit.foresight import Question, foresee
+
+        network = Network.of(*hosts)
+        source = self._place(network, hosts, self.ask.source, "--from")
+        target, addresses = self._goal(network, hosts, source)
+        seen = None
+        for address in addresses[:MOST_TRIED]:
+            q = Question(ask=self.ask, address=address, source=source.key, target=target.key if target else None,
+                         size=self.size)  # fmt: skip
+            one = foresee(hosts, network, q, self.missing, __version__)
+            seen = seen or one
+            if one.forward.state != "lost":
+                return one
+        assert seen is not None
+        return seen
+
+    def changed(self, settings: Sequence[Setting]) -> tuple[HostSnapshot, ...]:
+        """The hosts with all settings in force. Raises Stop (2) for one that meets nothing."""
+        hosts = tuple(self.hosts)
+        for one in settings:
+            network = Network.of(*hosts)
+            at = self._place(network, hosts, one.where, "--set")
+            try:
+                hosts = changed(hosts, network, at, one)
+            except Unchanged as e:
+                raise Stop(f"{one.text}: {e}", EXAMPLE) from None
+        return hosts
+
+    def _place(self, network: Network, hosts: Sequence[HostSnapshot], text: str, option: str) -> Net:
+        found = places(network, hosts, text)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            shown = OR.join(f"{option} {w}" for w in [word(network, x) for x in found][:3])
+            if option == "--set":
+                shown = EXAMPLE.replace("container:web", word(network, found[0]))
+            raise Stop(f"{text} is in {len(found)} places", shown)
+        if not network.nets:
+            raise Stop("no namespace was read in these snapshots", "sudo pathfit snapshot -o FILE", CANNOT)
+        near = _near(text, [word(network, x) for x in network.nets.values()])
+        how = OR.join(f"{option} {w}" for w in near)
+        if option == "--set":
+            how = EXAMPLE.replace("container:web", near[0])
+        raise Stop(f"{text} is not in these snapshots", how, CANNOT)
+
+    def _goal(
+        self, network: Network, hosts: Sequence[HostSnapshot], source: Net
+    ) -> tuple[Net | None, Sequence[str]]:  # fmt: skip
+        """The target's namespace when it is one of ours, and its addresses, likeliest first. Raises Stop."""
+        goal = self.ask.target
+        if goal.where is not None:
+            target = self._place(network, hosts, goal.where, "--to")
+            return target, self._addresses(target, source)
+        if _literal(goal.host):
+            return None, (self._fitting(goal),)
+        given = [a for h, a in self.ask.resolve if h == goal.host and self._family_fits(a)]
+        if not given:
+            raise Stop(f"no name is resolved without a packet: what is the address of {goal.host}?",
+                       f"--resolve {goal.host}:192.0.2.1")  # fmt: skip
+        return None, given
+
+    def _fitting(self, goal: Target) -> str:
+        if not self._family_fits(goal.host):
+            raise Stop(f"{goal.host} is not an IPv{self.ask.family} address", f"without -{self.ask.family}")
+        return goal.host
+
+    def _family_fits(self, address: str) -> bool:
+        return self.ask.family is None or (":" in address) == (self.ask.family == 6)
+
+    def _addresses(self, target: Net, source: Net) -> Sequence[str]:
+        """Global ones that the source could use; addresses other namespaces have too come last."""
+        mine = [
+            a.address
+            for a in target.snap.addresses
+            if a.scope == 0 and self._family_fits(a.address) and not a.address.startswith(("127.", "fe80:", "::1"))
+        ]
+        families = {":" in a.address for a in source.snap.addresses if a.scope == 0}
+        mine.sort(key=lambda a: (":" in a) not in families)
+        if not mine:
+            raise Stop(f"{target.snap.where} has no address to be reached by", "--to 192.0.2.1:443", CANNOT)
+        return mine
+
+
+def setting(text: str) -> Setting:
+    """``[HOST!]WHERE/LINK.mtu=N`` or ``WHERE/route:DST.mtu=N``. Raises Stop (2)."""
+    left, _, number = text.rpartition("=")
+    name, dot, what = left.rpartition(".")
+    if not left or not dot or what != "mtu":
+        raise Stop(f"'{text[:80]}' is no setting", EXAMPLE)
+    if not (number.isascii() and number.isdigit() and len(number) < 7 and SMALLEST <= int(number) <= LARGEST):
+        raise Stop(f"an MTU of {number[:20] or 'nothing'}: {SMALLEST} to {LARGEST} is possible", EXAMPLE)
+    route = re.search(r"/route:([^/]+(?:/\d+)?)\Z", name)
+    if route:
+        place = grammar.where(name[: route.start()], "--set")
+        return Setting(text=text, where=place, mtu=int(number), route=route[1])
+    place, slash, link = name.rpartition("/")
+    if not slash or not link:
+        raise Stop(f"'{text[:80]}' does not say where: WHERE/LINK.mtu=N", EXAMPLE)
+    return Setting(text=text, where=grammar.where(place, "--set"), mtu=int(number), link=link)
+
+
+def _near(text: str, known: list[str]) -> list[str]:
+    import difflib
+
+    found = difflib.get_close_matches(text, known, 2, 0.5)
+    return found or known[:2]
+
+
+def _literal(host: str) -> bool:
+    return ":" in host or host.replace(".", "").isdigit()
