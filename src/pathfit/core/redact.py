@@ -402,7 +402,7 @@ FIELDS: dict[str, Meaning] = {
     ), _keep),
     **dict.fromkeys(
         these("address addresses local remote via prefsrc endpoint peer dst src allowed subnets"), _address),
-    **dict.fromkeys(these("iif oif devices flowtable_devices bridge uplink"), _device),
+    **dict.fromkeys(these("iif oif link devices flowtable_devices bridge uplink"), _device),
     **dict.fromkeys(these("mac peer_mac"), _mac),
     **dict.fromkeys(
         these(
@@ -418,7 +418,7 @@ FIELDS: dict[str, Meaning] = {
     "what": _opaque, "target": _chain, "release": _release, "sysctls": _sysctl, "network_mode": _mode,
     # of one struct
     "NetnsSnapshot.id": _space, "Link.name": _device, "Table.name": _chain, "Chain.name": _chain,
-    "Overlay.source": _path, "Overlay.option": _word, "InstanceNetwork.source": _keep, "InstanceNetwork.link": _device,
+    "Overlay.source": _path, "Overlay.option": _word, "InstanceNetwork.source": _keep,
     "WeaveConnection.peer": _process, "Rewrite.field": _word, "Rewrite.value": _address, "SetMark.source": _keep,
 }  # fmt: skip
 """What text in a field is, by "Struct.field" or by the field's name alone. Not here: see :func:`_auto`."""
