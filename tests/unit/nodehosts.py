@@ -6,7 +6,7 @@ import topo
 from msgspec.structs import replace
 
 from pathfit.core.node import InstanceNetwork, NodeFacts, Overlay, WeaveConnection
-from pathfit.core.snapshot import HostSnapshot
+from pathfit.core.snapshot import FdbEntry, HostSnapshot
 
 TWO = """
 n eth0 phys {0} 198.18.1.2/24
@@ -84,6 +84,22 @@ def weave(nic: int, overlay: int, *modes: str, encrypted: bool = False, **more: 
     )  # fmt: skip
     said = {"backend": "vxlan", "granted": overlay, "devices": ("datapath", "weave"), "outer": 4, **more}
     return node(DATAPATH.format(nic, overlay), overlays=(Overlay(maker="weave", **said),), weave=peers)
+
+
+def plugged(own: int, port: int, learned: bool = True, twin: bool = False) -> tuple[HostSnapshot, ...]:
+    """A virtual machine with MTU ``own``, and its host, whose tap has ``port``. ``twin``: another has its address."""
+    mac = "fa:16:3e:00:00:01"
+    vm = topo.host(f"g eth0 phys {own} 198.18.1.2/24\ng route default via 198.18.1.1", name="vm")
+    below = topo.host(f"k br0 bridge 1500\nk tap0 tun {port} @br0\nk eth0 phys 1500 @br0", name="kvm")
+    space, above = below.namespaces[0], vm.namespaces[0]
+    tap = next(x for x in space.links if x.name == "tap0")
+    links = tuple(replace(x, mac=f"fe{mac[2:]}") if x is tap else x for x in space.links)
+    fdb = (FdbEntry(link=tap.index, mac=mac),) if learned else ()
+    below = replace(below, namespaces=(replace(space, links=links, fdb=fdb),))
+    nics = tuple(replace(x, mac=mac) if x.name == "eth0" else x for x in above.links)
+    vm = replace(vm, namespaces=(replace(above, links=nics),))
+    other = (replace(vm, host="vm2", boot_id="boot-vm2"),) if twin else ()
+    return (vm, *other, below)
 
 
 def guest(own: int, *told: tuple[str, int | None], link: str = "eth0") -> HostSnapshot:

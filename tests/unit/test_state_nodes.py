@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from nodehosts import DUAL, TWO, backend_mtu, flannel, guest, node, veth_mtu, vswitch, weave
+from nodehosts import DUAL, TWO, backend_mtu, flannel, guest, node, plugged, veth_mtu, vswitch, weave
 from test_scan import of
 
 from pathfit.core.engine import Engine, EngineNetwork
@@ -15,7 +15,11 @@ WAYS = "n route 10.8.0.0/16 via 198.18.2.9"
 
 
 def said(host: HostSnapshot, code: str) -> list[dict[str, Any]]:
-    found = [f for f in of(host).findings if f.code == code]
+    return said_of((host,), code)
+
+
+def said_of(hosts: tuple[HostSnapshot, ...], code: str) -> list[dict[str, Any]]:
+    found = [f for f in of(*hosts).findings if f.code == code]
     for f in found:
         assert all(words.summary(f, lang, strict=True) for lang in ("en", "zh"))
         assert all(words.evidence(e, lang, strict=True) for e in f.evidence for lang in ("en", "zh"))
@@ -211,6 +215,26 @@ def test_slow_path(host: HostSnapshot, wanted: list[dict[str, Any]]) -> None:
 )  # fmt: skip
 def test_guest(host: HostSnapshot, wanted: list[dict[str, Any]]) -> None:
     assert partly(said(host, "MTU113"), wanted)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "wanted"),
+    [
+        pytest.param(
+            plugged(1500, 1450), [{"case": "port", "own": 1500, "told": 1450, "severity": "warning"}], id="less"
+        ),
+        pytest.param(
+            plugged(1500, 1450, learned=False), [{"case": "port", "port": "kvm: k/tap0"}], id="by libvirt's mac"
+        ),
+        pytest.param(plugged(1450, 1450), [], id="the same"),
+        pytest.param(plugged(1450, 1500), [], id="the port takes more"),
+        pytest.param(plugged(1500, 1450, twin=True), [], id="two machines have that address"),
+        pytest.param(plugged(1500, 1450)[:1], [], id="the host is not seen"),
+        pytest.param(plugged(1500, 1450)[1:], [], id="the guest is not seen"),
+    ],
+)
+def test_port(hosts: tuple[HostSnapshot, ...], wanted: list[dict[str, Any]]) -> None:
+    assert partly(said_of(hosts, "MTU113"), wanted)
 
 
 def test_a_guest_is_known_by_its_address() -> None:

@@ -115,6 +115,7 @@ EXAMPLES = [
     Example("MTU107", "error", {"c", "s"}, (no_icmp_out(),), host(LOST)),
     Example("MTU113", "warning", set(), (nodehosts.guest(1500, ("metadata", 1450)),),
             (nodehosts.guest(1450, ("metadata", 1450)),)),
+    Example("MTU113", "warning", set(), nodehosts.plugged(1500, 1450), nodehosts.plugged(1450, 1450)),
     Example("OVL306", "warning", set(), (nodehosts.weave(1450, 1410, "sleeve"),),
             (nodehosts.weave(1450, 1376, "fastdp"),)),
     Example("CFG604", "warning", set(), (nodehosts.vswitch("198.18.2.9"),), (nodehosts.vswitch("198.18.1.9"),)),

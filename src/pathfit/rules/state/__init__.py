@@ -36,6 +36,7 @@ STATE_RULES: tuple[StateRule, ...] = (
 )
 
 FLEET_RULES: tuple[FleetRule, ...] = (
+    FleetRule("MTU113", guest.port),
     FleetRule("OVL301", overlays.stale_entry),
     FleetRule("OVL302", overlays.duplicate),
     FleetRule("OVL304", overlays.number_differs),

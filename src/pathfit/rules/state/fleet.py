@@ -7,6 +7,7 @@ small fleet: what can be told of it alone is told in the same way.
 
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from pathfit.core.base import Value
@@ -17,6 +18,7 @@ from pathfit.model.network import Net, lazy
 from pathfit.rules.state.machine import Group, Machine, Seat
 
 ZERO = "00:00:00:00:00:00"
+ETHER = 1  # ARPHRD_ETHER
 MOST = 256  # members, entries kept of one segment: a rule needs an example, not all of them
 
 
@@ -69,6 +71,16 @@ class Uplink(Value, frozen=True, kw_only=True):
     at: Point
     mtu: int
     addresses: tuple[str, ...] = ()  # with prefix: "192.0.2.7/24"
+    mac: str = ""
+
+
+class Tap(Value, frozen=True, kw_only=True):
+    """The host's end of a virtual machine's cable. ``macs``: what was learned behind it; ``mac``: its own."""
+
+    at: Point
+    mtu: int
+    mac: str = ""
+    macs: tuple[str, ...] = ()
 
 
 class Digest(Value, frozen=True, kw_only=True):
@@ -80,6 +92,7 @@ class Digest(Value, frozen=True, kw_only=True):
     uplinks: tuple[Uplink, ...] = ()
     segments: tuple[Segment, ...] = ()
     sizes: tuple[tuple[str, int, int], ...] = ()  # (engine's network, MTU of its members, how many)
+    taps: tuple[Tap, ...] = ()
 
 
 class Fleet:
@@ -127,6 +140,7 @@ def digest(machine: Machine) -> Digest:
         uplinks=tuple(u for n in nets for u in _uplinks(n)),
         segments=tuple(s for n in nets for s in _segments(machine, n, seats)),
         sizes=tuple((name, size, count) for (name, size), count in sizes.items()),
+        taps=tuple(t for n in nets for t in _taps(n)),
     )
 
 
@@ -138,7 +152,15 @@ def _uplinks(net: Net) -> Iterator[Uplink]:
     for link in net.snap.links:
         if link.kind == "" and not link.loopback and link.up:
             addresses = tuple(f"{a.address}/{a.prefix}" for a in net.on_link.get(link.index, ()) if a.scope == 0)
-            yield Uplink(at=net.point(link.name), mtu=link.mtu, addresses=addresses)
+            yield Uplink(at=net.point(link.name), mtu=link.mtu, addresses=addresses, mac=link.mac)
+
+
+def _taps(net: Net) -> Iterator[Tap]:
+    """Devices of kind "tun" that carry frames: the kernel calls a tap so as well (tun_setup)."""
+    for link in net.snap.links:
+        if link.kind == "tun" and link.arphrd == ETHER and link.up:
+            macs = (x.mac for x in net.snap.fdb if x.link == link.index and not x.own and x.state != "permanent")
+            yield Tap(at=net.point(link.name), mtu=link.mtu, mac=link.mac, macs=tuple(islice(macs, MOST)))
 
 
 def _segments(machine: Machine, net: Net, seats: dict[str, Seat]) -> Iterator[Segment]:
