@@ -1,18 +1,17 @@
 """A Docker daemon's words: what they become, and that a hostile one costs its own fields only."""
 
-import json
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from engine_socket import Answers, served
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pathfit.core.engine import Container, Endpoint, Engine
+from pathfit.core.engine import Container, Endpoint, Engine, Node
 from pathfit.core.evidence_base import Missing
 from pathfit.core.snapshot import NetnsSnapshot
 from pathfit.host.unixhttp import Client
@@ -80,54 +79,18 @@ INSPECTED = {
     "HostConfig": {"NetworkMode": "web", "RestartPolicy": {"Name": "always"}, "AutoRemove": False},
     "NetworkSettings": {"SandboxKey": ""},
 }
-Answers = dict[str, Any]
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Callable[[Answers], Daemon]]:
-    """A socket that answers GETs out of a dictionary; bytes are sent as they are, None is never answered."""
-    path = str(tmp_path / "docker.sock")
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen(8)
-    over = threading.Event()
-    threads: list[threading.Thread] = []
+    """A daemon that answers GETs out of a dictionary."""
+    with served(tmp_path / "docker.sock", b"Docker/24.0.5 (linux)") as start:
 
-    def talk(conn: socket.socket, answers: Answers) -> None:
-        with conn:
-            for line in conn.makefile("rb"):
-                if not line.startswith(b"GET "):
-                    continue
-                key = line.split()[1].decode().partition("?")[0]
-                body = answers.get(key, b"")
-                if body is None:
-                    over.wait(20)
-                    return
-                data = body if isinstance(body, bytes) else json.dumps(body).encode()
-                status = b"200 OK" if key in answers else b"404 Not Found"
-                head = b"Server: Docker/24.0.5 (linux)\r\nContent-Length: %d\r\n\r\n" % len(data)
-                conn.sendall(b"HTTP/1.1 " + status + b"\r\n" + head + data)
+        def listening(answers: Answers) -> Daemon:
+            path = start(answers)
+            return Daemon("docker", path, path)
 
-    def start(answers: Answers) -> Daemon:
-        def accept() -> None:
-            while True:
-                try:
-                    conn, _ = listener.accept()
-                except OSError:
-                    return
-                threads.append(threading.Thread(target=talk, args=(conn, answers)))
-                threads[-1].start()
-
-        threads.append(threading.Thread(target=accept))
-        threads[-1].start()
-        return Daemon("docker", path, path)
-
-    yield start
-    over.set()
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-    for thread in threads:
-        thread.join(20)
+        yield listening
 
 
 WHOLE: Answers = {
@@ -313,6 +276,88 @@ def test_our_own_daemon_comes_before_one_that_points_at_its_socket(
         monkeypatch.setattr(daemons, "argv_of", lambda pid: ("dockerd", "-H", f"unix://{path}"))
         monkeypatch.setattr(daemons, "root_of", lambda pid: roots[pid])
         assert [d.pid for d in daemons.find()] == [9]
+
+
+# --- overlays of a swarm ----------------------------------------------------------------------------------------------
+
+WIDE, FAR = "3k1dmmqoqgc0" + "a" * 13, "9z9zmmqoqgc0" + "a" * 13
+PEERS = [{"Name": "n1-1a", "IP": "198.18.4.1"}, {"Name": "n2-2b", "IP": "198.18.4.2"}, {"Name": "x", "IP": "no"}, 7]
+
+
+def overlay(network: str, name: str, **options: str) -> dict[str, Any]:
+    return {"Name": name, "Id": network, "Scope": "swarm", "Driver": "overlay", "Options": options}
+
+
+VNIS = "com.docker.network.driver.overlay.vxlanid_list"
+
+
+@pytest.mark.parametrize(
+    ("options", "vnis", "encrypted", "mtu"),
+    [
+        ({VNIS: "4097"}, (4097,), False, None),
+        ({VNIS: "4097,4098", "encrypted": "", parse.MTU: "1400"}, (4097, 4098), True, 1400),
+        ({VNIS: "4097,x,,-1,99999999"}, (4097,), False, None),
+        ({VNIS: 7}, (), False, None),
+    ],
+)
+def test_an_overlay(options: dict[str, Any], vnis: tuple[int, ...], encrypted: bool, mtu: int | None) -> None:
+    found = parse.network({**overlay(WIDE, "wide"), "Options": options, "Peers": PEERS})
+    assert (found.vnis, found.encrypted, found.mtu, found.is_underlay) == (vnis, encrypted, mtu, True)
+    assert found.nodes == (Node(name="n1-1a", address="198.18.4.1"), Node(name="n2-2b", address="198.18.4.2"))
+
+
+def test_overlays_by_their_hidden_namespaces(
+    engine: Callable[[Answers], Daemon], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """EXEC-ROOT/netns/N-ID; the members are asked for where this host is one."""
+    netns = tmp_path / "netns"
+    netns.mkdir()
+    for name in (f"1-{WIDE[:10]}", f"x-{FAR[:10]}", f"lb_{WIDE[:9]}", "ingress_sbox", "0123456789ab", "2-short"):
+        (netns / name).touch()
+    at: dict[str, str] = {f"{tmp_path}/netns/{n}": f"4:{len(n)}" for n in os.listdir(netns)}
+    monkeypatch.setattr(docker.spaces, "at_path", lambda daemon, path: at[path])
+    listed = [overlay(WIDE, "wide"), overlay(FAR, "far", encrypted="")]
+    answers = {**WHOLE, "/networks": listed, f"/networks/{WIDE}": {**overlay(WIDE, "wide"), "Peers": PEERS}}
+    asked = engine(answers)._replace(argv=("dockerd", "--exec-root", str(tmp_path)))
+    found = docker.read(asked, {}, 5.0)
+    assert isinstance(found, Engine)
+    wide, far = found.networks
+    assert (wide.netns, [n.address for n in wide.nodes]) == ("4:12", ["198.18.4.1", "198.18.4.2"])
+    assert (far.netns, far.nodes, far.encrypted) == ("", (), True)
+    answers[f"/networks/{WIDE}"] = b"[" * 100_000
+    found = docker.read(asked, {}, 5.0)
+    assert isinstance(found, Engine) and found.networks[0].netns == "4:12"
+
+
+@pytest.mark.parametrize(
+    ("config", "argv", "expected"),
+    [
+        (None, (), {}),
+        ('{"default-network-opts": {"bridge": {"com.docker.network.driver.mtu": "1400"}}}', (), {"bridge": 1400}),
+        ('{"default-network-opts": {"bridge": {"com.docker.network.driver.mtu": 1400}}}', (), {}),
+        ('{"default-network-opts": {"bridge": 7, "overlay": {}}}', (), {}),
+        ('{"default-network-opts": []}', (), {}),
+        ("[" * 100_000, (), {}),
+        (None, ("--default-network-opt", f"overlay={parse.MTU}=1350"), {"overlay": 1350}),
+        (None, (f"--default-network-opt=bridge={parse.MTU}=x", "--default-network-opt"), {}),
+    ],
+)
+def test_an_mtu_for_networks_to_come(config: str | None, argv: tuple[str, ...], expected: dict[str, int]) -> None:
+    assert parse.network_mtu(config, ("dockerd", *argv)) == expected
+
+
+def test_a_kubelet_s_labels() -> None:
+    labels = {"io.kubernetes.pod.namespace": "shop", "io.kubernetes.pod.name": "web-1"}
+    found = parse.container({"Labels": {**labels, "io.kubernetes.docker.type": "podsandbox"}}, "docker")
+    assert (found.pod, found.sandbox) == ("shop/web-1", True)
+    assert parse.container({"Labels": {"io.kubernetes.pod.name": "web-1"}}, "docker").pod == ""
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"), [("a\x1b[31mb", "a\\x1b[31mb"), ("a\nb", "a\\nb"), ("名", "名"), ("x" * 999, "x" * 256), (7, "")]
+)
+def test_no_terminal_is_shown_what_it_would_obey(told: object, shown: str) -> None:
+    assert parse.text(told) == shown
 
 
 # --- names -----------------------------------------------------------------------------------------------------------

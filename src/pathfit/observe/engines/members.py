@@ -47,7 +47,7 @@ def _with_devices(engine: Engine, one: Container, spaces: Spaces) -> Container:
         return one
     seen = {n.id: link for n, link in _bridged(engine, one, spaces)} if owns(one) else {}
     told = tuple(_with_device(end, ns, seen.get(end.network)) for end in one.endpoints)
-    if engine.kind != "docker":
+    if engine.kind != "docker" and owns(one):
         known = {e.network for e in told}
         told += tuple(_endpoint(n, link, ns) for n, link in _bridged(engine, one, spaces) if n.id not in known)
     return replace(one, endpoints=told) if told != one.endpoints else one

@@ -101,11 +101,12 @@ def _nested(name: str, wanted: tuple[str, ...]) -> Search:
     said = Search(trouble=tuple(f"{m.what}: {m.why}" for m in missing))
     around, _, last = name.rpartition("/")
     for engine in engines:
-        if engine.kind in wanted and engine.inside_name == around:
-            said = _told(said, engine, last, homes)
-        elif engine.kind in wanted:
-            prefix = f"{engine.inside_name}/" if engine.inside_name else ""
-            said = said._replace(others=(*said.others, *(f"{prefix}{c.name}" for c in engine.containers if c.name)))
+        if engine.kind not in wanted:
+            continue
+        prefix = f"{engine.inside_name}/" if engine.inside_name else ""
+        asked = last if engine.inside_name == around else ""
+        told = _told(said._replace(others=()), engine, asked, homes)
+        said = told._replace(others=(*said.others, *(f"{prefix}{x}" for x in told.others)))
     return said
 
 

@@ -148,7 +148,7 @@ def container(raw: dict[str, Any], networks: Iterable[EngineNetwork]) -> Contain
 def _at_home(one: Container, daemon: Daemon, homes: Homes) -> Container:
     """With its namespace, and its process as we count."""
     netns = spaces.of_process(daemon, one.pid) if one.pid else ""
-    return replace(one, netns=netns, pid=spaces.process(daemon, one.id, netns, one.pid, homes))
+    return replace(one, netns=netns, pid=spaces.process(daemon, one.id, netns, one.pid, homes) if netns else 0)
 
 
 # --- by files --------------------------------------------------------------------------------------------------------
