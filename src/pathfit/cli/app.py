@@ -11,7 +11,7 @@ from pathfit.cli import options
 from pathfit.cli.border import usage
 from pathfit.cli.stop import Stop
 
-LATER = ("trace", "pcap", "map", "overhead", "watch", "agent", "hub", "mesh")
+LATER = ("trace", "pcap", "map", "watch", "agent", "hub", "mesh")
 EXAMPLES = {  # options that are checked
     "timeout": "--timeout 15",
     "confirm_within": "--confirm-within 60",
@@ -27,6 +27,7 @@ HELP = """Finds out why packets stop fitting on a container's way through the ne
   pathfit probe https://example.org/                           measure from here only, without privileges
   pathfit predict --in a.json --from container:web --to H:P    what would happen, from a file of `pathfit snapshot`
   pathfit explain MTU101                                       what a fault code means
+  pathfit overhead vxlan+wireguard/1500                        what fits through tunnels in tunnels
   pathfit demo                                                 see it find a fault in a lab of its own
 """
 
@@ -194,6 +195,26 @@ def explain(code: str | None, **o: Any) -> int:
     from pathfit.cli.explaining import explain as page
 
     return page(code, o["lang"], as_json=o["as_json"])
+
+
+@pathfit.command()
+@click.argument("stack", required=False)
+@options.everywhere
+def overhead(stack: str | None, **o: Any) -> int:
+    """What fits through a STACK of encapsulations; without one, all kinds.
+
+    \b
+    STACK   LAYER+LAYER.../MTU    innermost first; MTU of what is underneath, 1500 without
+    LAYER   KIND, KIND6 with an outer IPv6 header, then options: gre,key  geneve,opt=8  wireguard,mtu=1400
+
+    \b
+    pathfit overhead vxlan+wireguard/1500    VXLAN inside WireGuard over 1500
+    pathfit overhead ip6gre,key/9000         GRE with a key over IPv6
+    pathfit overhead vxlan,nodev             VXLAN made without a device underneath
+    """
+    from pathfit.cli.overheads import overhead as show
+
+    return show(stack, o["lang"], as_json=o["as_json"])
 
 
 @pathfit.command()
