@@ -96,7 +96,8 @@ def _row(layer: Layer, source: str) -> str:
     if has_device(layer):
         mtu = f"{made.mtu} ({default_mtu(layer, 9000)})"
     case: TooBig = too_big(layer)
-    return f"| {layer.name} | {heads} | {mtu} | {made.fits} | {case} | {source}{'' if layer.measured else ' (not measured)'} |"
+    by = source if layer.measured else f"{source} (not measured)"
+    return f"| {layer.name} | {heads} | {mtu} | {made.fits} | {case} | {by} |"
 
 
 VARIANTS = (

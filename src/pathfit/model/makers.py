@@ -116,7 +116,7 @@ def stack(
         "none": (),
     }
     if family == 4:
-        around |= {"ipip": (Layer("ipip"),), "ipsec": (Layer("esp-cbc-sha256"),)}
+        around |= {"ipip": (Layer("ipip"),), "ipsec": (Layer("esp-cbc"),)}
     layers = around.get(backend)
     if layers is None or not encryption or backend in ("wireguard", "ipsec"):
         return layers
