@@ -15,7 +15,7 @@ A code may have two rules, one for a path and one for state: ``pathfit explain``
 docstring speaks of both.
 """
 
-from pathfit.rules.state import config, guest, mtu, overlays, weave
+from pathfit.rules.state import clamps, config, guest, kernels, mtu, overlays, reach, weave
 from pathfit.rules.state.fleet import FleetRule
 from pathfit.rules.state.machine import StateRule
 
@@ -26,13 +26,31 @@ STATE_RULES: tuple[StateRule, ...] = (
     StateRule("MTU104", mtu.overlay),
     StateRule("MTU105", mtu.mixed_segment),
     StateRule("MTU107", mtu.too_big_lost),
-    StateRule("OVL303", overlays.port_blocked),
+    StateRule("MTU108", clamps.in_pieces),
+    StateRule("MTU110", clamps.stale),
+    StateRule("MTU111", clamps.one_sided),
+    StateRule("MTU112", clamps.too_large),
     StateRule("MTU113", guest.mismatch),
+    StateRule("MTU114", clamps.below_minimum),
+    StateRule("MTU116", clamps.hidden),
+    StateRule("OVL303", overlays.port_blocked),
     StateRule("OVL305", overlays.end_unreachable),
     StateRule("OVL306", weave.slow_path),
+    StateRule("FLT401", reach.dropped),
+    StateRule("FLT402", reach.reverse_path),
+    StateRule("FLT403", reach.not_forwarding),
+    StateRule("FLT404", reach.engine_policy),
+    StateRule("RTE501", reach.no_route),
+    StateRule("RTE502", reach.neighbour),
+    StateRule("RTE503", reach.link_down),
+    StateRule("RTE504", reach.overlapping),
     StateRule("CFG604", config.wrong_interface),
     StateRule("CFG605", config.dual_nic),
     StateRule("CFG606", config.option_is_underlay),
+    StateRule("KRN701", kernels.ufo_stall),
+    StateRule("KRN702", kernels.clears_ignore_df),
+    StateRule("KRN703", kernels.tunnel_checksum),
+    StateRule("KRN704", kernels.lro),
 )
 
 FLEET_RULES: tuple[FleetRule, ...] = (

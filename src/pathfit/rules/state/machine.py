@@ -15,12 +15,12 @@ from typing import Literal, NamedTuple
 
 from pathfit.core.engine import Workload
 from pathfit.core.finding import Finding
-from pathfit.core.net import TCP, Family, Point, packet_of
+from pathfit.core.net import TCP, Family, Flow, Point, packet_of
 from pathfit.core.path import Encap, Exit, Fate, Predicted
 from pathfit.core.snapshot import HostSnapshot, Link, Route
 from pathfit.model.mtu import advertised
 from pathfit.model.network import Net, Network, lazy
-from pathfit.model.walk import predict_both
+from pathfit.model.walk import predict, predict_both
 from pathfit.model.workloads import workloads
 
 REF = "state"  # evidence id of everything that was read
@@ -186,6 +186,14 @@ class Machine:
             if seat.net is not None and not seat.workload.note:
                 found.setdefault(self._shape(seat.net), []).append(seat)
         return tuple(Group(self, seats, seats[0].net) for seats in found.values() if seats[0].net is not None)
+
+    def way_to(self, group: Group, dst: str, size: int) -> Predicted | None:
+        """The way of a packet of ``size`` bytes from a group to an address; None when the model cannot say."""
+        flow = Flow(src="", dst=dst, proto=TCP, sport=40000, dport=PORT, size=size)
+        try:
+            return predict(self.network, group.net.key, flow)
+        except (KeyError, ValueError):
+            return None
 
     def families(self, net: Net) -> tuple[Family, ...]:
         """Families it has an address of that is good for more than its own link."""

@@ -10,6 +10,8 @@ tunnel has no room for its own bytes (MTU104), a switch port or the far half of 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import msgspec
+
 from pathfit.core.finding import Facts, Finding, Severity
 from pathfit.core.net import Point
 from pathfit.core.path import Decap, Encap, Fate, Limit, Predicted
@@ -119,7 +121,7 @@ def overpromise(machine: Machine) -> Iterable[Finding]:
         proof = line(REF, "promise", own=own, limit=n.limit.mtu)
         sure = "likely" if n.way.what == "elsewhere" else "possible"
         finding = found("MTU103", severity, sure, (n.group.point, n.limit.at), facts, proof)  # type: ignore[arg-type]
-        yield _for(finding, keys)
+        yield about(finding, keys)
 
 
 def too_big_lost(machine: Machine) -> Iterable[Finding]:
@@ -146,7 +148,7 @@ def too_big_lost(machine: Machine) -> Iterable[Finding]:
         }
         proof = line(REF, "untold", place=place_text(n.limit.at), limit=n.limit.mtu, why=n.limit.why_untold or "-")
         severity: Severity = "warning" if n.way.what == "route" else "error"
-        yield _for(found("MTU107", severity, "likely", (n.limit.at,), facts, proof), keys)
+        yield about(found("MTU107", severity, "likely", (n.limit.at,), facts, proof), keys)
 
 
 def overlay(machine: Machine) -> Iterable[Finding]:
@@ -179,7 +181,7 @@ def overlay(machine: Machine) -> Iterable[Finding]:
             "by": place_text(n.limit.at),
         }
         proof = line(REF, "tunnel", device=place_text(at), overhead=n.limit.overhead, limit=n.limit.mtu)
-        yield _for(found("MTU104", "error" if n.sure else "warning", "likely", at, facts, proof), keys)
+        yield about(found("MTU104", "error" if n.sure else "warning", "likely", at, facts, proof), keys)
 
 
 def _device(n: Narrow) -> Point:
@@ -222,10 +224,9 @@ def mixed_segment(machine: Machine) -> Iterable[Finding]:
             "place": place_text(n.limit.at),
         }
         proof = line(REF, "silent-drop", place=place_text(n.limit.at), limit=n.limit.mtu, why="-")
-        yield _for(found("MTU105", "error", "likely", n.limit.at, facts, proof), keys)
+        yield about(found("MTU105", "error", "likely", n.limit.at, facts, proof), keys)
 
 
-def _for(finding: Finding, keys: tuple[str, ...]) -> Finding:
-    import msgspec
-
+def about(finding: Finding, keys: tuple[str, ...]) -> Finding:
+    """The finding, with those who are affected."""
     return msgspec.structs.replace(finding, workloads=keys)
