@@ -18,7 +18,7 @@ from pathfit.core.finding import Facts, Finding
 from pathfit.core.net import Point
 from pathfit.core.report import Hung, Report, VerdictWord, WorkloadVerdict
 from pathfit.core.snapshot import HostSnapshot
-from pathfit.diagnose import arrange
+from pathfit.diagnose import SEVERITIES, arrange
 from pathfit.model import hung
 from pathfit.rules.base import found, line
 from pathfit.rules.state import FLEET_RULES, STATE_RULES
@@ -71,10 +71,18 @@ def _run(rules: Iterable[Any], view: Any, host: HostSnapshot | None) -> list[Fin
             findings += tuple(rule.check(view))
         except Exception as e:
             findings.append(_crashed(rule.code, e, host))
+    return list(_once(findings))
+
+
+def _once(findings: Iterable[Finding]) -> Iterable[Finding]:
+    """One finding for each id (code, place, direction), about everybody that any of them is about."""
     kept: dict[tuple[str, str], Finding] = {}
-    for f in findings:
-        kept.setdefault((f.code, f.id), f)
-    return list(kept.values())
+    for f in sorted(findings, key=lambda f: SEVERITIES.index(f.severity)):
+        first = kept.setdefault((f.code, f.id), f)
+        if first is not f:
+            keys = tuple(dict.fromkeys((*first.workloads, *f.workloads)))
+            kept[f.code, f.id] = msgspec.structs.replace(first, workloads=keys)
+    return kept.values()
 
 
 def _crashed(code: str, e: Exception, host: HostSnapshot | None) -> Finding:
@@ -188,6 +196,7 @@ CAUSES: dict[str, tuple[str, ...]] = {
     "MTU103": ("CFG601", "CFG602", "CFG603", "CFG604", "CFG605"),
     "MTU104": ("CFG604", "CFG606", "KRN702"),
     "MTU105": ("CFG603",),
+    "MTU108": ("MTU104",),
     "OVL306": ("KRN702",),
 }
 """Which findings of a scan explain which, when they are about the same workloads or the same place."""

@@ -9,12 +9,36 @@ import topo
 from msgspec.structs import replace
 from test_scan import BRIDGE, OVERLAY, of
 
+from pathfit.core.filters import Chain, Clamp, Expr, FilterRule, Match, Nat, Table, Verdict
 from pathfit.core.finding import Finding
-from pathfit.core.snapshot import FdbEntry, HostSnapshot
+from pathfit.core.snapshot import FdbEntry, HostSnapshot, Kernel
 from pathfit.rules import FIELDS, NAMES, RULES, manual
 from pathfit.rules.state import FLEET_RULES, STATE_RULES
 from pathfit.words import render as words
 
+ROUTED = """
+c eth0 1500 198.18.59.2/24 -- a vc 1500 198.18.59.1/24
+d eth0 1500 198.18.60.2/24 -- b vd 1500 198.18.60.1/24
+a eth0 1500 198.18.9.1/24 -- b eth0 1500 198.18.9.2/24
+a vx0 vxlan {mtu} id=77 local=198.18.9.1 remote=198.18.9.2 198.18.50.1/24
+b vx0 vxlan {mtu} id=77 local=198.18.9.2 remote=198.18.9.1 198.18.50.2/24
+c route default via 198.18.59.1
+d route default via 198.18.60.1
+a route 198.18.60.0/24 via 198.18.50.2
+b route 198.18.59.0/24 via 198.18.50.1
+a route default via 198.18.50.2
+b route default via 198.18.50.1
+a forward
+b forward
+"""
+STRICT = """
+c eth0 1500 198.18.7.2/24 -- h v 1500 198.18.1.1/24
+h eth0 phys 1500 203.0.113.7/24
+h route default via 203.0.113.1
+c route default via 198.18.1.1 dev eth0
+h forward
+h sysctl ipv4.conf.all.rp_filter={mode}
+"""
 LOST = """
 c eth0 1500 198.18.1.2/24 -- h v1 1500 198.18.1.1/24
 h eth0 1400 198.18.2.2/24 -- r eth0 1400 198.18.2.1/24
@@ -44,8 +68,6 @@ def host(text: str, **more: object) -> tuple[HostSnapshot, ...]:
 
 def no_icmp_out() -> HostSnapshot:
     """The router that should say "too big" drops its own ICMP."""
-    from pathfit.core.filters import Chain, FilterRule, Match, Table, Verdict
-
     rule = FilterRule(exprs=(Match(field="l4proto", values=("1",)), Verdict(kind="drop")), text="ip protocol icmp drop")
     table = Table(family="inet", name="quiet", chains=(Chain(name="o", hook="output", rules=(rule,)),))
     return topo.host(LOST, tables={"h": (table,)})
@@ -83,8 +105,6 @@ def with_entry(hosts: list[HostSnapshot], at: int, mac: str, remote: str) -> lis
 
 def closed_port() -> HostSnapshot:
     """The first host's own filter takes UDP 4789 away as it comes in."""
-    from pathfit.core.filters import Chain, FilterRule, Match, Table, Verdict
-
     tests = (Match(field="l4proto", values=("17",)), Match(field="dport", values=("4789",)), Verdict(kind="drop"))
     rule = FilterRule(exprs=tests, text="udp dport 4789 drop")
     table = Table(family="inet", name="fw", chains=(Chain(name="in", hook="input", rules=(rule,)),))
@@ -97,12 +117,114 @@ def without_routes(host: HostSnapshot) -> HostSnapshot:
     return replace(host, namespaces=(space, *host.namespaces[1:]))
 
 
+def rule(*exprs: Expr, text: str = "") -> FilterRule:
+    return FilterRule(exprs=exprs, text=text)
+
+
+def table(*chains: Chain, family: str = "inet", name: str = "t", tool: str = "nft") -> tuple[Table, ...]:
+    return (Table(family=family, name=name, chains=chains, tool=tool),)  # type: ignore[arg-type]
+
+
+def clamped(*marks: tuple[str, int], up: int = 1400) -> tuple[HostSnapshot, ...]:
+    """BRIDGE over an uplink of ``up``, with clamps on SYNs that leave by (oifname) or come in by (iifname) eth0."""
+    rules = tuple(
+        rule(Match(field="tcpflags", values=("syn/syn,rst",)), Match(field=field, values=("eth0",)), Clamp(size=mss))
+        for field, mss in marks
+    )
+    chain = Chain(name="f", hook="forward", type="filter", priority=-150, rules=rules)
+    return host(BRIDGE.format(own=1500, half=1500, up=up), tables={"h": table(chain, family="ip", name="mangle")})
+
+
+BOTH = (("oifname", 1360), ("iifname", 1360))
+DROP_443 = rule(
+    Match(field="l4proto", values=("6",)),
+    Match(field="dport", values=("443",)),
+    Verdict(kind="drop"),
+    text="dport 443 drop",
+)
+ALL_WELL = BRIDGE.format(own=1500, half=1500, up=1500)
+MINIMUM = """
+c eth0 1500 2001:db8:1::2/64 -- h v {size} 2001:db8:1::1/64
+h eth0 phys 1500 2001:db8:2::2/64
+h route default via 2001:db8:2::1
+c route default via 2001:db8:1::1
+h forward
+"""
+
+
+def forwarded(*rules: FilterRule, policy: str = "accept", engine: bool = True) -> tuple[HostSnapshot, ...]:
+    """The host's iptables: a FORWARD chain, and (where there is one) an engine's own."""
+    chains = [Chain(name="FORWARD", hook="forward", policy=policy, rules=rules)]  # type: ignore[arg-type]
+    chains += [Chain(name="DOCKER-USER")] if engine else []
+    return host(ALL_WELL, tables={"h": table(*chains, family="ip", name="filter", tool="iptables-nft")})
+
+
+def hiding() -> HostSnapshot:
+    """A port of 1400 between two containers of 1500 whose packets are still super-packets when they come there."""
+    text = (
+        BRIDGE.format(own=1500, half=1400, up=1500)
+        + "c1 offload eth0 on\nc2 offload eth0 on\nh offload v1 on\nh offload v2 on"
+    )
+    return topo.host(text)
+
+
+def card(kernel: str, driver: str = "virtio_net", forward: bool = False, **features: bool) -> HostSnapshot:
+    """A machine with one card of that driver and those features, and a bridge that Weave made."""
+    text = "h eth0 phys 1500 203.0.113.7/24\nh weave bridge 1376 10.32.0.1/12\nh vxlan-6784 vxlan 1376 id=7 local=203.0.113.7"
+    snap = topo.host(text + ("\nh forward" if forward else ""))
+    space = snap.namespaces[0]
+    links = tuple(replace(x, driver=driver, features=features) if x.name == "eth0" else x for x in space.links)
+    return replace(snap, kernel=Kernel(release=kernel), namespaces=(replace(space, links=links),))
+
+
+def translating(kernel: str, udp_csum: bool = False) -> HostSnapshot:
+    """A node whose VXLAN device offloads checksums, and which masquerades."""
+    chain = Chain(name="po", hook="postrouting", type="nat", rules=(rule(Nat(kind="masquerade")),))
+    text = "h eth0 phys 1500 203.0.113.7/24\nh fl vxlan 1450 id=1 local=203.0.113.7"
+    snap = topo.host(text, tables={"h": table(chain, family="ip", name="nat")})
+    space = snap.namespaces[0]
+    links = tuple(
+        replace(x, features={"tx-checksum": True}, vxlan=replace(x.vxlan, udp_csum=udp_csum)) if x.vxlan else x
+        for x in space.links
+    )
+    return replace(snap, kernel=Kernel(release=kernel), namespaces=(replace(space, links=links),))
+
+
 EXAMPLES = [
     Example("MTU103", "warning", {"c1", "c2"}, host(BRIDGE.format(own=1500, half=1500, up=1400)),
             host(BRIDGE.format(own=1400, half=1400, up=1400))),
     Example("MTU104", "warning", {"c", "d"}, host(OVERLAY.format(mtu=1500)), host(OVERLAY.format(mtu=1450))),
     Example("MTU105", "error", {"c1", "c2"}, host(BRIDGE.format(own=1500, half=1400, up=1500)),
             host(BRIDGE.format(own=1500, half=1500, up=1500))),
+    Example("MTU104", "warning", {"c", "d"}, host(ROUTED.format(mtu=1500)), host(ROUTED.format(mtu=1450))),
+    Example("MTU108", "info", {"c", "d"}, host(ROUTED.format(mtu=1500)), host(ROUTED.format(mtu=1450))),
+    Example("MTU110", "warning", {"c"}, host(LOST + "c cached 198.18.3.2 1300"), host(LOST + "c cached 198.18.3.2 1400")),
+    Example("MTU110", "info", {"c1"}, host(ALL_WELL + "c1 cached 192.0.2.9 1300"), host(ALL_WELL)),
+    Example("MTU111", "info", {"c1", "c2"}, clamped(BOTH[0]), clamped(*BOTH)),
+    Example("MTU111", "warning", {"c1", "c2"}, clamped(BOTH[1]), clamped()),
+    Example("MTU112", "warning", {"c1", "c2"}, clamped(("oifname", 1412), ("iifname", 1412)), clamped(*BOTH)),
+    Example("MTU114", "warning", {"c"}, host(MINIMUM.format(size=1200)), host(MINIMUM.format(size=1280))),
+    Example("MTU116", "warning", {"c1", "c2"}, (hiding(),), host(ALL_WELL)),
+    Example("FLT401", "info", {"c1", "c2"}, forwarded(DROP_443), forwarded()),
+    Example("FLT402", "error", {"c"}, host(STRICT.format(mode=1)), host(STRICT.format(mode=2))),
+    Example("FLT403", "error", {"c1", "c2"}, host(ALL_WELL.replace("h forward", "h sysctl ipv4.ip_forward=0")),
+            host(ALL_WELL)),
+    Example("FLT404", "warning", {"c1", "c2"}, forwarded(policy="drop"), forwarded(policy="drop", engine=False)),
+    Example("RTE501", "info", {"c1", "c2"}, host(ALL_WELL.replace("h route default via 203.0.113.1\n", "")),
+            host(ALL_WELL)),
+    Example("RTE502", "warning", {"h", "c1", "c2"}, host(ALL_WELL + "h neigh eth0 203.0.113.1 failed"),
+            host(ALL_WELL + "h neigh eth0 203.0.113.1 stale 02:00:00:00:00:99")),
+    Example("RTE503", "error", {"c1"}, host(ALL_WELL.replace("h v1 1500 @br0", "h v1 1500 @br0 off")), host(ALL_WELL)),
+    Example("RTE504", "warning", {"c1", "c2"}, host(ALL_WELL + "h eth1 phys 1500 198.51.100.7/24\n"
+            "h route 198.18.0.0/16 via 198.51.100.1"), host(ALL_WELL + "h eth1 phys 1500 198.51.100.7/24\n"
+            "h route 198.19.0.0/16 via 198.51.100.1")),
+    Example("KRN701", "warning", set(), (card("3.10.0-123.el7.x86_64", ufo=True),), (card("3.10.0-229.el7.x86_64", ufo=True),)),
+    Example("KRN701", "warning", set(), (card("3.10.0-123.13.2.el7.x86_64", ufo=True),), (card("3.10.0-123.el7.x86_64"),)),
+    Example("KRN702", "warning", set(), (card("3.10.0-327.10.1.el7.x86_64"),), (card("3.10.0-514.el7.x86_64"),)),
+    Example("KRN703", "warning", set(), (translating("5.6.4"),), (translating("5.6.13"),)),
+    Example("KRN703", "warning", set(), (translating("4.19.90"),), (translating("4.19.90", udp_csum=True),)),
+    Example("KRN703", "warning", set(), (translating("5.5.1"),), (translating("6.1.0-13-amd64"),)),
+    Example("KRN704", "warning", set(), (card("6.1.0", "ixgbe", forward=True, lro=True),), (card("6.1.0", "ixgbe", lro=True),)),
     Example("OVL301", "error", {"c3"}, tuple(with_entry(nodes(), 2, "02:00:00:00:01:aa", "192.0.2.2")),
             tuple(with_entry(nodes(), 2, "02:00:00:00:01:aa", "192.0.2.1"))),
     Example("OVL301", "warning", {"c3"}, tuple(with_entry(nodes(), 2, "02:00:00:00:01:aa", "192.0.2.99")),

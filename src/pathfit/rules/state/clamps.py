@@ -4,12 +4,13 @@ MTUs, pieces, offloading that hides a limit, links that are too small for IPv6."
 from collections.abc import Iterable
 
 from pathfit.core.finding import Confidence, Facts, Finding, Severity
-from pathfit.core.net import SMALLEST_PROMISE, mss_of
-from pathfit.core.path import Fate, Limit
+from pathfit.core.net import SMALLEST_PROMISE, mss_of, packet_of
+from pathfit.core.path import Fate
 from pathfit.rules.base import found, line
 from pathfit.rules.places import place_text
-from pathfit.rules.state.machine import REF, Group, Machine, Way
-from pathfit.rules.state.mtu import about, narrow
+from pathfit.rules.state.machine import REF, Machine
+from pathfit.rules.state.mtu import LOST, about, narrow
+from pathfit.rules.state.mtu import in_pieces as pieces
 
 
 def one_sided(machine: Machine) -> Iterable[Finding]:
@@ -18,28 +19,34 @@ def one_sided(machine: Machine) -> Iterable[Finding]:
     Why it hurts: the clamp was meant as the cure; it protects downloads or uploads, not both.
     Example: `TCPMSS --clamp-mss-to-pmtu` with `-o ppp0` only: SYNs going out are lowered, SYN-ACKs coming in not.
     Repair: clamp SYN and SYN-ACK, as constants, on both ways through the box.
-    Severity: warning.
+    Severity: warning; info where what goes out unclamped is told to be too large on the spot.
     Possible: never said.
-    Likely: a SYN is lowered on the way out and its answer is not on the way in, or the other way round.
+    Likely: a SYN is lowered on the way out and its answer is not on the way in, or the other way round, and a device on
+    the way is smaller.
     Confirmed: never, from state alone.
     References: RFC 9293 section 3.7.1; xt_TCPMSS, nft_exthdr_tcp_set_eval().
     """
-    for n in narrow(machine):
-        out, back = n.way.forward.clamps, n.way.reverse.clamps
-        if bool(out) == bool(back) or (not n.way.reverse.hops and not back):
-            continue
-        clamp = (*out, *back)[0]
-        mss = mss_of(n.way.family, n.limit.mtu)
-        if clamp.mss_after > mss:
-            continue  # too large anyway: MTU112
-        facts: Facts = {
-            "direction": "outbound" if out else "inbound",
-            "protected": "inbound" if out else "outbound",
-            "limit": n.limit.mtu,
-            "mss": clamp.mss_after,
-        }
-        proof = line(REF, "clamp", place=place_text(clamp.at), mss=clamp.mss_after)
-        yield about(found("MTU111", "warning", "likely", clamp.at, facts, proof), n.group.keys)
+    for group in machine.groups:
+        for way in group.ways:
+            out, back = way.forward.clamps, way.reverse.clamps
+            if bool(out) == bool(back) or not way.reverse.hops:
+                continue
+            clamp = (*out, *back)[0]
+            kept = packet_of(way.family, clamp.mss_after)
+            unkept = way.allowed if out else way.promised
+            limit = next((x for x in way.forward.limits if x.mtu < unkept and x.then in LOST), None)
+            if unkept <= kept or limit is None or limit.mtu < kept:
+                continue  # nothing on the way is smaller; or the clamp is too large anyway (MTU112)
+            told = bool(out) and limit.then == "icmp" and limit.told_home is True
+            facts: Facts = {
+                "direction": "outbound" if out else "inbound",
+                "protected": "inbound" if out else "outbound",
+                "limit": limit.mtu,
+                "mss": clamp.mss_after,
+            }
+            proof = line(REF, "clamp", place=place_text(clamp.at), mss=clamp.mss_after)
+            severity: Severity = "info" if told else "warning"
+            yield about(found("MTU111", severity, "likely", clamp.at, facts, proof), group.keys)
 
 
 def too_large(machine: Machine) -> Iterable[Finding]:
@@ -112,24 +119,22 @@ def in_pieces(machine: Machine) -> Iterable[Finding]:
     fragments turns it into a black hole.
     Example: a VXLAN device of 1500 over an underlay of 1500: each full packet travels as two.
     Repair: the overlay's MTU = underlay - overhead.
-    Severity: warning.
+    Severity: info; its cause (MTU104) is the warning.
     Possible: never said.
     Likely: state shows that the outer packets do not fit and may be cut.
     Confirmed: never, from state alone.
     References: RFC 8900; ip_fragment(), iptunnel_xmit().
     """
-    for group, way, limit in _deciding(machine, "fragment"):
-        if limit.kind != "tunnel":
-            continue
+    for n in pieces(machine):
         facts: Facts = {
             "direction": "outbound",
-            "place": place_text(limit.at),
-            "limit": limit.mtu,
-            "own": way.forward.flow.size,
-            "overhead": limit.overhead,
+            "place": place_text(n.limit.at),
+            "limit": n.limit.mtu,
+            "own": n.size,
+            "overhead": n.limit.overhead,
         }
-        proof = line(REF, "pieces", place=place_text(limit.at), limit=limit.mtu)
-        yield about(found("MTU108", "warning", "likely", limit.at, facts, proof), group.keys)
+        proof = line(REF, "pieces", place=place_text(n.limit.at), limit=n.limit.mtu)
+        yield about(found("MTU108", "info", "likely", n.limit.at, facts, proof), n.group.keys)
 
 
 def hidden(machine: Machine) -> Iterable[Finding]:
@@ -144,26 +149,15 @@ def hidden(machine: Machine) -> Iterable[Finding]:
     Confirmed: never, from state alone.
     References: is_skb_forwardable(), skb_is_gso(); ethtool(8) -K tso gso.
     """
-    for group, way, limit in _deciding(machine, "pass-gso"):
-        facts: Facts = {
-            "direction": "outbound",
-            "place": place_text(limit.at),
-            "limit": limit.mtu,
-            "own": way.forward.flow.size,
-        }
-        proof = line(REF, "hidden-limit", place=place_text(limit.at), limit=limit.mtu)
-        yield about(found("MTU116", "warning", "likely", limit.at, facts, proof), group.keys)
-
-
-def _deciding(machine: Machine, then: str) -> Iterable[tuple[Group, Way, Limit]]:
-    """The first limit of each way that is smaller than what TCP sends there, if that is what happens at it."""
-    said: set[tuple[int, object]] = set()
     for group in machine.groups:
         for way in group.ways:
-            first = next((x for x in way.forward.limits if x.mtu < way.allowed and x.kind not in ("cached",)), None)
-            if first is not None and first.then == then and (id(group), first.at) not in said:
-                said.add((id(group), first.at))
-                yield group, way, first
+            limit = next((x for x in way.forward.limits if x.mtu < way.allowed and x.kind != "cached"), None)
+            if limit is None or limit.then != "pass-gso":
+                continue
+            facts: Facts = {"direction": "outbound", "place": place_text(limit.at), "limit": limit.mtu}
+            facts["own"] = way.forward.flow.size
+            proof = line(REF, "hidden-limit", place=place_text(limit.at), limit=limit.mtu)
+            yield about(found("MTU116", "warning", "likely", limit.at, facts, proof), group.keys)
 
 
 def below_minimum(machine: Machine) -> Iterable[Finding]:

@@ -103,8 +103,8 @@ def tunnel_checksum(machine: Machine) -> Iterable[Finding]:
     Repair: `ethtool -K flannel.1 tx-checksum-ip-generic off` (Felix: ChecksumOffloadBroken=true); a newer kernel.
     Severity: warning.
     Possible: never said.
-    Likely: the kernel is older than the repair, transmit checksums of the tunnel device are offloaded, its outer packets
-    carry no UDP checksum, and the host translates addresses.
+    Likely: the kernel is older than the repair, transmit checksums of the tunnel device are offloaded, its outer
+    packets carry no UDP checksum, and the host translates addresses.
     Confirmed: never, from state alone.
     References: commit ea64d8d6c675; flannel-io/flannel#1282; projectcalico/calico#3145.
     """

@@ -130,7 +130,7 @@ class Group:
             way = self._way("elsewhere", to, PORT) if to else None
             if way is None or not _leads_somewhere(way.forward):
                 continue
-            if way.forward.fate in ENDS_INSIDE:
+            if _ends_inside(way.forward):
                 way = self._far_end(family) or way  # a world of its own: its farthest end stands for elsewhere
             yield way
             for address in self.machine.behind_gateways(way.forward, family):
@@ -149,10 +149,9 @@ class Group:
 
     def _mates(self) -> Iterator[Way]:
         for other in self.machine.neighbours(self):
-            for family in self.machine.families(self.net):
-                to = _address(other.seats[-1].net, family) if other is self else _address(other.net, family)
-                if to and not (other is self and len(self.seats) < 2):
-                    yield self._way("mate", to, 0, other)
+            net = other.seats[-1].net if other is self else other.net
+            for to in _neighbouring(self.net, net) if net is not None and net is not self.net else ():
+                yield self._way("mate", to, 0, other)
         for to in self.machine.beyond(self):
             yield self._way("mate", to, 0)
 
@@ -343,9 +342,13 @@ class Machine:
         there: Shape = ()
         if other is not None:
             o = other[1]
-            there = (other[0].key, o.mtu, o.master, o.up, o.bridge_port, o.features and tuple(o.features.values()))
-        mine = x.features and tuple(x.features.values())
-        return (x.name, x.kind, x.mtu, x.up, x.carrier, mine, there, x.vxlan)
+            there = (other[0].key, o.mtu, o.master, o.up, o.bridge_port, _on(o))
+        return (x.name, x.kind, x.mtu, x.up, x.carrier, _on(x), there, x.vxlan)
+
+
+def _on(link: Link) -> tuple[str, ...] | None:
+    """Offload features that are switched on; None: not known."""
+    return None if link.features is None else tuple(k for k, v in link.features.items() if v)
 
 
 def _switches(net: Net) -> tuple[tuple[str, str], ...]:
@@ -374,7 +377,12 @@ def _overlay(link: Link) -> tuple[str, int, int] | None:
 
 def _leads_somewhere(way: Predicted) -> bool:
     """Has it a default route, and a host that takes what comes by it?"""
-    return len(way.hops) > 1 or way.fate not in ENDS_INSIDE
+    return len(way.hops) > 1 or way.fate not in (Fate.NO_ROUTE, Fate.UNREACHABLE)
+
+
+def _ends_inside(way: Predicted) -> bool:
+    """Does it end before it leaves what we see, for want of a route? One that comes back to its sender does too."""
+    return way.fate in ENDS_INSIDE or (way.fate is Fate.RP_FILTER and way.why.startswith("martian"))
 
 
 def _exits(way: Predicted) -> Iterator[Point]:
@@ -390,6 +398,17 @@ def _address(net: Net | None, family: Family) -> str | None:
         if a.scope == 0 and (":" in a.address) == (family == 6) and not _own_link(a.address):
             return a.address
     return None
+
+
+def _neighbouring(net: Net, other: Net) -> Iterator[str]:
+    """For each family, an address of ``other`` that lies in a subnet of ``net``'s own."""
+    found: dict[bool, str] = {}
+    ours = [a for a in net.snap.addresses if a.scope == 0 and not _own_link(a.address)]
+    subnets = [ipaddress.ip_network(f"{a.address}/{a.prefix}", strict=False) for a in ours]
+    for a in other.snap.addresses:
+        if a.scope == 0 and not _own_link(a.address) and any(_within(a.address, n) for n in subnets):
+            found.setdefault(":" in a.address, a.address)
+    yield from found.values()
 
 
 def _own_link(address: str) -> bool:

@@ -48,13 +48,22 @@ def narrow(machine: Machine) -> Iterator[Narrow]:
     """The place that decides, on each way, each direction, where TCP exchanges more than it carries."""
     for group in machine.groups:
         for way in group.ways:
-            sized = [(way.forward, way.allowed, True)]
-            if way.reverse.complete:
-                sized.append((way.reverse, way.promised, False))
-            for predicted, size, outbound in sized:
+            for predicted, size, outbound in ((way.forward, way.allowed, True), (way.reverse, way.promised, False)):
                 limit = next((x for x in predicted.limits if x.mtu < size and x.then in LOST), None)
-                if limit is not None and _bites(predicted, limit):
-                    yield Narrow(group, way, limit, size, outbound, _certain(limit))
+                if limit is None or not _bites(predicted, limit):
+                    continue
+                whole = outbound or predicted.complete  # what comes from out of sight may be kept small there
+                if whole or limit.then == "silent":
+                    yield Narrow(group, way, limit, size, outbound, whole and _certain(limit))
+
+
+def in_pieces(machine: Machine) -> Iterator[Narrow]:
+    """Ways on which the first place that is too small is a tunnel that cuts its outer packets."""
+    for group in machine.groups:
+        for way in group.ways:
+            first = next((x for x in way.forward.limits if x.mtu < way.allowed and x.kind != "cached"), None)
+            if first is not None and first.then == "fragment" and first.kind == "tunnel":
+                yield Narrow(group, way, first, way.allowed, True, False)
 
 
 def _bites(predicted: Predicted, limit: Limit) -> bool:
@@ -85,6 +94,12 @@ def _tunnel(n: Narrow) -> bool:
     return n.limit.kind == "tunnel" and bool(n.limit.overhead)
 
 
+def _rescued(machine: Machine, n: Narrow) -> bool:
+    """Does who sends into the limit look for a smaller size by itself when nothing comes back (tcp_mtu_probing)?"""
+    sender = machine.network.at(n.predicted.hops[0].where) if n.predicted.hops else None
+    return sender is not None and sender.sysctl("ipv4.tcp_mtu_probing") > 0
+
+
 def _clamped(n: Narrow) -> bool:
     """TCP is kept below the limit in both directions by clamps: what the promises say no longer holds."""
     return n.way.promised <= n.limit.mtu and n.way.allowed <= n.limit.mtu
@@ -97,7 +112,8 @@ def overpromise(machine: Machine) -> Iterable[Finding]:
     the real limit everything depends on "too big" messages that may be lost.
     Example: docker0 1500 behind an eth0 of 1400; the host itself is fine, because its MSS is honest.
     Repair: give the container's network the MTU of the smallest device on the way.
-    Severity: warning; with the network beyond out of sight, nothing is certain.
+    Severity: warning; with the network beyond out of sight, nothing is certain. Info where answers are clamped and
+    what goes out is told to be too large on the spot (a PPPoE router with a clamp).
     Possible: the smaller device is on the way to some destinations only.
     Likely: the smaller device is on the way of the default route.
     Confirmed: never, from state alone.
@@ -105,7 +121,10 @@ def overpromise(machine: Machine) -> Iterable[Finding]:
     """
     ours = [n for n in narrow(machine) if n.outbound and not (_tunnel(n) or _clamped(n) or n.sure)]
     for n, keys, _ in _merged(ours):
-        severity: Severity = "warning" if n.way.what == "elsewhere" else "info"
+        half = (
+            n.way.promised <= n.limit.mtu and n.limit.told_home is True
+        )  # clamped one way, told on the spot the other
+        severity: Severity = "warning" if n.way.what == "elsewhere" and not half else "info"
         own = max(n.size, n.way.promised)
         link = n.group.device
         facts: Facts = {
@@ -132,7 +151,7 @@ def too_big_lost(machine: Machine) -> Iterable[Finding]:
     Repair: let ICMP type 3 code 4 (ICMPv6 type 2) through where it is dropped; a smaller MTU at the source helps
     without it.
     Severity: error where both ends of a way use sizes that the limit does not carry; a warning where only some
-    destinations lie behind it.
+    destinations lie behind it, or the sender probes for a smaller size by itself.
     Possible: never said.
     Likely: every device up to the limit is seen, and so is what stops the message.
     Confirmed: never, from state alone.
@@ -147,7 +166,7 @@ def too_big_lost(machine: Machine) -> Iterable[Finding]:
             "why": n.limit.why_untold or "it is lost",
         }
         proof = line(REF, "untold", place=place_text(n.limit.at), limit=n.limit.mtu, why=n.limit.why_untold or "-")
-        severity: Severity = "warning" if n.way.what == "route" else "error"
+        severity: Severity = "warning" if n.way.what == "route" or _rescued(machine, n) else "error"
         yield about(found("MTU107", severity, "likely", (n.limit.at,), facts, proof), keys)
 
 
@@ -164,12 +183,12 @@ def overlay(machine: Machine) -> Iterable[Finding]:
     Confirmed: never, from state alone.
     References: RFC 7348 section 4.3; vxlan_xmit_one(), iptunnel_xmit(); docs of the overlay in question.
     """
-    for n, keys, direction in _merged(x for x in narrow(machine) if _tunnel(x)):
+    for n, keys, direction in _merged((*(x for x in narrow(machine) if _tunnel(x)), *in_pieces(machine))):
         at = _device(n)
         net = machine.network.at(at)
         device = net.names.get(at.link or "") if net else None
         facts: Facts = {
-            "case": "lost" if n.sure else "tight",
+            "case": "lost" if n.sure else "pieces" if n.limit.then == "fragment" else "tight",
             "direction": direction,
             "device": place_text(at),
             "kind": n.limit.device or "tunnel",
@@ -206,7 +225,8 @@ def mixed_segment(machine: Machine) -> Iterable[Finding]:
     members exchanges what *they* promise each other, not what lies between them carries.
     Example: the container's half of a veth has 1500, the host's half 1400: 1405 and more never arrive.
     Repair: one MTU for every device of the segment, both halves of each cable included.
-    Severity: error; the drop is certain for the segments these two exchange.
+    Severity: error: the drop is certain for the segments these two exchange; a warning where they come from out of
+    sight, or the sender probes for a smaller size by itself.
     Possible: never said.
     Likely: both members and everything between them is seen.
     Confirmed: never, from state alone.
@@ -224,7 +244,8 @@ def mixed_segment(machine: Machine) -> Iterable[Finding]:
             "place": place_text(n.limit.at),
         }
         proof = line(REF, "silent-drop", place=place_text(n.limit.at), limit=n.limit.mtu, why="-")
-        yield about(found("MTU105", "error", "likely", n.limit.at, facts, proof), keys)
+        severity: Severity = "error" if n.sure and not _rescued(machine, n) else "warning"
+        yield about(found("MTU105", severity, "likely", n.limit.at, facts, proof), keys)
 
 
 def about(finding: Finding, keys: tuple[str, ...]) -> Finding:

@@ -91,7 +91,7 @@ def engine_policy(machine: Machine) -> Iterable[Finding]:
 
 def _policy_of_engine(machine: Machine, step: Filtered) -> bool:
     """Is it the policy of a forward hook, on a host where an engine keeps its rules?"""
-    if step.hook != "forward" or (step.rule and step.rule != POLICY) or step.handle:
+    if step.hook != "forward" or not step.rule.startswith(POLICY):
         return False
     net = machine.network.at(step.at)
     tables = net.snap.tables if net else ()
@@ -129,6 +129,8 @@ def reverse_path(machine: Machine) -> Iterable[Finding]:
     """
     for _, _, ended, keys in _together(_ended(machine, Fate.RP_FILTER)):
         at = _place(ended)
+        if ended.why.startswith("martian"):
+            continue  # it came back to its own sender: what stands for elsewhere is nowhere here
         facts: Facts = {"direction": "outbound", "place": place_text(at)}
         yield about(found("FLT402", "error", "likely", at, facts, line(REF, "rp-filter", place=place_text(at))), keys)
 
@@ -160,8 +162,8 @@ def no_route(machine: Machine) -> Iterable[Finding]:
     Example: a container without default route; a `blackhole` or `prohibit` route left by a CNI.
     Repair: add the route; remove the blackhole.
     Severity: info from state alone: a network without a way out may be meant so.
-    Possible: a container's packets to elsewhere end at a host that has no route for them.
-    Likely: between two members of one network.
+    Possible: a container's packets end at a host that has no route for them, or at a route that refuses them.
+    Likely: never, from state alone.
     Confirmed: never, from state alone.
     References: fib_lookup(), ip_error(); ip-route(8).
     """
@@ -171,17 +173,14 @@ def no_route(machine: Machine) -> Iterable[Finding]:
         if not isinstance(step, Lookup):
             continue
         on_purpose = step.route.startswith(("blackhole", "unreachable", "prohibit"))
-        mate = way.what == "mate"
         target = way.of.name if way.of else "elsewhere" if way.what == "elsewhere" else way.to
         facts: Facts = {"case": "state", "direction": "outbound", "target": target, "place": place_text(at)}
         proof = line(REF, "no-route", place=place_text(at), target=way.to)
         if on_purpose:
             facts["case"], facts["route"] = "route", step.route
             proof = line(REF, "route", place=place_text(at), route=step.route)
-        severity: Severity = "error" if mate else "info"
-        sure: Confidence = "likely" if mate else "possible"
-        if at.netns != group.net.snap.where or on_purpose or mate:
-            yield about(found("RTE501", severity, sure, at, facts, proof), keys)
+        if at.netns != group.net.snap.where or on_purpose:
+            yield about(found("RTE501", "info", "possible", at, facts, proof), keys)
 
 
 def neighbour(machine: Machine) -> Iterable[Finding]:
@@ -245,7 +244,7 @@ def overlapping(machine: Machine) -> Iterable[Finding]:
         for mine in ours:
             here = _subnet(mine)
             for other in net.snap.routes:
-                if _clashes(net, mine, other) and _subnet(other).overlaps(here):  # type: ignore[arg-type]
+                if _clashes(net, mine, other) and _subnet(other).overlaps(here):
                     yield _overlap(machine, net, mine, other)
 
 
