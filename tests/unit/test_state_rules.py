@@ -170,7 +170,11 @@ def hiding() -> HostSnapshot:
 
 def card(kernel: str, driver: str = "virtio_net", forward: bool = False, **features: bool) -> HostSnapshot:
     """A machine with one card of that driver and those features, and a bridge that Weave made."""
-    text = "h eth0 phys 1500 203.0.113.7/24\nh weave bridge 1376 10.32.0.1/12\nh vxlan-6784 vxlan 1376 id=7 local=203.0.113.7"
+    text = """
+    h eth0 phys 1500 203.0.113.7/24
+    h weave bridge 1376 10.32.0.1/12
+    h vxlan-6784 vxlan 1376 id=7 local=203.0.113.7
+    """
     snap = topo.host(text + ("\nh forward" if forward else ""))
     space = snap.namespaces[0]
     links = tuple(replace(x, driver=driver, features=features) if x.name == "eth0" else x for x in space.links)
@@ -198,7 +202,8 @@ EXAMPLES = [
             host(BRIDGE.format(own=1500, half=1500, up=1500))),
     Example("MTU104", "warning", {"c", "d"}, host(ROUTED.format(mtu=1500)), host(ROUTED.format(mtu=1450))),
     Example("MTU108", "info", {"c", "d"}, host(ROUTED.format(mtu=1500)), host(ROUTED.format(mtu=1450))),
-    Example("MTU110", "warning", {"c"}, host(LOST + "c cached 198.18.3.2 1300"), host(LOST + "c cached 198.18.3.2 1400")),
+    Example("MTU110", "warning", {"c"}, host(LOST + "c cached 198.18.3.2 1300"),
+            host(LOST + "c cached 198.18.3.2 1400")),
     Example("MTU110", "info", {"c1"}, host(ALL_WELL + "c1 cached 192.0.2.9 1300"), host(ALL_WELL)),
     Example("MTU111", "info", {"c1", "c2"}, clamped(BOTH[0]), clamped(*BOTH)),
     Example("MTU111", "warning", {"c1", "c2"}, clamped(BOTH[1]), clamped()),
@@ -218,13 +223,16 @@ EXAMPLES = [
     Example("RTE504", "warning", {"c1", "c2"}, host(ALL_WELL + "h eth1 phys 1500 198.51.100.7/24\n"
             "h route 198.18.0.0/16 via 198.51.100.1"), host(ALL_WELL + "h eth1 phys 1500 198.51.100.7/24\n"
             "h route 198.19.0.0/16 via 198.51.100.1")),
-    Example("KRN701", "warning", set(), (card("3.10.0-123.el7.x86_64", ufo=True),), (card("3.10.0-229.el7.x86_64", ufo=True),)),
-    Example("KRN701", "warning", set(), (card("3.10.0-123.13.2.el7.x86_64", ufo=True),), (card("3.10.0-123.el7.x86_64"),)),
+    Example("KRN701", "warning", set(), (card("3.10.0-123.el7.x86_64", ufo=True),),
+            (card("3.10.0-229.el7.x86_64", ufo=True),)),
+    Example("KRN701", "warning", set(), (card("3.10.0-123.13.2.el7.x86_64", ufo=True),),
+            (card("3.10.0-123.el7.x86_64"),)),
     Example("KRN702", "warning", set(), (card("3.10.0-327.10.1.el7.x86_64"),), (card("3.10.0-514.el7.x86_64"),)),
     Example("KRN703", "warning", set(), (translating("5.6.4"),), (translating("5.6.13"),)),
     Example("KRN703", "warning", set(), (translating("4.19.90"),), (translating("4.19.90", udp_csum=True),)),
     Example("KRN703", "warning", set(), (translating("5.5.1"),), (translating("6.1.0-13-amd64"),)),
-    Example("KRN704", "warning", set(), (card("6.1.0", "ixgbe", forward=True, lro=True),), (card("6.1.0", "ixgbe", lro=True),)),
+    Example("KRN704", "warning", set(), (card("6.1.0", "ixgbe", forward=True, lro=True),),
+            (card("6.1.0", "ixgbe", lro=True),)),
     Example("OVL301", "error", {"c3"}, tuple(with_entry(nodes(), 2, "02:00:00:00:01:aa", "192.0.2.2")),
             tuple(with_entry(nodes(), 2, "02:00:00:00:01:aa", "192.0.2.1"))),
     Example("OVL301", "warning", {"c3"}, tuple(with_entry(nodes(), 2, "02:00:00:00:01:aa", "192.0.2.99")),
