@@ -59,9 +59,10 @@ def node(
     addresses: dict[str, str] | None = None,
     routes: str = "",
     agents: tuple[Agent, ...] = (),
+    now: float = 0.0,
 ) -> Node:
     root = tree(folder / "node", files)
-    return Node(root, namespace(links, addresses, routes), agents, plugins(root))
+    return Node(root, namespace(links, addresses, routes), agents, plugins(root), now)
 
 
 def agent(

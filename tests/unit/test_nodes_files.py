@@ -156,6 +156,34 @@ def test_leases(tmp_path: Path, made: dict[str, str | bytes], said: list[tuple[s
     assert [(x.source, x.link, x.mtu) for x in found] == said
 
 
+NOW = 1_795_687_200.0  # 2026-11-26 10:00:00 UTC
+
+
+@pytest.mark.parametrize(
+    ("ends", "holds"),
+    [
+        ("expire 4 2026/11/26 10:00:01;", True),
+        ("expire 4 2026/11/26 09:59:59;", False),
+        ("expire epoch 1795687201; # Thu Nov 26 10:00:01 2026", True),
+        ("expire epoch 1795687199;", False),
+        ("expire never;", True),
+        ("", True),
+        ("expire 4 2026/02/31 00:00:00;", False),
+        ("expire 4 9999/99/99 99:99:99;", False),
+    ],
+)
+def test_a_lease_that_is_over_says_nothing(tmp_path: Path, ends: str, holds: bool) -> None:
+    made: dict[str, str | bytes] = {"var/lib/dhcp/dhclient.leases": LEASE.format("eth0", f"  {ends}\n")}
+    assert bool(leases.read(node(tmp_path, made, "eth0 1500", now=NOW))) is holds
+
+
+@pytest.mark.parametrize(("lasts", "holds"), [(60, False), (3600, True), (0xFFFFFFFF, True)])
+def test_a_message_holds_for_its_lease_time(tmp_path: Path, lasts: int, holds: bool) -> None:
+    here = node(tmp_path, {"var/lib/dhcpcd/eth0.lease": message(b"\x33\x04" + lasts.to_bytes(4, "big"))}, "eth0 1500")
+    os.utime(tmp_path / "node/var/lib/dhcpcd/eth0.lease", (NOW - 600, NOW - 600))
+    assert bool(leases.read(here._replace(now=NOW))) is holds
+
+
 @pytest.mark.parametrize(
     ("options", "mtu"),
     [(b"\x1a\x02\x05\xdc", 1500), (b"\x1a\x02\x00\x43", None), (b"\x1a\x01\x05\x1a\x01\xdc", 1500),  # RFC 3396

@@ -3,19 +3,22 @@ them."""
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from netlab import Net, nets
+from netlab import Net, nets, run
 from nodetree import tree
 
+from pathfit import survey
 from pathfit.core.node import NodeFacts
 from pathfit.core.snapshot import HostSnapshot
 from pathfit.host import netns
 from pathfit.observe.kernel import Observer
 
 SUBNET = "FLANNEL_MTU={}\n"
+CONFIG = '{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}'
 
 
 @contextmanager
@@ -90,6 +93,74 @@ def test_a_container_without_any_of_them_is_none(tmp_path: Path) -> None:
     with nets() as net, _spaces(net, "c"), living("nginx", net("c"), tmp_path / "c"):
         host = look()
     assert said(host, f"netns:{net('c')}") is None
+
+
+FOUND = """
+link add flannel.1 mtu 1450 type vxlan id 1 local 198.18.1.2 dstport 8472 nolearning
+link set flannel.1 address 02:00:00:00:0f:01
+link set flannel.1 up
+link set eth0 up
+link set eth1 up
+addr add 198.18.1.2/24 dev eth0
+addr add 198.18.2.2/24 dev eth1
+addr add 10.244.1.0/32 dev flannel.1
+route add default via 198.18.1.1
+route add 10.244.2.0/24 via 10.244.2.0 dev flannel.1 onlink
+neigh add 10.244.2.0 lladdr 02:00:00:00:0f:02 dev flannel.1 nud permanent
+"""
+
+
+def far_end(net: Net) -> None:
+    """The other node, beyond eth1, which carries 1400."""
+    net.batch(
+        "m",
+        """
+        link add flannel.1 mtu 1450 type vxlan id 1 local 198.18.2.9 dstport 8472 nolearning
+        link set flannel.1 address 02:00:00:00:0f:02
+        link set flannel.1 up
+        link set eth1 up
+        addr add 198.18.2.9/24 dev eth1
+        addr add 10.244.2.1/24 dev flannel.1
+        route add 198.18.1.0/24 dev eth1
+        route add 10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink
+        neigh add 10.244.1.0 lladdr 02:00:00:00:0f:01 dev flannel.1 nud permanent
+        """,
+    )
+    net.inside("m", *["bridge", "fdb", "append", "02:00:00:00:0f:01", "dev", "flannel.1", "dst", "198.18.2.2"])
+
+
+def passes(net: Net, size: int) -> bool:
+    """Does a packet of ``size`` bytes get to the other node in one piece, outside as well? Filters drop pieces."""
+    words = ["ip", "netns", "exec", net("n"), *f"ping -c1 -W1 -M do -s {size - 28} 10.244.2.1".split()]
+    return subprocess.run(words, capture_output=True, timeout=20).returncode == 0
+
+
+def test_a_node_sized_by_the_wrong_device(tmp_path: Path) -> None:
+    """flannel found eth0 (1500); the other node is reached by eth1 (1400). What the rule says fits is what really
+    passes whole, and what flannel grants does not."""
+    files = {"run/flannel/subnet.env": SUBNET.format(1450), "etc/kube-flannel/net-conf.json": CONFIG}
+    tree(tmp_path / "n", {**files})
+    with nets() as net, _spaces(net, "n", "m", "r"):
+        run("ip", "link", "add", "eth0", "netns", net("n"), "type", "veth", "peer", "name", "up0", "netns", net("r"))
+        cable = ("peer", "name", "eth1", "mtu", "1400", "netns", net("m"))
+        run("ip", "link", "add", "eth1", "mtu", "1400", "netns", net("n"), "type", "veth", *cable)
+        net.ip("r", "link set up0 up")
+        net.batch("n", FOUND)
+        net.inside("n", *["bridge", "fdb", "append", "02:00:00:00:0f:02", "dev", "flannel.1", "dst", "198.18.2.9"])
+        far_end(net)
+        for name in ("n", "m"):  # pieces of outer packets are lost: what arrives fitted
+            net.inside(name, "nft", "add table ip whole")
+            net.inside(name, "nft", "add chain ip whole in { type filter hook prerouting priority -500; }")
+            net.inside(name, "nft", "add rule ip whole in ip frag-off & 0x3fff != 0 drop")
+        with living("flanneld", net("n"), tmp_path / "n"):
+            host = look()
+        (found,) = [f for f in survey.judge(host).findings if f.code == "CFG604"]
+        fits, given = found.facts["fits"], found.facts["given"]
+        assert (fits, given) == (1350, 1450)
+        assert isinstance(fits, int) and passes(net, fits)
+        assert not passes(net, fits + 1)
+    assert found.where[1].link == "eth1"
+    assert (found.severity, found.confidence) == ("warning", "likely")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from netlab import nets
 from pathfit.core import codec
 from pathfit.core.evidence_base import Missing
 from pathfit.core.node import WeaveConnection
-from pathfit.host import netns
+from pathfit.host import clock, netns
 from pathfit.observe.kernel import Observer
 from pathfit.observe.nodes import weavestatus
 
@@ -144,9 +144,15 @@ def test_a_process_that_went() -> None:
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
-    said = weavestatus.ask_of(child)
+    said = weavestatus.ask_of(child, clock.now() + 9)
     assert isinstance(said, Missing)
     assert said.code == "vanished"
+
+
+def test_nobody_is_asked_when_the_time_is_over() -> None:
+    said = weavestatus.ask_of(os.getpid(), clock.now())
+    assert isinstance(said, Missing)
+    assert said.code == "limit"
 
 
 WEAVER = """

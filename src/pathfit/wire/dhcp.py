@@ -7,6 +7,7 @@ option: code(1) length(1) value(length); 0 pad, 255 end
 COOKIE = b"\x63\x82\x53\x63"
 OPTIONS = 240  # where they begin
 INTERFACE_MTU = 26  # RFC 2132 section 5.1: two bytes, at least 68
+LEASE_TIME = 51
 HARDWARE = slice(28, 34)  # chaddr of Ethernet
 
 
@@ -28,6 +29,12 @@ def options(message: bytes) -> dict[int, bytes]:
         found[code] = found.get(code, b"") + message[at + 2 : end]
         at = end
     return found
+
+
+def lease_time(message: bytes) -> int | None:
+    """Option 51 (RFC 2132 section 9.2) in seconds; None without it, or when the lease does not end (all ones)."""
+    value = options(message).get(LEASE_TIME, b"")
+    return int.from_bytes(value, "big") if len(value) == 4 and value != b"\xff" * 4 else None
 
 
 def interface_mtu(message: bytes) -> int | None:

@@ -27,6 +27,7 @@ from msgspec.structs import replace
 from pathfit.core.evidence_base import Missing
 from pathfit.core.node import NodeFacts, Overlay
 from pathfit.core.snapshot import HostSnapshot
+from pathfit.host import clock
 from pathfit.observe.nodes import (
     antrea,
     calico,
@@ -88,19 +89,20 @@ def read(node: Node) -> NodeFacts:
 
 def read_all(host: HostSnapshot, homes: Mapping[str, Sequence[int]]) -> tuple[NodeFacts, ...]:
     """Every node of this machine that says anything. ``homes``: processes by the id of their namespace."""
+    end = clock.now() + weavestatus.BUDGETS
     return tuple(
         facts
         for node in place.find(host, homes)
-        if (facts := _with_weave(read(node), node)).overlays or facts.instance or facts.missing
+        if (facts := _with_weave(read(node), node, end)).overlays or facts.instance or facts.missing
     )
 
 
-def _with_weave(facts: NodeFacts, node: Node) -> NodeFacts:
+def _with_weave(facts: NodeFacts, node: Node, end: float) -> NodeFacts:
     """With Weave's connections, where a weaver runs."""
     agent = node.agent("weaver")
     if agent is None:
         return facts
-    said = weavestatus.ask_of(agent.pid)
+    said = weavestatus.ask_of(agent.pid, end)
     if isinstance(said, Missing):
         return replace(facts, missing=(*facts.missing, said))
     connections, fast = said

@@ -1,5 +1,6 @@
 """Files of a node, read below its root: bounded, never led outside (:mod:`pathfit.host.within`), and small formats."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,6 +54,17 @@ class Root:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return {}
         return decoded if isinstance(decoded, dict) else {}
+
+    def changed(self, path: str) -> float | None:
+        """When a file was written last (seconds since 1970), None when that cannot be seen."""
+        try:
+            fd = within.find(self.path, path)
+        except (OSError, ValueError):
+            return None
+        try:
+            return os.fstat(fd).st_mtime
+        finally:
+            os.close(fd)
 
     def names(self, folder: str) -> list[str]:
         """Names in a folder, sorted, at most MANY; none when it cannot be listed (a refusal is remembered)."""

@@ -8,10 +8,13 @@
 * dhcpcd: /var/lib/dhcpcd/DEVICE.lease, the server's message itself (dhcpcd(8)).
 
 A lease without the option is a fact as well: the device then keeps what it had (a virtio device what its host gave).
+Leases in /var outlive their client: one that has ended says nothing (dhclient writes when; a message of dhcpcd's holds
+for option 51, IP address lease time, from when its file was written).
 """
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from pathfit.core.node import InstanceNetwork, Source
 from pathfit.observe.nodes import files
@@ -24,6 +27,7 @@ MANAGERS = ("/var/lib/NetworkManager", "/run/NetworkManager")
 DHCPCD = ("/var/lib/dhcpcd", "/var/lib/dhcpcd5", "/var/db/dhcpcd")
 _INTERFACE = re.compile(r'\s*interface\s+"([^"]{1,15})"\s*;')
 _OPTION = re.compile(r"\s*option\s+interface-mtu\s+(\d{1,6})\s*;")
+_EXPIRE = re.compile(r"\s*expire\s+(?:epoch\s+(\d{1,12})|\d\s+(\d{4}/\d\d?/\d\d?\s+\d\d:\d\d:\d\d))\s*;")
 _MANAGED = re.compile(r"(?:internal|dhclient|dhcp6?)-[0-9a-f-]{36}-(.{1,15})\.lease\Z")
 
 
@@ -36,24 +40,38 @@ def _dhclient(node: Node) -> Iterator[InstanceNetwork]:
     for folder in DHCLIENT:
         for name in node.root.names(folder):
             if name.startswith("dhclient") and name.endswith((".leases", ".lease")):
-                yield from _blocks(node.root.text(f"{folder}/{name}") or "", f"{folder}/{name}", "dhclient")
+                path = f"{folder}/{name}"
+                yield from _blocks(node.root.text(path) or "", path, "dhclient", node.now)
 
 
-def _blocks(text: str, path: str, source: Source) -> Iterator[InstanceNetwork]:
-    last: dict[str, int | None] = {}
-    link, told = "", None
+def _blocks(text: str, path: str, source: Source, now: float) -> Iterator[InstanceNetwork]:
+    last: dict[str, tuple[int | None, float]] = {}
+    link, told, ends = "", None, now
     for line in text.splitlines():
         if line.startswith("lease"):
-            link, told = "", None
+            link, told, ends = "", None, now
         elif (found := _INTERFACE.match(line)) is not None:
             link = found[1]
         elif (found := _OPTION.match(line)) is not None:
             told = files.mtu(found[1])
+        elif (found := _EXPIRE.match(line)) is not None:
+            ends = _seconds(found)
         elif line.startswith("}") and link:
-            last[link] = told
+            last[link] = told, ends
             link = ""
-    for name, mtu in last.items():
-        yield InstanceNetwork(source=source, file=path, link=name, mtu=mtu)
+    for name, (mtu, ends) in last.items():
+        if ends >= now:
+            yield InstanceNetwork(source=source, file=path, link=name, mtu=mtu)
+
+
+def _seconds(found: re.Match[str]) -> float:
+    """When a lease ends: "expire epoch N", or a weekday and a time in UTC (dhclient.leases(5); "never" is no match)."""
+    if found[1]:
+        return float(found[1])
+    try:
+        return datetime.strptime(" ".join(found[2].split()), "%Y/%m/%d %H:%M:%S").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return 0.0  # no such day: what says so is not believed
 
 
 def _networkd(node: Node) -> Iterator[InstanceNetwork]:
@@ -74,9 +92,9 @@ def _networkmanager(node: Node) -> Iterator[InstanceNetwork]:
             text = node.root.text(f"{folder}/{name}") if kind else None
             if kind is None or text is None:
                 continue
-            blocks = list(_blocks(text, f"{folder}/{name}", "NetworkManager"))
-            yield from blocks
-            if not blocks:
+            if "lease {" in text:
+                yield from _blocks(text, f"{folder}/{name}", "NetworkManager", node.now)
+            else:
                 mtu = files.mtu(files.pairs(text).get("MTU"))
                 yield InstanceNetwork(source="NetworkManager", file=f"{folder}/{name}", link=kind[1], mtu=mtu)
 
@@ -87,9 +105,14 @@ def _dhcpcd(node: Node) -> Iterator[InstanceNetwork]:
             if not name.endswith(".lease") or name.startswith("."):
                 continue
             message = node.root.data(f"{folder}/{name}")
-            if message and dhcp.options(message):
+            if message and dhcp.options(message) and not _over(node, f"{folder}/{name}", message):
                 link = name.removesuffix(".lease").removeprefix("dhcpcd-").partition("-")[0]
                 mac = ":".join(f"{b:02x}" for b in message[dhcp.HARDWARE]) if message[2] == 6 else ""
                 yield InstanceNetwork(
                     source="dhcpcd", file=f"{folder}/{name}", link=link[:15], mac=mac, mtu=dhcp.interface_mtu(message)
                 )
+
+
+def _over(node: Node, path: str, message: bytes) -> bool:
+    lasts, written = dhcp.lease_time(message), node.root.changed(path)
+    return lasts is not None and written is not None and written + lasts < node.now

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pathfit.core.snapshot import HostSnapshot, Link, NetnsSnapshot
-from pathfit.host import procfs
+from pathfit.host import clock, procfs
 from pathfit.observe.nodes.cni import Plugin, plugins
 from pathfit.observe.nodes.files import Root
 
@@ -60,12 +60,14 @@ class Agent(NamedTuple):
 
 
 class Node(NamedTuple):
-    """What a maker's reader is given: the node's files, its namespace, the makers' processes on it, its CNI plugins."""
+    """What a maker's reader is given: the node's files, its namespace, the makers' processes on it, its CNI plugins,
+    the time (seconds since 1970; 0: leases do not end)."""
 
     root: Root
     ns: NetnsSnapshot
     agents: tuple[Agent, ...] = ()
     plugins: tuple[Plugin, ...] = ()
+    now: float = 0.0
 
     def agent(self, name: str) -> Agent | None:
         """The first process of that name."""
@@ -96,7 +98,7 @@ def find(host: HostSnapshot, homes: Mapping[str, Sequence[int]]) -> tuple[Node, 
     for ns in sorted(host.namespaces, key=lambda n: n.id != machine):
         agents, home = _living(homes.get(ns.id, ()))
         if ns.id == machine:
-            home = home or (1 if 1 in homes.get(ns.id, ()) else None)
+            home = 1 if 1 in homes.get(ns.id, ()) else home  # whoever calls itself kubelet there
         elif home is None and not agents:
             continue
         nodes.append(_node(ns, home, agents))
@@ -110,7 +112,7 @@ def _matches(name: str, pattern: str) -> bool:
 def _node(ns: NetnsSnapshot, home: int | None, agents: Iterable[tuple[str, int]]) -> Node:
     found = tuple(_agent(name, pid) for name, pid in agents)
     root = found[0].root if home is None and found else Root(root_of(home) if home else None)
-    return Node(root, ns, found, plugins(root))
+    return Node(root, ns, found, plugins(root), clock.wall())
 
 
 def _living(pids: Sequence[int]) -> tuple[list[tuple[str, int]], int | None]:

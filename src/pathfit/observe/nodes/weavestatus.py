@@ -15,13 +15,14 @@ import msgspec
 
 from pathfit.core.evidence_base import Missing
 from pathfit.core.node import WeaveConnection
-from pathfit.host import netns
+from pathfit.host import clock, netns
 from pathfit.host.loopback import LoopbackClient
 from pathfit.observe.nodes import files
 
 PORT = 6784
 PATH = "/report"
 BUDGET = 0.3  # seconds; a quiet weaver answers in 0.005
+BUDGETS = 1.0  # seconds for all weavers of a machine together: anybody may call a process so
 LIMIT = 4 << 20  # bytes: a mesh of a hundred peers makes about one million
 CONNECTIONS = 1000
 STATES = frozenset({"established", "pending", "connecting", "retrying", "waiting", "failed"})
@@ -30,8 +31,11 @@ _MODE = re.compile(r"\b(fastdp|sleeve)\b")
 _PEER = re.compile(r"\b((?:[0-9a-f]{2}:){5}[0-9a-f]{2}(?:\([^()\s]{1,128}\))?)")
 
 
-def ask_of(pid: int) -> tuple[tuple[WeaveConnection, ...], bool] | Missing:
-    """The same for a weaver by its process, in whatever namespace that lives; we are back home afterwards."""
+def ask_of(pid: int, end: float) -> tuple[tuple[WeaveConnection, ...], bool] | Missing:
+    """The same for a weaver by its process, in whatever namespace that lives; we are back home afterwards. ``end``: by
+    the clock, when no more is asked."""
+    if clock.now() >= end:
+        return _missing("too many weavers did not answer in time", "limit")
     try:
         fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     except OSError as e:
