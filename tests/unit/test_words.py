@@ -54,7 +54,15 @@ def test_every_code_has_a_sentence() -> None:
 def test_chinese_is_chinese() -> None:
     names = ("hint.", "ui.")  # product names and fragments
     plain = [m for m, t in ZH.items() if not m.startswith(names) and not any("\u4e00" <= c <= "\u9fff" for c in t)]
-    assert set(plain) <= {"evidence.denied", "evidence.crashed", "evidence.tls", "evidence.http", "evidence.two-routes"}
+    assert set(plain) <= {
+        "evidence.denied",
+        "evidence.crashed",
+        "evidence.tls",
+        "evidence.http",
+        "evidence.two-routes",
+        "map.and",
+        "map.but",
+    }
 
 
 @pytest.mark.parametrize("size", range(1200, 1501))

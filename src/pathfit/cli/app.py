@@ -11,7 +11,7 @@ from pathfit.cli import options
 from pathfit.cli.border import usage
 from pathfit.cli.stop import Stop
 
-LATER = ("trace", "pcap", "map", "watch", "agent", "hub", "mesh")
+LATER = ("trace", "pcap", "watch", "agent", "hub", "mesh")
 EXAMPLES = {  # options that are checked
     "timeout": "--timeout 15",
     "confirm_within": "--confirm-within 60",
@@ -26,6 +26,7 @@ HELP = """Finds out why packets stop fitting on a container's way through the ne
   pathfit fix --from netns:ci --to https://example.org/        repair it, prove it, undo it when it does not help
   pathfit probe https://example.org/                           measure from here only, without privileges
   pathfit predict --in a.json --from container:web --to H:P    what would happen, from a file of `pathfit snapshot`
+  pathfit map -o map.html                                      the network of this machine as a picture
   pathfit explain MTU101                                       what a fault code means
   pathfit overhead vxlan+wireguard/1500                        what fits through tunnels in tunnels
   pathfit demo                                                 see it find a fault in a lab of its own
@@ -185,6 +186,28 @@ def probe(target: str, **o: Any) -> int:
     from pathfit.cli.examining import examine
 
     return examine("probe", "host", target, o)
+
+
+@pathfit.command("map")
+@click.option("-o", "output", type=click.Path(path_type=Path), metavar="FILE", help="Write .html, .json or .txt.")
+@click.option("--format", type=click.Choice(["text", "html", "json"]), help="What to write (default: by the name).")
+@click.option("--in", "inputs", multiple=True, metavar="FILE", help="Saved snapshots, or folders of them.")
+@click.option("--from", "source", metavar="WHERE", help="Where a path to show begins (default: host).")
+@click.option("--to", "to", metavar="TARGET", help="Where it ends: an address, H:P, or a WHERE.")
+@options.everywhere
+def map_(**o: Any) -> int:
+    """The network of this machine as a picture. Sends no packet.
+
+    Every namespace and device with its MTU. With --to, the path both ways as the model predicts it, and its limit.
+
+    \b
+    pathfit map                                        as text
+    pathfit map -o map.html                            one page to look at, or to attach to a ticket
+    pathfit map --from netns:ci --to 203.0.113.5 -o map.html
+    """
+    from pathfit.cli.mapping import draw
+
+    return draw(o)
 
 
 @pathfit.command()

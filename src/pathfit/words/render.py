@@ -14,7 +14,14 @@ import msgspec
 from pathfit.core.finding import EvidenceLine, Finding, Fix
 
 LANGUAGES = ("en", "zh")
-FILES = ("{lang}.toml", "ui_{lang}.toml", "fix_{lang}.toml", "predict_{lang}.toml", "overhead_{lang}.toml")
+FILES = (
+    "{lang}.toml",
+    "ui_{lang}.toml",
+    "fix_{lang}.toml",
+    "predict_{lang}.toml",
+    "overhead_{lang}.toml",
+    "map_{lang}.toml",
+)
 DIRECTIONS = {"zh": {"inbound": "进来方向", "outbound": "出去方向", "both": "两个方向"}}
 
 
