@@ -193,6 +193,7 @@ def _with(workloads: tuple[WorkloadVerdict, ...], together: Sequence[Finding]) -
 
 
 CAUSES: dict[str, tuple[str, ...]] = {
+    "MTU107": ("MTU111", "MTU112", "CFG601", "CFG602", "CFG603"),
     "MTU103": ("CFG601", "CFG602", "CFG603", "CFG604", "CFG605"),
     "MTU104": ("CFG604", "CFG606", "KRN702"),
     "MTU105": ("CFG603",),

@@ -9,6 +9,7 @@ import topo
 from msgspec.structs import replace
 from test_scan import BRIDGE, OVERLAY, of
 
+from pathfit.core.engine import Container, Endpoint, Engine, EngineNetwork
 from pathfit.core.filters import Chain, Clamp, Expr, FilterRule, Match, Nat, Table, Verdict
 from pathfit.core.finding import Finding
 from pathfit.core.snapshot import FdbEntry, HostSnapshot, Kernel
@@ -194,6 +195,30 @@ def translating(kernel: str, udp_csum: bool = False) -> HostSnapshot:
     return replace(snap, kernel=Kernel(release=kernel), namespaces=(replace(space, links=links),))
 
 
+def engined(own: int, up: int = 1400, option: int | None = None, **engine: object) -> tuple[HostSnapshot, ...]:
+    """A docker with one container in one bridge network of MTU ``own`` (the option ``option``), uplink ``up``."""
+    default = bool(engine.pop("default", False))
+    snap = topo.host(
+        f"h br0 bridge {own} 198.18.1.1/24\nh eth0 phys {up} 203.0.113.7/24\n"
+        "h route default via 203.0.113.1\nh forward\n"
+        f"c eth0 {own} 198.18.1.2/24 -- h v {own} @br0\nc route default via 198.18.1.1"
+    )
+    ids = {n.where: n.id for n in snap.namespaces}
+    one = Container(
+        id="c" * 12, name="web", engine="docker", netns=ids["netns:c"], endpoints=(Endpoint(network="n", name="app"),)
+    )
+    net = EngineNetwork(
+        id="n", name="app", driver="bridge", mtu=option, bridge="br0", default=default, members=(one.id,)
+    )
+    docker = Engine(
+        kind="docker", socket="/run/docker.sock", netns=ids["netns:h"], containers=(one,), networks=(net,), **engine
+    )  # type: ignore[arg-type]
+    return (replace(snap, engines=(docker,)),)
+
+
+WROTE_1400 = {"config": '{"mtu": 1400}', "config_path": "/etc/docker/daemon.json"}
+
+
 EXAMPLES = [
     Example("MTU103", "warning", {"c1", "c2"}, host(BRIDGE.format(own=1500, half=1500, up=1400)),
             host(BRIDGE.format(own=1400, half=1400, up=1400))),
@@ -223,6 +248,16 @@ EXAMPLES = [
     Example("RTE504", "warning", {"c1", "c2"}, host(ALL_WELL + "h eth1 phys 1500 198.51.100.7/24\n"
             "h route 198.18.0.0/16 via 198.51.100.1"), host(ALL_WELL + "h eth1 phys 1500 198.51.100.7/24\n"
             "h route 198.19.0.0/16 via 198.51.100.1")),
+    Example("CFG601", "warning", {"c"}, engined(1500), engined(1500, up=1500)),
+    Example("CFG601", "warning", {"c"}, engined(1500, mtu=1400, mtu_from="config"), engined(1500, option=1500)),
+    Example("CFG602", "warning", {"c"}, engined(1500, depth=1, inside="abc", inside_name="ci", mtu=1500),
+            engined(1400, depth=1, inside="abc", inside_name="ci", mtu=1400)),
+    Example("CFG602", "info", set(), engined(1400, depth=1, inside="abc", inside_name="ci", mtu=1500),
+            engined(1400, depth=0, mtu=1500)),
+    Example("CFG603", "warning", set(), engined(1500, up=1500, mtu=1500, **WROTE_1400),
+            engined(1500, up=1500, mtu=1500, mtu_from="flag", **WROTE_1400)),
+    Example("CFG603", "warning", {"c"}, engined(1500, default=True, mtu=1400, **WROTE_1400),
+            engined(1400, default=True, mtu=1400, **WROTE_1400)),
     Example("KRN701", "warning", set(), (card("3.10.0-123.el7.x86_64", ufo=True),),
             (card("3.10.0-229.el7.x86_64", ufo=True),)),
     Example("KRN701", "warning", set(), (card("3.10.0-123.13.2.el7.x86_64", ufo=True),),

@@ -48,6 +48,7 @@ NAMES: dict[str, str] = {
     "NET152": "no-answer",
     "DNS251": "name-not-resolved",
     "CFG601": "engine-mtu-not-inherited",
+    "CFG602": "nested-engine-mtu",
     "CFG603": "configured-not-live",
     "CFG604": "wrong-interface-detected",
     "CFG605": "dual-nic-mtu",

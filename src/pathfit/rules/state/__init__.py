@@ -15,7 +15,7 @@ A code may have two rules, one for a path and one for state: ``pathfit explain``
 docstring speaks of both.
 """
 
-from pathfit.rules.state import clamps, config, guest, kernels, mtu, overlays, reach, weave
+from pathfit.rules.state import clamps, config, engines, guest, kernels, mtu, overlays, reach, weave
 from pathfit.rules.state.fleet import FleetRule
 from pathfit.rules.state.machine import StateRule
 
@@ -44,6 +44,9 @@ STATE_RULES: tuple[StateRule, ...] = (
     StateRule("RTE502", reach.neighbour),
     StateRule("RTE503", reach.link_down),
     StateRule("RTE504", reach.overlapping),
+    StateRule("CFG601", engines.not_inherited),
+    StateRule("CFG602", engines.nested),
+    StateRule("CFG603", engines.not_live),
     StateRule("CFG604", config.wrong_interface),
     StateRule("CFG605", config.dual_nic),
     StateRule("CFG606", config.option_is_underlay),

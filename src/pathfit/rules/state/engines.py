@@ -1,0 +1,189 @@
+"""What engines were told, beside what they do: an MTU that is not passed on, one of an engine in a container, one that
+was written down and is not in force.
+
+These are causes. What fails because of them is said by the rules on sizes; where nothing fails, nothing is said here
+either, but for a configuration that is not in force: the next restart will change what works today.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from pathfit.core.engine import Engine, EngineNetwork
+from pathfit.core.finding import Confidence, Facts, Finding, Severity
+from pathfit.core.net import Point
+from pathfit.model.network import Net
+from pathfit.rules.base import found, line
+from pathfit.rules.state.machine import REF, Group, Machine
+from pathfit.rules.state.mtu import about, narrow
+from pathfit.wire.daemonjson import mtu_of
+
+BRIDGE = "bridge"
+
+
+class Member(NamedTuple):
+    """A group whose first workload is in a bridge network of an engine; ``keys``: all of the group that are."""
+
+    engine: Engine
+    network: EngineNetwork
+    group: Group
+    keys: tuple[str, ...]
+    mtu: int  # bytes, of their device there
+
+
+def members(machine: Machine) -> Iterator[Member]:
+    """Who is in which bridge network of which engine."""
+    for engine in machine.host.engines:
+        networks = {n.id: n for n in engine.networks if n.driver == BRIDGE}
+        homes = {c.netns: c for c in engine.containers if c.netns}
+        for group in machine.groups:
+            inside: dict[str, list[str]] = {}
+            for seat in group.seats:
+                container = homes.get(seat.workload.netns)
+                for end in container.endpoints if container is not None else ():
+                    inside.setdefault(end.network, []).append(seat.key)
+            for ident, keys in inside.items():
+                if ident in networks and group.device is not None:
+                    yield Member(engine, networks[ident], group, tuple(keys), group.device.mtu)
+
+
+def not_inherited(machine: Machine) -> Iterable[Finding]:
+    """A container network did not get the MTU its engine was given, or never had one of its own.
+
+    Why it hurts: the daemon's `mtu` counts for the default network alone; every network of a compose file or of
+    `docker network create` starts at 1500 whatever stands in daemon.json.
+    Example: daemon.json has `"mtu": 1400`, containers of compose projects have 1500, and eth0 carries 1400.
+    Repair: the option `com.docker.network.driver.mtu` of that network; from Docker 24 `default-network-opts`.
+    Severity: warning; it is the cause of the sizes that do not fit.
+    Possible: never said.
+    Likely: a way of its members is smaller than the network, which has no MTU of its own.
+    Confirmed: never, from state alone.
+    References: docs.docker.com/engine/network/drivers/bridge; moby#43197 (default-network-opts).
+    """
+    limits = _limits(machine)
+    for m in members(machine):
+        limit = limits.get(id(m.group))
+        if m.network.default or m.network.mtu is not None or limit is None or m.mtu <= limit:
+            continue
+        told = m.engine.mtu is not None and m.engine.mtu < m.mtu
+        facts: Facts = {
+            "case": "daemon" if told else "unset",
+            "source": m.group.name,
+            "network": m.network.name,
+            "own": m.mtu,
+            "limit": limit,
+            "daemon": m.engine.mtu,
+        }
+        lines = [line(REF, "network-unset", network=m.network.name, own=m.mtu)]
+        if told:
+            lines.append(line(REF, "daemon-mtu", mtu=m.engine.mtu))
+        yield about(found("CFG601", "warning", "likely", _at(machine, m.engine, m.network), facts, *lines), m.keys)
+
+
+def nested(machine: Machine) -> Iterable[Finding]:
+    """An engine that runs in a container gives its own containers a larger MTU than that container has.
+
+    Why it hurts: each level knows only its own device. The inner engine assumes 1500; the pod or container around it
+    has less, and the inner container's packets do not fit through it.
+    Example: Docker-in-Docker of a CI runner in a pod of 1450: `apk update` in the build hangs, small http works.
+    Repair: the outer MTU for the inner daemon: `dockerd --mtu 1450`, its daemon.json, or the runner's own setting
+    (Drone: `mtu`; GitLab runner: `[runners.docker] network_mtu`; GitHub ARC: `dockerMTU`).
+    Severity: warning; it is the cause of the sizes that do not fit.
+    Possible: never said.
+    Likely: the inner network's MTU is above that of the device by which the container around it leaves.
+    Confirmed: never, from state alone.
+    References: docs.docker.com/reference/cli/dockerd (mtu); drone-plugins/drone-docker; actions-runner-controller#3691.
+    """
+    for engine in machine.host.engines:
+        if not engine.depth:
+            continue
+        home = next((x for x in machine.network.nets.values() if x.snap.id == engine.netns), None)
+        outer = _leaves_by(home)
+        if home is None or outer is None:
+            continue
+        inner = [m for m in members(machine) if m.engine is engine and m.mtu > outer[1]]
+        told = engine.mtu
+        if not inner and (told is None or told <= outer[1]):
+            continue
+        own = max((m.mtu for m in inner), default=told or 0)
+        facts: Facts = {
+            "case": "members" if inner else "next",
+            "engine": engine.inside_name or engine.inside[:12] or home.snap.where,
+            "level": engine.depth,
+            "source": inner[0].group.name if inner else None,
+            "own": own,
+            "limit": outer[1],
+            "link": outer[0],
+            "network": inner[0].network.name if inner else "bridge",
+        }
+        proof = line(REF, "nested", engine=facts["engine"], own=own, link=outer[0], limit=outer[1])  # type: ignore[arg-type]
+        keys = tuple(dict.fromkeys(k for m in inner for k in m.keys))
+        severity: Severity = "warning" if inner else "info"
+        sure: Confidence = "likely" if inner else "possible"
+        yield about(found("CFG602", severity, sure, home.point(outer[0]), facts, proof), keys)
+
+
+def not_live(machine: Machine) -> Iterable[Finding]:
+    """The engine's configuration asks for an MTU that is not in force.
+
+    Why it hurts: the file says that all is well, and nothing is: the daemon reads it when it starts, and a container
+    gets its device's MTU when it starts.
+    Example: `mtu` 1400 was written into daemon.json; dockerd was not restarted since, so docker0's containers have
+    1500. Or it was, and an old container still runs (live-restore).
+    Repair: restart the daemon; then restart the containers that are older. With live-restore a daemon keeps its
+    networks as they are while any container runs: stop them all first.
+    Severity: warning.
+    Possible: never said.
+    Likely: file and daemon, or daemon and container, say different numbers.
+    Confirmed: never, from state alone.
+    References: docs.docker.com/reference/cli/dockerd (daemon.json; `mtu` is not among the options a reload takes).
+    """
+    for engine in machine.host.engines:
+        wanted, live = mtu_of(engine.config), engine.mtu
+        if engine.kind != "docker" or wanted is None or live is None:
+            continue
+        default = next((n for n in engine.networks if n.default), None)
+        older = [m for m in members(machine) if m.engine is engine and m.network.default and m.mtu != live]
+        if live == wanted and not older:
+            continue  # an empty docker0 shows 1500 whatever is configured: its device is not asked
+        if live != wanted and engine.mtu_from == "flag":
+            continue  # the command line says it; the file's word is not wanted
+        late = live == wanted
+        facts: Facts = {
+            "case": "container" if late else "kept" if engine.live_restore else "daemon",
+            "source": older[0].group.name if older else None,
+            "path": engine.config_path,
+            "wanted": wanted,
+            "live": live,
+            "own": older[0].mtu if older else None,
+        }
+        lines = (line(REF, "configured", path=engine.config_path, mtu=wanted), line(REF, "daemon-mtu", mtu=live))
+        keys = tuple(dict.fromkeys(k for m in older for k in m.keys))
+        at = _at(machine, engine, default)
+        yield about(found("CFG603", "warning", "likely", at, facts, *lines), keys)
+
+
+def _limits(machine: Machine) -> dict[int, int]:
+    """The smallest place on the ways of each group that is too small, bytes, by the id() of the group."""
+    found_: dict[int, int] = {}
+    for n in narrow(machine):
+        known = found_.get(id(n.group))
+        found_[id(n.group)] = n.limit.mtu if known is None else min(known, n.limit.mtu)
+    return found_
+
+
+def _leaves_by(net: Net | None) -> tuple[str, int] | None:
+    """Name and MTU of the device of its default route; None when there is not exactly one."""
+    if net is None:
+        return None
+    ways = {h.link for r in net.snap.routes if r.prefix == 0 and r.type == "unicast" for h in r.hops}
+    link = net.links.get(next(iter(ways))) if len(ways) == 1 else None
+    return (link.name, link.mtu) if link is not None else None
+
+
+def _at(machine: Machine, engine: Engine, network: EngineNetwork | None) -> Point:
+    """The network's device where the engine works."""
+    net = next((x for x in machine.network.nets.values() if x.snap.id == engine.netns), None)
+    device = network.bridge if network is not None and network.bridge else None
+    if net is None:
+        return Point(host=machine.host.host, netns="host", link=device)
+    return net.point(device)
