@@ -77,7 +77,7 @@ def weave(nic: int, overlay: int, *modes: str, encrypted: bool = False, **more: 
     """Weave with the fast datapath and one connection for each of ``modes``."""
     peers = tuple(
         WeaveConnection(
-            peer=f"8a:12:00:00:00:0{i}(node{i})", address=f"198.18.9.{i}:6783", mode=mode,  # type: ignore[arg-type]
+            peer=f"8a:12:00:00:00:0{i}(node{i})", address=f"198.18.9.{i}", port=6783, mode=mode,  # type: ignore[arg-type]
             state="established", encrypted=encrypted,
         )
         for i, mode in enumerate(modes, 2)

@@ -244,7 +244,16 @@ ANTREA = "etc/antrea/antrea-agent.conf"
 )  # fmt: skip
 def test_antrea(tmp_path: Path, text: str, links: tuple[str, ...], wanted: dict[str, Any]) -> None:
     daemon = agent(tmp_path, "antrea-agent", "--config /etc/antrea/antrea-agent.conf", {ANTREA: text})
-    assert shown(antrea.read(node(tmp_path, {}, *links, agents=(daemon,))), **wanted) == wanted
+    first = links[0].split()[0]
+    here = node(tmp_path, {}, *links, addresses={"198.18.0.2": first}, agents=(daemon,))
+    assert shown(antrea.read(here), **wanted) == wanted
+
+
+def test_what_antrea_takes_off_with_both_families_is_not_known(tmp_path: Path) -> None:
+    daemon = agent(tmp_path, "antrea-agent", "", {ANTREA: "tunnelType: geneve\n"})
+    addresses = {"198.18.0.2": "eth0", "2001:db8::2": "eth0"}
+    found = antrea.read(node(tmp_path, {}, "eth0 1500", "antrea-gw0 1430", addresses=addresses, agents=(daemon,)))
+    assert shown(found, outer=0, deducted=0, detected=0) == {"outer": None, "deducted": None, "detected": None}
 
 
 def test_antrea_without_its_configuration(tmp_path: Path) -> None:

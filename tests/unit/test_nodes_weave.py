@@ -43,10 +43,13 @@ def raw(info: str, state: str = "established", **attrs: Any) -> dict[str, Any]:
         (raw(f"encrypted   sleeve {PEER} mtu=1438"), {"mode": "sleeve", "mtu": 1438, "encrypted": True}),
         (raw(f"unencrypted fastdp {PEER}"), {"mode": "fastdp", "mtu": None, "encrypted": False}),
         (raw("dial tcp4 198.18.0.3:6783: connect: connection refused, retry: never", "failed"),
-         {"mode": "", "peer": "", "state": "failed", "address": "198.18.0.2:6783"}),
+         {"mode": "", "peer": "", "state": "failed", "address": "198.18.0.2", "port": 6783}),
         (raw(f"none   {PEER}", "pending"), {"mode": "", "state": "pending"}),
         (raw("x" * 9000, "established\nfake", name=7, mtu="1e9", encrypted="yes"),
          {"mode": "", "peer": "", "state": "", "mtu": None, "encrypted": False}),
+        ({**raw(f"fastdp {PEER}"), "Address": "[2001:db8::1]:6783"}, {"address": "2001:db8::1", "port": 6783}),
+        ({**raw(f"fastdp {PEER}"), "Address": "node2:6783"}, {"address": "", "port": 0}),
+        ({**raw(f"fastdp {PEER}"), "Address": "198.18.0.2:99999999"}, {"address": "198.18.0.2", "port": 0}),
         ({"State": None, "Info": ["fastdp"], "Attrs": 5}, {"mode": "", "peer": "", "address": ""}),
     ],
 )  # fmt: skip
@@ -104,7 +107,7 @@ def test_asked_over_the_loopback() -> None:
     body = json.dumps(report(raw(f"sleeve {PEER}", name="sleeve", mtu=1438))).encode()
     with answering(http(body)) as port:
         said = weavestatus.ask(port)
-    one = WeaveConnection(peer=PEER, address="198.18.0.2:6783", mode="sleeve", state="established", mtu=1438)
+    one = WeaveConnection(peer=PEER, address="198.18.0.2", port=6783, mode="sleeve", state="established", mtu=1438)
     assert said == ((one,), True)
 
 
@@ -195,7 +198,7 @@ def test_a_weaver_in_a_lab_host_is_found_and_asked() -> None:
         assert (overlay.maker, overlay.mtu, overlay.backend, overlay.encryption) == ("weave", 1410, "udp", "ipsec")
         assert facts.weave == (
             WeaveConnection(
-                peer=PEER, address="198.18.0.2:6783", mode="sleeve", state="established", mtu=1400, encrypted=True
+                peer=PEER, address="198.18.0.2", port=6783, mode="sleeve", state="established", mtu=1400, encrypted=True
             ),
         )
         assert b"hunter2" not in codec.dump(host)

@@ -30,7 +30,7 @@ class Overlay(Value, frozen=True, kw_only=True):
     ``granted`` is what the maker gives to containers, by its own files (flannel's FLANNEL_MTU, /var/lib/calico/mtu).
     ``deducted`` is what this maker takes off for its encapsulation (:mod:`pathfit.model.makers`), None when unknown.
     ``uplink`` is the device it was told to use (``told``) or found itself, ``detected`` the MTU that it found there.
-    ``devices`` are those of its names that exist in ``NodeFacts.netns``.
+    ``devices`` are those of its names that exist in ``NodeFacts.netns``. ``outer``: family of the outer packets.
     """
 
     maker: Maker
@@ -56,6 +56,7 @@ class WeaveConnection(Value, frozen=True, kw_only=True):
 
     peer: str  # "8a:12:…(node2)"
     address: str = ""
+    port: int = 0
     mode: Literal["fastdp", "sleeve", ""] = ""
     state: str = ""
     mtu: int | None = None

@@ -7,7 +7,6 @@ wireGuard; ``transportInterface``. It is a YAML file of plain scalars. What it g
 (pkg/agent/agent.go, setupGatewayInterface). CNI: /etc/cni/net.d/10-antrea.conflist.
 """
 
-from pathfit.core.net import Family
 from pathfit.core.node import Backend, Encryption, Overlay
 from pathfit.model.makers import deductions
 from pathfit.observe.nodes import files
@@ -32,8 +31,8 @@ def read(node: Node) -> Overlay | None:
     told = files.flat_yaml(text, KEYS)
     backend = _backend(told) if text is not None else None
     encryption: Encryption = "ipsec" if _is(told, "ipsec") else "wireguard" if _is(told, "wireguard") else ""
-    outer: Family = 4
-    off = deductions("antrea", backend, outer, encryption)
+    outer = node.family()  # with both, 20 bytes more are taken off, but not of every packet
+    off = deductions("antrea", backend, outer, encryption) if outer else ()
     written = files.mtu(told.get("defaultMTU"))
     granted = gateway.mtu if gateway else None
     uplink = told.get("transportInterface", "")

@@ -39,7 +39,7 @@ def read(node: Node) -> Overlay | None:
         return None
     raw = files.table(config.get("Backend"))
     backend = BACKENDS.get(files.word(raw.get("Type")) or ("udp" if config else "")) or _by_device(node)
-    outer: Family = 6 if config.get("EnableIPv6") is True and config.get("EnableIPv4") is False else 4
+    outer = _outer(node, config)
     off = deductions("flannel", backend, outer)
     granted, written = files.mtu(env.get("FLANNEL_MTU")), files.mtu(raw.get("MTU"))
     told = (agent.option("--iface", "-iface") or agent.environment.get("FLANNELD_IFACE", "")) if agent else ""
@@ -94,6 +94,14 @@ def _uplink(node: Node, told: str) -> str:
         return link.name if link else ""
     lower = {x.vxlan.lower for x in node.ns.links if x.vxlan and x.name.startswith("flannel") and x.vxlan.lower}
     return next((x.name for x in node.ns.links if len(lower) == 1 and x.index in lower), "")
+
+
+def _outer(node: Node, config: dict[str, Any]) -> Family:
+    """IPv4 unless it is switched off; without a configuration, as its devices are called."""
+    if config:
+        return 6 if config.get("EnableIPv6") is True and config.get("EnableIPv4") is False else 4
+    six = node.named("flannel-v6*", "flannel-wg-v6")
+    return 6 if six and not node.named("flannel.*", "flannel-wg") else 4
 
 
 def _facts(raw: dict[str, Any], path: str) -> dict[str, str | int | bool]:

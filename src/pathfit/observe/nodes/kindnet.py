@@ -25,5 +25,4 @@ def read(node: Node) -> Overlay | None:
         uplink=eth0.name if eth0 else "",
         detected=plugin.mtu if plugin else None,
         deducted=0,
-        outer=4,
     )

@@ -7,7 +7,6 @@ who installs it does (OpenShift 100), and ovnkube refuses a node whose device ha
 ``GeneveHeaderLengthIPv4``). Its devices: ovn-k8s-mp0 (has that MTU), br-int, br-ex, genev_sys_6081.
 """
 
-from pathfit.core.net import Family
 from pathfit.core.node import Overlay
 from pathfit.model.makers import deductions
 from pathfit.observe.nodes import files
@@ -29,8 +28,8 @@ def read(node: Node) -> Overlay | None:
     written = files.mtu(default.get("mtu")) or (files.mtu(agent.option("--mtu", "-mtu")) if agent else None)
     address = default.get("encap-ip", "") or (agent.option("--encap-ip", "-encap-ip") if agent else "")
     below = node.at(address) if address else None
-    outer: Family = 6 if ":" in address else 4
-    off = deductions("ovn-kubernetes", "geneve", outer)
+    outer = node.family() if not address else 6 if ":" in address else 4
+    off = deductions("ovn-kubernetes", "geneve", outer) if outer else ()
     return Overlay(
         maker="ovn-kubernetes",
         source=path or (plugin.path if plugin else ""),
@@ -41,7 +40,7 @@ def read(node: Node) -> Overlay | None:
         devices=node.named(PORT, "br-int", "br-ex", "genev_sys_*"),
         uplink=below.name if below else "",
         told=below is not None,
-        deducted=off[0],
+        deducted=off[0] if off else None,
         outer=outer,
         facts={"port": int(default["encap-port"])} if default.get("encap-port", "").isdecimal() else {},
     )

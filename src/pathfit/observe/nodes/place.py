@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from pathfit.core.net import Family
 from pathfit.core.snapshot import HostSnapshot, Link, NetnsSnapshot
 from pathfit.host import clock, procfs
 from pathfit.observe.nodes.cni import Plugin, plugins
@@ -84,6 +85,11 @@ class Node(NamedTuple):
     def named(self, *patterns: str) -> tuple[str, ...]:
         """Names of devices that equal a pattern, or begin with it where it ends in "*"."""
         return tuple(x.name for x in self.ns.links if any(_matches(x.name, p) for p in patterns))
+
+    def family(self) -> Family | None:
+        """The one family that this node has addresses of (for more than its own link); None: both, or none seen."""
+        found = {6 if ":" in a.address else 4 for a in self.ns.addresses if a.scope == 0}
+        return None if len(found) != 1 else 6 if 6 in found else 4
 
     def at(self, address: str) -> Link | None:
         """The device that has this address."""

@@ -7,6 +7,7 @@ LocalConnectionStatus): ``Address``, ``State``, ``Info``; since 2.0 ``Attrs`` to
 mtu=1376". ``Router.OverlayDiagnostics`` has a member ``fastdp`` where the fast datapath may be used at all.
 """
 
+import ipaddress
 import os
 import re
 from typing import Any, Literal
@@ -84,15 +85,27 @@ def _connection(raw: dict[str, Any], encryption: bool) -> WeaveConnection:
     info, attrs = files.word(raw.get("Info"), 512), files.table(raw.get("Attrs"))
     state = files.word(raw.get("State"))
     peer, told = _PEER.search(info), _MTU.search(info)
+    address, port = _end(files.word(raw.get("Address"), 64))
     encrypted = attrs.get("encrypted") is True if "encrypted" in attrs else _encrypted(info, encryption)
     return WeaveConnection(
         peer=peer[1] if peer else "",
-        address=files.word(raw.get("Address"), 64),
+        address=address,
+        port=port,
         mode=_mode(files.word(attrs.get("name")) or info) if state in ("established", "pending") else "",
         state=state if state in STATES else "",
         mtu=files.mtu(attrs.get("mtu")) or (files.mtu(told[1]) if told else None),
         encrypted=encrypted,
     )
+
+
+def _end(text: str) -> tuple[str, int]:
+    """(address, port) of "198.18.0.2:6783" or "[2001:db8::1]:6783"; ("", 0) for anything else."""
+    address, _, port = text.rpartition(":")
+    try:
+        found = ipaddress.ip_address(address.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return "", 0
+    return str(found), int(port) if port.isascii() and port.isdigit() and len(port) < 6 else 0
 
 
 def _mode(text: str) -> Literal["fastdp", "sleeve", ""]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from pathfit.core.finding import Facts, Finding
-from pathfit.core.net import Point
+from pathfit.core.net import Family, Point
 from pathfit.core.node import Meaning
 from pathfit.core.snapshot import Link
 from pathfit.model.makers import fitting_inner, taken
@@ -46,10 +46,10 @@ def wrong_interface(machine: Machine) -> Iterable[Finding]:
         if not o.deducted or o.detected is None or o.mtu is not None or given is None:
             continue
         for tunnel in p.tunnels:
-            out = _out(p, tunnel)
+            out, family = _out(p, tunnel)
             if out is None or out.mtu >= o.detected or out.name == o.uplink:
                 continue
-            fits = fitting_inner(o.maker, o.backend, out.mtu, o.outer or 4, o.encryption)
+            fits = fitting_inner(o.maker, o.backend, out.mtu, family, o.encryption)
             if fits is None or given <= fits:
                 continue
             facts: Facts = {
@@ -71,10 +71,14 @@ def wrong_interface(machine: Machine) -> Iterable[Finding]:
             yield found("CFG604", "warning", "likely", at, facts, *lines)
 
 
-def _out(p: Placed, tunnel: Link) -> Link | None:
-    """The device by which the outer packets of a tunnel leave towards every end it has."""
-    ways = {x.index if x else 0: x for x in (leaves_by(p.net, a, tunnel) for a in ends(p.net, tunnel))}
-    return next(iter(ways.values())) if len(ways) == 1 else None
+def _out(p: Placed, tunnel: Link) -> tuple[Link | None, Family]:
+    """The device by which the outer packets of a tunnel leave towards every end it has, and their family."""
+    far = ends(p.net, tunnel)
+    ways = {x.index if x else 0: x for x in (leaves_by(p.net, a, tunnel) for a in far)}
+    families = {6 if ":" in a else 4 for a in far}
+    if len(ways) != 1 or len(families) != 1:
+        return None, 4
+    return next(iter(ways.values())), 6 if 6 in families else 4
 
 
 def dual_nic(machine: Machine) -> Iterable[Finding]:
@@ -190,7 +194,7 @@ def _told_makers(machine: Machine) -> Iterator[_Told]:
         nic = p.net.names.get(o.uplink) or default_link(p.net)
         if o.mtu is None or nic is None or o.backend is None:
             continue
-        outer = o.outer or 4
+        outer = o.outer or 4  # not known: with IPv6 outside even less fits
         takes = taken(o.maker, o.backend, outer, o.encryption).deducts
         if o.deducted is not None:
             takes = tuple(dict.fromkeys((o.deducted, *takes)))

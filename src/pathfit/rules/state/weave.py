@@ -71,17 +71,10 @@ def _sized(
         if overlay.granted is None:
             continue
         size = heartbeat(overlay.granted, connection.encrypted)
-        address = _host(connection.address)
+        address = connection.address
         out = leaves_by(net, address) if address else None
         room = out.mtu if out is not None else None
         cached = min((x.mtu for x in net.snap.exceptions if x.dst == address), default=None)
         if cached is not None and (room is None or cached < room):
             room = cached
         yield connection, size, room, place_text(net.point(out.name)) if out is not None else address
-
-
-def _host(address: str) -> str:
-    """The address of "198.18.0.2:6783" or "[2001:db8::1]:6783"."""
-    if address.startswith("["):
-        return address[1:].partition("]")[0]
-    return address.rpartition(":")[0] if address.count(":") == 1 else address
