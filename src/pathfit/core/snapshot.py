@@ -28,6 +28,7 @@ class Vxlan(Value, frozen=True, kw_only=True):
     collect_metadata: bool = False  # external / OVS mode: the flow is set by somebody else
     udp_csum: bool = True
     gbp: bool = False
+    gpe: bool = False  # carries packets and no frames (IFLA_VXLAN_GPE)
 
 
 class WireguardPeer(Value, frozen=True, kw_only=True):

@@ -429,6 +429,8 @@ def _stacked_out(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> C
 def macsec(link: Link) -> int:
     """Bytes MACsec adds to each frame: SecTAG with its EtherType, with the SCI or not, and the check value
     (macsec_extra_len, icv_len)."""
+    if not link.info.get("protect", True):
+        return 0
     value = link.info.get("icv", 16)
     return (16 if link.info.get("send_sci", True) else 8) + (value if isinstance(value, int) else 16)
 

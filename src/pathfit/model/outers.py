@@ -197,7 +197,9 @@ def _vxlan(net: Net, link: Link, vx: Vxlan, frame: Frame) -> list[Outer] | str:
         df = _inherited(vx.df, frame.packet) or family == 6
         src = vx.local if vx.local and family_of(vx.local) == family else ""
         made = Packet(src or "", remote, UDP, OUTER_SPORT, port, df=df)
-        found.append(_around(Outer(Layer("vxlan", family), made, link, vx.lower, vni), frame))
+        found.append(
+            _around(Outer(Layer("vxlan", family, {"gpe": 1} if vx.gpe else {}), made, link, vx.lower, vni), frame)
+        )
     return found
 
 

@@ -131,7 +131,7 @@ _I32 = Struct("=i").unpack_from
 # --- vxlan (IFLA_VXLAN_*) ------------------------------------------------------------------------------------------
 
 _VX_ID, _VX_GROUP, _VX_LINK, _VX_LOCAL, _VX_TTL, _VX_LEARNING, _VX_PORT = 1, 2, 3, 4, 5, 7, 15
-_VX_GROUP6, _VX_LOCAL6, _VX_UDP_CSUM, _VX_GBP, _VX_METADATA, _VX_DF = 16, 17, 18, 23, 25, 29
+_VX_GROUP6, _VX_LOCAL6, _VX_UDP_CSUM, _VX_GBP, _VX_METADATA, _VX_GPE, _VX_DF = 16, 17, 18, 23, 25, 27, 29
 
 
 def _vxlan(facts: dict[int, bytes]) -> Vxlan:
@@ -147,6 +147,7 @@ def _vxlan(facts: dict[int, bytes]) -> Vxlan:
         collect_metadata=bool(u8(facts, _VX_METADATA)),
         udp_csum=bool(u8(facts, _VX_UDP_CSUM, 1)),
         gbp=_VX_GBP in facts,
+        gpe=_VX_GPE in facts,
     )
 
 
@@ -295,8 +296,9 @@ def _iptun(facts: dict[int, bytes]) -> Facts:
         "ttl": u8(facts, 4),
         "proto": u8(facts, 9),
         "pmtudisc": bool(u8(facts, 10, 1)),
-        "encap_limit": u8(facts, 6),
+        "encap_limit": _encap_limit(facts, 6, 8),
         "encap_type": u16(facts, 15),
+        "encap_dport": be16(facts, 18),
         "collect_metadata": 19 in facts,
     }
 
@@ -309,14 +311,40 @@ def _gre(facts: dict[int, bytes]) -> Facts:
         "lower": u32(facts, 1),
         "ttl": u8(facts, 8),
         "pmtudisc": bool(u8(facts, 10, 1)),
-        "encap_limit": u8(facts, 11),
+        "encap_limit": _encap_limit(facts, 11, 13),
+        **_keys(facts),
         "key": bool(out & 0x2000),
         "seq": bool(out & 0x1000),
         "csum": bool(out & 0x8000),
         "encap_type": u16(facts, 14),
+        "encap_dport": be16(facts, 17),
+        "erspan_ver": u8(facts, 22),
         "collect_metadata": 18 in facts,
         "ignore_df": bool(u8(facts, 19)),
     }
+
+
+_KEYED = 0x2000  # GRE_KEY
+_NO_ENCAP_LIMIT = 1  # IP6_TNL_F_IGN_ENCAP_LIMIT
+
+
+def _keys(facts: dict[int, bytes]) -> Facts:
+    """Keys that are sent and expected, where there are."""
+    pairs = (("okey", 3, 5), ("ikey", 2, 4))
+    return {
+        name: int.from_bytes(facts.get(at, b"")[:4], "big") for name, flag, at in pairs if be16(facts, flag) & _KEYED
+    }
+
+
+def _encap_limit(facts: dict[int, bytes], value: int, flags: int) -> str | int:
+    """The tunnel encapsulation limit of IPv6 tunnels; "none": no destination options header is sent."""
+    raw = facts.get(flags, b"")  # SIT and IPIP use this attribute for something else, of two bytes
+    return "none" if len(raw) == 4 and u32(facts, flags) & _NO_ENCAP_LIMIT else u8(facts, value)
+
+
+def _macsec(facts: dict[int, bytes]) -> Facts:
+    """IFLA_MACSEC_*. ``icv`` bytes of the check value; ``send_sci``: the SecTAG has the 8 bytes of the SCI."""
+    return {"icv": u8(facts, 3, 16), "send_sci": bool(u8(facts, 9, 1)), "protect": bool(u8(facts, 8, 1))}
 
 
 def _vti(facts: dict[int, bytes]) -> Facts:
@@ -336,6 +364,7 @@ KINDS: dict[str, Callable[[dict[int, bytes]], Facts]] = {
     "ip6tnl": _iptun,
     "ipip": _iptun,
     "ipvlan": _ipvlan,
+    "macsec": _macsec,
     "macvlan": _macvlan,
     "macvtap": _macvlan,
     "sit": _iptun,
