@@ -6,7 +6,6 @@ The socket belongs to the network namespace it was opened in for its whole life.
 import errno
 import os
 import socket
-import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,11 +21,24 @@ NETLINK_ROUTE, NETLINK_SOCK_DIAG, NETLINK_NETFILTER, NETLINK_GENERIC = 0, 4, 12,
 
 _SOL_NETLINK, _STRICT_CHECK = 270, 12
 _SO_NETNS_COOKIE = 71
-_PATIENCE = struct.pack("@ll", 5, 0)  # struct timeval: the kernel answers in microseconds, or never will
 BUFFER = 256 * 1024  # a dump comes in pieces of at most 32 KiB; one message alone may be larger
 ATTEMPTS = 4  # for a dump that is interrupted; a table that never rests is taken as it is
 
+_FAMILY, _KIND = int(socket.AF_NETLINK), int(socket.SOCK_RAW | socket.SOCK_CLOEXEC)
+# The message's own size, not that of the part that fits; no waiting: a request is answered before send() returns
+# (netlink_sendmsg calls the family's receiver itself), and what is not there then never comes.
+_FLAGS = int(socket.MSG_TRUNC | socket.MSG_DONTWAIT)
+_before_4_20 = suppress(OSError)
 _buffer = bytearray(BUFFER)
+_view = memoryview(_buffer)
+
+
+def _nothing(data: bytes, at: int, end: int) -> None:
+    """Decodes nothing."""
+
+
+def _ignore(_: object) -> None:
+    """Keeps nothing."""
 
 
 class NetlinkSocket:
@@ -38,14 +50,13 @@ class NetlinkSocket:
 
     def __init__(self, protocol: int, buffer: bytearray | None = None) -> None:
         """Raises OSError (EPROTONOSUPPORT: this kernel has no such netlink family)."""
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        self._socket = socket.socket(_FAMILY, _KIND, protocol)
         self._buffer = buffer if buffer is not None else _buffer
-        self._view = memoryview(self._buffer)
+        self._view = memoryview(self._buffer) if buffer is not None else _view
         self._sequence = 1
         self.interrupted = 0  # dumps that never came undisturbed
         self.limited = 0  # dumps cut at their limit
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
-        with suppress(OSError):  # before 4.20: filters in requests are ignored, the decoders sort
+        with _before_4_20:  # filters in requests are ignored there, the decoders sort
             self._socket.setsockopt(_SOL_NETLINK, _STRICT_CHECK, 1)
 
     def close(self) -> None:
@@ -84,14 +95,12 @@ class NetlinkSocket:
     def ask(self, request: bytes, decode: Decode[T]) -> T | None:
         """One question with one answer: ``request`` without its dump flags. Raises as :meth:`dump`."""
         self._sequence += 1
-        self._socket.send(netlink.numbered(netlink.single(request), self._sequence))
-        data = self._receive()
-        batch = netlink.split(data, self._sequence)
-        if batch.errno:
-            raise OSError(batch.errno, os.strerror(batch.errno))
-        for _, start, end in batch.bodies:
-            return decode(data, start, end)
-        return None
+        self._socket.send(netlink.single(request, self._sequence))
+        found: list[T] = []
+        _, _, refused = netlink.decode(self._receive(), self._sequence, decode, found.append)
+        if refused:
+            raise OSError(refused, os.strerror(refused))
+        return found[0] if found else None
 
     def change(self, kind: int, body: bytes, flags: int = 0) -> None:
         """One change, and the kernel's word that it was made. ``flags``: NLM_F_REPLACE and the like.
@@ -112,29 +121,23 @@ class NetlinkSocket:
         sequence = self._sequence
         self._socket.send(netlink.numbered(request, sequence))
         found: list[T] = []
-        add = found.append
-        disturbed = full = False
-        while True:
+        add: Callable[[T], object] = found.append
+        done = disturbed = full = False
+        while not done:
             data = self._receive()
-            batch = netlink.split(data, sequence)
-            if not full:
-                for _, start, end in batch.bodies:
-                    value = decode(data, start, end)
-                    if value is not None:
-                        add(value)
-                full = len(found) >= limit
-            disturbed = disturbed or batch.interrupted
-            if batch.errno:
-                raise OSError(batch.errno, os.strerror(batch.errno))
-            if batch.done:
-                break
+            done, interrupted, refused = netlink.decode(data, sequence, decode, add)
+            disturbed = disturbed or interrupted
+            if refused:
+                raise OSError(refused, os.strerror(refused))
+            if len(found) >= limit and not full:
+                full, decode, add = True, _nothing, _ignore  # the dump has to be taken to its end all the same
         if full:
             self.limited += 1
             del found[limit:]
         return found, disturbed
 
     def _receive(self) -> bytes:
-        size = self._socket.recv_into(self._buffer, 0, socket.MSG_TRUNC)
+        size = self._socket.recv_into(self._buffer, 0, _FLAGS)
         if size > len(self._buffer):
             raise OSError(errno.EMSGSIZE, f"a netlink message of {size} bytes")
         return bytes(self._view[:size])

@@ -28,6 +28,8 @@ class Features:
     def __init__(self) -> None:
         self._family: int | None = None  # 0: this kernel has no ethtool netlink
         self._masks: Mapping[str, int] = {}
+        self._known: dict[int, dict[str, bool]] = {}
+        self._request = b""
 
     def read(self) -> dict[int, dict[str, bool]]:
         """Features by ifindex. Raises OSError, netlink.Malformed."""
@@ -36,14 +38,22 @@ class Features:
                 self._learn(sock)
             if not self._family:
                 return _by_ioctl()
-            found = sock.dump(ethtool.features_request(self._family), ethtool.features)
-        return {one.link: ethtool.words(one.bits, self._masks) for one in found}
+            found = sock.dump(self._request, ethtool.features)
+        return {one.link: self._words(one.bits) for one in found}
+
+    def _words(self, bits: int) -> dict[str, bool]:
+        """Most links have the same."""
+        words = self._known.get(bits)
+        if words is None:
+            words = self._known[bits] = ethtool.words(bits, self._masks)
+        return words
 
     def _learn(self, sock: NetlinkSocket) -> None:
         families = {f.name: f.id for f in sock.dump(genl.families(), genl.family)}
         family = families.get(ethtool.FAMILY, 0)
         if family:
             self._masks = ethtool.masks(sock.ask(ethtool.names_request(family), ethtool.names) or {})
+            self._request = ethtool.features_request(family)
         self._family = family
 
     def driver(self, link: Link) -> str | None:

@@ -4,9 +4,10 @@ Nothing is changed. The thread stands in the namespace it reads and comes home a
 (:func:`pathfit.host.netns.wandering`).
 """
 
+import gc
 import os
-from collections.abc import Callable, Collection, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Literal
 
 from msgspec.structs import replace
@@ -101,17 +102,17 @@ def _read(census: discover.Census, scope: Scope, visit: "_Visit", around: str | 
     """
     outline = around is not None and len(census.found) > FEW
     detail, visit.detail = visit.detail, "light" if outline else visit.detail
-    with visit.files, netns.wandering() as enter:
+    with _unswept(), visit.files, netns.wandering() as enter:
         visit.read(census.found, enter)
-        snapshots = peers.resolve(visit.snapshots, visit.opened, enter)
+        snapshots = visit.peers.resolve(visit.snapshots, enter)
         if scope == "all" and peers.unknown(snapshots):
-            visit.read(discover.held(visit.opened.keys()), enter)
-            snapshots = peers.resolve(visit.snapshots, visit.opened, enter)
+            visit.read(discover.held(visit.peers.files.keys()), enter)
+            snapshots = visit.peers.resolve(visit.snapshots, enter)
         if outline and around is not None:
             doubtful = {s.id for s in snapshots if s.missing}  # a link may be among what could not be read
             near = peers.together(snapshots, around) | doubtful | {census.own}
             snapshots = [replace(s, outline=True) for s in snapshots if s.id not in near]
-            snapshots += peers.resolve(visit.again(near, enter), visit.opened, enter)
+            snapshots += visit.peers.resolve(visit.again(near, enter), enter)
     if detail != "light":
         snapshots = [replace(s, processes=visit.processes(s)) if not s.outline else s for s in snapshots]
         snapshots = holders.name(snapshots)
@@ -120,13 +121,26 @@ def _read(census: discover.Census, scope: Scope, visit: "_Visit", around: str | 
     return _host(snapshots, [*census.missing, *visit.missing], census)
 
 
+@contextmanager
+def _unswept() -> Iterator[None]:
+    """No garbage collection meanwhile: a tour makes a million values that stay, and looking through them again and
+    again for cycles that are not there costs a tenth of it."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
 class _Visit:
     """One tour through namespaces: what was read, what was not, and the files that keep them until it ends."""
 
     def __init__(self, detail: Detail, whole: frozenset[str], sockets: bool = False) -> None:
         """``whole``: namespaces that a survey reads in full in any case. ``sockets``: look for those that hang."""
         self.files = ExitStack()
-        self.opened: dict[str, int] = {}
+        self.peers = peers.Peers()
         self.lives: dict[str, tuple[int, ...]] = {}
         self.snapshots: list[NetnsSnapshot] = []
         self.missing: list[Missing] = []
@@ -145,7 +159,7 @@ class _Visit:
                 self.files.callback(os.close, fd)
                 enter(fd, one.id)
                 self.snapshots.append(self._read(one))
-                self.opened[one.id] = fd
+                self.peers.files[one.id] = fd
                 if self._sockets and one.pids and (hangs := hanging(one.id, one.names[0], one.pids)):
                     self.hung.append(hangs)
             except OSError as e:
@@ -154,11 +168,11 @@ class _Visit:
     def _read(self, one: discover.Found) -> NetnsSnapshot:
         if self.detail == "survey" and one.id not in self._whole:
             self._ground = self._ground or survey.Ground()
-            seen = survey.read(one.id, one.names[0], one.names[1:], self._features, self._ground)
+            seen = survey.read(one.id, one.names[0], one.names[1:], self._features, self._ground, self.peers.meet)
             if not seen.more:
                 return seen.snapshot
         detail: Detail = "light" if self.detail == "light" else "full"
-        return read(one.id, one.names[0], one.names[1:], detail, self._features)
+        return read(one.id, one.names[0], one.names[1:], detail, self._features, self.peers.meet)
 
     def processes(self, snapshot: NetnsSnapshot) -> tuple[Process, ...]:
         """Who lives there: of a leaf the first one, which names it."""
@@ -171,8 +185,8 @@ class _Visit:
         for old in self.snapshots:
             if old.id in wanted:
                 try:
-                    enter(self.opened[old.id], old.id)
-                    made.append(read(old.id, old.where, old.names, "full", self._features))
+                    enter(self.peers.files[old.id], old.id)
+                    made.append(read(old.id, old.where, old.names, "full", self._features, self.peers.meet))
                 except OSError as e:
                     self.missing.append(refused(f"namespace {old.where}", e))
         return made

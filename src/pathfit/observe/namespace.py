@@ -4,7 +4,7 @@ Each part is read on its own: what is refused or not there becomes a Missing and
 """
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal, TypeVar
 
 from msgspec.structs import replace
@@ -48,6 +48,13 @@ SYSCTLS = (
 BRIDGE_SYSCTLS = ("bridge.bridge-nf-call-iptables", "bridge.bridge-nf-call-ip6tables")
 
 
+Meet = Callable[[NetlinkSocket, str, Iterable[Link]], None]
+
+
+def alone(_sock: NetlinkSocket, _identity: str, _links: Iterable[Link]) -> None:
+    """Nobody asks who is joined with it."""
+
+
 class Reader:
     """Reads the namespace the thread stands in through one NETLINK_ROUTE socket, and collects what is missing."""
 
@@ -61,7 +68,11 @@ class Reader:
     ) -> list[T]:
         """Everything one dump says; nothing, with the reason noted, when it is refused or malformed."""
         sock = self._sock
-        found = self.part(what, lambda: sock.dump(request, decode, limit), list[T]())
+        try:
+            found = sock.dump(request, decode, limit)
+        except (OSError, Malformed) as e:
+            self._failed(what, e)
+            return []
         if sock.limited or sock.interrupted:
             self._note(
                 f"all {what}", "too many; the first ones are here" if sock.limited else "they keep changing", "limit"
@@ -73,12 +84,15 @@ class Reader:
         """``read()``, or ``default`` with the reason noted."""
         try:
             return read()
-        except OSError as e:
-            if e.errno not in _ABSENT:
-                self.missing.append(refused(f"{what} of {self.where}", e))
-        except Malformed as e:
-            self._note(what, str(e), "malformed")
+        except (OSError, Malformed) as e:
+            self._failed(what, e)
         return default
+
+    def _failed(self, what: str, e: OSError | Malformed) -> None:
+        if isinstance(e, Malformed):
+            self._note(what, str(e), "malformed")
+        elif e.errno not in _ABSENT:
+            self.missing.append(refused(f"{what} of {self.where}", e))
 
     def _note(self, what: str, why: str, code: str) -> None:
         self.missing.append(Missing(what=f"{what} of {self.where}", why=why, code=code))
@@ -96,13 +110,21 @@ def refused(what: str, e: OSError) -> Missing:
     return Missing(what=what, why=f"{e.strerror or e} ({name})", how=how, code=code)
 
 
-def read(identity: str, where: str, names: tuple[str, ...], detail: Detail, features: Features) -> NetnsSnapshot:
-    """The namespace this thread stands in. Raises OSError only when no netlink socket can be opened at all."""
+def read(
+    identity: str, where: str, names: tuple[str, ...], detail: Detail, features: Features, meet: Meet = alone
+) -> NetnsSnapshot:
+    """The namespace this thread stands in. ``meet`` gets its links while a socket is open there (Peers.meet).
+
+    Raises OSError only when no netlink socket can be opened at all.
+    """
     with NetlinkSocket(NETLINK_ROUTE) as sock:
         reader = Reader(where, sock)
         if detail == "light":
-            return _light(reader, identity, where, names)
+            made = _light(reader, identity, where, names)
+            meet(sock, identity, made.links)
+            return made
         links, sysctls = _links(reader)
+        meet(sock, identity, links)
         routes, exceptions = _routes(reader)
         snapshot = NetnsSnapshot(
             id=identity,

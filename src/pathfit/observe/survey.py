@@ -10,6 +10,7 @@ where a check finds something, is read in full. What a check cannot say counts a
 import errno
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from pathfit.host.nlsocket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocke
 from pathfit.model.lookup import PERMANENT_RULES
 from pathfit.observe.features import Features
 from pathfit.observe.filters import nf_tables_present
-from pathfit.observe.namespace import Decoded, Reader
+from pathfit.observe.namespace import Decoded, Meet, Reader, alone
 from pathfit.wire import rtnl, rtnl_conf, rtnl_link, rtnl_near, rtnl_route
 from pathfit.wire.netlink import Malformed
 from pathfit.wire.nft import messages as nft
@@ -52,20 +53,21 @@ class Ground:
         self.legacy = tuple(f"{folder}/{name}" for name in _LEGACY if os.path.exists(f"{folder}/{name}"))
 
 
-def read(identity: str, where: str, names: tuple[str, ...], features: Features, ground: Ground) -> Seen:
+def read(
+    identity: str, where: str, names: tuple[str, ...], features: Features, ground: Ground, meet: Meet = alone
+) -> Seen:
     """The namespace this thread stands in. Raises OSError only when no netlink socket can be opened at all."""
     with NetlinkSocket(NETLINK_ROUTE) as sock:
         reader = Reader(where, sock)
         read = reader.dump("links", rtnl.links(), rtnl_link.read)
         links = [one.link for one in read]
+        meet(sock, identity, links)
         addresses = reader.dump("addresses", rtnl.addresses(), rtnl_near.address)
         routes = reader.dump("routes", rtnl.routes(0, table=rtnl.TABLE_MAIN), rtnl_route.route)
         sysctls: dict[str, str] = {}
         for one in read:
             sysctls.update(one.sysctls)
-        for family in (rtnl.AF_INET, rtnl.AF_INET6):
-            asked = rtnl_conf.of_all(family)
-            sysctls.update(reader.part("settings", partial(_settings, sock, asked), dict[str, str]()))
+        sysctls.update(reader.part("settings", partial(_settings, sock), dict[str, str]()))
         more = hub(links, sysctls) or bool(reader.missing) or not all(isinstance(r, Route) for r in routes)
         more = more or _decided(reader) or _filtered(ground)
     known: dict[int, dict[str, bool]] = {}
@@ -86,8 +88,11 @@ def read(identity: str, where: str, names: tuple[str, ...], features: Features, 
     return Seen(snapshot, more)
 
 
-def _settings(sock: NetlinkSocket, request: bytes) -> dict[str, str]:
-    return sock.ask(request, rtnl_conf.sysctls) or {}
+def _settings(sock: NetlinkSocket) -> dict[str, str]:
+    found = dict(sock.ask(rtnl_conf.of_all(rtnl.AF_INET), rtnl_conf.sysctls) or {})
+    with suppress(OSError):  # without IPv6 there is nothing to be forwarded
+        found.update(sock.ask(rtnl_conf.of_all(rtnl.AF_INET6), rtnl_conf.sysctls) or {})
+    return found
 
 
 def hub(links: Iterable[Link], sysctls: dict[str, str]) -> bool:
@@ -99,8 +104,7 @@ def hub(links: Iterable[Link], sysctls: dict[str, str]) -> bool:
         if link.kind not in _ENDS or link.master or link.peer_nsid is None:
             return True
         doors += link.up
-    forwards = any(sysctls.get(name, "0") != "0" for name in ("ipv4.ip_forward", "ipv6.conf.all.forwarding"))
-    return doors > 1 and (forwards or any(v == "1" and k.endswith(".forwarding") for k, v in sysctls.items()))
+    return doors > 1 and any(v == "1" and (k.endswith((".forwarding", ".ip_forward"))) for k, v in sysctls.items())
 
 
 def _decided(reader: Reader) -> bool:

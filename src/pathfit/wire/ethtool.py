@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pathfit.wire import genl
 from pathfit.wire.netlink import attribute, attributes, every, inner, nested, text, u32
+from pathfit.wire.pattern import Field, Pattern
 
 FAMILY = "ethtool"
 _FEATURES_GET, _STRSET_GET = 11, 1
@@ -76,14 +77,17 @@ def features_request(family: int) -> bytes:
     return genl.command(family, _FEATURES_GET, nested(_A_HEADER, [attribute(_HEADER_FLAGS, _U32.pack(_COMPACT))]))
 
 
-def features(data: bytes, at: int, end: int) -> Active:
-    """One link's answer to :func:`features_request`. Raises Malformed."""
-    found = attributes(data, at + genl.HEADER, end)
-    bits = inner(found.get(_A_ACTIVE, b"")).get(_BITSET_VALUE, b"")
-    value = 0
-    for i, (word,) in enumerate(_U32.iter_unpack(bits[: len(bits) & ~3])):
-        value |= word << (32 * i)
-    return Active(u32(inner(found.get(_A_HEADER, b"")), _HEADER_INDEX), value)
+def _active(_command: int, _version: int, _reserved: int, index: int | None, value: bytes | None) -> Active:
+    bits = 0
+    for i, (word,) in enumerate(_U32.iter_unpack((value or b"")[: len(value or b"") & ~3])):
+        bits |= word << (32 * i)
+    return Active(index or 0, bits)
+
+
+features: Pattern[Active] = Pattern(
+    genl.HEAD, (Field((_A_HEADER, _HEADER_INDEX), "I"), Field((_A_ACTIVE, _BITSET_VALUE))), _active
+)
+"""One link's answer to :func:`features_request`. Raises Malformed."""
 
 
 def masks(bits: Mapping[str, int]) -> dict[str, int]:

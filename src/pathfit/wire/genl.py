@@ -12,8 +12,8 @@ from pathfit.wire.netlink import Malformed, attributes, fixed, request, text, u1
 CONTROL = 16  # GENL_ID_CTRL
 _GETFAMILY = 3
 _FAMILY_ID, _FAMILY_NAME = 1, 2
-_HEAD = Struct("=BBH")
-HEADER = _HEAD.size
+HEAD = Struct("=BBH")
+HEADER = HEAD.size
 
 
 class FamilyId(NamedTuple):
@@ -25,7 +25,7 @@ class FamilyId(NamedTuple):
 
 def command(family: int, number: int, body: bytes = b"", version: int = 1) -> bytes:
     """A dump request to a family. ``NetlinkSocket.ask`` takes the dump flag away."""
-    return request(family, _HEAD.pack(number, version, 0) + body)
+    return request(family, HEAD.pack(number, version, 0) + body)
 
 
 def families() -> bytes:
@@ -35,7 +35,7 @@ def families() -> bytes:
 
 def family(data: bytes, at: int, end: int) -> FamilyId:
     """One answer to :func:`families`. Raises Malformed."""
-    fixed(_HEAD, data, at, end)
+    fixed(HEAD, data, at, end)
     found = attributes(data, at + HEADER, end)
     if _FAMILY_ID not in found or _FAMILY_NAME not in found:
         raise Malformed("a generic netlink family without id or name")

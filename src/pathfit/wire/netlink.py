@@ -10,17 +10,21 @@ All numbers are in the byte order of the machine. A buffer the kernel filled is 
 lies raises :class:`Malformed`, and nothing here loops without moving forward.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from struct import Struct, error
 from sys import byteorder
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 NOOP, ERROR, DONE, OVERRUN = 1, 2, 3, 4
+_LAST = frozenset((ERROR, DONE, OVERRUN))
 FIRST_KIND = 16  # NLMSG_MIN_TYPE: smaller kinds are control messages
 
 F_REQUEST, F_ACK, F_DUMP = 0x1, 0x4, 0x300
 F_DUMP_INTR = 0x10  # the table changed during the dump: what was read may never have been true at once
 HEADER = 16
+_SINGLE = F_REQUEST.to_bytes(2, byteorder)
 NESTED, TYPE_MASK = 0x8000, 0x3FFF
 
 _HEAD = Struct("=IHHII")
@@ -59,9 +63,9 @@ def numbered(message: bytes, sequence: int) -> bytes:
     return message[:8] + sequence.to_bytes(4, byteorder) + message[12:]
 
 
-def single(message: bytes) -> bytes:
-    """The same request without the dump flags: one answer."""
-    return message[:6] + F_REQUEST.to_bytes(2, byteorder) + message[8:]
+def single(message: bytes, sequence: int) -> bytes:
+    """The same request without the dump flags, under another sequence number: one answer."""
+    return message[:6] + _SINGLE + sequence.to_bytes(4, byteorder) + message[12:]
 
 
 def attribute(kind: int, value: bytes) -> bytes:
@@ -99,6 +103,33 @@ def split(data: bytes, sequence: int = 1) -> Batch:
     if at < size:
         raise Malformed(f"{size - at} bytes behind the last netlink message")
     return Batch(bodies, False, interrupted, 0)
+
+
+def decode(
+    data: bytes, sequence: int, one: Callable[[bytes, int, int], T | None], add: Callable[[T], object]
+) -> tuple[bool, bool, int]:
+    """What :func:`split` does, decoding on the way: ``add(one(data, start, end))`` for each message that answers
+    ``sequence`` and is not None. Gives (done, interrupted, errno). Raises Malformed, and whatever ``one`` raises."""
+    at, size, interrupted = 0, len(data), False
+    while at + HEADER <= size:
+        length, kind, flags, number = _HEAD_AT(data, at)
+        end = at + length
+        if length < HEADER or end > size:
+            raise Malformed(f"netlink message of {length} bytes at {at} of {size}")
+        if number == sequence:
+            if flags & F_DUMP_INTR:
+                interrupted = True
+            if kind >= FIRST_KIND:
+                value = one(data, at + HEADER, end)
+                if value is not None:
+                    add(value)
+            elif kind in _LAST:
+                status = _I32(data, at + HEADER)[0] if length >= HEADER + 4 and kind != OVERRUN else 0
+                return True, interrupted or kind == OVERRUN, -status if status < 0 else 0
+        at = (end + 3) & ~3
+    if at < size:
+        raise Malformed(f"{size - at} bytes behind the last netlink message")
+    return False, interrupted, 0
 
 
 def attributes(data: bytes, at: int, end: int) -> dict[int, bytes]:

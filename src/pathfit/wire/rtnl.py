@@ -8,9 +8,10 @@ as it does for `ip link`.
 Numbers: include/uapi/linux/rtnetlink.h, if_link.h, net_namespace.h, nexthop.h.
 """
 
+from functools import cache
 from struct import Struct
 
-from pathfit.wire.netlink import attribute, i32, inner, request
+from pathfit.wire.netlink import F_REQUEST, attribute, attributes, i32, request
 
 NETLINK_ROUTE = 0
 
@@ -35,43 +36,51 @@ _IFADDR = Struct("=4BI")
 _RTMSG = Struct("=8BI")
 _NDMSG = Struct("=BxxxiHBB")
 _NHMSG = Struct("=4BI")
-_RTGEN = Struct("=Bxxx")
+_NSID_OF = Struct("=IHHIIBxxxHHI")  # struct nlmsghdr, struct rtgenmsg, NETNSA_FD
+_NSID = Struct("=4xHHi")
 _U32 = Struct("=I")
 _I32 = Struct("=i")
 
 _NETNSA_NSID, _NETNSA_FD = 1, 3
 
 
+@cache
 def links(family: int = 0, mask: int = FILTER_SKIP_STATS) -> bytes:
     """All links. ``family`` AF_BRIDGE: bridge ports with their VLANs (mask FILTER_BRVLAN_COMPRESSED)."""
     return request(GETLINK, _IFINFO.pack(family, 0, 0, 0, 0) + attribute(IFLA_EXT_MASK, _U32.pack(mask)))
 
 
+@cache
 def addresses() -> bytes:
     """All addresses of both families."""
     return request(GETADDR, _IFADDR.pack(0, 0, 0, 0, 0))
 
 
+@cache
 def routes(family: int, *, table: int = 0, cached: bool = False) -> bytes:
     """Routes of one family (0: all). ``table`` 0: every table. ``cached``: path MTU exceptions instead."""
     return request(GETROUTE, _RTMSG.pack(family, 0, 0, 0, table, 0, 0, 0, RTM_F_CLONED if cached else 0))
 
 
+@cache
 def rules(family: int) -> bytes:
     """Policy rules of one family (0: all, those of multicast routing too)."""
     return request(GETRULE, _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
 
 
+@cache
 def neighbours() -> bytes:
     """ARP and NDP entries of all links."""
     return request(GETNEIGH, _NDMSG.pack(0, 0, 0, 0, 0))
 
 
+@cache
 def fdb() -> bytes:
     """Forwarding entries of all bridges and of devices with a table of their own (vxlan)."""
     return request(GETNEIGH, _NDMSG.pack(AF_BRIDGE, 0, 0, 0, 0))
 
 
+@cache
 def nexthops() -> bytes:
     """Next hop objects (`ip nexthop`)."""
     return request(GETNEXTHOP, _NHMSG.pack(0, 0, 0, 0, 0))
@@ -79,10 +88,13 @@ def nexthops() -> bytes:
 
 def nsid_of(fd: int) -> bytes:
     """How the namespace of the socket numbers the namespace that file ``fd`` of this process is open on."""
-    return request(GETNSID, _RTGEN.pack(0) + attribute(_NETNSA_FD, _U32.pack(fd)))
+    return _NSID_OF.pack(_NSID_OF.size, GETNSID, F_REQUEST, 1, 0, 0, 8, _NETNSA_FD, fd)
 
 
 def nsid(data: bytes, at: int, end: int) -> int:
     """The number in an answer to :func:`nsid_of`; NSID_UNASSIGNED when it has none."""
-    found = inner(data[at + _RTGEN.size : end])
-    return i32(found, _NETNSA_NSID, NSID_UNASSIGNED)
+    if at + _NSID.size <= end:
+        length, kind, number = _NSID.unpack_from(data, at)
+        if (length, kind) == (8, _NETNSA_NSID):
+            return int(number)
+    return i32(attributes(data, at + 4, end), _NETNSA_NSID, NSID_UNASSIGNED)

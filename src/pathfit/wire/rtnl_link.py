@@ -7,8 +7,11 @@ moves it), also when no lower device was named.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from pathfit.core.snapshot import BridgePort, Link, Vxlan
 from pathfit.wire.addresses import ip, mac
@@ -18,25 +21,20 @@ from pathfit.wire.netlink import (
     chosen,
     every,
     fixed,
-    i32,
     inner,
     text,
     u8,
     u16,
     u32,
 )
+from pathfit.wire.pattern import Field, Pattern
 
-_HEAD = Struct("=BxHiII")
+_IFINFO = Struct("=BxHiII")
 
 IFF_UP, IFF_LOOPBACK, IFF_POINTOPOINT, IFF_NOARP, IFF_LOWER_UP = 0x1, 0x8, 0x10, 0x80, 0x10000
 
-_ADDRESS, _IFNAME, _MTU, _LINK, _QDISC, _MASTER, _LINKINFO, _AF_SPEC, _GROUP = 1, 3, 4, 5, 6, 10, 18, 26, 27
-_LINK_NETNSID, _GSO_MAX_SIZE, _XDP = 37, 41, 43
-_WANTED = frozenset((_ADDRESS, _IFNAME, _MTU, _LINK, _QDISC, _MASTER, _LINKINFO, _GROUP, _LINK_NETNSID))
-_WANTED_FULL = _WANTED | {_AF_SPEC, _GSO_MAX_SIZE, _XDP}
-
-_INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
-_XDP_ATTACHED = 2
+_RARE = IFF_LOOPBACK | IFF_POINTOPOINT | IFF_NOARP
+_LINKINFO, _AF_SPEC, _XDP = 18, 26, 43
 
 Facts = dict[str, str | int | bool]
 
@@ -54,72 +52,135 @@ class Read(NamedTuple):
     sysctls: dict[str, str]
 
 
-def link(data: bytes, at: int, end: int) -> Link:
-    """The facts a light read needs: all but features, offload sizes and XDP. Raises Malformed."""
-    return _link(fixed(_HEAD, data, at, end), chosen(data, at + 16, end, _WANTED))
+_WANTED = (
+    Field((3,)),  # IFLA_IFNAME
+    Field((4,), "I"),  # IFLA_MTU
+    Field((1,)),  # IFLA_ADDRESS
+    Field((5,), "I"),  # IFLA_LINK
+    Field((37,), "i"),  # IFLA_LINK_NETNSID
+    Field((10,), "I"),  # IFLA_MASTER
+    Field((6,)),  # IFLA_QDISC
+    Field((27,), "I"),  # IFLA_GROUP
+    Field((_LINKINFO, 1)),  # IFLA_INFO_KIND
+    Field((_LINKINFO, 2)),  # IFLA_INFO_DATA
+    Field((_LINKINFO, 4)),  # IFLA_INFO_SLAVE_KIND
+    # IFLA_INFO_SLAVE_DATA: IFLA_BRPORT_STATE, _MODE, _LEARNING, _UNICAST_FLOOD, _ISOLATED
+    *(Field((_LINKINFO, 5, n)) for n in (1, 4, 8, 9, 33)),
+)
+_WANTED_FULL = (
+    *_WANTED,
+    Field((41,), "I"),  # IFLA_GSO_MAX_SIZE
+    Field((_XDP, 2), "B"),  # IFLA_XDP_ATTACHED
+    Field((_AF_SPEC, AF_INET, _INET_CONF)),
+    Field((_AF_SPEC, AF_INET6, _INET6_CONF)),
+)
 
 
-def read(data: bytes, at: int, end: int) -> Read:
-    """Everything the dump says. Raises Malformed."""
-    found = chosen(data, at + 16, end, _WANTED_FULL)
-    made = _link(fixed(_HEAD, data, at, end), found)
-    return Read(made, _device_sysctls(made.name, found.get(_AF_SPEC, b"")))
-
-
-def _link(head: tuple[int, ...], found: dict[int, bytes]) -> Link:
-    _, arphrd, index, flags, _ = head
-    name = text(found.get(_IFNAME, b""))
-    kind, info, port, vxlan, filtering, nf_call = "", {}, None, None, False, False
-    peer = u32(found, _LINK)
-    if raw := found.get(_LINKINFO):
-        about = inner(raw)
-        kind = text(about.get(_INFO_KIND, b""))
-        facts = inner(about[_INFO_DATA]) if _INFO_DATA in about else {}
-        if _INFO_SLAVE_DATA in about and text(about.get(_INFO_SLAVE_KIND, b"")) == "bridge":
-            port = _port(inner(about[_INFO_SLAVE_DATA]))
-        if kind == "vxlan":
-            vxlan = _vxlan(facts)
-            peer = vxlan.lower  # IFLA_LINK is the device itself when there is no lower one
-        elif kind == "bridge":
-            filtering, nf_call = bool(u8(facts, _BR_VLAN_FILTERING)), bool(u8(facts, _BR_NF_CALL_IPTABLES))
-        if decode := KINDS.get(kind):
-            info = decode(facts)
-    return Link(
+def _link(
+    _family: int,
+    arphrd: int,
+    index: int,
+    flags: int,
+    _change: int,
+    name: bytes | None,
+    mtu: int | None,
+    address: bytes | None,
+    lower: int | None,
+    nsid: int | None,
+    master: int | None,
+    qdisc: bytes | None,
+    group: int | None,
+    kind: bytes | None,
+    data: bytes | None,
+    slave: bytes | None,
+    *port: bytes | None,
+    gso_max_size: int | None = None,
+    xdp: int | None = None,
+) -> Link:
+    about = _about(kind or b"", data or b"")
+    vxlan = about.vxlan
+    # At most fifteen keywords in one call: more take the way over a dict (compile.c STACK_USE_GUIDELINE), five times
+    # as long. Most links have nothing but these.
+    made = Link(
         index=index,
-        name=name,
-        mtu=u32(found, _MTU),
-        kind=kind,
-        mac=mac(found.get(_ADDRESS, b"")),
-        up=bool(flags & IFF_UP),
-        carrier=bool(flags & IFF_LOWER_UP),
-        loopback=bool(flags & IFF_LOOPBACK),
-        arp=not flags & IFF_NOARP,
-        pointopoint=bool(flags & IFF_POINTOPOINT),
+        name=text(name or b""),
+        mtu=mtu or 0,
+        kind=about.kind,
+        mac=mac(address or b""),
+        up=flags & IFF_UP != 0,
+        carrier=flags & IFF_LOWER_UP != 0,
         arphrd=arphrd,
-        peer=peer,
-        peer_nsid=i32(found, _LINK_NETNSID) if _LINK_NETNSID in found else None,
-        master=u32(found, _MASTER),
-        bridge_port=port,
-        vlan_filtering=filtering,
-        nf_call_iptables=nf_call,
-        vxlan=vxlan,
-        info=info,
-        qdisc=text(found.get(_QDISC, b"")),
-        group=u32(found, _GROUP),
-        gso_max_size=u32(found, _GSO_MAX_SIZE) if _GSO_MAX_SIZE in found else None,
-        xdp=bool(u8(inner(found[_XDP]), _XDP_ATTACHED)) if _XDP in found else False,
+        # IFLA_LINK of a vxlan is the device itself when there is no lower one
+        peer=(lower or 0) if vxlan is None else vxlan.lower,
+        peer_nsid=nsid,
+        master=master or 0,
+        bridge_port=_port(*port) if slave == b"bridge\0" else None,
+        info=about.info,
+        qdisc=_word(qdisc or b""),
+        gso_max_size=gso_max_size,
+    )
+    if flags & _RARE or about.rare or group or xdp:
+        return replace(
+            made,
+            loopback=flags & IFF_LOOPBACK != 0,
+            arp=flags & IFF_NOARP == 0,
+            pointopoint=flags & IFF_POINTOPOINT != 0,
+            vlan_filtering=about.filtering,
+            nf_call_iptables=about.nf_call,
+            vxlan=vxlan,
+            group=group or 0,
+            xdp=bool(xdp),
+        )
+    return made
+
+
+def _read(*fields: Any) -> Read:
+    *most, gso_max_size, xdp, conf4, conf6 = fields
+    made = _link(*most, gso_max_size=gso_max_size, xdp=xdp)
+    return Read(made, _device_sysctls(made.name, conf4 or b"", conf6 or b""))
+
+
+link: Pattern[Link] = Pattern(_IFINFO, _WANTED, _link)
+"""The facts a light read needs: all but features, offload sizes and XDP. Raises Malformed."""
+
+read: Pattern[Read] = Pattern(_IFINFO, _WANTED_FULL, _read)
+"""Everything the dump says. Raises Malformed."""
+
+_word = lru_cache(maxsize=256)(text)
+
+
+class _About(NamedTuple):
+    """What IFLA_LINKINFO says of the device itself. ``rare``: it is a bridge or a vxlan."""
+
+    kind: str
+    info: Facts
+    vxlan: Vxlan | None
+    filtering: bool
+    nf_call: bool
+    rare: bool
+
+
+@lru_cache(maxsize=1024)
+def _about(name: bytes, data: bytes) -> _About:
+    kind = text(name)
+    facts = inner(data)
+    decode = KINDS.get(kind)
+    bridge = kind == "bridge"
+    return _About(
+        kind,
+        decode(facts) if decode else {},
+        _vxlan(facts) if kind == "vxlan" else None,
+        bridge and bool(u8(facts, _BR_VLAN_FILTERING)),
+        bridge and bool(u8(facts, _BR_NF_CALL_IPTABLES)),
+        bridge or kind == "vxlan",
     )
 
 
-def _device_sysctls(name: str, af_spec: bytes) -> dict[str, str]:
+@lru_cache(maxsize=1024)
+def _device_sysctls(name: str, conf4: bytes, conf6: bytes) -> dict[str, str]:
     """The device's /proc/sys/net/ipv{4,6}/conf values, which the link dump carries anyway (IFLA_AF_SPEC)."""
-    families = inner(af_spec)
     found: dict[str, str] = {}
-    for family, kind, names, label, shift in (
-        (AF_INET, _INET_CONF, _DEVCONF4, "ipv4", 1),
-        (AF_INET6, _INET6_CONF, _DEVCONF6, "ipv6", 0),
-    ):
-        values = inner(families[family]).get(kind, b"") if family in families else b""
+    for values, names, label, shift in ((conf4, _DEVCONF4, "ipv4", 1), (conf6, _DEVCONF6, "ipv6", 0)):
         for number, word in names.items():
             if (at := (number - shift) * 4) + 4 <= len(values):
                 found[f"{label}.conf.{name}.{word}"] = str(_I32(values, at)[0])
@@ -169,16 +230,19 @@ def _ip(raw: bytes) -> str:
 
 _BR_VLAN_FILTERING, _BR_NF_CALL_IPTABLES, _BR_NF_CALL_IP6TABLES, _BR_DEFAULT_PVID = 7, 36, 37, 39
 _BR_STP, _BR_GROUP_FWD = 5, 9
-_PORT_STATE, _PORT_MODE, _PORT_LEARNING, _PORT_FLOOD, _PORT_ISOLATED = 1, 4, 8, 9, 33
 
 
-def _port(facts: dict[int, bytes]) -> BridgePort:
+@lru_cache(maxsize=64)
+def _port(
+    state: bytes | None, mode: bytes | None, learning: bytes | None, flood: bytes | None, isolated: bytes | None
+) -> BridgePort:
+    """Each one byte, or none where this kernel does not say it."""
     return BridgePort(
-        state=u8(facts, _PORT_STATE, 3),
-        hairpin=bool(u8(facts, _PORT_MODE)),
-        learning=bool(u8(facts, _PORT_LEARNING, 1)),
-        flood=bool(u8(facts, _PORT_FLOOD, 1)),
-        isolated=bool(u8(facts, _PORT_ISOLATED)),
+        state=state[0] if state else 3,
+        hairpin=any(mode or b""),
+        learning=any(learning or b"\1"),
+        flood=any(flood or b"\1"),
+        isolated=any(isolated or b""),
     )
 
 
@@ -195,7 +259,7 @@ class Vlans(NamedTuple):
 
 def vlans(data: bytes, at: int, end: int) -> Vlans:
     """An answer to ``rtnl.links(AF_BRIDGE, FILTER_BRVLAN_COMPRESSED)``. Raises Malformed."""
-    index = fixed(_HEAD, data, at, end)[2]
+    index = fixed(_IFINFO, data, at, end)[2]
     spec = chosen(data, at + 16, end, frozenset((_AF_SPEC,))).get(_AF_SPEC, b"")
     vids: list[int] = []
     pvid, begin = None, 0

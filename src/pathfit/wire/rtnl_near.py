@@ -8,17 +8,14 @@ from struct import Struct
 
 from pathfit.core.snapshot import Address, FdbEntry, Neighbour
 from pathfit.wire.addresses import AF_BRIDGE, AF_INET, AF_INET6, ip, mac
-from pathfit.wire.netlink import Malformed, be16, chosen, fixed, u16, u32
+from pathfit.wire.netlink import Malformed
+from pathfit.wire.pattern import Field, Pattern
 
 _IFADDR = Struct("=4BI")
 _NDMSG = Struct("=BxxxiHBB")
 
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
-_ADDRESS_WANTED = frozenset((_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS))
 IFA_F_TENTATIVE = 0x40
 
-_NDA_DST, _NDA_LLADDR, _NDA_VLAN, _NDA_PORT, _NDA_VNI = 1, 2, 5, 6, 7
-_NEIGH_WANTED = frozenset((_NDA_DST, _NDA_LLADDR, _NDA_VLAN, _NDA_PORT, _NDA_VNI))
 _NTF_SELF, _NTF_PROXY = 0x2, 0x8
 
 _STATES = {
@@ -27,15 +24,21 @@ _STATES = {
 }  # fmt: skip
 
 
-def address(data: bytes, at: int, end: int) -> Address | None:
-    """One RTM_NEWADDR; None when it holds no address of IPv4 or IPv6. Raises Malformed."""
-    family, prefix, flags, scope, index = fixed(_IFADDR, data, at, end)
-    found = chosen(data, at + 8, end, _ADDRESS_WANTED)
-    other = found.get(_IFA_ADDRESS)
-    local = found.get(_IFA_LOCAL, other)
+def _address(
+    family: int,
+    prefix: int,
+    old_flags: int,
+    scope: int,
+    index: int,
+    other: bytes | None,
+    own: bytes | None,
+    flags: int | None,
+) -> Address | None:
+    local = other if own is None else own
     if local is None or family not in (AF_INET, AF_INET6):
         return None
-    flags = u32(found, _IFA_FLAGS, flags)
+    if flags is None:
+        flags = old_flags
     return Address(
         link=index,
         address=_ip(local),
@@ -47,41 +50,67 @@ def address(data: bytes, at: int, end: int) -> Address | None:
     )
 
 
-def neighbour(data: bytes, at: int, end: int) -> Neighbour | None:
-    """One RTM_NEWNEIGH of IPv4 or IPv6, None for others. Raises Malformed."""
-    family, index, state, flags, _ = fixed(_NDMSG, data, at, end)
-    found = chosen(data, at + 12, end, _NEIGH_WANTED)
-    if family not in (AF_INET, AF_INET6) or _NDA_DST not in found:
+address: Pattern[Address] = Pattern(
+    _IFADDR,
+    (Field((1,)), Field((2,)), Field((8,), "I")),
+    _address,  # IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS
+)
+"""One RTM_NEWADDR; None when it holds no address of IPv4 or IPv6. Raises Malformed."""
+
+
+def _neighbour(
+    family: int, index: int, state: int, flags: int, _type: int, dst: bytes | None, lladdr: bytes | None
+) -> Neighbour | None:
+    if family not in (AF_INET, AF_INET6) or dst is None:
         return None
     return Neighbour(
         link=index,
-        address=_ip(found[_NDA_DST]),
-        mac=mac(found[_NDA_LLADDR]) if _NDA_LLADDR in found else None,
+        address=_ip(dst),
+        mac=mac(lladdr) if lladdr is not None else None,
         state=_STATES.get(state, str(state)),
         proxy=bool(flags & _NTF_PROXY),
     )
 
 
-def fdb(data: bytes, at: int, end: int) -> FdbEntry | None:
-    """One RTM_NEWNEIGH of AF_BRIDGE, None for others. Raises Malformed.
+neighbour: Pattern[Neighbour] = Pattern(_NDMSG, (Field((1,)), Field((2,))), _neighbour)  # NDA_DST, NDA_LLADDR
+"""One RTM_NEWNEIGH of IPv4 or IPv6, None for others. Raises Malformed."""
 
-    A bridge calls NUD_NOARP "static": set by hand, may be refreshed by traffic on another port never.
-    """
-    family, index, state, flags, _ = fixed(_NDMSG, data, at, end)
-    found = chosen(data, at + 12, end, _NEIGH_WANTED)
-    if family != AF_BRIDGE or _NDA_LLADDR not in found:
+
+def _fdb(
+    family: int,
+    index: int,
+    state: int,
+    flags: int,
+    _type: int,
+    dst: bytes | None,
+    lladdr: bytes | None,
+    vlan: int | None,
+    port: bytes | None,
+    vni: int | None,
+) -> FdbEntry | None:
+    """A bridge calls NUD_NOARP "static": set by hand, may be refreshed by traffic on another port never."""
+    if family != AF_BRIDGE or lladdr is None:
         return None
     word = "permanent" if state & 0x80 else "static" if state & 0x40 else _STATES.get(state, str(state))
     return FdbEntry(
         link=index,
-        mac=mac(found[_NDA_LLADDR]),
-        remote=_ip(found[_NDA_DST]) if any(found.get(_NDA_DST, b"")) else None,
-        remote_port=be16(found, _NDA_PORT),
-        remote_vni=u32(found, _NDA_VNI) if _NDA_VNI in found else None,
-        vlan=u16(found, _NDA_VLAN) if _NDA_VLAN in found else None,
+        mac=mac(lladdr),
+        remote=_ip(dst) if dst and any(dst) else None,
+        remote_port=int.from_bytes(port, "big") if port else 0,
+        remote_vni=vni,
+        vlan=vlan,
         state=word,
         own=bool(flags & _NTF_SELF),
     )
+
+
+fdb: Pattern[FdbEntry] = Pattern(
+    _NDMSG,
+    # NDA_DST, NDA_LLADDR, NDA_VLAN, NDA_PORT, NDA_VNI
+    (Field((1,)), Field((2,)), Field((5,), "H"), Field((6,)), Field((7,), "I")),
+    _fdb,
+)
+"""One RTM_NEWNEIGH of AF_BRIDGE, None for others. Raises Malformed."""
 
 
 def _ip(raw: bytes) -> str:

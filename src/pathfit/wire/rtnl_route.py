@@ -6,8 +6,11 @@ destination. Its time left comes in clock ticks of user space (USER_HZ, always 1
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from pathfit.core.net import Family
 from pathfit.core.snapshot import NextHop, PmtuException, PolicyRule, Route
@@ -15,14 +18,13 @@ from pathfit.wire.addresses import FAMILY, ip
 from pathfit.wire.netlink import (
     Malformed,
     attributes,
-    chosen,
     fixed,
-    inner,
     text,
     u8,
     u16,
     u32,
 )
+from pathfit.wire.pattern import Field, Pattern
 
 _HEAD = Struct("=8BI")
 _NEXTHOP = Struct("=HBBi")
@@ -34,23 +36,6 @@ USER_HZ = 100
 
 _DST, _SRC, _IIF, _OIF, _GATEWAY, _PRIORITY, _PREFSRC, _METRICS, _MULTIPATH = 1, 2, 3, 4, 5, 6, 7, 8, 9
 _CACHEINFO, _TABLE, _VIA, _ENCAP_TYPE, _NH_ID = 12, 15, 18, 21, 30
-_ROUTE_WANTED = frozenset(
-    (
-        _DST,
-        _SRC,
-        _OIF,
-        _GATEWAY,
-        _PRIORITY,
-        _PREFSRC,
-        _METRICS,
-        _MULTIPATH,
-        _CACHEINFO,
-        _TABLE,
-        _VIA,
-        _ENCAP_TYPE,
-        _NH_ID,
-    )
-)
 _RTAX_LOCK, _RTAX_MTU, _RTAX_ADVMSS, _RTAX_INITCWND = 1, 2, 8, 11
 _F_DEAD, _F_ONLINK = 1, 4
 RTM_F_CLONED = 0x200
@@ -80,42 +65,86 @@ class Indirect(NamedTuple):
     id: int
 
 
-def route(data: bytes, at: int, end: int) -> Route | Indirect | PmtuException | None:
-    """One RTM_NEWROUTE; None for other families (MPLS, multicast) and for cached routes that hold no path MTU.
-
-    Raises Malformed.
-    """
-    number, dst_len, src_len, tos, table, protocol, scope, kind, flags = fixed(_HEAD, data, at, end)
+def _route(
+    number: int,
+    dst_len: int,
+    src_len: int,
+    tos: int,
+    table: int,
+    protocol: int,
+    scope: int,
+    kind: int,
+    flags: int,
+    dst: bytes | None,
+    src: bytes | None,
+    oif: int | None,
+    gateway: bytes | None,
+    via: bytes | None,
+    metric: int | None,
+    prefsrc: bytes | None,
+    lock: int | None,
+    mtu: int | None,
+    advmss: int | None,
+    initcwnd: int | None,
+    several: bytes | None,
+    cache: bytes | None,
+    long_table: int | None,
+    encap: bytes | None,
+    number_of_hops: int | None,
+) -> Route | Indirect | PmtuException | None:
     family = FAMILY.get(number)
     if family is None:
         return None
-    found = chosen(data, at + 12, end, _ROUTE_WANTED)
+    locked = bool((lock or 0) & (1 << _RTAX_MTU))
+    near = _ip(gateway) if gateway else _ip(via[2:]) if via else None
     if flags & RTM_F_CLONED:
-        return _exception(family, found)
-    metrics = inner(found[_METRICS]) if _METRICS in found else {}
+        return _exception(family, dst, src, oif or 0, near, mtu or 0, locked, cache or b"")
+    hops = _multipath(several) if several else (_hop(oif, near, 1, flags, encap),) if oif is not None else ()
     made = Route(
         family=family,
-        table=u32(found, _TABLE, table),
-        dst=_ip(found[_DST]) if dst_len and _DST in found else "",
+        table=table if long_table is None else long_table,
+        dst=_ip(dst) if dst_len and dst is not None else "",
         prefix=dst_len,
-        hops=_ways(found, flags),
+        hops=hops,
         type=TYPES[kind] if kind < len(TYPES) else str(kind),
         scope=scope,
-        prefsrc=_ip(found[_PREFSRC]) if _PREFSRC in found else None,
-        metric=u32(found, _PRIORITY),
+        prefsrc=_ip(prefsrc) if prefsrc is not None else None,
+        metric=metric or 0,
         tos=tos,
-        mtu=u32(metrics, _RTAX_MTU) or None,
-        mtu_lock=bool(u32(metrics, _RTAX_LOCK) & (1 << _RTAX_MTU)),
-        advmss=u32(metrics, _RTAX_ADVMSS) or None,
-        initcwnd=u32(metrics, _RTAX_INITCWND) or None,
+        mtu=mtu or None,
+        advmss=advmss or None,
         protocol=protocol,
-        src=_ip(found[_SRC]) if src_len and _SRC in found else "",
-        src_prefix=src_len,
-        object=u32(found, _NH_ID),
-    )
-    if not made.hops and made.object:
-        return Indirect(made, made.object)
-    return made
+        object=number_of_hops or 0,
+    )  # at most fifteen keywords in one call: see rtnl_link
+    if locked or initcwnd or src_len:
+        source = _ip(src) if src_len and src is not None else ""
+        made = replace(made, mtu_lock=locked, initcwnd=initcwnd or None, src=source, src_prefix=src_len)
+    return Indirect(made, made.object) if made.object and not hops else made
+
+
+route: Pattern[Route | Indirect | PmtuException] = Pattern(
+    _HEAD,
+    (
+        Field((_DST,)),
+        Field((_SRC,)),
+        Field((_OIF,), "I"),
+        Field((_GATEWAY,)),
+        Field((_VIA,)),
+        Field((_PRIORITY,), "I"),
+        Field((_PREFSRC,)),
+        *(Field((_METRICS, n), "I") for n in (_RTAX_LOCK, _RTAX_MTU, _RTAX_ADVMSS, _RTAX_INITCWND)),
+        Field((_MULTIPATH,)),
+        Field((_CACHEINFO,)),
+        Field((_TABLE,), "I"),
+        Field((_ENCAP_TYPE,)),
+        Field((_NH_ID,), "I"),
+    ),
+    _route,
+)
+"""One RTM_NEWROUTE; None for other families (MPLS, multicast) and for cached routes that hold no path MTU.
+
+Raises Malformed.
+"""
 
 
 def resolve(indirect: Indirect, objects: Mapping[int, "Ways"]) -> Route | None:
@@ -124,19 +153,14 @@ def resolve(indirect: Indirect, objects: Mapping[int, "Ways"]) -> Route | None:
     if ways is None:
         return None
     if ways.blackhole:
-        return _with(indirect.route, (), "blackhole")
+        return replace(indirect.route, hops=(), type="blackhole")
     if not ways.members:
-        return _with(indirect.route, ways.hops, indirect.route.type)
+        return replace(indirect.route, hops=ways.hops, type=indirect.route.type)
     hops: list[NextHop] = []
     for member, weight in ways.members:
         for hop in objects[member].hops if member in objects else ():
             hops.append(NextHop(link=hop.link, via=hop.via, weight=weight, onlink=hop.onlink, dead=hop.dead))  # noqa: PERF401
-    return _with(indirect.route, tuple(hops), indirect.route.type)
-
-
-def _with(route: Route, hops: tuple[NextHop, ...], kind: str) -> Route:
-    values = {name: getattr(route, name) for name in route.__struct_fields__}
-    return Route(**{**values, "hops": hops, "type": kind})
+    return replace(indirect.route, hops=tuple(hops), type=indirect.route.type)
 
 
 class Ways(NamedTuple):
@@ -165,14 +189,6 @@ def nexthop(data: bytes, at: int, end: int) -> Ways:
 
 
 _NHMSG = Struct("=4BI")
-
-
-def _ways(found: dict[int, bytes], flags: int) -> tuple[NextHop, ...]:
-    if several := found.get(_MULTIPATH):
-        return _multipath(several)
-    if _OIF not in found:
-        return ()
-    return (_hop(u32(found, _OIF), _via(found), 1, flags, found.get(_ENCAP_TYPE)),)
 
 
 def _hop(link: int, via: str | None, weight: int, flags: int, encap: bytes | None) -> NextHop:
@@ -209,22 +225,28 @@ def _via(found: dict[int, bytes]) -> str | None:
     return None
 
 
-def _exception(family: Family, found: dict[int, bytes]) -> PmtuException | None:
-    metrics = inner(found[_METRICS]) if _METRICS in found else {}
-    mtu = u32(metrics, _RTAX_MTU)
-    cache = found.get(_CACHEINFO, b"")
+def _exception(
+    family: Family,
+    dst: bytes | None,
+    src: bytes | None,
+    link: int,
+    via: str | None,
+    mtu: int,
+    locked: bool,
+    cache: bytes,
+) -> PmtuException | None:
     ticks = _EXPIRES.unpack_from(cache)[0] if len(cache) >= _EXPIRES.size else 0
-    if not mtu or _DST not in found or ticks <= 0:
+    if not mtu or dst is None or ticks <= 0:
         return None  # a redirect, or one that ran out: a learned path MTU always has an end (ip_rt_mtu_expires)
     return PmtuException(
         family=family,
-        dst=_ip(found[_DST]),
+        dst=_ip(dst),
         mtu=mtu,
-        link=u32(found, _OIF),
-        via=_via(found),
+        link=link,
+        via=via,
         expires=ticks / USER_HZ,
-        locked=bool(u32(metrics, _RTAX_LOCK) & (1 << _RTAX_MTU)),
-        src=_ip(found[_SRC]) if _SRC in found else "",
+        locked=locked,
+        src=_ip(src) if src is not None else "",
     )
 
 
@@ -253,11 +275,17 @@ _NONE = 0xFFFFFFFF
 
 def rule(data: bytes, at: int, end: int) -> PolicyRule | None:
     """One RTM_NEWRULE; None for other families. Raises Malformed."""
-    number, dst_len, src_len, tos, table, _, _, action, flags = fixed(_HEAD, data, at, end)
+    return _rule(data[at:end], end - at)
+
+
+@lru_cache(maxsize=1024)
+def _rule(data: bytes, end: int) -> PolicyRule | None:
+    """Every namespace has the same five, most have no others."""
+    number, dst_len, src_len, tos, table, _, _, action, flags = fixed(_HEAD, data, 0, end)
     family = FAMILY.get(number)
     if family is None:
         return None
-    found = attributes(data, at + 12, end)
+    found = attributes(data, 12, end)
     prefix = u32(found, _FRA_SUP_PREFIX, _NONE)
     other = [k for k in found if k not in _UNDERSTOOD and any(found[k])]
     other = [k for k in other if k not in (_FRA_SPORT_MASK, _FRA_DPORT_MASK) or u16(found, k) != 0xFFFF]
