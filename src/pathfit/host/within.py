@@ -13,6 +13,8 @@ from itertools import islice
 LINKS = 40  # symbolic links followed in one path, as many as the kernel follows (MAXSYMLINKS)
 ENTRIES = 10_000  # of a folder
 _PATH = os.O_PATH | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_CHUNK = 1 << 16
 
 
 def find(root: str | None, path: str) -> int:
@@ -64,14 +66,33 @@ def _walk(root: str, path: str) -> tuple[int, list[str]]:
 
 def read(root: str | None, path: str, limit: int) -> bytes:
     """Up to ``limit`` bytes of a regular file. Raises OSError."""
-    at = find(root, path)
+    if root is None:
+        fd = os.open(path, _READ)
+    else:
+        at = find(root, path)
+        try:
+            _regular(at, path)
+            fd = os.open(f"/proc/self/fd/{at}", _READ)
+        finally:
+            os.close(at)
     try:
-        if not stat.S_ISREG(os.fstat(at).st_mode):
-            raise OSError(errno.EINVAL, "no regular file", path)
-        with open(os.open(f"/proc/self/fd/{at}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as f:
-            return f.read(limit)
+        _regular(fd, path)
+        left = limit
+        parts: list[bytes] = []
+        while left > 0 and (data := os.read(fd, min(left, _CHUNK))):
+            parts.append(data)
+            left -= len(data)
+        return b"".join(parts)
     finally:
-        os.close(at)
+        os.close(fd)
+
+
+def _regular(fd: int, path: str) -> int:
+    """Its size in bytes. Raises OSError when it is no regular file."""
+    st = os.fstat(fd)
+    if not stat.S_ISREG(st.st_mode):
+        raise OSError(errno.EINVAL, "no regular file", path)
+    return st.st_size
 
 
 def listed(root: str | None, path: str) -> list[str]:

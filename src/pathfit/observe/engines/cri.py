@@ -109,18 +109,15 @@ def container(daemon: Daemon, one: Bundle, keys: Keys, devices: Attached, homes:
 
 def _at_home(daemon: Daemon, made: Container, one: Bundle, homes: Homes) -> Container:
     """With its namespace; without any it has ended, and its folder was left behind."""
-    of_process = spaces.of_process(daemon, one.pid) if one.pid else ""
-    if one.spec.netns is None:  # its host's: whichever its engine is in
-        if one.pid and not of_process:
-            return replace(made, state="exited", network_mode="host")
-        return replace(made, network_mode="host", netns=of_process or daemon.namespace, pid=_ours(daemon, one, homes))
-    netns = of_process or (spaces.at_path(daemon, one.spec.netns) if not one.pid else "")
-    return replace(made, netns=netns, pid=_ours(daemon, one, homes), state="running" if netns else "exited")
-
-
-def _ours(daemon: Daemon, one: Bundle, homes: Homes) -> int:
     netns = spaces.of_process(daemon, one.pid) if one.pid else ""
-    return spaces.process(daemon, one.id, netns, one.pid, homes) if netns else 0
+    ours = spaces.process(daemon, one.id, netns, one.pid, homes) if netns else 0
+    if one.spec.netns is None:  # its host's: whichever its engine is in
+        state = "exited" if one.pid and not netns else "running"
+        there = netns or daemon.namespace if state == "running" else ""
+        return replace(made, state=state, network_mode="host", netns=there, pid=ours)
+    if not one.pid:  # a pod that no process holds (cri-o, drop_infra_ctr)
+        netns = spaces.at_path(daemon, one.spec.netns)
+    return replace(made, netns=netns, pid=ours, state="running" if netns else "exited")
 
 
 def with_members(networks: Iterable[EngineNetwork], containers: Iterable[Container]) -> tuple[EngineNetwork, ...]:
