@@ -12,7 +12,7 @@ from labhost import Lab, LabHost, until
 from recipes import containerds, podmans
 from recipes.containerds import Containerd
 from recipes.nested import NAME, Nested
-from recipes.podmans import Podman
+from recipes.podmans import Podman, Rootless
 from recipes.swarm import NODES, Swarm, address
 
 from pathfit.core.engine import Container, Engine, EngineNetwork, Workload
@@ -22,20 +22,33 @@ from pathfit.model.workloads import workloads
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
 
 READ = """
-import msgspec, sys
+import ctypes, msgspec, os, sys
 from pathfit.observe.kernel import Observer
+Observer(None).state("state", "all")  # all that is loaded late is in memory: another user may not read our files
+user, joined, own = sys.argv[1:]
+if joined:
+    assert ctypes.CDLL(None).setns(os.open(f"/proc/{joined}/ns/user", os.O_RDONLY), 0x10000000) == 0  # CLONE_NEWUSER
+    assert not own or ctypes.CDLL(None).unshare(0x40000000) == 0  # CLONE_NEWNET
+if user or joined:
+    os.setgroups([]) if user else None
+    os.setresgid(*[int(user or 0)] * 3)
+    os.setresuid(*[int(user or 0)] * 3)
 sys.stdout.buffer.write(msgspec.json.encode(Observer(None).state("state", "all").host))
 """
 VIEWS = ["inside", "outside"]
 
 
-def seen(host: LabHost, view: str) -> HostSnapshot:
-    """What is read on the host, or around it; of the engines those on this host or in its containers."""
-    words = [*(host.enter if view == "inside" else ()), sys.executable, "-c", READ]
+def seen(host: LabHost, view: str, user: int = 0, joined: int = 0, own: bool = True) -> HostSnapshot:
+    """What is read on the host, or around it; of the engines those on this host or in its containers. ``user``: who
+    looks. ``joined``: a process (as the host counts) into whose user namespace root goes first, to be root there, and
+    with ``own`` in a network namespace that belongs to it."""
+    who = [str(user or ""), str(joined or ""), "own" if own else ""]
+    words = [*(host.enter if view == "inside" else ()), sys.executable, "-c", READ, *who]
     done = subprocess.run(words, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
     found = msgspec.json.decode(done.stdout, type=HostSnapshot)
-    mine = tuple(e for e in found.engines if e.inside or e.netns == netns_of(host, "1"))
+    here = {netns_of(host, "1"), *([""] if user else [])}  # "": another user may not see which
+    mine = tuple(e for e in found.engines if e.inside or e.netns in here)
     return msgspec.structs.replace(found, engines=mine)
 
 
@@ -177,19 +190,49 @@ def test_podman_with_cni() -> None:
             assert network(engine, "web").file.startswith("/etc/cni/net.d/")
 
 
-def test_rootless_podman_is_named_to_others(pods: Pods) -> None:
-    """The monitors' words are everybody's to read; the namespaces are not."""
-    words = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
-    done = subprocess.run(
-        [*pods.host.enter, *words, sys.executable, "-c", READ], capture_output=True, timeout=120, env=dict(os.environ)
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    host = msgspec.json.decode(done.stdout, type=HostSnapshot)
-    engine = only(host, "podman")
-    (missing,) = engine.missing
-    assert (missing.code, missing.how) == ("permission", "sudo pathfit …")
-    assert {w.note for w in listed(host).values()} == {"not-visible"}
-    assert {"one", "two"} <= listed(host).keys()
+@pytest.mark.parametrize(
+    ("user", "note", "how"),
+    [
+        (0, "no-network", ""),
+        (
+            Rootless.USER,
+            "not-visible",
+            "podman unshare --rootless-netns pathfit …",
+        ),  # it must stand in the user namespace
+        (65534, "not-visible", "sudo pathfit …"),
+    ],
+)
+def test_rootless_podman(user: int, note: str, how: str) -> None:
+    """Root sees it; others are told its name, for command lines are everybody's to read, and what to type."""
+    required(*podmans.PROGRAMS)
+    with Lab() as lab:
+        rootless = Rootless(lab, lab.host("h"))
+        rootless.run("solo")
+        host = seen(rootless.host, "inside", user)
+        engine = only(host, "podman")
+        assert engine.rootless == Rootless.USER
+        (solo,) = workloads(host)
+        assert (solo.name, solo.engine, solo.note) == ("solo", "podman", note)
+        assert bool(solo.netns) == (note == "no-network")
+        assert [(m.what, m.how) for m in engine.missing] == (
+            [(f"rootless podman of uid {Rootless.USER}: 1 containers", how)] if how else []
+        )
+        if user == 0:
+            assert located(rootless.host, "container:solo") == solo.netns
+
+
+def test_what_is_told_to_a_rootless_user_works() -> None:
+    required(*podmans.PROGRAMS)
+    with Lab() as lab:
+        rootless = Rootless(lab, lab.host("h"))
+        rootless.run("solo")
+        monitor = rootless.host.run("pgrep", "-x", "conmon").strip()
+        for own, note in (
+            (True, "no-network"),
+            (False, "not-visible"),
+        ):  # without it there is no way back: none is gone
+            (solo,) = workloads(seen(rootless.host, "inside", joined=int(monitor), own=own))
+            assert (solo.name, solo.note, bool(solo.netns)) == ("solo", note, own)
 
 
 # --- containerd ------------------------------------------------------------------------------------------------------
@@ -222,6 +265,27 @@ def test_containerd_with_cni() -> None:
         assert located(containerd.host, "container:two") == found["two"].netns
         containerd("tasks", "kill", "-s", "KILL", "two")
         until(lambda: listed(seen(containerd.host, "inside"))["two"].note == "exited", "the end of two in our eyes")
+
+
+def test_pods_of_containerd() -> None:
+    """As a kubelet has them made: a sandbox that holds the namespace, and containers put into it."""
+    required(*containerds.PROGRAMS)
+    with Lab() as lab:
+        containerd = Containerd(lab, lab.host("h"))
+        for pod, name in (("shop/web-1", "app"), ("test/web-1", "app"), ("shop/db-0", "db")):
+            containerd.pod(pod, name)
+        host = seen(containerd.host, "inside")
+        told = listed(host)
+        assert told.keys() == {"shop/web-1", "test/web-1", "shop/db-0"}
+        one = told["shop/web-1"]
+        assert (one.where, one.members, one.networks, one.note) == ("pod:shop/web-1", ("app",), ("lab",), "")
+        assert "pod:shop/web-1" in {n.where for n in host.namespaces}
+        assert located(containerd.host, "pod:shop/web-1") == one.netns
+        assert located(containerd.host, "pod:db-0") == told["shop/db-0"].netns
+        assert located(containerd.host, "container:db") == told["shop/db-0"].netns
+        several = located(containerd.host, "pod:web-1")
+        assert several.startswith("2 pods are called web-1")
+        assert "--from pod:shop/web-1" in several and "--from pod:test/web-1" in several
 
 
 # --- swarm -----------------------------------------------------------------------------------------------------------

@@ -319,6 +319,14 @@ def test_what_a_monitor_says() -> None:
     )
 
 
+def test_a_monitor_that_is_not_told_what_to_call_in_the_end() -> None:
+    for driver in ("overlay", "vfs"):
+        found = conmon.monitored(
+            ("conmon", "-c", ID, "-p", f"/run/user/7/containers/{driver}-containers/{ID}/userdata/p")
+        )
+        assert found is not None and found.run == "/run/user/7/containers"
+
+
 def test_a_monitor_of_crio() -> None:
     words = f"/usr/bin/conmon -b /run/containers/storage/overlay-containers/{ID}/userdata -c {ID} --exit-dir "
     words += "/var/run/crio/exits -l /var/log/pods/x.log -n k8s_POD_x -P /x/pidfile -p /run/y/pidfile -r /bin/crun"

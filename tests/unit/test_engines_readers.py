@@ -205,7 +205,7 @@ def test_a_pid_file_of_no_sense(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
     ("user", "me", "code", "how"),
     [
         (1000, 0, "limit", "podman ps   or   --from pid:N"),
-        (1000, 1000, "permission", "podman unshare pathfit …"),
+        (1000, 1000, "permission", "podman unshare --rootless-netns pathfit …"),
         (1000, 1001, "permission", "sudo pathfit …"),
         (0, 1001, "permission", "sudo pathfit …"),
     ],

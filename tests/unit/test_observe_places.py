@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 
@@ -271,3 +272,36 @@ def test_without_privileges(net: netlab.Net) -> None:
         said = pipe.read().decode()
     os.waitpid(child, 0)
     assert said == repr([True, True, True, True])
+
+
+def test_nobody_goes_where_there_is_no_way_back_from() -> None:
+    """Root of a user namespace alone may enter what belongs to it, and not return to a namespace of the machine's."""
+    script = """
+import ctypes, os, sys
+from pathfit.host import netns
+if ctypes.CDLL(None).unshare(0x10000000):
+    sys.exit("no user namespace")
+there, say = os.pipe()
+over, ours = os.pipe()
+if (child := os.fork()) == 0:
+    os.close(ours)
+    ctypes.CDLL(None).unshare(0x40000000)
+    os.write(say, b"x")
+    os.read(over, 1)  # until the other one ends
+    os._exit(0)
+os.read(there, 1)
+home = os.readlink("/proc/self/ns/net")
+fd = os.open(f"/proc/{child}/ns/net", os.O_RDONLY)
+for way in (lambda: netns.inside(fd), netns.wandering):
+    try:
+        with way() as enter:
+            if enter is not None:
+                enter(fd, "x")
+            print("inside")
+    except PermissionError:
+        print("stayed", home == os.readlink("/proc/self/ns/net"))
+"""
+    done = subprocess.run([sys.executable, "-c", script], input="", capture_output=True, text=True, timeout=30)
+    if "no user namespace" in done.stderr:
+        pytest.skip("needs user namespaces")
+    assert done.stdout.splitlines() == ["stayed True"] * 2, done.stderr

@@ -62,13 +62,23 @@ def inside(fd: int | None) -> Iterator[None]:
         if os.path.samestat(os.fstat(home), os.fstat(fd)):
             yield
             return
-        setns(fd)
+        _leave(home, fd)
         try:
             yield
         finally:
             _return(home)
     finally:
         os.close(home)
+
+
+def _leave(home: int, fd: int) -> None:
+    """Enter ``fd``, but only from where this thread may come back to. Raises OSError.
+
+    Whoever is root in a user namespace alone may enter what belongs to it and is then refused its own way back
+    (netns_install(): CAP_SYS_ADMIN over the owner of the *target*): entering where it is asks the same, beforehand.
+    """
+    setns(home)
+    setns(fd)
 
 
 def _return(home: int) -> None:
@@ -128,7 +138,10 @@ def wandering() -> Iterator[Callable[[int, str], None]]:
     def enter(fd: int, target: str) -> None:
         nonlocal here
         if target != here:
-            setns(fd)
+            if here == started:
+                _leave(home, fd)
+            else:
+                setns(fd)
             here = target
 
     try:

@@ -67,9 +67,26 @@ class Containerd:
         shown = self.host.run("nsenter", "-t", pid, "-n", "ip", "-j", "-4", "addr", "show", "dev", "eth0")
         return str(json.loads(shown)[0]["addr_info"][0]["local"])
 
+    def pod(self, pod: str, name: str) -> None:
+        """What the CRI plugin makes of a pod "NAMESPACE/NAME" with one container: the same annotations (pkg/cri), the
+        sandbox's network by CNI, the container in the sandbox's namespace."""
+        space, _, short = pod.partition("/")
+        sandbox, inside = (hashlib.sha256(f"{pod} {kind}".encode()).hexdigest() for kind in ("sandbox", name))
+        notes = {"sandbox-id": sandbox, "sandbox-name": short, "sandbox-namespace": space}
+        always = ("run", "-d", *_notes({**notes, "container-type": "sandbox"}))
+        self(*always, "--cni", "--cgroup", f"/{self.host.cgroup}/{sandbox}", IMAGE, sandbox, *STAY)
+        pid = next(x for x in self("tasks", "ls").splitlines() if x.split()[0] == sandbox).split()[1]
+        more = _notes({**notes, "container-type": "container", "container-name": name})
+        joined = ("--with-ns", f"network:/proc/{pid}/ns/net", "--cgroup", f"/{self.host.cgroup}/{inside}")
+        self("run", "-d", *more, *joined, IMAGE, inside, *STAY)
+
     def exec(self, name: str, *words: str, check: bool = True) -> str:
         """A command in a container; what it printed."""
         return self("tasks", "exec", "--exec-id", f"x{next(self._numbers)}", name, *words, check=check)
+
+
+def _notes(notes: dict[str, str]) -> list[str]:
+    return [word for k, v in notes.items() for word in ("--annotation", f"io.kubernetes.cri.{k}={v}")]
 
 
 def network(mtu: int) -> str:

@@ -31,15 +31,19 @@ default_subnet_pools = [{{base = "198.19.9.0/24", size = 24}}]
 """
 
 
+def _prepare(host: LabHost) -> None:
+    host.run("mount", "-t", "tmpfs", "tmpfs", "/dev/shm")
+    own(host, "/var/lib")
+    if host.path("/sys/fs/cgroup/unified").exists():
+        host.run("umount", "/sys/fs/cgroup/unified")
+
+
 class Podman:
     """``self(...)`` is `podman` on the host; there is an image to run."""
 
     def __init__(self, lab: Lab, host: LabHost, backend: str = "netavark") -> None:
         self.host = host
-        host.run("mount", "-t", "tmpfs", "tmpfs", "/dev/shm")
-        own(host, "/var/lib")
-        if host.path("/sys/fs/cgroup/unified").exists():
-            host.run("umount", "/sys/fs/cgroup/unified")
+        _prepare(host)
         host.path("/etc/resolv.conf").write_text("nameserver 198.18.0.53\n")  # nobody's; else podman adds public ones
         host.path(CONFIG).write_text(_CONFIG.format(backend=backend))
         tar = lab.folder / "podman.tar"
@@ -64,3 +68,38 @@ class Podman:
         """A container in the background that does nothing until it is told to end; its id."""
         always = ("--cgroup-parent", f"/{self.host.cgroup}", "--cap-add", "NET_RAW")
         return self("run", "-d", "--name", name, *always, *options, IMAGE, *STAY)
+
+
+class Rootless:
+    """One container of an ordinary user, without a network: what needs no helper with other rights (newuidmap, pasta).
+
+    ``self.words(user)`` stand before a command that shall run as that user. The container has one user and a folder
+    for its root.
+    """
+
+    USER = 1000
+
+    def __init__(self, lab: Lab, host: LabHost) -> None:
+        self.host = host
+        _prepare(host)
+        for folder in (lab.folder, host.folder):
+            folder.chmod(0o755)
+        self.home, run = host.folder / "home", f"/run/user/{self.USER}"
+        root = self.home / "root"
+        root.mkdir(parents=True)
+        tar = lab.folder / "rootless.tar"
+        tar.write_bytes(image(()))
+        host.run("tar", "-C", str(root), "-xf", str(tar))
+        host.run("mkdir", "-p", "-m", "700", run)
+        host.run("chown", "-R", str(self.USER), str(self.home), run)
+        host.run("chmod", "755", str(self.home))
+
+    def words(self, user: int) -> list[str]:
+        rights = ("setpriv", "--reuid", str(user), "--regid", str(user), "--clear-groups")
+        return ["env", "-C", str(self.home), f"HOME={self.home}", f"XDG_RUNTIME_DIR=/run/user/{user}", *rights]
+
+    def run(self, name: str) -> None:
+        root = f"{self.home}/root"
+        how = ("--network", "none", "--cgroups", "disabled", "--rootfs", root)
+        podman = (CLIENT, "--log-level", "error", "--storage-driver", "vfs")
+        self.host.run(*self.words(self.USER), *podman, "run", "-d", "--name", name, *how, "sleep", "infinity")

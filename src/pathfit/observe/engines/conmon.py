@@ -14,7 +14,7 @@ from pathfit.observe.engines.parse import text
 
 _ID = re.compile(r"[0-9a-f]{64}\Z")
 _EXEC = ("-e", "--exec")  # a session in a container that has its monitor already
-_ROOT = "/overlay-containers/"  # containers/storage: GRAPHROOT and RUNROOT have it below them, for each driver its own
+_BELOW = re.compile(r"(/.+)/[a-z0-9]+-containers/[0-9a-f]{64}/")  # RUNROOT/DRIVER-containers/ID (containers/storage)
 
 
 class Monitored(NamedTuple):
@@ -49,7 +49,7 @@ def monitored(argv: tuple[str, ...]) -> Monitored | None:
         bundle=(option(own, "-b", "--bundle") or [""])[-1],
         pidfile=pidfile,
         manager="cri-o" if "/crio" in exits or ended.endswith("/crio") else "podman",
-        run=(option(words, "--runroot") or [pidfile.partition(_ROOT)[0] if _ROOT in pidfile else ""])[-1],
+        run=(option(words, "--runroot") or [below[1] if (below := _BELOW.match(pidfile)) else ""])[-1],
         graph=(option(words, "--root") or [""])[-1],
         backend=(option(words, "--network-backend") or [""])[-1],
         configs=(option(words, "--network-config-dir") or option(words, "--cni-config-dir") or [""])[-1],

@@ -201,9 +201,16 @@ def _finished(
         for endpoint in one.endpoints if one.state in RUNS else ():
             members.setdefault(endpoint.network, []).append(one.id)
     networks = tuple(replace(n, members=tuple(members.get(n.id, ()))) for n in networks)
-    blind = [c for c in done if c.state in RUNS and not c.netns]
+    blind = [c for c in done if c.state in RUNS and (not c.netns or _barred(c))]
     missing = (_unseen(daemon, len(blind)),) if blind else ()
     return replace(engine, networks=networks, containers=done, missing=missing)
+
+
+def _barred(one: Container) -> bool:
+    """Is its namespace seen, but not to be entered? Who owns a user namespace must stand in it to enter what belongs to
+    it (setns(2): CAP_SYS_ADMIN in both)."""
+    theirs = procfs.link(f"/proc/{one.pid}/ns/user") if one.pid and os.geteuid() else ""
+    return bool(theirs) and theirs != procfs.link("/proc/self/ns/user")
 
 
 def _shared(containers: Sequence[Container], daemon: Daemon) -> Iterator[Container]:
@@ -259,7 +266,7 @@ def _unseen(daemon: Daemon, count: int) -> Missing:
             how="podman ps   or   --from pid:N",
             code="limit",
         )
-    how = "podman unshare pathfit …" if daemon.user == os.geteuid() else "sudo pathfit …"
+    how = "podman unshare --rootless-netns pathfit …" if daemon.user == os.geteuid() else "sudo pathfit …"
     return Missing(
         what=f"{whose}: {count} containers",
         why="their namespaces are not ours to look into (run as that user, or as root)",
