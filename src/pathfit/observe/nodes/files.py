@@ -67,9 +67,10 @@ class Root:
             os.close(fd)
 
     def names(self, folder: str) -> list[str]:
-        """Names in a folder, sorted, at most MANY; none when it cannot be listed (a refusal is remembered)."""
+        """Names in a folder, sorted, at most MANY; none when it cannot be listed (a refusal is remembered). One that is
+        no UTF-8 is none of a maker's, and could not be saved."""
         try:
-            return within.listed(self.path, folder)[:MANY]
+            return [n for n in within.listed(self.path, folder) if n.isprintable()][:MANY]
         except PermissionError:
             self.refused.append(folder)
         except (OSError, ValueError):
