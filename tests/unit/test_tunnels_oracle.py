@@ -14,6 +14,7 @@ from pathfit.core.net import UDP, Flow
 from pathfit.core.path import Encap, Fate, Predicted
 from pathfit.model import Network, predict
 from pathfit.model.overhead import default_mtu, fits, mtu_ceiling
+from pathfit.model.right import right_mtu
 from pathfit.model.stacks import parse
 
 CABLE = "a eth0 {under} 198.18.9.1/24 2001:db8:9::1/64 -- b eth0 {under} 198.18.9.2/24 2001:db8:9::2/64\n"
@@ -180,9 +181,9 @@ def pieces(built: Lab) -> int:
     return sum(built._reassembled(six) for six in (False, True))
 
 
-def asked(built: Lab, ns: str, family: int, size: int, df: bool) -> Predicted:
+def asked(network: Network, ns: str, family: int, size: int, df: bool) -> Predicted:
     flow = Flow(src="", dst=TO[family], proto=UDP, sport=40000, dport=PORT, size=size, df=df)
-    return predict(Network.of(built.snapshot()), f"netns:{ns}", flow)
+    return predict(network, f"netns:{ns}", flow)
 
 
 @pytest.mark.lab
@@ -196,10 +197,14 @@ def test_a_tunnel_does_what_the_model_says(
         assert story(built, ns, at, family, mtu, df, 2) == ["whole", "whole"]
         assert story(built, ns, at, family, mtu + 1, df, len(becomes)) == becomes
         built.forget()
-        said = asked(built, ns, family, mtu + 1, df)
+        network = Network.of(built.snapshot())
+    said = asked(network, ns, family, mtu + 1, df)
     assert (said.fate, said.complete) == (Fate.DELIVERED, True), said.why
     assert said.mtu == mtu
     assert (said.limits[0].mtu, said.limits[0].then) == (mtu, then)
+    if not name.startswith("narrow"):  # whose router the host does not see
+        host = network.find("netns:a")
+        assert host is not None and right_mtu(network, host, host.names["vx0"]) == mtu
     steps = [s for hop in said.hops for s in hop.steps if isinstance(s, Encap)]
     assert said.limits[0].overhead == sum(s.overhead for s in steps) or name.startswith("deep")
 
@@ -264,5 +269,5 @@ def test_macvlan_carries_what_its_device_carries(family: int) -> None:
             built.run(ns, "ip", "addr", "add", address, "dev", "mv0", "nodad")
         assert story(built, "a", "b", family, 1500, True, 1) == ["whole"]
         assert story(built, "a", "b", family, 1501, True, 1) == ["error"]
-        said = asked(built, "a", family, 1501, True)
+        said = asked(Network.of(built.snapshot()), "a", family, 1501, True)
     assert (said.fate, said.mtu, said.limits[0].then) == (Fate.DELIVERED, 1500, "error"), said.why
