@@ -92,6 +92,20 @@ def test_environment_keeps_no_secret() -> None:
     assert said == {"WEAVE_MTU": "1410", "WEAVE_PASSWORD": "set"}
 
 
+@pytest.mark.parametrize(
+    ("argv", "address"),
+    [
+        ("kubelet --v=2 --node-ip=198.18.0.2", "198.18.0.2"),
+        ("k3s server --node-ip 198.18.0.2,2001:db8::2", "198.18.0.2"),
+        ("kubelet --node-ip=::", ""),  # "choose one of IPv6"
+        ("kubelet --node-ip=junk", ""),
+        ("kubelet", ""),
+    ],
+)
+def test_a_kubelets_address(argv: str, address: str) -> None:
+    assert place.node_ip(tuple(argv.split())) == address
+
+
 # --- DHCP option 26 ---------------------------------------------------------------------------------------------------
 
 LEASE = 'lease {{\n  interface "{}";\n  fixed-address 198.18.0.9;\n{}  renew 4 2026/11/26 10:00:00;\n}}\n'

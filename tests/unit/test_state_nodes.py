@@ -8,6 +8,7 @@ from nodehosts import DUAL, TWO, backend_mtu, flannel, guest, node, plugged, vet
 from test_scan import of
 
 from pathfit.core.engine import Engine, EngineNetwork
+from pathfit.core.node import Overlay
 from pathfit.core.snapshot import FdbEntry, HostSnapshot, PmtuException, Wireguard, WireguardPeer
 from pathfit.words import render as words
 
@@ -51,6 +52,15 @@ def vtep(remote: str) -> HostSnapshot:
     return replace(host, namespaces=(replace(space, fdb=(entry,)),))
 
 
+def cilium(address: str, granted: int | None = 1450) -> HostSnapshot:
+    """Cilium found eth0; its agent tells the VXLAN device where to send, and the kubelet has ``address``."""
+    text = TWO.format(1500, 1450, 1, "cilium_vxlan vxlan 1500 id=2")
+    overlay = Overlay(
+        maker="cilium", backend="vxlan", granted=granted, detected=1500, deducted=50, devices=("cilium_vxlan",), outer=4
+    )
+    return node(text, overlays=(overlay,), address=address)
+
+
 @pytest.mark.parametrize(
     ("host", "wanted"),
     [
@@ -72,6 +82,15 @@ def vtep(remote: str) -> HostSnapshot:
         pytest.param(vtep("198.18.2.9"), [{"fits": 1350, "given": 1450}], id="by forwarding entries"),
         pytest.param(vtep("198.18.1.9"), [], id="forwarding entries lead where it looked"),
         pytest.param(vtep("0.0.0.0"), [], id="a senseless end"),
+        pytest.param(
+            cilium("198.18.2.2"), [{"leaves": "n/eth1", "fits": 1400, "given": 1450, "confidence": "possible"}],
+            id="the node's address is on the smaller device",
+        ),
+        pytest.param(cilium("198.18.1.2"), [], id="the node's address is where it looked"),
+        pytest.param(cilium("198.18.2.2", granted=1400), [], id="sized by the smaller device"),
+        pytest.param(cilium("198.18.2.2", granted=None), [], id="what containers get is not known"),
+        pytest.param(cilium(""), [], id="the node's address is not known"),
+        pytest.param(cilium("203.0.113.9"), [], id="the node's address is not here"),
     ],
 )  # fmt: skip
 def test_wrong_interface(host: HostSnapshot, wanted: list[dict[str, Any]]) -> None:

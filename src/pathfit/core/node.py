@@ -80,11 +80,13 @@ class InstanceNetwork(Value, frozen=True, kw_only=True):
 
 class NodeFacts(Value, frozen=True, kw_only=True):
     """One node: the machine itself, a lab host or a node in a container (kind). ``netns`` is the NetnsSnapshot.id of
-    the namespace that its devices live in, ``where`` its WHERE; ``root`` what it sees as "/" (None: what we see)."""
+    the namespace that its devices live in, ``where`` its WHERE; ``root`` what it sees as "/" (None: what we see).
+    ``address``: that of the node in its cluster, as its kubelet was told (--node-ip); "" when it was not."""
 
     netns: str = ""
     where: str = "host"
     root: str | None = None
+    address: str = ""
     overlays: tuple[Overlay, ...] = ()
     weave: tuple[WeaveConnection, ...] = ()
     instance: tuple[InstanceNetwork, ...] = ()

@@ -81,6 +81,7 @@ def read(node: Node) -> NodeFacts:
         netns=node.ns.id,
         where=node.ns.where,
         root=node.root.path,
+        address=node.address,
         overlays=overlays,
         instance=told,
         missing=(*_unsaid(overlays), *_refused(node)),

@@ -5,6 +5,7 @@ are those of the kubelet (or of the first process); an agent that runs in a cont
 configuration is mounted there), and an environment.
 """
 
+import ipaddress
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -62,13 +63,14 @@ class Agent(NamedTuple):
 
 class Node(NamedTuple):
     """What a maker's reader is given: the node's files, its namespace, the makers' processes on it, its CNI plugins,
-    the time (seconds since 1970; 0: leases do not end)."""
+    the time (seconds since 1970; 0: leases do not end), its address in its cluster ("": not told)."""
 
     root: Root
     ns: NetnsSnapshot
     agents: tuple[Agent, ...] = ()
     plugins: tuple[Plugin, ...] = ()
     now: float = 0.0
+    address: str = ""
 
     def agent(self, name: str) -> Agent | None:
         """The first process of that name."""
@@ -103,11 +105,12 @@ def find(host: HostSnapshot, homes: Mapping[str, Sequence[int]]) -> tuple[Node, 
     nodes = []
     for ns in sorted(host.namespaces, key=lambda n: n.id != machine):
         agents, home = _living(homes.get(ns.id, ()))
+        address = node_ip(_argv(home)) if home else ""
         if ns.id == machine:
             home = 1 if 1 in homes.get(ns.id, ()) else home  # whoever calls itself kubelet there
         elif home is None and not agents:
             continue
-        nodes.append(_node(ns, home, agents))
+        nodes.append(_node(ns, home, agents)._replace(address=address))
     return tuple(nodes)
 
 
@@ -134,10 +137,23 @@ def _living(pids: Sequence[int]) -> tuple[list[tuple[str, int]], int | None]:
     return agents, next((homes[name] for name in HOMES if name in homes), None)
 
 
+def _argv(pid: int) -> tuple[str, ...]:
+    return tuple(procfs.maybe(f"/proc/{pid}/cmdline", COMMAND).removesuffix("\0").split("\0"))
+
+
+def node_ip(argv: tuple[str, ...]) -> str:
+    """The first address of a kubelet's (or k3s') --node-ip, "" when it is not told one."""
+    told = Agent("kubelet", Root(None), argv).option("--node-ip").partition(",")[0]
+    try:
+        address = ipaddress.ip_address(told)
+    except ValueError:
+        return ""
+    return "" if address.is_unspecified else str(address)
+
+
 def _agent(name: str, pid: int) -> Agent:
-    argv = procfs.maybe(f"/proc/{pid}/cmdline", COMMAND).removesuffix("\0").split("\0")
     variables = environment(procfs.maybe(f"/proc/{pid}/environ", ENVIRONMENT))
-    return Agent(name, Root(root_of(pid)), tuple(argv), variables, pid)
+    return Agent(name, Root(root_of(pid)), _argv(pid), variables, pid)
 
 
 def environment(text: str) -> dict[str, str]:

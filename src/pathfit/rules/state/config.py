@@ -35,7 +35,7 @@ def wrong_interface(machine: Machine) -> Iterable[Finding]:
     Repair: name the device (flannel --iface, Calico mtuIfacePattern, Cilium devices, Antrea transportInterface), or
     write the MTU down.
     Severity: warning; it is the cause of MTU104.
-    Possible: never said.
+    Possible: to whom its tunnels lead cannot be seen; the node's address in its cluster is on the smaller device.
     Likely: the far ends are known, all of them are reached by the smaller device, and what containers get does not fit.
     Confirmed: never, from state alone.
     References: flannel pkg/ipmatch; Calico findHostMTU(); Cilium issue 14339; k3s on a vSwitch.
@@ -46,7 +46,7 @@ def wrong_interface(machine: Machine) -> Iterable[Finding]:
         if not o.deducted or o.detected is None or o.mtu is not None or given is None:
             continue
         for tunnel in p.tunnels:
-            out, family = _out(p, tunnel)
+            out, family, sure = _out(p, tunnel)
             if out is None or out.mtu >= o.detected or out.name == o.uplink:
                 continue
             fits = fitting_inner(o.maker, o.backend, out.mtu, family, o.encryption)
@@ -68,17 +68,21 @@ def wrong_interface(machine: Machine) -> Iterable[Finding]:
                 line(REF, "outer-leaves", device=place_text(p.net.point(out.name)), mtu=out.mtu),
             )
             at = (p.net.point(tunnel.name), p.net.point(out.name))
-            yield found("CFG604", "warning", "likely", at, facts, *lines)
+            yield found("CFG604", "warning", "likely" if sure else "possible", at, facts, *lines)
 
 
-def _out(p: Placed, tunnel: Link) -> tuple[Link | None, Family]:
-    """The device by which the outer packets of a tunnel leave towards every end it has, and their family."""
+def _out(p: Placed, tunnel: Link) -> tuple[Link | None, Family, bool]:
+    """The device by which the outer packets of a tunnel leave towards every end it has, their family, and whether
+    those ends are seen: another program may tell the device where to send, and nodes then send to nodes' addresses."""
     far = ends(p.net, tunnel)
+    if not far and p.address:
+        index = next((a.link for a in p.net.snap.addresses if a.address == p.address), 0)
+        return p.net.links.get(index), 6 if ":" in p.address else 4, False
     ways = {x.index if x else 0: x for x in (leaves_by(p.net, a, tunnel) for a in far)}
     families = {6 if ":" in a else 4 for a in far}
     if len(ways) != 1 or len(families) != 1:
-        return None, 4
-    return next(iter(ways.values())), 6 if 6 in families else 4
+        return None, 4, False
+    return next(iter(ways.values())), 6 if 6 in families else 4, True
 
 
 def dual_nic(machine: Machine) -> Iterable[Finding]:

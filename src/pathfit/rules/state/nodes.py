@@ -27,11 +27,13 @@ class Placed(NamedTuple):
 
     overlay: Overlay
     net: Net
+    address: str = ""  # of the node in its cluster
 
     @property
     def given(self) -> int | None:
-        """The MTU that containers get: as the maker says, else that of its smallest tunnel device."""
-        if self.overlay.granted is not None:
+        """The MTU that containers get: as the maker says, else that of its smallest tunnel device (Cilium leaves its
+        devices large and puts the MTU on routes)."""
+        if self.overlay.granted is not None or self.overlay.maker == "cilium":
             return self.overlay.granted
         return min((x.mtu for x in self.tunnels), default=None)
 
@@ -57,7 +59,7 @@ def overlays(machine: Machine) -> Iterator[Placed]:
     """Every maker's overlay on every node."""
     for facts, net in nodes(machine):
         for overlay in facts.overlays:
-            yield Placed(overlay, net)
+            yield Placed(overlay, net, facts.address)
 
 
 def ends(net: Net, tunnel: Link) -> tuple[str, ...]:
