@@ -154,6 +154,25 @@ def test_containers_and_networks_by_the_engines_names() -> None:
     assert m.spaces()[0].containers == ("web",)
 
 
+@pytest.mark.parametrize(
+    ("where", "hidden", "label"),
+    [
+        ("netns:/run/docker/netns/1-3k1dmmqoqg", True, "wide"),  # where a swarm's overlay hides
+        ("netns:/run/docker/netns/1-3k1dmmqoqg", False, "1-3k1dmmqoqg"),
+        ("pod:shop/web-1", False, "shop/web-1"),
+        ("container:outer/web", False, "outer/web"),
+    ],
+)
+def test_what_people_call_a_namespace(where: str, hidden: bool, label: str) -> None:
+    snapshot = host("c eth0 1500 172.17.0.2/16 -- host v 1500 @br-1\nhost br-1 bridge 1500 172.17.0.1/16")
+    first, *others = snapshot.namespaces
+    network = EngineNetwork(id="n", name="wide", driver="overlay", netns=first.id if hidden else "")
+    engine = Engine(kind="docker", socket="/run/docker.sock", networks=(network,))
+    spaces = (msgspec.structs.replace(first, where=where), *others)
+    snapshot = msgspec.structs.replace(snapshot, namespaces=spaces, engines=(engine,))
+    assert next(s.label for s in build(Network.of(snapshot), [snapshot]).spaces()) == label
+
+
 # -- ways ------------------------------------------------------------------------------------------------------------
 
 WAYS = [

@@ -103,7 +103,7 @@ class _Drawing:
         return Space(
             id=self._numbers[net.key],
             where=snap.where,
-            label=_label(net),
+            label=called.hidden.get(snap.id) or _label(net),
             names=snap.names,
             containers=containers,
             own=own,
@@ -277,7 +277,7 @@ def _label(net: Net) -> str:
     if kind == "pid":
         first = next(iter(net.snap.processes), None)
         return f"{first.name}[{first.pid}]" if first else where
-    return name.rpartition("/")[2] or where
+    return (name.rpartition("/")[2] or where) if kind == "netns" else name  # of a pod "NAMESPACE/NAME" stays whole
 
 
 class _Called:
@@ -285,6 +285,7 @@ class _Called:
 
     def __init__(self, engines: Iterable[Engine]) -> None:
         self.containers: dict[str, tuple[str, ...]] = {}
+        self.hidden: dict[str, str] = {}  # namespaces of overlays: the network's name
         self._bridges: dict[str, str] = {}
         self._addresses: dict[str, str] = {}
         for engine in engines:
@@ -297,6 +298,8 @@ class _Called:
             for network in engine.networks:
                 if network.bridge:
                     self._bridges[network.bridge] = network.name
+                if network.netns:
+                    self.hidden[network.netns] = network.name
 
     def network(self, link: Link, addresses: tuple[str, ...]) -> str:
         if link.kind == "bridge":
