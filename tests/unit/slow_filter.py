@@ -132,7 +132,7 @@ def plain(tables: tuple[Table, ...]) -> FilterIndex:
             owners[id(base.owner)] = base.owner
             base.compiled = Plain(base.chain, base.owner)
     for owner in owners.values():
-        owner.chains = {name: Plain(c.chain, owner) for name, c in owner.chains.items()}
+        owner._chains = {name: Plain(c.chain, owner) for name, c in owner.chains.items()}
     return index
 
 

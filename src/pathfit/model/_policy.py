@@ -69,9 +69,12 @@ def index_of(net: Net) -> pf.FilterIndex:
     return found
 
 
-def hangs(net: Net, name: Hook, p: Packet) -> bool:
-    """Does anything hang on this hook of the IP layer?"""
-    return net.filtered and ("ip6" if p.family == 6 else "ip", name) in index_of(net).hooks
+def hangs(net: Net, name: Hook, p: Packet, family: Family = "ip") -> bool:
+    """Does anything hang on this hook?"""
+    if not net.filtered:
+        return False
+    layer = family if family != "ip" else "ip6" if ":" in p.dst else "ip"
+    return (layer, name) in index_of(net).hooks
 
 
 def hook(net: Net, family: Family, name: Hook, p: Packet, where: Where) -> Outcome:

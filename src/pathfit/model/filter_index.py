@@ -82,28 +82,34 @@ SHORT = 4  # rules: looked through as fast as looked up
 class Owner:
     """A table and its chains by name."""
 
-    __slots__ = ("chains", "table")
+    __slots__ = ("_chains", "table")
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self.chains: dict[str, Compiled] = {}
+        self._chains: dict[str, Compiled] | None = None
+
+    @property
+    def chains(self) -> dict[str, Compiled]:
+        """Those that can be jumped to."""
+        if self._chains is None:
+            self._chains = {c.name: Compiled(c, self) for c in self.table.chains}
+        return self._chains
 
 
 class Base:
     """A base chain at its hook."""
 
-    __slots__ = ("chain", "compiled", "is_nat", "nfproto", "owner", "priority", "trivial")
+    __slots__ = ("chain", "compiled", "is_nat", "nfproto", "owner", "priority")
 
-    def __init__(self, owner: Owner, compiled_chain: Compiled) -> None:
+    def __init__(self, owner: Owner, chain: Chain) -> None:
         self.owner = owner
-        self.compiled = compiled_chain
-        self.chain = chain = compiled_chain.chain
+        self.compiled = Compiled(chain, owner)
+        self.chain = chain
         self.is_nat = chain.type == "nat" and owner.table.family in ("ip", "ip6", "inet")
         self.priority = chain.priority
         self.nfproto = owner.table.family if owner.table.family in ("netdev", "bridge") else None  # `meta nfproto`
         if self.is_nat:  # all nat chains are called where nf_nat_register_fn hooks in
             self.priority = NAT_FIRST if chain.hook in ("prerouting", "output") else NAT_LAST
-        self.trivial = chain.policy == "accept" and not chain.rules
 
 
 class Traits:
@@ -148,6 +154,8 @@ class FilterIndex:
         for table in tables:
             self._add(table)
         for bases in self.hooks.values():
+            if len(bases) == 1:
+                continue
             # a hook registered later comes first among equals (nf_hook_entries_grow); nat chains in their own order
             bases.reverse()
             bases.sort(key=lambda b: (b.priority, b.chain.priority if b.is_nat else 0))
@@ -172,14 +180,13 @@ class FilterIndex:
         return self.traits.offload
 
     def _add(self, table: Table) -> None:
+        if table.dormant:
+            return
         owner = Owner(table)
         for chain in table.chains:
-            one = owner.chains[chain.name] = Compiled(chain, owner)
-            if chain.hook is None or table.dormant:
+            if chain.hook is None or (chain.policy == "accept" and not chain.rules):
                 continue
-            base = Base(owner, one)
-            if base.trivial:
-                continue
+            base = Base(owner, chain)
             for layer in _layers(table, chain):
                 self.hooks.setdefault((layer, chain.hook), []).append(base)
 

@@ -58,7 +58,7 @@ class Hooks:
 
     def _l2_hook(self, net: Net, family: _policy.Family, hook: Hook, p: Packet, where: Where) -> Outcome:
         """The same for the hooks that a frame passes."""
-        if not net.filtered:
+        if not _policy.hangs(net, hook, p, family):
             return PASSED
         talk = nat.known(self.memory, net, p) if self.memory else None
         state, reply, came, left = self._tracked(net, p, talk)

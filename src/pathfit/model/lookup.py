@@ -6,7 +6,7 @@ written one) gets it from its addresses, one without policy rules gets the kerne
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pathfit.core.net import Family
 from pathfit.core.snapshot import Address, Link, NextHop, PolicyRule, Route
@@ -122,29 +122,35 @@ def _preference(r: Route) -> tuple[int, int, int]:
     return (-r.src_prefix, -r.tos, r.metric)
 
 
-def _from_addresses(net: Net, family: Family) -> list[Route]:
-    """The local table the kernel keeps for its addresses (fib_add_ifaddr, addrconf)."""
-    bits = 32 if family == 4 else 128
-    found = [
-        Route(family=family, table=LOCAL, dst=x.address, prefix=bits, hops=(NextHop(link=x.link),), type="local")
-        for x in net.snap.addresses
-        if (":" in x.address) is (family == 6)
-    ]
-    lo = net.loopback
-    if lo and family == 4:
-        hop = (NextHop(link=lo.index),)
-        found.append(Route(family=4, table=LOCAL, dst="127.0.0.0", prefix=8, hops=hop, type="local"))
-    return found
+class OwnAddresses:
+    """The local table the kernel keeps for its addresses (fib_add_ifaddr, addrconf), where a snapshot has none."""
+
+    __slots__ = ("family", "net")
+
+    def __init__(self, net: Net, family: Family) -> None:
+        self.net, self.family = net, family
+
+    def matches(self, dst: str, address: int) -> list[Route]:
+        """As :meth:`Fib.matches`."""
+        family, bits = self.family, 32 if self.family == 4 else 128
+        found = [
+            Route(family=family, table=LOCAL, dst=dst, prefix=bits, hops=(NextHop(link=x.link),), type="local")
+            for x in self.net.snap.addresses
+            if x.address == dst
+        ]
+        if family == 4 and address >> 24 == 127 and self.net.loopback:
+            hop = (NextHop(link=self.net.loopback.index),)
+            found.append(Route(family=4, table=LOCAL, dst="127.0.0.0", prefix=8, hops=hop, type="local"))
+        return found
 
 
-def _fib(net: Net, family: Family, table: int) -> Fib:
+def _fib(net: Net, family: Family, table: int) -> Fib | OwnAddresses:
     key = (family, table)
     found = net.fibs.get(key)
-    if not isinstance(found, Fib):
+    if not isinstance(found, Fib | OwnAddresses):
         routes = net.routes(family, table)
-        if table == LOCAL and not routes:
-            routes = _from_addresses(net, family)
-        found = net.fibs[key] = Fib(family, routes)
+        found = OwnAddresses(net, family) if table == LOCAL and not routes else Fib(family, routes)
+        net.fibs[key] = found
     return found
 
 
@@ -194,7 +200,8 @@ def _usable(net: Net, route: Route, q: Query) -> tuple[NextHop, ...]:
 
 def _in_table(net: Net, family: Family, table: int, q: Query, address: int) -> Found | None:
     """Longest prefix; None: go on with the next rule (nothing there, or a throw route)."""
-    for route in _fib(net, family, table).matches(q.dst, address):
+    fib: Any = net.fibs.get((family, table)) or _fib(net, family, table)
+    for route in fib.matches(q.dst, address):
         if route.tos and route.tos != q.tos:
             continue
         if route.src_prefix and not (q.src and within(q.src, route.src, route.src_prefix)):

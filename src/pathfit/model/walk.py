@@ -4,7 +4,7 @@ All sizes are bytes of IP packet, header included. Nothing is measured here and 
 not understood ends the prediction with ``Fate.UNKNOWN``, ``why`` and ``ends``, and everything up to there still counts.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -183,9 +183,10 @@ def _others(choices: tuple[int, ...], way: Journey) -> list[tuple[int, ...]]:
 def _predicted(network: Network, way: Journey, packet: Packet, memory: Memory) -> Predicted:
     bounds = [x for x in way.notes if isinstance(x, Bound)]
     known = memory or way.talks
-    limits = tuple(_limit(network, b, packet, known) for b in _biting(bounds, packet))
+    biting = _biting(bounds, packet)
+    limits = tuple([_limit(network, b, packet, known) for b in biting])
     passing = [b.mtu for b in bounds if not (b.hides and b.gso and packet.proto == TCP)]
-    large, hiding = _large(way, bounds, packet)
+    large, hiding = _large(way, biting, packet)
     if way.gaps and large in (Fate.DELIVERED, Fate.FRAGMENTED):
         large = Fate.UNKNOWN  # what the wire between two hosts carries is in no snapshot
     unseen = "; ".join(dict.fromkeys(gap.why for gap in way.gaps))
@@ -241,22 +242,24 @@ def _limit(network: Network, b: Bound, packet: Packet, memory: Memory) -> Limit:
     )  # fmt: skip
 
 
-def _biting(bounds: Iterable[Bound], packet: Packet) -> Iterator[Bound]:
+def _biting(bounds: Iterable[Bound], packet: Packet) -> list[Bound]:
     """The bounds that a packet of the asked size is too large for. What was cut into pieces travels on in pieces of
     that size: the packet itself to its end, an outer packet to the end of its tunnel (they differ in overhead)."""
+    whole, found = packet.size, []
     sizes: dict[int, int] = {}
     for b in bounds:
-        if b.mtu >= min(sizes.get(0, packet.size), sizes.get(b.overhead, packet.size)):
+        if b.mtu >= (min(sizes.get(0, whole), sizes.get(b.overhead, whole)) if sizes else whole):
             continue
-        yield b
+        found.append(b)
         if b.then(packet) == "fragment" and not (b.hides and b.gso and packet.proto == TCP):
             sizes[b.overhead] = b.mtu
+    return found
 
 
-def _large(way: Journey, bounds: Iterable[Bound], packet: Packet) -> tuple[Fate, str]:
+def _large(way: Journey, biting: Iterable[Bound], packet: Packet) -> tuple[Fate, str]:
     """What happens to a packet of the asked size: the first bound that stops it decides."""
     in_pieces = False
-    for b in _biting(bounds, packet):
+    for b in biting:
         if b.hides and packet.proto == TCP and b.gso is not False:
             if b.gso is None:
                 return Fate.UNKNOWN, f"whether offloading hides the limit at {b.at.link} is not known"
@@ -277,28 +280,28 @@ def _hops(notes: Iterable[Step | Bound]) -> tuple[Hop, ...]:
     hops: list[Hop] = []
     where: Point | None = None
     steps: list[Step] = []
+    out: Exit | None = None
     for x in notes:
         if isinstance(x, Bound):
             continue
         here = x.at
-        if where is not None and (here.netns, here.host) != (where.netns, where.host):
-            hops.append(_hop(where, steps))
-            steps = []
-        if not steps:
+        if where is None:
             where = here
+        elif here.netns != where.netns or here.host != where.host:
+            hops.append(_hop(where, out, steps))
+            where, steps, out = here, [], None
         steps.append(x)
-    if where is not None and steps:
-        hops.append(_hop(where, steps))
+        if isinstance(x, Exit) and not x.local:
+            out = x
+    if where is not None:
+        hops.append(_hop(where, out, steps))
     return tuple(hops)
 
 
-def _hop(where: Point, steps: list[Step]) -> Hop:
-    out = next((x for x in reversed(steps) if isinstance(x, Exit) and not x.local), None)
-    return Hop(
-        where=Point(host=where.host, netns=where.netns, link=out.at.link if out else where.link),
-        mtu=out.mtu if out else None,
-        steps=tuple(steps),
-    )
+def _hop(where: Point, out: Exit | None, steps: list[Step]) -> Hop:
+    if out is None:
+        return Hop(where=where, steps=tuple(steps))
+    return Hop(where=out.at, mtu=out.mtu, steps=tuple(steps))
 
 
 def _merged(ways: list[Predicted]) -> Predicted:
