@@ -10,7 +10,8 @@ from typing import Any
 from pathfit.core.filters import Chain, Clamp, Concat, FilterRule, Match, Opaque, SetMark, Table, Verdict
 from pathfit.model.filter import Outcome, Packet, judge, outcome, tables_index
 from pathfit.model.filter_facts import PORTS
-from pathfit.model.filter_index import Compiled, Entry, FilterIndex, Owner, _entry
+from pathfit.model.filter_index import Compiled, Entry, FilterIndex, _entry
+from pathfit.model.filter_sieve import Memo
 from pathfit.model.filter_tests import ABSENT, FLAGS, SIX, SLOT, Facts, compiled
 
 ADDRESSES = ("saddr", "daddr", "origsaddr", "origdaddr", "replsaddr", "repldaddr")
@@ -27,7 +28,7 @@ def _address(fact: int) -> Any:
 
 
 def _holds_address(fact: int, text: str) -> bool:
-    it = _address(fact)
+    it: Any = _address(fact)
     if "-" in text:
         lo, hi = map(ip_address, text.split("-"))
         return it.version == lo.version and lo <= it <= hi
@@ -90,7 +91,7 @@ def matches(m: Match, facts: Any) -> bool | float | None:
 class Plain(Compiled):
     """A chain that shows every rule to every packet."""
 
-    def about(self, facts: Facts) -> list[Entry]:
+    def about(self, facts: Facts, memo: Memo) -> list[Entry]:
         found = []
         for rule in self.chain.rules:
             entry = _entry(rule)
@@ -126,13 +127,10 @@ def evaluate(tables: tuple[Table, ...], hook: Any, packet: Packet) -> Outcome:
 def plain(tables: tuple[Table, ...]) -> FilterIndex:
     """The index of these tables, with chains that are not clever."""
     index = tables_index(tables)
-    owners: dict[int, Owner] = {}
-    for bases in index.hooks.values():
-        for base in bases:
-            owners[id(base.owner)] = base.owner
+    for place in index.hooks:
+        for base in index._prepared(place):
             base.compiled = Plain(base.chain, base.owner)
-    for owner in owners.values():
-        owner._chains = {name: Plain(c.chain, owner) for name, c in owner.chains.items()}
+            base.owner._chains = {c.name: Plain(c, base.owner) for c in base.owner.table.chains}
     return index
 
 

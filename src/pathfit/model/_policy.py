@@ -5,7 +5,6 @@ A namespace without tables answers at once. A rule that drops only some packets 
 that is loss, not a block.
 """
 
-from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from pathfit.core.filters import Hook, Nat
@@ -14,7 +13,8 @@ from pathfit.core.path import Clamped, Filtered
 from pathfit.core.snapshot import Link
 from pathfit.model import filter as pf
 from pathfit.model.addr import is_loopback, is_multicast
-from pathfit.model.mtu import comes_back_by
+from pathfit.model.lookup import Found
+from pathfit.model.mtu import comes_back_by, path_mtu
 from pathfit.model.network import Net
 from pathfit.model.packet import Packet, Tuple5
 
@@ -42,7 +42,7 @@ class Outcome(NamedTuple):
 class Where(NamedTuple):
     """Beside the packet: devices, the ports of a bridge, what conntrack says, and what only the walk can look up.
 
-    ``turned``: the packet after the NAT conntrack remembers. ``path_mtu``: smaller MTU of the way on and the way back.
+    ``turned``: the packet after the NAT conntrack remembers. ``found``: the route it goes by.
     """
 
     iif: Link | None = None
@@ -55,7 +55,7 @@ class Where(NamedTuple):
     left: Tuple5 | None = None
     turned: Packet | None = None
     local: bool = False
-    path_mtu: Callable[[], int | None] | None = None
+    found: Found | None = None
 
 
 PASSED = Outcome()  # no filter there: nothing changes, whatever its mark and MSS
@@ -77,7 +77,7 @@ def hangs(net: Net, name: Hook, p: Packet, family: Family = "ip") -> bool:
     return (layer, name) in index_of(net).hooks
 
 
-def hook(net: Net, family: Family, name: Hook, p: Packet, where: Where) -> Outcome:
+def hook(net: Net, family: Family, name: Hook, p: Packet, where: Where, memo: pf.Memo) -> Outcome:
     """Everything that hangs on a hook, by priority. ``family`` "ip" means iptables, ip, ip6 and inet.
 
     PASSED: nothing hangs there.
@@ -92,14 +92,14 @@ def hook(net: Net, family: Family, name: Hook, p: Packet, where: Where) -> Outco
     if not bases:
         return PASSED
     asked = Asked(net, family, p, where)
-    walk = pf.judge(index, bases, name, asked, layer)
+    walk = pf.judge(index, bases, name, asked, layer, memo)
     if not (walk.losses or walk.nats or walk.clamps or walk.wrote):
         return Outcome("accept", (), None, p.mark, p.mss, (), "", True, walk.later)
     got = pf.outcome(walk, asked, name)
     if got.verdict == "unknown" or (got.mss is None and p.mss is not None):
         dear = _dear(asked, name)
         if dear is not asked:
-            walk = pf.judge(index, bases, name, dear, layer)
+            walk = pf.judge(index, bases, name, dear, layer, memo)
             got = pf.outcome(walk, dear, name)
     return _answer(net, name, p, got, walk.later)
 
@@ -222,8 +222,8 @@ def _dear(asked: Asked, name: str) -> Asked:
     """The same packet with what costs a lookup: the reverse path, the path's MTU."""
     where, p = asked.where, asked.flow
     dear = Asked(asked.net, asked.family, p, where)
-    if where.path_mtu is not None:
-        dear.rt_mtu = where.path_mtu()
+    if where.found is not None:
+        dear.rt_mtu = path_mtu(asked.net, where.found, p.src, p.dst)
     elif name != "prerouting" or where.iif is None:
         return asked
     if name == "prerouting" and where.iif is not None:

@@ -36,12 +36,13 @@ from pathfit.model.filter_facts import (
     without_conntrack,
 )
 from pathfit.model.filter_index import NAT_FIRST, NAT_LAST, Base, FilterIndex, tables_index
+from pathfit.model.filter_sieve import Memo
 from pathfit.model.filter_tests import ABSENT, SLOT, address
 from pathfit.model.filter_values import Clamping, NatWay, Ruling, ruling
 from pathfit.model.filter_walk import Walk
 
 __all__ = [
-    "Asked", "Clamping", "FilterIndex", "NatWay", "Outcome", "Packet", "Ruling", "evaluate", "judge", "outcome",
+    "Asked", "Clamping", "FilterIndex", "Memo", "NatWay", "Outcome", "Packet", "Ruling", "evaluate", "judge", "outcome",
     "tables_index",
 ]  # fmt: skip
 
@@ -150,11 +151,16 @@ def evaluate(
     return outcome(judge(index, bases, hook, packet, layer), packet, hook)
 
 
-def judge(index: FilterIndex, bases: list[Base], hook: Hook, packet: Asked, layer: Layer) -> Walk:
-    """The packet through these base chains: what :func:`outcome` makes an answer of."""
+def judge(
+    index: FilterIndex, bases: list[Base], hook: Hook, packet: Asked, layer: Layer, memo: Memo | None = None
+) -> Walk:
+    """The packet through these base chains: what :func:`outcome` makes an answer of.
+
+    ``memo``: what was found out about rules' addresses and ports, for whoever asks at many hooks about one flow.
+    """
     family = packet.flow.family
     facts = PacketFacts(packet, hook)
-    walk = Walk(index, facts, packet.rt_mtu, family)
+    walk = Walk(index, facts, packet.rt_mtu, family, {} if memo is None else memo)
     whole = packet.frag != "no" and layer == "ip" and hook not in ("ingress", "egress") and index.tracks[family]
     sees_early, place = hook in ("prerouting", "output", "ingress"), NAT_PLACE.get(hook, inf)
     early: list[object] | None = None

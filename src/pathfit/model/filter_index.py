@@ -21,7 +21,7 @@ from pathfit.core.filters import (
     Verdict,
 )
 from pathfit.core.net import Family
-from pathfit.model.filter_sieve import Keys, sift
+from pathfit.model.filter_sieve import Keys, Memo, sift
 from pathfit.model.filter_tests import Facts, Rows, Test, compiled, share_of
 
 # how the body of a compiled rule is written: (operation, expression, what it needs)
@@ -53,7 +53,7 @@ class Compiled:
         self._keys: Keys | None = None
         self._asked = 0
 
-    def about(self, facts: Facts) -> list[Entry]:
+    def about(self, facts: Facts, memo: Memo) -> list[Entry]:
         """The rules this packet must be shown to, in order; those without any effect are left out."""
         rules = self.chain.rules
         if self._keys is not None:
@@ -62,7 +62,7 @@ class Compiled:
             self._asked += 1
             if self._asked > OFTEN and len(rules) > SHORT:
                 self._keys = Keys(rules)
-            places = sift(rules, facts)
+            places = sift(rules, facts, memo)
         if not places:
             return []
         entries, found = self._entries, []
@@ -143,22 +143,36 @@ class FilterIndex:
     """Tables of one namespace, prepared. ``tracks``: conntrack (and with it defragmentation) is used for a family.
 
     ``nat``: some rule rewrites addresses. ``offload``: some rule hands connections to a flow table.
+    ``hooks``: where base chains hang, by (layer, hook), those of tables registered later last.
     """
 
-    __slots__ = ("_tables", "_traits", "hooks")
+    __slots__ = ("_bases", "_owners", "_tables", "_traits", "hooks")
 
     def __init__(self, tables: tuple[Table, ...]) -> None:
-        self.hooks: dict[tuple[str, str], list[Base]] = {}
+        self.hooks: dict[tuple[str, str], list[tuple[Table, Chain]]] = {}
         self._tables = tables
         self._traits: Traits | None = None
+        self._owners: dict[int, Owner] = {}
+        self._bases: dict[tuple[str, str], list[Base]] = {}
         for table in tables:
-            self._add(table)
-        for bases in self.hooks.values():
-            if len(bases) == 1:
+            if table.dormant:
                 continue
-            # a hook registered later comes first among equals (nf_hook_entries_grow); nat chains in their own order
-            bases.reverse()
-            bases.sort(key=lambda b: (b.priority, b.chain.priority if b.is_nat else 0))
+            for chain in table.chains:
+                if chain.hook is not None and (chain.rules or chain.policy != "accept"):
+                    for layer in _layers(table, chain):
+                        self.hooks.setdefault((layer, chain.hook), []).append((table, chain))
+
+    def _prepared(self, place: tuple[str, str]) -> list[Base]:
+        bases = []
+        for table, chain in reversed(self.hooks.get(place, ())):
+            owner = self._owners.get(id(table))
+            if owner is None:
+                owner = self._owners[id(table)] = Owner(table)
+            bases.append(Base(owner, chain))
+        # a hook registered later comes first among equals (nf_hook_entries_grow); nat chains in their own order
+        bases.sort(key=lambda b: (b.priority, b.chain.priority if b.is_nat else 0))
+        self._bases[place] = bases
+        return bases
 
     @property
     def traits(self) -> "Traits":
@@ -179,24 +193,16 @@ class FilterIndex:
     def offload(self) -> bool:
         return self.traits.offload
 
-    def _add(self, table: Table) -> None:
-        if table.dormant:
-            return
-        owner = Owner(table)
-        for chain in table.chains:
-            if chain.hook is None or (chain.policy == "accept" and not chain.rules):
-                continue
-            base = Base(owner, chain)
-            for layer in _layers(table, chain):
-                self.hooks.setdefault((layer, chain.hook), []).append(base)
-
     def bases(self, hook: str, family: Family, layer: str, device: str | None) -> list[Base]:
         """Base chains that see a packet, in order. ``device`` None: not known, so all of a device's hook."""
-        if hook in ("ingress", "egress"):
-            found = self.hooks.get(("netdev", hook), [])
-            return [b for b in found if not device or not b.chain.devices or device in b.chain.devices]
-        name = "bridge" if layer == "bridge" else "ip6" if family == 6 else "ip"
-        return self.hooks.get((name, hook), [])
+        by_device = hook in ("ingress", "egress")
+        place = ("netdev" if by_device else "bridge" if layer == "bridge" else "ip6" if family == 6 else "ip", hook)
+        found = self._bases.get(place)
+        if found is None:
+            found = self._prepared(place)
+        if by_device and device:
+            return [b for b in found if not b.chain.devices or device in b.chain.devices]
+        return found
 
 
 def tables_index(tables: tuple[Table, ...]) -> FilterIndex:

@@ -57,45 +57,68 @@ def is_passed(e: object) -> bool:
     return kind is Match or kind is Passive or kind is Concat or (kind is Opaque and not e.statement)  # type: ignore[attr-defined]
 
 
-def sift(rules: tuple[FilterRule, ...], facts: Facts) -> list[int]:
+class Others(dict[tuple[str, ...], bool]):
+    """The values of tests -> is the packet's own certainly none of them?"""
+
+    __slots__ = ("own", "read")
+
+    def __init__(self, own: Any, read: Callable[[str], Span | None]) -> None:
+        self.own, self.read = own, read
+
+    def __missing__(self, values: tuple[str, ...]) -> bool:
+        said, own = 0 < len(values) <= FEW, self.own
+        if said:
+            for value in values:
+                span = self.read(value)
+                if span is None or (own is not ABSENT and span[0] <= own <= span[1]):
+                    said = False
+                    break
+        self[values] = said
+        return said
+
+
+Memo = dict[tuple[int, Any], Others]  # by slot and the packet's own value: holds for all chains it comes by
+
+
+class _Fields(dict[str, Others | None]):
+    """The same by name of the field; None: nothing can be told by it."""
+
+    __slots__ = ("facts", "memo")
+
+    def __init__(self, facts: Facts, memo: Memo) -> None:
+        self.facts, self.memo = facts, memo
+
+    def __missing__(self, field: str) -> Others | None:
+        found: Others | None = None
+        if field in READ:
+            slot, read = READ[field]
+            own = self.facts[slot]
+            if own is not None:
+                found = self.memo.get((slot, own))
+                if found is None:
+                    found = self.memo[slot, own] = Others(own, read)
+        self[field] = found
+        return found
+
+
+def sift(rules: tuple[FilterRule, ...], facts: Facts, memo: Memo) -> list[int]:
     """Places of the rules that are not ruled out, for a chain that is asked once."""
     left: list[int] = []
-    read = READ.get
+    fields = _Fields(facts, memo)
     i = -1
     for rule in rules:
         i += 1
         for e in rule.exprs:
-            if e.__class__ is not Match:
-                if is_passed(e):
-                    continue
+            if e.__class__ is Match:
+                others = fields[e.field]
+                if others is not None and others[e.values] and not e.negate and not e.partial:
+                    break
+            elif not is_passed(e):
                 left.append(i)
-                break
-            how = read(e.field)
-            if how is None:
-                continue
-            values, x = e.values, facts[how[0]]
-            if len(values) == 1 and x is not None and x is not ABSENT:  # the usual test, written out
-                span = how[1](values[0])
-                if span is None or span[0] <= x <= span[1] or e.negate or e.partial:
-                    continue
-                break
-            if _is_other(e, x, how[1]):
                 break
         else:
             left.append(i)
     return left
-
-
-def _is_other(m: Match, x: Any, span_of: Callable[[str], Span | None]) -> bool:
-    """Is the packet's own certainly none of the values?"""
-    values = m.values
-    if x is None or m.negate or m.partial or not 0 < len(values) <= FEW:
-        return False
-    for value in values:
-        span = span_of(value)
-        if span is None or (x is not ABSENT and span[0] <= x <= span[1]):
-            return False
-    return True
 
 
 class Keys:

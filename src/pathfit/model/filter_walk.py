@@ -29,6 +29,7 @@ from pathfit.model.filter_index import (
     FilterIndex,
     Op,
 )
+from pathfit.model.filter_sieve import Memo
 from pathfit.model.filter_tests import ABSENT, SLOT, Answer, Facts, Test, address
 from pathfit.model.filter_values import Clamping, End, NatWay, Ruling, ruling
 
@@ -56,9 +57,10 @@ class Walk:
     ends: list[End]  # of the base chain it is in
     current: Base
 
-    def __init__(self, index: FilterIndex, facts: Facts, rt_mtu: int | None, family: Family) -> None:
+    def __init__(self, index: FilterIndex, facts: Facts, rt_mtu: int | None, family: Family, memo: Memo) -> None:
         self.index = index
         self.facts = facts
+        self.memo = memo
         self.rt_mtu = rt_mtu
         self.family = family
         self.losses: list[End] = []
@@ -151,7 +153,7 @@ class Walk:
             return None
         facts, before, entry = self.facts, len(self.ends), (unsure, share)
         left: Reach | None = None
-        for tests, body, rule, later in chain.about(facts):
+        for tests, body, rule, later in chain.about(facts, self.memo):
             maybe, part = False, 1.0
             if later:
                 self.later = True

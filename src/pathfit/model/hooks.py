@@ -1,7 +1,5 @@
 """The filters and translations a walk passes, and what the namespaces on its way remember of the conversation."""
 
-from functools import partial
-
 import msgspec
 
 from pathfit.core.filters import Hook, Nat
@@ -9,9 +7,9 @@ from pathfit.core.path import Clamped, Fate, Step, Translated
 from pathfit.core.snapshot import Link
 from pathfit.model import _policy, nat
 from pathfit.model._policy import PASSED, Outcome, Where
+from pathfit.model.filter import Memo
 from pathfit.model.l2 import Note
 from pathfit.model.lookup import Found
-from pathfit.model.mtu import path_mtu
 from pathfit.model.network import Net
 from pathfit.model.packet import Bound, Packet, Tuple5
 from pathfit.model.state import End
@@ -26,6 +24,7 @@ class Hooks:
         self.talks: dict[str, nat.Talk] = {}
         self.clamps: list[Clamped] = []
         self.later = False
+        self._memo: Memo = {}
         self._talk: tuple[Packet | None, Tuple5 | None] = (None, None)  # the last packet, and who talks in it
 
     # -- filters -------------------------------------------------------------------------------------------------
@@ -47,10 +46,9 @@ class Hooks:
         if not _policy.hangs(net, hook, p):
             return PASSED
         local = hook in ("output", "input") or (hook == "postrouting" and iif is None)
-        both_ways = partial(path_mtu, net, found, p.src, p.dst) if found is not None else None
         state, reply, came, left = self._tracked(net, p, talk)
-        where = Where(iif, oif, None, None, state, reply, came, left, turned, local, both_ways)
-        out = _policy.hook(net, "ip", hook, p, where)
+        where = Where(iif, oif, None, None, state, reply, came, left, turned, local, found)
+        out = _policy.hook(net, "ip", hook, p, where, self._memo)
         self.notes += out.steps
         self.clamps += out.clamps
         self.later = self.later or (out.later and net.takes)
@@ -62,7 +60,8 @@ class Hooks:
             return PASSED
         talk = nat.known(self.memory, net, p) if self.memory else None
         state, reply, came, left = self._tracked(net, p, talk)
-        out = _policy.hook(net, family, hook, p, where._replace(state=state, reply=reply, came=came, left=left))
+        where = where._replace(state=state, reply=reply, came=came, left=left)
+        out = _policy.hook(net, family, hook, p, where, self._memo)
         self.later = self.later or (out.later and net.takes)
         return out
 

@@ -9,6 +9,7 @@ Loops end: a state seen twice is a loop, and no packet passes more than 64 (the 
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import msgspec
 
@@ -134,7 +135,7 @@ class Walk(Hooks):
             refused = self._refused(net, found, None)
             if refused:
                 return refused
-        return self._choose(State("send", net, changed, None, found, None, s.gso))
+        return self._choose("send", s, changed, found)
 
     def _receive(self, s: State) -> State | End:
         """Taken in by ``link``: prerouting, NAT, route; for us, or to be passed on."""
@@ -164,7 +165,7 @@ class Walk(Hooks):
             self._note_route(net, found)
             return End(Fate.FORWARDING_OFF, "this host does not forward", None, self._last())
         refused = self._refused(net, found, link) or self._source_refused(net, link, p)
-        return refused or self._choose(State("forward", net, p, link, found, None, s.gso))
+        return refused or self._choose("forward", s, p, found)
 
     def _forward(self, s: State) -> State | End:
         """Passed on (ip_forward, ip6_forward): the size is judged first, then the forward hook."""
@@ -242,19 +243,18 @@ class Walk(Hooks):
         src = "" if without_source else p.src
         return lookup(net, Query(p.dst, src, iif, oif, p.mark, 0, p.proto, p.sport, p.dport))
 
-    def _choose(self, s: State) -> State | End:
+    def _choose(self, phase: Literal["forward", "send"], s: State, p: Packet, found: Found) -> State | End:
         """One of several equal ways (fib_select_path): which one is a hash's choice, so the caller tries them all."""
-        assert s.found is not None
-        self._note_route(s.net, s.found)
-        hops = s.found.hops
+        self._note_route(s.net, found)
+        hops = found.hops
         if not hops:
-            return End(Fate.NO_ROUTE, f"{describe(s.found, s.net)}: no way that is up", None, self._last())
+            return End(Fate.NO_ROUTE, f"{describe(found, s.net)}: no way that is up", None, self._last())
         which = 0
         if len(hops) > 1:
             turn = len(self.forks)
             which = self.choices[turn] if turn < len(self.choices) else 0
             self.forks.append(len(hops))
-        return s._replace(hop=hops[which])
+        return State(phase, s.net, p, s.link, found, hops[which], s.gso)
 
     def _oif(self, net: Net, found: Found) -> Link | None:
         if found.kind == "local":

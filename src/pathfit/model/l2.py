@@ -20,7 +20,7 @@ from pathfit.core.net import TCP, Point
 from pathfit.core.path import Bridged, Fate, Step
 from pathfit.core.snapshot import Link
 from pathfit.model._policy import Family as PolicyFamily
-from pathfit.model._policy import Outcome, Where
+from pathfit.model._policy import Outcome, Where, hangs
 from pathfit.model.addr import is_link_local
 from pathfit.model.join import Landing, across
 from pathfit.model.network import AGGREGATES, STACKED, Net, Network
@@ -125,7 +125,7 @@ def emit(wire: Wire, net: Net, link: Link, frame: Frame) -> Carried:
     gso = _still_gso(link, frame.gso)
     if gso is not frame.gso:
         frame = frame._replace(gso=gso)
-    if not net.filtered:
+    if not hangs(net, "egress", frame.packet, "netdev"):
         return _by_kind(wire, net, link, frame, at)
     out = wire.hook(net, "netdev", "egress", frame.packet, Where(oif=link))
     if out.verdict != "accept":
@@ -196,7 +196,7 @@ def receive(wire: Wire, net: Net, link: Link, frame: Frame) -> Carried:
         return Carried("unknown", at=at, why=f"an XDP program on {link.name}")
     packet, dmac, want, gso, smac, _, vlan, under, secured, seen = frame  # _replace takes four times as long
     frame = Frame(packet, dmac, want, gso, smac, False, vlan, under, secured, (*seen, (net.key, link.index)))
-    if not net.filtered:
+    if not hangs(net, "ingress", packet, "netdev"):
         return _handed_up(wire, net, link, frame, at)
     out = wire.hook(net, "netdev", "ingress", packet, Where(iif=link))
     if out.verdict != "accept":
@@ -233,7 +233,7 @@ def _to_ip(net: Net, link: Link, frame: Frame, at: Point) -> Carried:
     else:
         mine = answers(net, link, frame.want)
     if mine:
-        return Carried("ip", net=net, link=link, packet=frame.packet, gso=frame.gso)
+        return Carried("ip", (), net, link, None, Fate.UNKNOWN, "", frame.packet, frame.gso)
     return _lost(Fate.UNREACHABLE, f"{link.name} is not the one addressed", at)
 
 
@@ -246,13 +246,11 @@ def answers(net: Net, link: Link, address: str) -> bool:
     if not link.arp:
         return True
     held = net.addresses.get(address, ())
-    if ":" in address:
-        if any(x.link == link.index for x in held):
+    for x in held:
+        if x.link == link.index:
             return True
-    elif held:
-        strict = max(net.sysctl("ipv4.conf.all.arp_ignore"), net.per_link("ipv4", link, "arp_ignore"))
-        if not strict or any(x.link == link.index for x in held):
-            return True
+    if held and ":" not in address and not _arp_ignore(net, link):
+        return True
     if (link.index, address) in net.proxies:
         return True
     return (
@@ -260,6 +258,10 @@ def answers(net: Net, link: Link, address: str) -> bool:
         and not is_link_local(address)
         and bool(net.sysctl("ipv4.conf.all.proxy_arp") or net.per_link("ipv4", link, "proxy_arp"))
     )
+
+
+def _arp_ignore(net: Net, link: Link) -> int:
+    return max(net.sysctl("ipv4.conf.all.arp_ignore"), net.per_link("ipv4", link, "arp_ignore"))
 
 
 def switch(wire: Wire, net: Net, bridge: Link, came: Link | None, frame: Frame) -> Carried:

@@ -232,12 +232,29 @@ def lookup(net: Net, q: Query) -> Found:
         return Found("unknown", why=f"{dst} needs a link")
     rules = net.rules(family)
     if not rules or rules == PERMANENT_RULES[family]:  # as good as everywhere
-        for table in USUAL_TABLES[family]:
-            found = _in_table(net, family, table, q, address)
-            if found:
-                return found
-        return Found("none", why=f"no route to {dst}")
+        return _usual(net, family, q, address)
     return _by_rules(net, rules, family, q, address)
+
+
+def _usual(net: Net, family: Family, q: Query, address: int) -> Found:
+    """By the kernel's own rules. They look at nothing but addresses, and the same are asked for again and again."""
+    key = (q.dst, q.src, q.oif, q.tos)
+    known = net.found.get(key)
+    if isinstance(known, Found):
+        return known
+    for table in USUAL_TABLES[family]:
+        found = _in_table(net, family, table, q, address)
+        if found:
+            break
+    else:
+        found = Found("none", why=f"no route to {q.dst}")
+    if len(net.found) >= KEPT:
+        net.found.clear()
+    net.found[key] = found
+    return found
+
+
+KEPT = 4096  # answers a namespace remembers
 
 
 def _by_rules(net: Net, rules: Sequence[PolicyRule], family: Family, q: Query, address: int) -> Found:

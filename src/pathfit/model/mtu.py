@@ -56,9 +56,8 @@ def route_mtu(net: Net, found: Found, hop: NextHop, dst: str, *, forwarding: boo
     locked = bool(route and route.mtu_lock)
     raw = route.mtu if route else None
     device = device_mtu(net, link, family)
-    use_cached = not forwarding or locked or family == 6 or net.sysctl("ipv4.ip_forward_use_pmtu") != 0
     exception = _cached(net, family, dst, hop) if net.snap.exceptions else None
-    if exception and (use_cached or exception.locked):
+    if exception and (exception.locked or _uses_cached(net, family, locked, forwarding)):
         return Mtu(min(exception.mtu, MAX_PACKET), "cached", exception.locked)
     if raw and family == 6 and forwarding and not locked and device < raw:
         return Mtu(device, "l3")
@@ -67,6 +66,10 @@ def route_mtu(net: Net, found: Found, hop: NextHop, dst: str, *, forwarding: boo
     if locked and family == 4 and hop.via:
         return Mtu(min(device, LOCKED_BEHIND_GATEWAY), "route", True)
     return Mtu(min(device, MAX_PACKET), "l3")
+
+
+def _uses_cached(net: Net, family: Family, locked: bool, forwarding: bool) -> bool:
+    return not forwarding or locked or family == 6 or net.sysctl("ipv4.ip_forward_use_pmtu") != 0
 
 
 def path_mtu(net: Net, found: Found | None, src: str, dst: str) -> int | None:

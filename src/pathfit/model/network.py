@@ -53,6 +53,7 @@ class Net:
         self.key = key  # unique in the Network
         self.snap = snap
         self.fibs: dict[tuple[int, int], object] = {}  # filled by lookup.py: (family, table) -> compiled table
+        self.found: dict[tuple[str, str, int, int], object] = {}  # filled by lookup.py: what it answered
         self.filters: object = None  # filled by _policy.py: the tables, prepared
         self.filtered = bool(snap.tables)  # is there any filter table at all?
         self._points: dict[str | None, Point] = {}
@@ -73,7 +74,10 @@ class Net:
 
     @lazy
     def loopback(self) -> Link | None:
-        return next((x for x in self.snap.links if x.loopback), None)
+        for x in self.snap.links:
+            if x.loopback:
+                return x
+        return None
 
     @lazy
     def ports(self) -> dict[int, tuple[Link, ...]]:
@@ -154,7 +158,7 @@ class Net:
 
     @lazy
     def has_vrf(self) -> bool:
-        return any(x.kind == "vrf" for x in self.snap.links)
+        return bool([x for x in self.snap.links if x.kind == "vrf"])
 
     def sysctl(self, name: str, default: int = 0) -> int:
         """An integer sysctl; ``default`` is the kernel's own when it was not read or is no number."""
@@ -171,7 +175,9 @@ class Net:
         at = self.snap.sysctls
         text = at.get(f"{family}.conf.{link.name}.{name}")
         if text is None:
-            text = at.get(f"{family}.conf.default.{name}", str(default))
+            text = at.get(f"{family}.conf.default.{name}")
+            if text is None:
+                return default
         return int(text) if text.lstrip("-").isdigit() else default
 
     def point(self, link: str | None = None) -> Point:
