@@ -12,6 +12,7 @@ BENCHES: dict[str, list[str]] = {
     "lab_up": [],
     "observe": ["200"],
     "model": [],
+    "map": [],
     "probe_time": [],
     "command": [],
     "peers": [],

@@ -1,8 +1,8 @@
 #!/bin/sh
 # setup.sh [--all | --engines]: makes .venv with the command .venv/bin/pathfit, and sees to the programs that labs need.
 # As root it installs what is missing; otherwise it prints the exact line to type and goes on as far as it can.
-# --all: also what only the benchmarks and the slow tests need. --engines: that, and the container engines which
-# tests/engines starts in lab hosts of its own. No service is started by anything installed here.
+# --all: also what only the benchmarks and the slow tests need. --engines: that, the container engines which
+# tests/engines starts in lab hosts of its own, and a browser. No service is started by anything installed here.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -30,7 +30,8 @@ crun:crun:crun:crun
 netavark:netavark:netavark:netavark
 aardvark-dns:aardvark-dns:aardvark-dns:aardvark-dns
 containerd:containerd:containerd:containerd
-host-local:containernetworking-plugins:containernetworking-plugins:cni-plugins"
+host-local:containernetworking-plugins:containernetworking-plugins:cni-plugins
+chromium:chromium:chromium:chromium"
 
 PATH=$PATH:/usr/sbin:/sbin
 # Where engines keep what is not for users: netavark, CNI plugins.

@@ -42,28 +42,30 @@
   }
   $("#close").addEventListener("click", clear);
   const search = $("#find"), count = $("#found");
-  const texts = new Map();
-  const text = (g) => {
-    if (!texts.has(g)) texts.set(g, (g.getAttribute("aria-label") + " " + found(g).map((tr) => tr.textContent).join(" ")).toLowerCase());
-    return texts.get(g);
-  };
+  const lines = new Map(all("tr[data-c]").map((tr) => [tr, Array.from(tr.cells, (c) => c.textContent).join(" ").toLowerCase()]));
   const look = () => {
     const words = search.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
+    const fits = (text) => words.every((w) => text.includes(w));
     body.classList.toggle("finding", words.length > 0);
     let hits = 0;
-    for (const g of all(".chip,.box,.pill")) {
-      const hit = words.length > 0 && words.every((w) => text(g).includes(w));
-      g.classList.toggle("hit", hit);
+    for (const [tr, line] of lines) {
+      tr.hidden = !fits(line);
+      hits += !tr.hidden;
     }
-    for (const tr of all("tr[data-c]")) {
-      const line = tr.textContent.toLowerCase();
-      const hit = words.every((w) => line.includes(w));
-      tr.hidden = !hit;
-      hits += hit;
+    for (const g of all(".chip,.box,.pill")) {
+      const hit = words.length > 0 && (fits(g.getAttribute("aria-label").toLowerCase()) || found(g).some((tr) => !tr.hidden));
+      g.classList.toggle("hit", hit);
     }
     count.textContent = words.length ? count.dataset.text.replace("#", hits) : "";
   };
   search.addEventListener("input", look);
+  const asked = () => {  // map.html#find=web.3 can be sent to somebody
+    if (!location.hash.startsWith("#find=")) return;
+    try { search.value = decodeURIComponent(location.hash.slice(6)); } catch { return; }
+    look();
+  };
+  window.addEventListener("hashchange", asked);
+  asked();
   document.addEventListener("keydown", (e) => {
     if (e.key === "/" && document.activeElement !== search) { e.preventDefault(); search.focus(); }
     if (e.key === "Escape") { search.value = ""; look(); clear(); }

@@ -87,7 +87,8 @@ class _Page:
         for w in self.map.ways:
             label = self.say("map.way-out" if w.direction == "forward" else "map.way-back")
             row = stations(self.map, w, ALL)
-            arrows = " &#8594; ".join(f'<b class="stop">{esc(x)}</b>' if x[:1] == "[" else esc(x) for x in row)
+            marked = ((' class="stop"' if x[:1] == "[" else "", esc(x)) for x in row)
+            arrows = " &#8594; ".join(f"<span{stop}>{x}</span>" for stop, x in marked)
             yield f'<li class="{w.direction}"><b>{label}</b> <code>{arrows}</code><br/>'
             yield f"{esc(outcome(w, self.lang))}</li>"
         yield f'</ul><p class="dim">{self.say("map.predicted")}</p>\n'
@@ -113,16 +114,17 @@ class _Page:
 
     def _lines(self) -> Iterator[str]:
         shown = [("veth", "map.page-edge-cable"), ("port", "map.page-edge-port"), ("lower", "map.page-edge-lower")]
-        shown += [("tunnel", "map.page-edge-tunnel")] if self.picture.buses else []
+        shown.append(("tunnel", "map.page-edge-tunnel"))
+        there = {r.tie.kind for r in self.picture.scene.routes}
         line = '<svg width="34" height="10" aria-hidden="true">{0}</svg>'
-        for style, message in shown:
+        for style, message in (x for x in shown if x[0] in there):
             path = f'<path class="t {style}" d="M1 5L33 5"/>'
             yield f"<li>{line.format(path)}{self.say(message)}</li>"
         for w in self.map.ways:
             path = f'<g class="way {w.direction}"><path d="M1 5L33 5"/></g>'
             yield f"<li>{line.format(path)}{self.say(WAYS[w.direction])}</li>"
         if self.picture.limits:
-            yield f'<li><b class="stop">[1400]</b> {self.say("map.page-limit")}</li>'
+            yield f'<li><b class="stop">[{min(self.picture.limits.values())}]</b> {self.say("map.page-limit")}</li>'
         if any(r.marked for d in self.map.devices().values() for r in d.remarks):
             yield f"<li><b>!</b> {self.say(NOTE)}</li>"
 
