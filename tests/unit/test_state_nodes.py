@@ -83,7 +83,8 @@ def cilium(address: str, granted: int | None = 1450) -> HostSnapshot:
         pytest.param(vtep("198.18.1.9"), [], id="forwarding entries lead where it looked"),
         pytest.param(vtep("0.0.0.0"), [], id="a senseless end"),
         pytest.param(
-            cilium("198.18.2.2"), [{"leaves": "n/eth1", "fits": 1400, "given": 1450, "confidence": "possible"}],
+            cilium("198.18.2.2"), [{"leaves": "n/eth1", "fits": 1400, "given": 1450, "confidence": "possible",
+                                    "case": "address"}],
             id="the node's address is on the smaller device",
         ),
         pytest.param(cilium("198.18.1.2"), [], id="the node's address is where it looked"),

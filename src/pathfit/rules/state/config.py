@@ -56,16 +56,17 @@ def wrong_interface(machine: Machine) -> Iterable[Finding]:
                 "maker": o.maker,
                 "device": place_text(p.net.point(tunnel.name)),
                 "looked_at": o.uplink or None,
-                "case": "named" if o.uplink else "unnamed",
+                "case": "address" if not sure else "named" if o.uplink else "unnamed",
                 "detected": o.detected,
                 "leaves": place_text(p.net.point(out.name)),
                 "leaves_mtu": out.mtu,
                 "given": given,
                 "fits": fits,
             }
+            seen = "outer-leaves" if sure else "node-address"
             lines = (
                 line(REF, "maker-gives", maker=o.maker, given=given, source=o.source or tunnel.name),
-                line(REF, "outer-leaves", device=place_text(p.net.point(out.name)), mtu=out.mtu),
+                line(REF, seen, device=place_text(p.net.point(out.name)), mtu=out.mtu, address=p.address),
             )
             at = (p.net.point(tunnel.name), p.net.point(out.name))
             yield found("CFG604", "warning", "likely" if sure else "possible", at, facts, *lines)
