@@ -14,6 +14,7 @@ One statement a line; ``#`` begins a comment. The first word is the namespace, m
     c cached 198.18.3.2 1400                             a path MTU exception (snapshot only)
     h offload eth0 on                                    TSO, GSO; everything else has them off
     h nft add rule …                                     (kernel only; snapshots get ``tables=``)
+    h iptables -t nat -A …                               (also ip6tables, iptables-legacy, ip6tables-legacy; ditto)
 
 IPv6 addresses need no duplicate address detection. Every namespace has lo, up, and the kernel's local table.
 """
@@ -77,7 +78,8 @@ class Topo:
 
 
 BRIDGE_NF = ("bridge.bridge-nf-call-iptables", "bridge.bridge-nf-call-ip6tables")
-VERBS = {"bridge-nf", "route", "rule", "forward", "sysctl", "neigh", "cached", "offload", "nft"}
+FILTERS = {"nft", "iptables", "ip6tables", "iptables-legacy", "ip6tables-legacy"}
+VERBS = {"bridge-nf", "route", "rule", "forward", "sysctl", "neigh", "cached", "offload", "later", *FILTERS}
 
 
 def _device(words: list[str]) -> Device:
@@ -114,7 +116,7 @@ def parse(text: str) -> Topo:
         words = line.split()
         if words[1] in VERBS:
             raw = line.split(None, 2)[2] if len(words) > 2 else ""
-            t.lines.append((words[0], words[1], [raw] if words[1] == "nft" else words[2:]))
+            t.lines.append((words[0], words[1], [raw] if words[1] in FILTERS else words[2:]))
         else:
             t.devices.append(_device(words))
     for ns in t.names:
