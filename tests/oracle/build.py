@@ -106,11 +106,15 @@ class Space:
         return any(x.split()[3] == "03" for x in lines)
 
     def fragments(self) -> int:
-        """How many fragments this namespace has made so far, of both families."""
+        """How many packets this namespace has cut so far, of both families, each counted by its pieces but one.
+
+        (With bridge-nf a packet may pass ip_do_fragment() and be one piece afterwards: it is still whole.)
+        """
         four, six = (os.pread(fd, 1 << 16, 0).decode() for fd in self.counters)
-        keys, values = (x.split() for x in four.splitlines()[:2])
-        made = int(values[keys.index("FragCreates")])
-        return made + next(int(x.split()[1]) for x in six.splitlines() if x.startswith("Ip6FragCreates"))
+        found = dict(zip(*(x.split() for x in four.splitlines()[:2]), strict=True))
+        found |= dict(x.split() for x in six.splitlines())
+        made, done = (int(found[f"Frag{x}"]) + int(found[f"Ip6Frag{x}"]) for x in ("Creates", "OKs"))
+        return made - done
 
     def running(self) -> bool:
         """Do all devices run that are up (IFF_RUNNING: the link watcher has seen their carrier)?"""
@@ -151,12 +155,14 @@ class Built:
         with self.at(ns):
             return socket.socket(family, kind, proto)
 
-    def forget(self) -> None:
-        for space in self.spaces.values():
-            space.forget()
+    def forget(self, keep: str = "") -> None:
+        """No cached path MTU anywhere but in ``keep``."""
+        for name, space in self.spaces.items():
+            if name != keep:
+                space.forget()
 
-    def learned(self) -> list[list[bytes]]:
-        return [x.learned() for x in self.spaces.values()]
+    def learned(self, keep: str = "") -> list[list[bytes]]:
+        return [x.learned() for name, x in self.spaces.items() if name != keep]
 
     def fragments(self) -> int:
         return sum(x.fragments() for x in self.spaces.values())

@@ -93,6 +93,17 @@ def expected(p: Predicted) -> Seen | None:
     return Seen("lost")
 
 
+def _behind(p: Predicted) -> Limit | None:
+    """A tunnel's end without outer DF passes the first packet on, in pieces, and only then knows: what is behind it may
+    speak first."""
+    first = bites(p)
+    if first is None or first.kind != "tunnel" or first.then != "error":
+        return None
+    encaps = [x for hop in p.hops for x in hop.steps if isinstance(x, Encap) and x.at == first.at and not x.df]
+    rest = p.limits[p.limits.index(first) + 1 :]
+    return next((x for x in rest if x.then == "icmp" and x.told_home), None) if encaps else None
+
+
 def judge(lab: Lab, host: HostSnapshot, truth: Truth) -> Verdict:
     """Everything that was seen, against what the model says about the same snapshot."""
     said, asking = Verdict(), Asking(lab, host)
@@ -129,22 +140,25 @@ def _size(said: Verdict, asking: Asking, which: str, size: int, fact: Seen) -> N
         said.unknown.append(f"{which}: {size} bytes: {p.why or bites(p)}")
         return
     fact_how = "lost" if fact.how in LOSSES else fact.how
-    if want.how != fact_how or (want.value is not None and want.value != fact.value):
-        said.wrong.append(f"{which}: {size} bytes: predicted {want} ({p.large}; {bites(p)}), seen {fact}")
-    elif want.how == "told":
-        _teller(said, asking, which, size, p, fact)
-
-
-def _teller(said: Verdict, asking: Asking, which: str, size: int, p: Predicted, fact: Seen) -> None:
-    """It was said by the namespace that the limit stands in - or in the destination's name, by a bridged tunnel."""
     limit = bites(p)
-    assert limit is not None
+    if fact.how == "told" and _behind(p):
+        limit = _behind(p)
+        assert limit is not None
+        want = Seen("told", limit.mtu)
+    if want.how != fact_how or (want.value is not None and want.value != fact.value):
+        said.wrong.append(f"{which}: {size} bytes: predicted {want} ({p.large}; {limit}), seen {fact}")
+    elif want.how == "told" and limit is not None:
+        _teller(said, asking, f"{which}: {size} bytes", p, limit, fact)
+
+
+def _teller(said: Verdict, asking: Asking, what: str, p: Predicted, limit: Limit, fact: Seen) -> None:
+    """It was said by the namespace that the limit stands in - or in the destination's name, by a bridged tunnel."""
     if any(isinstance(x, Translated) for hop in p.hops for x in hop.steps):
         return  # who speaks may wear another's address
     net = asking.network.at(limit.at)
     own = net is not None and fact.by in net.addresses
     if not own and fact.by != (p.final or p.flow).dst:
-        said.wrong.append(f"{which}: {size} bytes: {limit.at} should say so, {fact.by} did")
+        said.wrong.append(f"{what}: {limit.at} should say so, {fact.by} did")
 
 
 def _limit(said: Verdict, asking: Asking, which: str, limit: int) -> None:

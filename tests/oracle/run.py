@@ -77,7 +77,7 @@ def look(lab: Lab, patience: float) -> tuple[HostSnapshot, Truth]:
 
 def _looked(built: Built, lab: Lab, patience: float) -> tuple[HostSnapshot, Truth]:
     there = Ends(lab.a, lab.b, lab.to, lab.at, lab.sport, lab.dport)
-    keep = bool(lab.later)
+    keep = lab.a if lab.later else ""
     host = None if lab.warm or keep else built.snapshot()
     talk = Talk(built, lab.family, there, patience, keep)
     try:
@@ -112,7 +112,7 @@ def sizes(asking: Asking, which: str) -> list[int]:
 
 def _back(built: Built, lab: Lab, patience: float, asking: Asking, seen: Truth) -> None:
     """The other end asks: without DF always, with DF where its answers could not be looked at."""
-    talk = Talk(built, lab.family, Ends(lab.b, lab.a, lab.home, lab.home, lab.sport, lab.dport), patience, False)
+    talk = Talk(built, lab.family, Ends(lab.b, lab.a, lab.home, lab.home, lab.sport, lab.dport), patience)
     try:
         small = talk.open()
         if seen.reverse is None or small.how != "whole":
@@ -124,7 +124,7 @@ def _back(built: Built, lab: Lab, patience: float, asking: Asking, seen: Truth) 
 
 
 def _stream(built: Built, lab: Lab, there: Ends, patience: float, seen: Truth) -> Stream:
-    streams = Streams(built, lab.family, there, patience, False)
+    streams = Streams(built, lab.family, there, patience)
     try:
         said = streams.first()
         if not (said.syn and said.synack):

@@ -30,7 +30,7 @@ LEVEL = {4: socket.IPPROTO_IP, 6: socket.IPPROTO_IPV6}
 TCP_RTO_MIN_US = 45
 HANG = 3  # timeouts in a row (tcpi_retransmits) without any answer, at RTO_MIN and its doubles
 RTO_MIN = 10_000  # microseconds
-BULK = 12  # segments; the first flight (ten) may be sent as super-packets
+BULK = 4  # segments of one write and one flight: with offloading one super-packet, never a lone full segment
 LESSONS = 5  # packets until everybody has learned: the outer way, the tunnel's end, the sender
 ICMP_TIME = 0.004  # seconds a "too big" may still be on its way when the packet behind it has arrived
 
@@ -90,9 +90,12 @@ class Ends(NamedTuple):
 
 
 class Talk:
-    """A UDP conversation; :meth:`probe` sends one packet either way and sees what becomes of it."""
+    """A UDP conversation; :meth:`probe` sends one packet either way and sees what becomes of it.
 
-    def __init__(self, built: Built, family: int, ends: Ends, patience: float, keep: bool) -> None:
+    ``keep``: the namespace whose cached path MTUs are part of the lab and stay.
+    """
+
+    def __init__(self, built: Built, family: int, ends: Ends, patience: float, keep: str = "") -> None:
         self.built, self.family, self.ends, self.patience, self.keep = built, family, ends, patience, keep
         self.client = built.socket(ends.ns, AF[family], socket.SOCK_DGRAM)
         self.server = built.socket(ends.there, AF[family], socket.SOCK_DGRAM)
@@ -115,26 +118,27 @@ class Talk:
             return Seen("errno", e.errno)
         seen = self.probe(False, SMALLEST, True)
         if seen.how == "whole":
-            self.server.connect(self.peer[:2])
+            with contextlib.suppress(OSError):  # no route back: then sending fails as well
+                self.server.connect(self.peer[:2])
         return seen
 
     def probe(self, reverse: bool, size: int, df: bool) -> Seen:
         """What becomes of packets of ``size`` bytes, IP header included.
 
-        A tunnel's end (and any host) may lose the first and learn from it what it tells about the next: as long as
-        somebody has learned something, another one is sent.
+        A tunnel's end (and any host) may lose the first and learn from it what it tells about the next. So a second one
+        is sent, and more as long as somebody has learned something (what a host learned shows when it is first used).
         """
-        known = self.built.learned() if self.keep else None
+        known = None
         for _ in range(LESSONS):
             seen = self._once(reverse, size, df)
             if seen.how not in ("lost", "pieces"):
                 break
-            now = self.built.learned()
-            if now == known or not any(now):
+            now = self.built.learned(self.keep)
+            if now == known:
                 break
             known = now
-        if seen.how != "whole" and not self.keep:
-            self.built.forget()
+        if seen.how != "whole":
+            self.built.forget(self.keep)
         return seen
 
     def _once(self, reverse: bool, size: int, df: bool) -> Seen:
@@ -289,8 +293,8 @@ def _syn(data: bytes, family: int) -> tuple[int, int, bool, int] | None:
 class Streams:
     """TCP conversations between the same two ends."""
 
-    def __init__(self, built: Built, family: int, ends: Ends, patience: float, keep: bool) -> None:
-        self.built, self.family, self.ends, self.patience, self.keep = built, family, ends, patience, keep
+    def __init__(self, built: Built, family: int, ends: Ends, patience: float) -> None:
+        self.built, self.family, self.ends, self.patience = built, family, ends, patience
         self.arrived = False
         self.here, self.there = Listener(built, ends.ns, family), Listener(built, ends.there, family)
 
@@ -301,6 +305,7 @@ class Streams:
         for s in (listener, client):
             s.setsockopt(socket.IPPROTO_TCP, TCP_RTO_MIN_US, RTO_MIN)
             s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
             if mss:
                 s.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, mss)
         listener.bind((self.ends.at, self.ends.dport))
@@ -328,7 +333,8 @@ class Streams:
         for came, _, dport, answer, mss in self.there.read():
             if came and not answer and dport == self.ends.dport:
                 said.mss_syn = mss
-        said.syn = self.arrived
+            said.syn = said.syn or (not came and answer)
+        said.syn = said.syn or self.arrived
         for came, _, _, answer, mss in self.here.read():
             if came and answer:
                 said.mss_synack = mss
@@ -356,8 +362,7 @@ class Streams:
         finally:
             for s in made:
                 s.close()
-            if not self.keep:
-                self.built.forget()
+            self.built.forget()
 
     def _mtu(self, s: socket.socket) -> int:
         return s.getsockopt(LEVEL[self.family], IP_MTU if self.family == 4 else IPV6_MTU)

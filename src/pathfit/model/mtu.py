@@ -73,13 +73,16 @@ def _uses_cached(net: Net, family: Family, locked: bool, forwarding: bool) -> bo
 
 
 def path_mtu(net: Net, found: Found | None, src: str, dst: str) -> int | None:
-    """What a clamp "to path MTU" takes: the smaller of the route on and the route back (nft_rt_get_eval, tcpmss)."""
-    ways = [found, lookup(net, Query(src, dst))]
-    sizes = [
-        route_mtu(net, way, way.hops[0], to, forwarding=False)
-        for way, to in zip(ways, (dst, src), strict=True)
-        if way is not None and way.hops
-    ]
+    """What a clamp "to path MTU" takes: the smaller of the route on and the route back (nft_rt_get_eval, tcpmss).
+
+    The way back is looked up by its destination alone (get_tcpmss, tcpmss_reverse_mtu); where there is none, only the
+    way on counts. None: not known.
+    """
+    back = lookup(net, Query(src))
+    ways = [(found, dst), (back, src)] if back.hops else [(found, dst)]
+    if found is None or not found.hops or back.kind == "unknown":
+        return None
+    sizes = [route_mtu(net, way, way.hops[0], to, forwarding=False) for way, to in ways if way is not None]
     known = [x.value for x in sizes if x is not None]
     return min(known) if len(known) == len(ways) else None
 
