@@ -32,8 +32,8 @@ SYSCTLS = {
 BRIDGE_NF = dict.fromkeys((f"net.{x}" for x in topo.BRIDGE_NF), "0")
 FILTERS = ("iptables", "ip6tables", "iptables-legacy", "ip6tables-legacy")
 READY = 10.0  # seconds until every device that should run does
-IFF_RUNNING, IFF_UP = 0x40, 0x1
-RTM_GETLINK, RTM_NEWLINK, RTM_DELROUTE, RTM_GETROUTE = 18, 16, 25, 26
+IFF_RUNNING, IFF_UP, IFA_F_TENTATIVE = 0x40, 0x1, 0x40
+RTM_GETLINK, RTM_GETADDR, RTM_DELROUTE, RTM_GETROUTE = 18, 22, 25, 26
 NLM_F_REQUEST, NLM_F_DUMP, NLMSG_DONE, NLMSG_ERROR = 1, 0x300, 3, 2
 RTM_F_CLONED = 0x200
 CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
@@ -117,12 +117,13 @@ class Space:
         return made - done
 
     def running(self) -> bool:
-        """Do all devices run that are up (IFF_RUNNING: the link watcher has seen their carrier)?"""
+        """Do all devices run that are up (IFF_RUNNING: the link watcher has seen their carrier), and may all addresses
+        be used (IFA_F_TENTATIVE: even without duplicate address detection a worker has to say so)?"""
         for message in self.dump(RTM_GETLINK, struct.pack("=BxHiII", 0, 0, 0, 0, 0)):
             flags = struct.unpack_from("=I", message, 24)[0]
             if flags & IFF_UP and not flags & IFF_RUNNING:
                 return False
-        return True
+        return not any(x[18] & IFA_F_TENTATIVE for x in self.dump(RTM_GETADDR, struct.pack("=4BI", 10, 0, 0, 0, 0)))
 
 
 class Built:
@@ -213,11 +214,14 @@ class Built:
         return all(x.bridge_port.state == 3 for x in ports if x.up and x.bridge_port)
 
     def _batches(self, lines: dict[str, list[str]]) -> None:
-        """Lines of `ip`, everywhere at once; those that begin with -6 (rules: nothing else tells their family) later."""
-        for option in ("", "-6 "):
-            chosen = {n: [x.removeprefix("-6 ") for x in v if x.startswith("-6 ") is bool(option)] for n, v in lines.items()}
-            argv = ["ip", *option.split(), "-batch", "-"]
-            self._tools([(ns, argv, "\n".join(x) + "\n") for ns, x in chosen.items() if x])
+        """Lines of `ip`, everywhere at once; those that begin with -6 (rules: nothing else tells the family) later."""
+        for six in (False, True):
+            jobs = []
+            for ns, all_of in lines.items():
+                mine = [x.removeprefix("-6 ") for x in all_of if x.startswith("-6 ") is six]
+                if mine:
+                    jobs.append((ns, ["ip", *(["-6"] if six else []), "-batch", "-"], "\n".join(mine) + "\n"))
+            self._tools(jobs)
 
     def _filters(self) -> None:
         jobs = []
@@ -315,14 +319,9 @@ def _rest(t: topo.Topo, ns: str) -> list[str]:
             out.append(f"link add {d.name} mtu {d.mtu} type vxlan {words} dstport 4789")
         if d.up:
             out.append(f"link set {d.name} up")
-        for a in d.addresses:
-            out.append(f"addr add {a} dev {d.name}" + (" nodad" if ":" in a else ""))
-    for d in mine:
-        if d.master:
-            out.append(f"link set {d.name} master {d.master}")
-    for d in mine:
-        if d.kind == "bridge":
-            out.append(f"link set {d.name} mtu {d.mtu}")  # what joined it has not the last word
+        out += [f"addr add {a} dev {d.name}" + (" nodad" if ":" in a else "") for a in d.addresses]
+    out += [f"link set {d.name} master {d.master}" for d in mine if d.master]
+    out += [f"link set {d.name} mtu {d.mtu}" for d in mine if d.kind == "bridge"]  # what joined has not the last word
     for n, verb, words in t.lines:
         if n == ns and verb == "route":
             out.append(f"route add {' '.join(words)}")

@@ -37,7 +37,7 @@ class Stretch:
 
 @dataclass
 class Chain:
-    """The lab while it is being made. ``lines``: text; ``nodes``: IP hosts in order; ``after``: text that comes last."""
+    """The lab while it is being made. ``lines``: text; ``nodes``: IP hosts in order; ``spaces``: all namespaces."""
 
     rng: Random
     family: int
@@ -72,7 +72,9 @@ class Chain:
         self.nets += 1
         r = self.rng
         if family == 4:
-            net = ipaddress.ip_network(f"10.{16 + self.nets}.{r.randrange(256)}.{r.randrange(4) * 64}/{r.randint(26, 29)}")
+            net = ipaddress.ip_network(
+                f"10.{16 + self.nets}.{r.randrange(256)}.{r.randrange(4) * 64}/{r.randint(26, 29)}"
+            )
         else:
             net = ipaddress.ip_network(f"fd07:{self.nets:x}:{r.randrange(1, 65536):x}::/{r.choice((64, 80, 112, 124))}")
         yield str(net)
@@ -125,7 +127,9 @@ class Chain:
         host, guest = (s.left, s.right) if at_left else (s.right, s.left)
         guest.device, host.device = self.device(), f"br-{len(self.nodes)}"
         self.add(f"{host.node} {host.device} bridge {bridge} {host.address}")
-        self.add(f"{guest.node} {guest.device} {end} {guest.address} -- {host.node} {self.device()} {port} @{host.device}")
+        self.add(
+            f"{guest.node} {guest.device} {end} {guest.address} -- {host.node} {self.device()} {port} @{host.device}"
+        )
         return s
 
     def _under(self, x: str, y: str, mtus: tuple[int, int], router: bool, outer: int) -> tuple[End, End]:

@@ -8,8 +8,7 @@ Where the model says "unknown" that is no mistake; it is counted, and there is a
 from dataclasses import dataclass, field
 
 from oracle.generate import Lab
-from oracle.truth import SMALLEST, TCP_OVER, Seen, Stream, Truth, Way
-
+from oracle.truth import SMALLEST, Seen, Stream, Truth, Way
 from pathfit.core.net import TCP, UDP, Flow
 from pathfit.core.path import Clamped, Encap, Fate, Limit, Predicted, Translated
 from pathfit.core.snapshot import HostSnapshot
@@ -55,10 +54,9 @@ class Asking:
         return predict(self.network, f"netns:{here}", flow)
 
     def tcp(self, reverse: bool, size: int | None = None) -> Predicted:
-        lab = self.lab
-        first = self._tcp(None, None)
+        """A full segment of ``size`` bytes; None: as large as the two ends agree on."""
         if size is None and not reverse:
-            return self._tcp(None, None, first[1].mss)[0]
+            return self._tcp(None, None, self._tcp(None, None)[1].mss)[0]
         return self._tcp(None, size)[1] if reverse else self._tcp(size, None)[0]
 
     def _tcp(self, forward: int | None, reverse: int | None, mss: int | None = None) -> tuple[Predicted, Predicted]:

@@ -170,7 +170,13 @@ def icmp_filter(m: Making, node: str, chain: str, hook: str) -> None:
     tool = r.choice(("nft", "nft", "iptables", "iptables-legacy"))
     if tool == "nft" or hook == "prerouting":
         what = r.choice((m.ptb(), m.ptb(), "meta l4proto icmp" if c.family == 4 else m.ptb()))
-        m.nft(node, r.choice(("inet", "ip6" if c.family == 6 else "ip")), hook, r.choice((-300, -150, 0)), [f"{what} drop"])
+        m.nft(
+            node,
+            r.choice(("inet", "ip6" if c.family == 6 else "ip")),
+            hook,
+            r.choice((-300, -150, 0)),
+            [f"{what} drop"],
+        )
         return
     if c.family == 6:
         tool = tool.replace("iptables", "ip6tables")
@@ -252,8 +258,9 @@ def _clamped(m: Making, node: str, size: int) -> None:
         return
     if c.family == 6:
         tool = tool.replace("iptables", "ip6tables")
-    match = f"--{match} {m.dport}" if match in ("dport", "sport") else match.replace("iifname", "-i").replace("oifname", "-o")
-    devices, ports = (match, "") if match.startswith("-i") or match.startswith("-o") else ("", match)
+    by_port = match in ("dport", "sport")
+    devices = "" if by_port else match.replace("iifname", "-i").replace("oifname", "-o")
+    ports = f"--{match} {m.dport}" if by_port else ""
     to = r.choice((f"--set-mss {size}", "--clamp-mss-to-pmtu"))
     c.add(f"{node} {tool} -t mangle -A FORWARD {devices} -p tcp {ports} --tcp-flags SYN,RST SYN -j TCPMSS {to}")
 
@@ -296,7 +303,9 @@ def _filter(m: Making, node: str) -> None:
             tool = tool.replace("iptables", "ip6tables")
         chain, table = hook.upper(), "filter" if hook in ("forward", "input", "output") else "mangle"
         proto = "udp" if proto == "th" else proto
-        c.add(f"{node} {tool} -t {table} -A {chain} -p {proto} --{r.choice(('dport', 'dport', 'sport'))} {port} -j DROP")
+        c.add(
+            f"{node} {tool} -t {table} -A {chain} -p {proto} --{r.choice(('dport', 'dport', 'sport'))} {port} -j DROP"
+        )
 
 
 def reverse_path(m: Making) -> None:

@@ -48,7 +48,7 @@ def _filter(m: "Making", ns: str, i: int) -> None:
         f"udp dport {few[0]} drop",
         f"tcp dport {{ {few[1]}, {few[2]} }} counter drop",
         f"ip saddr {_net(m, i)}.0/24 drop",
-        f"meta l4proto sctp drop comment \"guest\"",
+        'meta l4proto sctp drop comment "guest"',
         "ct state established,related accept",
         f"iifname nowhere{i} drop" if hook not in ("output",) else f"oifname nowhere{i} drop",
     ]
@@ -70,13 +70,14 @@ def _legacy(m: "Making", ns: str, i: int) -> None:
 def _sets(m: "Making", ns: str, i: int) -> None:
     """A jump, a set and a map."""
     r, add = m.rng, f"{ns} nft add"
+    hook, priority = r.choice(("input", "forward", "output")), r.choice((-10, 0, 20))
     m.c.add(
         f"{add} table inet zone{i}",
         f"{add} set inet zone{i} ports {{ type inet_service; elements = {{ {m.dport + 3}, {m.dport + 9} }} }}",
         f"{add} chain inet zone{i} sub",
         f"{add} rule inet zone{i} sub udp dport @ports drop",
         f"{add} rule inet zone{i} sub tcp dport @ports reject",
-        f"{add} chain inet zone{i} c {{ type filter hook {r.choice(('input', 'forward', 'output'))} priority {r.choice((-10, 0, 20))}; }}",
+        f"{add} chain inet zone{i} c {{ type filter hook {hook} priority {priority}; }}",
         f"{add} rule inet zone{i} c meta l4proto vmap {{ tcp : jump sub, udp : jump sub, gre : drop }}",
     )
 

@@ -129,8 +129,8 @@ def _translate(m: "Making", chain: list[Stretch]) -> str:
                 tool = tool.replace("iptables", "ip6tables") if c.family == 6 else tool
                 c.add(f"{node} {tool} -t nat -A POSTROUTING -o {out.device} -j {jump}")
         if kind in ("dnat", "both") and at == ip(chain[-1].right.address):
-            m.nft(node, family, "prerouting", -100,
-                  [f"{family} daddr {ip(come.address)} meta l4proto {{ tcp, udp }} th dport {m.dport} dnat to {at}"], "nat")  # fmt: skip
+            match = f"{family} daddr {ip(come.address)} meta l4proto {{ tcp, udp }} th dport {m.dport}"
+            m.nft(node, family, "prerouting", -100, [f"{match} dnat to {at}"], "nat")
             at = ip(come.address)
     return at
 

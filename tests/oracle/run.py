@@ -6,16 +6,16 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+
 from oracle import truth as facts
 from oracle.build import Built, own_mounts
 from oracle.compare import Asking, Verdict, judge
 from oracle.generate import Lab, generate
 from oracle.truth import SMALLEST, Ends, Stream, Streams, Talk, Truth, way
-
 from pathfit.core.codec import dump
 from pathfit.core.snapshot import HostSnapshot
 
@@ -32,7 +32,7 @@ class Run:
     truth: Truth
     verdict: Verdict
     took: float
-    again: bool = False  # it was measured a second time, with patience
+    hasty: tuple[str, ...] = ()  # what was wrong at first, before it was measured again with patience
 
     def report(self) -> str:
         """Everything that is needed to have the same lab again."""
@@ -58,11 +58,11 @@ def run(lab: Lab) -> Run:
     begun = time.perf_counter()
     host, truth = look(lab, PATIENCE)
     verdict = judge(lab, host, truth)
-    again = bool(verdict.wrong)
-    if again:
+    hasty = tuple(verdict.wrong)
+    if hasty:
         host, truth = look(lab, LONG)
         verdict = judge(lab, host, truth)
-    return Run(lab, host, truth, verdict, time.perf_counter() - begun, again)
+    return Run(lab, host, truth, verdict, time.perf_counter() - begun, hasty)
 
 
 def run_seed(seed: int) -> Run:

@@ -54,8 +54,9 @@ class Way:
 
 @dataclass
 class Stream:
-    """One TCP conversation. ``syn``, ``synack``: did they arrive; the MSS they then said. ``forward``, ``reverse``: does
-    what a peer sends of itself arrive. ``sized``: (reverse?, size) -> what became of full segments of that size."""
+    """One TCP conversation. ``syn``, ``synack``: did they arrive; the MSS they then said. ``forward``, ``reverse``:
+    does what a peer sends of itself arrive. ``sized``: (reverse?, size) -> what became of full segments of that size.
+    """
 
     syn: bool = False
     synack: bool = False

@@ -50,6 +50,7 @@ DNAT = """
 {ns} nft add chain ip nat pre { type nat hook prerouting priority -100; }
 {ns} nft add rule ip nat pre udp dport 5353 dnat to 198.18.2.2
 """
+NOANSWER = FORWARD_DROP.replace("hook forward", "hook input").replace("5353", "4789")
 LONG = """
 {ns} nft add table inet corp
 {ns} nft add chain inet corp f { type filter hook forward priority 10; }
@@ -278,6 +279,8 @@ FATES = [
      "a route 198.18.7.0/24 via 198.18.1.1", "a", "198.18.7.1", "b", Fate.LOOP, "none"),
     ("wrong-vni", OVERLAY.format(extra="").replace("b vx0 vxlan 1500 id=77", "b vx0 vxlan 1500 id=78"),
      "c", "198.18.50.2", "d", Fate.NEIGH_FAILED, "Resolve"),
+    ("answers-of-neighbours-lost", VXLAN.format(under=1500, mtu=1450, extra="") + line(NOANSWER, "a"),
+     "a", "198.18.50.2", "b", Fate.NEIGH_FAILED, "Filtered"),
 ]  # fmt: skip
 
 
@@ -351,6 +354,26 @@ def test_a_rule_about_length_stops_only_what_is_long() -> None:
         assert built.send("a", "198.18.2.2", "b", 1200).how == "whole"
         assert built.send("a", "198.18.2.2", "b", 1201).how == "lost"
     assert (said.fate, said.large, short.large) == (Fate.DELIVERED, Fate.FILTERED, Fate.DELIVERED)
+
+
+@pytest.mark.lab
+def test_a_rule_about_length_sees_the_outer_packet_too() -> None:
+    with lab(VXLAN.format(under=1500, mtu=1450, extra="") + line(LONG, "a").replace("forward", "output")) as built:
+        said = asked(built, "a", "198.18.50.2", 1151, True)
+        short = asked(built, "a", "198.18.50.2", 1150, True)
+        assert built.send("a", "198.18.50.2", "b", 1150).how == "whole"
+        assert built.send("a", "198.18.50.2", "b", 1151).how == "lost"
+    assert (said.fate, said.large, short.large) == (Fate.DELIVERED, Fate.FILTERED, Fate.DELIVERED)
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(("where", "passes"), [("b", False), ("a", True)])
+def test_fragments_that_a_filter_takes(where: str, passes: bool) -> None:
+    with lab(ROUTER.format(mid=1400) + line(NOFRAG, where)) as built:
+        said = asked(built, "a", "198.18.2.2", 1401, False)
+        assert built.send("a", "198.18.2.2", "b", 1400, df=False).how == "whole"
+        assert built.send("a", "198.18.2.2", "b", 1401, df=False).how == ("pieces" if passes else "lost")
+    assert said.large is (Fate.FRAGMENTED if passes else Fate.FILTERED)
 
 
 @pytest.mark.lab

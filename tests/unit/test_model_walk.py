@@ -79,9 +79,11 @@ def test_a_clamp_lowers_what_the_syn_promises() -> None:
     assert back.flow.size == 1400 and back.large is Fate.DELIVERED
 
 
-def test_a_clamp_to_path_mtu_takes_the_smaller_way() -> None:
+@pytest.mark.parametrize("back", ["", "h rule 40 iif lo lookup 99\nh route blackhole default table 99\n"])
+def test_a_clamp_to_path_mtu_takes_the_smaller_way(back: str) -> None:
+    """The way back is looked up as if the host itself sent; where there is none, the way on counts alone."""
     rule = (Match(field="l4proto", values=("6",)), Match(field="tcpflags", values=("syn/syn,rst",)), Clamp())
-    forward, _ = both(HOST, tables={"h": (chain("forward", rule),)})
+    forward, _ = both(HOST + back, tables={"h": (chain("forward", rule),)})
     assert forward.mss == 1360
 
 

@@ -14,9 +14,10 @@ from typing import Literal
 import msgspec
 
 from pathfit.core.net import TCP, Point
-from pathfit.core.path import Enter, Exit, Fate, Filtered, Lookup, Resolve
+from pathfit.core.path import Decap, Enter, Exit, Fate, Filtered, Lookup, Resolve
 from pathfit.core.snapshot import Link, NextHop
 from pathfit.model import nat
+from pathfit.model._policy import PASSED
 from pathfit.model.hooks import Hooks
 from pathfit.model.l2 import VLAN_ROOM, Carried, Frame, Gap, Wire, emit, receive
 from pathfit.model.lookup import Found, Query, describe, lookup, source_address
@@ -33,12 +34,20 @@ UNRESOLVED = frozenset({"failed", "incomplete", "none"})
 
 
 class Walk(Hooks):
-    """One walk. ``memory``: conversations known from the other direction; ``choices``: which way at each fork."""
+    """One walk. ``memory``: conversations known from the other direction; ``choices``: which way at each fork;
+    ``pieces``: where a packet of the asked size would be fragmented, a later fragment of it goes on."""
 
     def __init__(
-        self, network: Network, *, memory: nat.Memory = (), choices: tuple[int, ...] = (), depth: int = 0
+        self,
+        network: Network,
+        *,
+        memory: nat.Memory = (),
+        choices: tuple[int, ...] = (),
+        depth: int = 0,
+        pieces: bool = False,
     ) -> None:
         super().__init__(memory)
+        self.pieces = pieces
         self.network, self.choices, self.depth = network, choices, depth
         self.forks: list[int] = []
         self.gaps: list[Gap] = []
@@ -221,15 +230,41 @@ class Walk(Hooks):
             self.notes.append(step)
         self.notes.append(Exit(at=at, size=p.size, mtu=device_mtu(net, link, p.family)))
         self.mac = link.mac
+        p = self._cut(net, p) if self.pieces else p
         frame = Frame(p, mac, near, s.gso, link.mac, s.link is None)
-        got = self._arrived(p, emit(self.wire, net, link, frame), step)
+        carried = emit(self.wire, net, link, frame)
+        got = self._arrived(p, carried, step)
+        if step is not None and mac is None and isinstance(got, State) and any(type(x) is Decap for x in carried.notes):
+            got = self._answered(net, link, got, p, step) or got
         return got._replace(packet=p) if isinstance(got, End) else got
+
+    def _cut(self, net: Net, p: Packet) -> Packet:
+        """What leaves when the packet of the asked size was too large here (ip_finish_output): one of its pieces."""
+        mine = [
+            x for x in self.notes if isinstance(x, Bound) and x.net == net.key and x.kind in ("l3", "route", "cached")
+        ]
+        if any(x.mtu < p.size and x.then(p) == "fragment" for x in mine):
+            return msgspec.structs.replace(p, later=True)
+        return p
+
+    def _answered(self, net: Net, link: Link, there: State, p: Packet, asked: Resolve) -> End | None:
+        """Does the answer to the question for a MAC address come back (arp_process, ndisc_recv_ns)? Filters of IP see
+        it only where a tunnel wraps it: through a tunnel of which one direction is dead nobody is found."""
+        assert there.link is not None
+        free = Wire(self.network, lambda *_: PASSED, self._tunnel)
+        answer = msgspec.structs.replace(p, src=p.dst, dst=p.src, size=0, later=False)
+        frame = Frame(answer, link.mac, asked.address, False, there.link.mac, True)
+        got = emit(free, there.net, there.link, frame)
+        if got.kind != "lost":
+            return None
+        return End(Fate.NEIGH_FAILED, f"the answer of {asked.address} is lost: {got.why}", got.at, got.culprit or asked)
 
     def _input(self, s: State) -> State | End:
         """Arrives: the input hook is the last that can end it."""
         assert s.link is not None
         talk = nat.known(self.memory, s.net, s.packet) if self.memory else None
-        out = self._hook(s.net, "input", s.packet, talk, iif=s.link)
+        p = msgspec.structs.replace(s.packet, later=False) if s.packet.later else s.packet  # ip_local_deliver: together
+        out = self._hook(s.net, "input", p, talk, iif=s.link)
         ended = self._ended(out, s.net)
         if ended:
             return ended
@@ -345,7 +380,9 @@ class Walk(Hooks):
 
     def _outer(self, net: Net, outer: Packet, lower: int) -> Journey:
         """The way of an outer packet: a walk of its own, one level deeper."""
-        return Walk(self.network, depth=self.depth + 1).run(State("output", net, outer, oif=lower))
+        way = Walk(self.network, depth=self.depth + 1).run(State("output", net, outer, oif=lower))
+        self.later = self.later or way.later
+        return way
 
     def _outer_told(self, bound: Bound) -> bool | None:
         return told(self.network, bound, (), self.depth + 1)[0]

@@ -169,7 +169,8 @@ def _around(made: Outer, frame: Frame) -> Outer:
     made = made._replace(tags=frame.tags * TAG)
     size = outer(made.layer, frame.packet.size, made.device.mtu) + made.tags
     p = made.packet
-    return made._replace(packet=Packet(p.src, p.dst, p.proto, p.sport, p.dport, size, p.df, p.mark))
+    large = frame.packet.big
+    return made._replace(packet=Packet(p.src, p.dst, p.proto, p.sport, p.dport, size, p.df, p.mark, big=large))
 
 
 def _inherited(df: int, packet: Packet) -> bool:

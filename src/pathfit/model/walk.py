@@ -152,8 +152,10 @@ def _sized(door: Door, flow: Flow) -> Flow:
     return msgspec.structs.replace(flow, size=own.value if own else USUAL)
 
 
-def _start(network: Network, door: Door, packet: Packet, memory: Memory, choices: tuple[int, ...] = ()) -> Journey:
-    walk = Walk(network, memory=memory, choices=choices)
+def _start(
+    network: Network, door: Door, packet: Packet, memory: Memory, choices: tuple[int, ...] = (), *, pieces: bool = False
+) -> Journey:
+    walk = Walk(network, memory=memory, choices=choices, pieces=pieces)
     if door.link is None:
         return walk.run(State("output", door.net, packet, gso=packet.proto == TCP))
     return walk.enter_from_outside(door.net, door.link, packet, door.mac, door.less)
@@ -209,8 +211,14 @@ def _predicted(network: Network, way: Journey, packet: Packet, memory: Memory) -
 
 
 def _judged(network: Network, door: Door, way: Journey, packet: Packet, memory: Memory) -> Predicted:
-    """The prediction; where filters may treat later packets otherwise, the large one walks the same way once more."""
+    """The prediction; where filters may treat later packets otherwise, the large one walks the same way once more.
+    So does a fragment, where there are filters: it has no ports, and some drop all of them."""
     said = _predicted(network, way, packet, memory)
+    if said.large is Fate.FRAGMENTED and any(net.filtered for net in network.nets.values()):
+        piece = msgspec.structs.replace(packet, src=said.flow.src)
+        gone = _start(network, door, piece, memory, pieces=True)
+        if gone.fate is not Fate.DELIVERED:
+            return msgspec.structs.replace(said, large=gone.fate, why=gone.why, culprit=gone.culprit)
     if not way.later or said.large not in (Fate.DELIVERED, Fate.FRAGMENTED, Fate.UNKNOWN):
         return said
     big = msgspec.structs.replace(packet, big=True, src=said.flow.src)
@@ -253,6 +261,8 @@ def _biting(bounds: Iterable[Bound], packet: Packet) -> list[Bound]:
         found.append(b)
         if b.then(packet) == "fragment" and not (b.hides and b.gso and packet.proto == TCP):
             sizes[b.overhead] = b.mtu
+            if b.teaches and not packet.df:  # the next ones are cut before they go in
+                sizes[0] = b.mtu
     return found
 
 
