@@ -10,8 +10,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from pathfit import __version__
 from pathfit.cli import options, saved
 from pathfit.cli.stop import CANNOT, Stop, line
@@ -82,8 +80,7 @@ def _parts(paths: Sequence[Path]) -> Iterator[tuple[list[Any], list[Missing]]]:
 
     shares = [paths[i : i + SHARE] for i in range(0, len(paths), SHARE)]
     with ProcessPoolExecutor(min(len(os.sched_getaffinity(0)), len(shares))) as pool:
-        for data in pool.map(_judged, shares):
-            yield _unpacked(data)
+        yield from pool.map(_judged, shares)
 
 
 def judge(paths: Sequence[Path]) -> tuple[list[Any], list[Missing]]:
@@ -100,16 +97,10 @@ def judge(paths: Sequence[Path]) -> tuple[list[Any], list[Missing]]:
     return judged, missing
 
 
-def _judged(paths: Sequence[Path]) -> bytes:
+def _judged(paths: Sequence[Path]) -> tuple[list[Any], list[Missing]]:
     import gc
 
-    gc.disable()  # frozen values make no cycles; looking for some costs a third of the time
-    judged, missing = judge(paths)
-    return msgspec.msgpack.encode((judged, missing))
-
-
-def _unpacked(data: bytes) -> tuple[list[Any], list[Missing]]:
-    from pathfit.survey import Judged
-
-    judged, missing = msgspec.msgpack.decode(data, type=tuple[list[Judged], list[Missing]])
-    return judged, missing
+    gc.disable()  # looking for cycles again and again, in values that have none, costs a third of the time
+    done = judge(paths)
+    gc.collect()  # a machine and its groups know each other
+    return done

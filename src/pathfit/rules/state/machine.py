@@ -29,7 +29,7 @@ FAR = 8  # ends tried where the default route leads nowhere
 MATES = 8  # groups of one network that are predicted towards each other
 ROUTES = 4  # gateways beside the default one that are looked at
 LOOPBACK = "127."
-ENDS_INSIDE = frozenset({Fate.NO_ROUTE, Fate.UNREACHABLE, Fate.LOOP, Fate.NEIGH_FAILED, Fate.FORWARDING_OFF})
+ENDS_INSIDE = frozenset({Fate.NO_ROUTE, Fate.UNREACHABLE, Fate.LOOP})
 UNSPOKEN = {4: ("192.0.2.1", "198.51.100.1", "203.0.113.1", "192.88.99.7"), 6: ("2001:db8::1", "3fff::1", "2620::7")}
 """Addresses nobody has (RFC 5737, RFC 3849, RFC 9637), to stand for the rest of the world."""
 
