@@ -13,6 +13,7 @@ BENCHES: dict[str, list[str]] = {
     "observe": ["200"],
     "model": [],
     "map": [],
+    "fleet": ["2000", "100"],
     "probe_time": [],
     "command": [],
     "peers": [],

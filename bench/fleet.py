@@ -55,6 +55,7 @@ PLANTS = {  # fault -> the code that must name the host
 OVERLAY = ("overlay-uneven", "stale-entry", "duplicate-address", "wrong-number")
 GROUP = 8  # hosts of one overlay
 UPLINKS = (1400, 1450, 1460, 1492, 1500, 4470, 8500, 8951, 9000, 9001)
+LOOPBACK = Address(link=1, address="127.0.0.1", prefix=8, scope=254)
 OFF = {"tso": False, "gso": False, "gro": False, "lro": False, "tx-checksum": False}
 
 
@@ -158,12 +159,10 @@ class _Host:
         k = self.k
         links = [
             Link(index=1, name="lo", mtu=65536, loopback=True, arp=False, arphrd=772),
-            Link(index=2, name="eth0", mtu=k.uplink, mac=f"06:00:00:00:{self.n >> 8:02x}:{self.n & 255:02x}", features=OFF,
+            Link(index=2, name="eth0", mtu=k.uplink, mac=f"06::{self.n >> 8:02x}:{self.n & 255:02x}", features=OFF,
                  driver="virtio_net"),
         ]  # fmt: skip
-        addresses = [
-            Address(link=1, address="127.0.0.1", prefix=8, scope=254), Address(link=2, address=self.address, prefix=16)
-        ]  # fmt: skip
+        addresses = [LOOPBACK, Address(link=2, address=self.address, prefix=16)]
         routes = [
             Route(family=4, table=254, dst="", prefix=0, hops=(NextHop(link=2, via="10.0.0.1"),)),
             _connected(self.address, 16, 2),
@@ -177,16 +176,18 @@ class _Host:
             links += list(self._overlay())
             fdb = tuple(self._entries())
         return NetnsSnapshot(
-            id="4:1", where="host", links=(*links, *self.ports), addresses=tuple(addresses), routes=tuple(routes), fdb=fdb,
+            id="4:1", where="host", links=(*links, *self.ports), addresses=tuple(addresses), routes=tuple(routes),
+            fdb=fdb,
             tables=tuple(self._filters()),
-            sysctls={"ipv4.ip_forward": "0" if self.plant == "not-forwarding" else "1", "ipv6.conf.all.forwarding": "0"},
+            sysctls={"ipv4.ip_forward": str(int(self.plant != "not-forwarding")), "ipv6.conf.all.forwarding": "0"},
         )  # fmt: skip
 
     def _overlay(self) -> Iterator[Link]:
         number = 4000 + self.n // GROUP + (500 if self.plant == "wrong-number" else 0)
         vx = Vxlan(vni=number, local=self.address, port=4789)
         yield Link(index=10, name="br-ov", mtu=self.overlay_mtu, kind="bridge", features=OFF)
-        yield Link(index=9, name="vx0", mtu=self.overlay_mtu, kind="vxlan", vxlan=vx, master=10, bridge_port=BridgePort(),
+        yield Link(index=9, name="vx0", mtu=self.overlay_mtu, kind="vxlan", vxlan=vx, master=10,
+                   bridge_port=BridgePort(),
                    features=OFF)  # fmt: skip
 
     def _entries(self) -> Iterator[FdbEntry]:
@@ -227,7 +228,8 @@ class _Host:
 
 def _connected(address: str, prefix: int, link: int) -> Route:
     net = ipaddress.ip_network(f"{address}/{prefix}", strict=False)
-    return Route(family=4, table=254, dst=str(net.network_address), prefix=prefix, hops=(NextHop(link=link),), scope=253,
+    return Route(family=4, table=254, dst=str(net.network_address), prefix=prefix, hops=(NextHop(link=link),),
+                 scope=253,
                  prefsrc=address, protocol=2)  # fmt: skip
 
 
@@ -327,7 +329,8 @@ def judge(folder: str, planted: dict[int, str]) -> int:
     watch.over.set()
     took = time.monotonic() - begun
     largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    print(f"scan --in: {took:.1f} s, most memory together {watch.most / 1024:.0f} MB (one process {largest / 1024:.0f} MB), "
+    print(f"scan --in: {took:.1f} s, most memory together {watch.most / 1024:.0f} MB "
+          f"(one process {largest / 1024:.0f} MB), "
           f"{len(document['workloads'])} containers")  # fmt: skip
     want = {f"node-{n:04}": PLANTS[p] for n, p in planted.items()}
     said: set[tuple[str, str]] = set()
@@ -341,7 +344,8 @@ def judge(folder: str, planted: dict[int, str]) -> int:
     for code, count in sorted(Counter(want.values()).items()):
         print(f"  {code}: {count - sum(c == code for c in missed.values())} of {count} found")
     print(
-        f"missed: {len(missed)} {dict(list(missed.items())[:5])}; said of healthy hosts: {len(others)} {dict(list(others.items())[:5])}"
+        f"missed: {len(missed)} {dict(list(missed.items())[:5])}; "
+        f"said of healthy hosts: {len(others)} {dict(list(others.items())[:5])}"
     )
     return int(bool(missed or others))
 

@@ -323,7 +323,7 @@ def _is_mac_of_port(net: Net, bridge: Link, mac: str) -> bool:
 def _flood(wire: Wire, net: Net, bridge: Link, came: Link | None, frame: Frame, at: Point) -> Carried:
     """Unknown MAC: every port (br_flood). The first way that leads to the addressee is the packet's."""
     tried: list[Carried] = []
-    for port in net.ports.get(bridge.index, ()):
+    for port in wire.network.ports_towards(net, bridge, frame.want):
         if came is not None and port.index == came.index and not (port.bridge_port and port.bridge_port.hairpin):
             continue
         if port.bridge_port and not port.bridge_port.flood and frame.dmac is not None:

@@ -33,6 +33,7 @@ class lazy(Generic[T]):
 
 
 STACKED = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"})  # Link.peer is the lower device
+FEW_PORTS = 8  # of a bridge: more are sorted before they are tried
 AGGREGATES = frozenset({"bond", "team"})
 TUNNELS = frozenset(  # besides vxlan: devices that put a packet into another one
     ("geneve", "wireguard", "gre", "gretap", "erspan", "ip6gre", "ip6gretap", "ip6erspan", "ipip", "sit", "ip6tnl")
@@ -357,6 +358,16 @@ class Network:
             for x in net.snap.addresses:
                 found.setdefault(x.address, []).append((net, x))
         return found
+
+    def ports_towards(self, net: Net, bridge: Link, address: str) -> tuple[Link, ...]:
+        """The ports of a bridge, in the order to try them: behind a thousand of them, whoever has it is known."""
+        ports = net.ports.get(bridge.index, ())
+        if len(ports) <= FEW_PORTS:
+            return ports
+        ends = [(owner, owner.links.get(a.link)) for owner, a in self.owners(address)]
+        plugs = [self.peer(owner, link) for owner, link in ends if link is not None]
+        near = {plug[1].index for plug in plugs if plug is not None and plug[0] is net}
+        return (*(p for p in ports if p.index in near), *(p for p in ports if p.index not in near))
 
     def owners(self, address: str) -> Sequence[tuple[Net, Address]]:
         """Every namespace that has this address (an address of a private range may live in many)."""
