@@ -357,7 +357,7 @@ def test_three_daemons_that_share_an_overlay_s_id() -> None:
 def test_docker_in_docker(view: str) -> None:
     required()
     with Lab() as lab:
-        inner = Nested(lab, lab.host("h"))
+        inner = Nested(lab, lab.host("h"), config='{"mtu": 1400}')
         inner.run("sole")
         inner.run("web")
         inner.outer.run("web", "-v", "/usr:/usr:ro")
@@ -367,6 +367,8 @@ def test_docker_in_docker(view: str) -> None:
         assert (above.depth, above.inside) == (0, "")
         assert (below.depth, below.inside, below.inside_name) == (1, outer_id, NAME)
         assert below.netns == by_name(above)[NAME].netns
+        assert (below.config, below.mtu, below.mtu_from) == ('{"mtu": 1400}', 1400, "config")
+        assert (above.config, above.mtu, above.mtu_from) == (None, 1500, "default")
         told = listed(host)
         assert {NAME, "sole", f"{NAME}/web"} <= told.keys()
         assert told["sole"].where == "container:sole"

@@ -194,6 +194,18 @@ def test_a_folder_of_cni_with_strangers_in_it(root: Path) -> None:
     assert cni.attachments(here(root)) == ()
 
 
+def test_no_end_of_cni_s_files(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = root / "etc" / "cni" / "net.d"
+    folder.mkdir(parents=True)
+    for n in range(9):
+        (folder / f"{n}.conf").write_text(json.dumps({"name": f"n{n}", "type": "bridge"}))
+    one = len((folder / "0.conf").read_bytes())
+    monkeypatch.setattr(cni, "BYTES", 3 * one)
+    assert [n.name for n in cni.networks(here(root))] == ["n0", "n1", "n2"]
+    monkeypatch.setattr(cni, "FILES", 2)
+    assert [n.name for n in cni.networks(here(root))] == ["n0", "n1"]
+
+
 # --- netavark --------------------------------------------------------------------------------------------------------
 
 WEB = {

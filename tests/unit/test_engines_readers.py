@@ -201,6 +201,16 @@ def test_a_pid_file_of_no_sense(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
     assert missing.how
 
 
+@pytest.mark.lab
+def test_a_user_may_not_claim_what_is_not_theirs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, guest: int) -> None:
+    """A process that calls itself conmon and names somebody else's: believed only where it is the parent."""
+    keep(tmp_path, ID, guest)
+    for user, theirs in ((0, True), (1000, False)):
+        (one,) = by_files(monkeypatch, tmp_path, {ID: "prod"}, user=user).containers
+        assert bool(one.netns) is theirs
+    assert podman._is_child(guest, os.getpid())
+
+
 @pytest.mark.parametrize(
     ("user", "me", "code", "how"),
     [

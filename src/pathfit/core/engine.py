@@ -97,7 +97,7 @@ class Engine(Value, frozen=True, kw_only=True):
     ``rootless``: the user it runs for, None = root's.
     """
 
-    kind: str  # "docker", "podman", "containerd", "cri-o", "cni"
+    kind: str  # "docker", "podman", "containerd", "cri-o"
     socket: str  # "" when it was read by its files
     version: str = ""
     pid: int = 0

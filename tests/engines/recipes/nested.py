@@ -27,20 +27,22 @@ _DISKS = (
 )
 _START = f"""
 for d in /sys /sys/fs/cgroup /sys/fs/cgroup/*; do mount -o remount,bind,rw $d || :; done
-mkdir -p /run/lock
+mkdir -p /run/lock /etc/docker
+printf %s "$0" >/etc/docker/daemon.json
 exec dockerd --bip {BRIDGE} --default-address-pool base=198.19.32.0/19,size=24 -H unix://{SOCKET} 2>&1
 """
 
 
 class Nested:
-    """``outer`` runs one container, in which ``self(...)`` is `docker` of the inner daemon."""
+    """``outer`` runs one container, in which ``self(...)`` is `docker` of the inner daemon. ``config``: its
+    daemon.json."""
 
-    def __init__(self, lab: Lab, host: LabHost) -> None:
+    def __init__(self, lab: Lab, host: LabHost, config: str = "{}") -> None:
         self.outer = Docker(host)
         tar = lab.folder / "skeleton.tar"
         tar.write_bytes(skeleton())
         self.outer.load(tar)
-        self.outer("run", "-d", "--name", NAME, *_RIGHTS, *_DISKS, IMAGE, "sh", "-ec", _START)
+        self.outer("run", "-d", "--name", NAME, *_RIGHTS, *_DISKS, IMAGE, "sh", "-ec", _START, config)
         until(
             lambda: self("version", "--format", "{{.Server.Version}}", check=False)[:1].isdigit(),
             "the inner dockerd",

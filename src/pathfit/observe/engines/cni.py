@@ -24,6 +24,7 @@ CONFIGS = "/etc/cni/net.d"
 RESULTS = ("/var/lib/cni/results", "/var/lib/cni/cache/results")
 FILE = 256 * 1024  # bytes of one file
 FILES = 4096  # of either kind
+BYTES = 16 << 20  # of all files of a kind; a result has two thousand
 ENDS = (".conflist", ".conf", ".json")
 BRIDGES = {
     "bridge": "cni0",
@@ -62,17 +63,20 @@ def attachments(daemon: Daemon) -> tuple[Attachment, ...]:
 
 
 def _files(daemon: Daemon, folders: Iterable[str], ends: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
-    left = FILES
+    left, room = FILES, BYTES
     for folder in folders:
         names: list[str] = []
         with suppress(OSError, ValueError):
             names = [n for n in within.listed(daemon.root, folder) if n.endswith(ends)]
         for name in names[:left]:
-            path = f"{folder}/{name}"
+            path, raw = f"{folder}/{name}", b""
             with suppress(OSError, ValueError):
                 raw = within.read(daemon.root, path, FILE + 1)
-                if len(raw) <= FILE:
-                    yield path, raw
+            room -= len(raw)
+            if room < 0:
+                return
+            if 0 < len(raw) <= FILE:
+                yield path, raw
         left -= len(names[:left])
 
 

@@ -19,7 +19,7 @@ FOLDERS = ("/etc/containers/networks", "/run/containers/networks")
 DEFAULT = "podman"
 BRIDGE = "podman0"
 FILE = 256 * 1024  # bytes of one file
-FILES = 1024
+FILES = 256
 
 
 def networks(daemon: Daemon, folders: Iterable[str] = FOLDERS) -> tuple[EngineNetwork, ...]:

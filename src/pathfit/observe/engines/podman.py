@@ -154,20 +154,36 @@ def _at_home(one: Container, daemon: Daemon, homes: Homes) -> Container:
 # --- by files --------------------------------------------------------------------------------------------------------
 
 
+def _known(daemon: Daemon) -> dict[str, tuple[int, Monitored]]:
+    """Containers by id: the number of each one's monitor, and what that says."""
+    told = ((pid, conmon.monitored(argv_of(pid))) for pid in daemon.monitors[:MANY])
+    return {m.id: (pid, m) for pid, m in told if m is not None}
+
+
 def _by_files(engine: Engine, daemon: Daemon, homes: Homes, end: float) -> Engine:
     """Raises nothing."""
-    known = [m for pid in daemon.monitors[:MANY] if (m := conmon.monitored(argv_of(pid))) is not None]
-    networks = _networks(daemon, known)
+    known = _known(daemon)
+    networks = _networks(daemon, [m for _, m in known.values()])
     attached: dict[str, list[Endpoint]] = {}
     if any(n.file.startswith(cni.CONFIGS) for n in networks):
         for one in cni.attachments(daemon):
             attached.setdefault(one.container, []).append(one.endpoint)
     containers = []
-    for told in known:
+    for monitor, told in known.values():
         inner = cri.pid(daemon, told.pidfile) if clock.now() < end else 0
+        inner = inner if not daemon.user or _is_child(inner, monitor) else 0
         made = Container(id=told.id, name=told.name, engine="podman", pid=inner)
         containers.append(replace(_at_home(made, daemon, homes), endpoints=tuple(attached.get(told.id, ()))))
-    return _finished(engine, networks, containers, daemon)
+    return _finished(engine, networks, containers, daemon, known)
+
+
+def _is_child(inner: int, monitor: int) -> bool:
+    """Is the process really the monitor's own? Any user may call a process conmon, and point it at somebody else's
+    container; who is a parent, the kernel says (conmon is its container's subreaper)."""
+    if not inner or not spaces.same_numbers(monitor):
+        return bool(inner)
+    fields = procfs.maybe(f"/proc/{inner}/stat", 4096).rpartition(")")[2].split()
+    return len(fields) > 1 and fields[1] == str(monitor)
 
 
 def _networks(daemon: Daemon, known: Sequence[Monitored]) -> tuple[EngineNetwork, ...]:
@@ -192,10 +208,14 @@ def _exists(daemon: Daemon, folders: Iterable[str]) -> bool:
 
 
 def _finished(
-    engine: Engine, networks: tuple[EngineNetwork, ...], containers: Sequence[Container], daemon: Daemon
+    engine: Engine,
+    networks: tuple[EngineNetwork, ...],
+    containers: Sequence[Container],
+    daemon: Daemon,
+    known: Mapping[str, tuple[int, Monitored]] | None = None,
 ) -> Engine:
     """With who lives in whose namespace, and what could not be seen."""
-    done = tuple(_shared(containers, daemon))
+    done = tuple(_shared(containers, daemon, {i: m for i, (_, m) in (known or _known(daemon)).items()}))
     members: dict[str, list[str]] = {}
     for one in done:
         for endpoint in one.endpoints if one.state in RUNS else ():
@@ -213,13 +233,12 @@ def _barred(one: Container) -> bool:
     return bool(theirs) and theirs != procfs.link("/proc/self/ns/user")
 
 
-def _shared(containers: Sequence[Container], daemon: Daemon) -> Iterator[Container]:
+def _shared(containers: Sequence[Container], daemon: Daemon, bundles: Mapping[str, Monitored]) -> Iterator[Container]:
     """Which of those that share a namespace it was made for: the infra container of a pod, or the one whose runtime
     was given a file of /run/netns and not another's process (runtime-spec, namespaces[].path)."""
     by_space: dict[str, list[Container]] = {}
     for one in containers:
         by_space.setdefault(one.netns, []).append(one)
-    bundles = {m.id: m for pid in daemon.monitors if (m := conmon.monitored(argv_of(pid))) is not None}
     for netns, group in by_space.items():
         if netns and netns == daemon.namespace:
             yield from (replace(c, network_mode="host") for c in group)
