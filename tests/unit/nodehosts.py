@@ -73,6 +73,15 @@ def veth_mtu(written: int, nic: int = 1500, backend: str = "vxlan", pods: int | 
     return node(text, overlays=(said,))
 
 
+def moved(maker: str, backend: str, granted: int, nic: int = 1500, **more: Any) -> HostSnapshot:
+    """A maker whose tunnels Open vSwitch moves: the kernel shows its gateway alone."""
+    text = TWO.format(nic, nic, 1, f"gw0 openvswitch {granted}")
+    told = {"uplink": "eth0", "told": True, "outer": 4, **more}
+    address = str(told.pop("address", ""))
+    overlay = Overlay(maker=maker, backend=backend, granted=granted, devices=("gw0",), **told)  # type: ignore[arg-type]
+    return node(text, overlays=(overlay,), address=address)
+
+
 def weave(nic: int, overlay: int, *modes: str, encrypted: bool = False, **more: Any) -> HostSnapshot:
     """Weave with the fast datapath and one connection for each of ``modes``."""
     peers = tuple(

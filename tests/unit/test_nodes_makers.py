@@ -286,6 +286,7 @@ OVN = "run/ovnkube-config/ovnkube.conf"
          {"mtu": 1400, "granted": 1400, "uplink": "br-ex", "deducted": 100, "facts": {"port": 6081},
           "source": "/run/ovnkube-config/ovnkube.conf", "backend": "geneve"}),
         ("[default]\nencap-ip=fd00::2\ntransport=no-overlay\n", {"mtu": None, "outer": 6, "backend": "none"}),
+        ("[default]\nmtu=1500\n[gateway]\nsingle-node=true\n", {"mtu": 1500, "backend": "none"}),
         ("mtu=1300\n[defaul\n[default\nmtu=x\nencap-port=99999999999999999999999\n", {"mtu": None}),
     ],
 )  # fmt: skip
@@ -294,6 +295,13 @@ def test_ovn_kubernetes(tmp_path: Path, text: str, wanted: dict[str, Any]) -> No
     links = ("ovn-k8s-mp0 1400 openvswitch", "br-ex 1500 openvswitch")
     here = node(tmp_path, {}, *links, addresses={"198.18.0.2": "br-ex"}, agents=(daemon,))
     assert shown(ovn.read(here), **wanted) == wanted
+
+
+def test_ovn_kubernetes_without_its_configuration(tmp_path: Path) -> None:
+    here = node(
+        tmp_path, {f"{CNI}/10-ovn-kubernetes.conf": '{"name": "o", "type": "ovn-k8s-cni-overlay"}'}, "ovn-k8s-mp0 1500"
+    )
+    assert shown(ovn.read(here), backend=0, granted=0) == {"backend": None, "granted": 1500}
 
 
 # --- Weave, neutron ---------------------------------------------------------------------------------------------------

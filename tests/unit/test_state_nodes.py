@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from nodehosts import DUAL, TWO, backend_mtu, flannel, guest, node, plugged, veth_mtu, vswitch, weave
+from nodehosts import DUAL, TWO, backend_mtu, flannel, guest, moved, node, plugged, veth_mtu, vswitch, weave
 from test_scan import of
 
 from pathfit.core.engine import Engine, EngineNetwork
@@ -96,6 +96,42 @@ def cilium(address: str, granted: int | None = 1450) -> HostSnapshot:
 )  # fmt: skip
 def test_wrong_interface(host: HostSnapshot, wanted: list[dict[str, Any]]) -> None:
     assert partly(said(host, "CFG604"), wanted)
+
+
+# --- MTU104 -----------------------------------------------------------------------------------------------------------
+
+UNTOLD = {"uplink": "", "told": False}
+
+
+@pytest.mark.parametrize(
+    ("host", "wanted"),
+    [
+        pytest.param(
+            moved("ovn-kubernetes", "geneve", 1450),
+            [{"maker": "ovn-kubernetes", "given": 1450, "limit": 1442, "overhead": 58, "confidence": "likely"}],
+            id="OVN",
+        ),
+        pytest.param(moved("ovn-kubernetes", "geneve", 1442), [], id="OVN, to the byte"),
+        pytest.param(moved("ovn-kubernetes", "geneve", 1400), [], id="OVN as installed"),
+        pytest.param(moved("ovn-kubernetes", "geneve", 1442, outer=6), [{"limit": 1422}], id="OVN over IPv6"),
+        pytest.param(moved("antrea", "gre", 1462), [{"limit": 1458}], id="an old Antrea's GRE"),
+        pytest.param(moved("antrea", "geneve", 1450), [], id="Antrea"),
+        pytest.param(moved("antrea", "geneve", 1412, encryption="ipsec"), [], id="Antrea with ESP"),
+        pytest.param(moved("antrea", "geneve", 1450, encryption="ipsec"), [{"limit": 1416}], id="ESP not taken off"),
+        pytest.param(moved("antrea", "geneve", 8950, nic=9000), [], id="jumbo"),
+        pytest.param(moved("antrea", "host-gw", 1500), [], id="no encapsulation"),
+        pytest.param(
+            moved("antrea", "geneve", 1500, **UNTOLD), [{"confidence": "possible"}], id="by the default route"
+        ),
+        pytest.param(moved("antrea", "geneve", 1500, address="198.18.2.2", **UNTOLD),
+                     [{"confidence": "likely", "nic": "n/eth1"}], id="by the kubelet's address"),
+        pytest.param(moved("weave", "udp", 65535), [], id="sleeve cuts packets itself"),
+        pytest.param(moved("weave", "vxlan", 1410, nic=1450), [], id="of Weave OVL306 speaks"),
+        pytest.param(moved("ovn-kubernetes", "none", 1500), [], id="OVN with one node"),
+    ],
+)  # fmt: skip
+def test_too_little(host: HostSnapshot, wanted: list[dict[str, Any]]) -> None:
+    assert partly(said(host, "MTU104"), wanted)
 
 
 # --- CFG605 -----------------------------------------------------------------------------------------------------------

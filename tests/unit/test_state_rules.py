@@ -223,6 +223,8 @@ EXAMPLES = [
     Example("MTU103", "warning", {"c1", "c2"}, host(BRIDGE.format(own=1500, half=1500, up=1400)),
             host(BRIDGE.format(own=1400, half=1400, up=1400))),
     Example("MTU104", "warning", {"c", "d"}, host(OVERLAY.format(mtu=1500)), host(OVERLAY.format(mtu=1450))),
+    Example("MTU104", "warning", set(), (nodehosts.moved("ovn-kubernetes", "geneve", 1450),),
+            (nodehosts.moved("ovn-kubernetes", "geneve", 1400),)),
     Example("MTU105", "error", {"c1", "c2"}, host(BRIDGE.format(own=1500, half=1400, up=1500)),
             host(BRIDGE.format(own=1500, half=1500, up=1500))),
     Example("MTU104", "warning", {"c", "d"}, host(ROUTED.format(mtu=1500)), host(ROUTED.format(mtu=1450))),

@@ -104,7 +104,8 @@ def find(host: HostSnapshot, homes: Mapping[str, Sequence[int]]) -> tuple[Node, 
     machine = _namespace(1) or host.own
     nodes = []
     for ns in sorted(host.namespaces, key=lambda n: n.id != machine):
-        agents, home = _living(homes.get(ns.id, ()))
+        known = {p.pid: p.name for p in ns.processes}  # read already, but for a host's many
+        agents, home = _living(homes.get(ns.id, ()), known)
         address = node_ip(_argv(home)) if home else ""
         if ns.id == machine:
             home = 1 if 1 in homes.get(ns.id, ()) else home  # whoever calls itself kubelet there
@@ -124,12 +125,12 @@ def _node(ns: NetnsSnapshot, home: int | None, agents: Iterable[tuple[str, int]]
     return Node(root, ns, found, plugins(root), clock.wall())
 
 
-def _living(pids: Sequence[int]) -> tuple[list[tuple[str, int]], int | None]:
-    """The agents among those processes, and the process whose root is the node's."""
+def _living(pids: Sequence[int], known: Mapping[int, str]) -> tuple[list[tuple[str, int]], int | None]:
+    """The agents among those processes, and the process whose root is the node's. ``known``: names by process."""
     agents: list[tuple[str, int]] = []
     homes: dict[str, int] = {}
     for pid in pids:
-        name = procfs.maybe(f"/proc/{pid}/comm", 64)
+        name = known.get(pid) or procfs.maybe(f"/proc/{pid}/comm", 64)
         if name in AGENTS and len(agents) < AGENTS_MOST:
             agents.append((name, pid))
         elif name in HOMES:

@@ -24,6 +24,7 @@ __all__ = ["FLEET_RULES", "STATE_RULES"]
 STATE_RULES: tuple[StateRule, ...] = (
     StateRule("MTU103", mtu.overpromise),
     StateRule("MTU104", mtu.overlay),
+    StateRule("MTU104", config.too_little),
     StateRule("MTU105", mtu.mixed_segment),
     StateRule("MTU107", mtu.too_big_lost),
     StateRule("MTU108", clamps.in_pieces),

@@ -72,6 +72,59 @@ def wrong_interface(machine: Machine) -> Iterable[Finding]:
             yield found("CFG604", "warning", "likely" if sure else "possible", at, facts, *lines)
 
 
+def too_little(machine: Machine) -> Iterable[Finding]:
+    """A maker's overlay gives its containers more than its encapsulation leaves of the network below.
+
+    Why it hurts: its tunnels are moved by a program or by Open vSwitch, so the kernel's devices show nothing; what is
+    too large is dropped there, or learned too late.
+    Example: ovn-kubernetes is told 1450 over 1500, but its Geneve takes 58: 1442 fit. An old Antrea takes 38 off for a
+    GRE tunnel with a key, which needs 42.
+    Repair: the overlay's MTU = the device's MTU less what the encapsulation really takes (docs/nodes.md).
+    Severity: warning.
+    Possible: the tunnels are taken to begin at the device of the default route.
+    Likely: the maker was told the device, or the node's address in its cluster is on it.
+    Confirmed: never, from state alone.
+    References: ovn-kubernetes issue 854 (58 bytes); Antrea node_config.go; docs/nodes.md.
+    """
+    for p in overlays(machine):
+        o = p.overlay
+        if o.backend in (None, "none", "host-gw") or o.granted is None or o.maker == "weave":
+            continue  # of Weave OVL306 speaks: it goes another way when it does not fit
+        if any(ends(p.net, x) for x in p.tunnels):
+            continue  # where far ends are seen, the ways are predicted (mtu.overlay)
+        nic, sure = _below(p)
+        fits = fitting_inner(o.maker, o.backend, nic.mtu, o.outer or 4, o.encryption) if nic is not None else None
+        if nic is None or fits is None or o.granted <= fits or nic.name in o.devices:
+            continue
+        device = next((n for n in o.devices if n in p.net.names), nic.name)
+        facts: Facts = {
+            "case": "maker",
+            "maker": o.maker,
+            "backend": o.backend,
+            "given": o.granted,
+            "nic": place_text(p.net.point(nic.name)),
+            "nic_mtu": nic.mtu,
+            "overhead": nic.mtu - fits,
+            "limit": fits,
+        }
+        lines = (
+            line(REF, "maker-gives", maker=o.maker, given=o.granted, source=o.source or device),
+            line(REF, "uplink", device=place_text(p.net.point(nic.name)), mtu=nic.mtu),
+        )
+        at = (p.net.point(device), p.net.point(nic.name))
+        yield found("MTU104", "warning", "likely" if sure else "possible", at, facts, *lines)
+
+
+def _below(p: Placed) -> tuple[Link | None, bool]:
+    """The device that an overlay's packets leave by, as far as anybody says it, and whether somebody does."""
+    if p.overlay.told and p.overlay.uplink in p.net.names:
+        return p.net.names[p.overlay.uplink], True
+    index = next((a.link for a in p.net.snap.addresses if p.address and a.address == p.address), 0)
+    if index in p.net.links:
+        return p.net.links[index], True
+    return default_link(p.net), False
+
+
 def _out(p: Placed, tunnel: Link) -> tuple[Link | None, Family, bool]:
     """The device by which the outer packets of a tunnel leave towards every end it has, their family, and whether
     those ends are seen: another program may tell the device where to send, and nodes then send to nodes' addresses."""
@@ -235,4 +288,4 @@ def _told_engines(machine: Machine) -> Iterator[_Told]:
             )  # fmt: skip
 
 
-__all__ = ["dual_nic", "option_is_underlay", "wrong_interface"]
+__all__ = ["dual_nic", "option_is_underlay", "too_little", "wrong_interface"]
