@@ -65,6 +65,8 @@ def read_nft() -> tuple[tuple[Table, ...], tuple[Missing, ...]]:
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, m.NETLINK_NETFILTER) as s:
             s.settimeout(TIMEOUT)
+            if _untouched(s):
+                return (), ()
             for attempt in range(TRIES):
                 missing = []
                 try:
@@ -76,6 +78,14 @@ def read_nft() -> tuple[tuple[Table, ...], tuple[Missing, ...]]:
     except OSError as e:
         return (), (_refused(e),) if e.errno not in _ABSENT else ()
     return (), (*missing,)
+
+
+def _untouched(s: socket.socket) -> bool:
+    """Whether no rule was ever made in this namespace: a fifth of the time of asking for its tables."""
+    s.send(m.getgen())
+    data = s.recv(4096)
+    batch = split(data)
+    return not batch.errno and any(m.gen_id(data, start, end) == m.FIRST_GENERATION for _, start, end in batch.bodies)
 
 
 _ABSENT = (errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.EINVAL, errno.EOPNOTSUPP)  # no nfnetlink, no nf_tables

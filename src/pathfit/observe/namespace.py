@@ -22,7 +22,7 @@ from pathfit.core.snapshot import (
 from pathfit.host import procfs
 from pathfit.host.nlsocket import NETLINK_ROUTE, NetlinkSocket
 from pathfit.observe.features import Features
-from pathfit.wire import rtnl, rtnl_link, rtnl_near, rtnl_route
+from pathfit.wire import rtnl, rtnl_conf, rtnl_link, rtnl_near, rtnl_route
 from pathfit.wire.netlink import Malformed
 
 T = TypeVar("T")
@@ -36,15 +36,14 @@ NEIGHBOURS = 65_536
 _ABSENT = frozenset((errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT))
 
 SYSCTLS = (
-    "ipv4.ip_forward",
     "ipv4.ip_forward_use_pmtu",
     "ipv4.tcp_mtu_probing",
     "ipv4.route.min_adv_mss",
     "ipv6.route.min_adv_mss",
-    *(f"ipv4.conf.all.{k}" for k in ("rp_filter", "accept_local", "src_valid_mark", "proxy_arp", "arp_ignore")),
-    "ipv6.conf.all.forwarding",
+    *(f"ipv4.conf.all.{k}" for k in ("accept_local", "src_valid_mark", "proxy_arp", "arp_ignore")),
 )
-"""Those the model or a rule asks for: each costs up to 20 microseconds. Per device they come with the link dump."""
+"""Those the model or a rule asks for: each costs up to 20 microseconds. Per device they come with the link dump, and
+forwarding and rp_filter of all devices by one message (:func:`of_all`)."""
 BRIDGE_SYSCTLS = ("bridge.bridge-nf-call-iptables", "bridge.bridge-nf-call-ip6tables")
 
 
@@ -88,6 +87,14 @@ class Reader:
             self._failed(what, e)
         return default
 
+    def ask(self, what: str, request: bytes, decode: Callable[[bytes, int, int], T | None]) -> T | None:
+        """The answer to one question; None, with the reason noted, when it is refused or malformed."""
+        try:
+            return self._sock.ask(request, decode)
+        except (OSError, Malformed) as e:
+            self._failed(what, e)
+            return None
+
     def _failed(self, what: str, e: OSError | Malformed) -> None:
         if isinstance(e, Malformed):
             self._note(what, str(e), "malformed")
@@ -124,6 +131,7 @@ def read(
             meet(sock, identity, made.links)
             return made
         links, sysctls = _links(reader)
+        sysctls.update(of_all(reader))
         meet(sock, identity, links)
         routes, exceptions = _routes(reader)
         snapshot = NetnsSnapshot(
@@ -174,6 +182,14 @@ def _links(reader: Reader) -> tuple[list[Link], dict[str, str]]:
     for one in found:
         sysctls.update(one.sysctls)
     return [one.link for one in found], sysctls
+
+
+def of_all(reader: Reader) -> dict[str, str]:
+    """Forwarding and rp_filter of all devices."""
+    found: dict[str, str] = {}
+    for family in (rtnl.AF_INET, rtnl.AF_INET6):
+        found.update(reader.ask("settings", rtnl_conf.of_all(family), rtnl_conf.sysctls) or {})
+    return found
 
 
 def _rules(reader: Reader) -> tuple[PolicyRule, ...]:

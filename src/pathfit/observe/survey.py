@@ -10,8 +10,6 @@ where a check finds something, is read in full. What a check cannot say counts a
 import errno
 import os
 from collections.abc import Iterable
-from contextlib import suppress
-from functools import partial
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -22,13 +20,12 @@ from pathfit.host.nlsocket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocke
 from pathfit.model.lookup import PERMANENT_RULES
 from pathfit.observe.features import Features
 from pathfit.observe.filters import nf_tables_present
-from pathfit.observe.namespace import Decoded, Meet, Reader, alone
-from pathfit.wire import rtnl, rtnl_conf, rtnl_link, rtnl_near, rtnl_route
+from pathfit.observe.namespace import Decoded, Meet, Reader, alone, of_all
+from pathfit.wire import rtnl, rtnl_link, rtnl_near, rtnl_route
 from pathfit.wire.netlink import Malformed
 from pathfit.wire.nft import messages as nft
 
 _USUAL = ({*PERMANENT_RULES[4], *PERMANENT_RULES[6]}, {*PERMANENT_RULES[4]})  # the latter without IPv6
-_NEVER_CHANGED = 1  # nft_net->base_seq of a new namespace (nf_tables_init_net); every commit adds one
 _LEGACY = ("ip_tables_names", "ip6_tables_names")
 
 # Devices that end in a namespace: what they are joined with lies in another one.
@@ -67,7 +64,7 @@ def read(
         sysctls: dict[str, str] = {}
         for one in read:
             sysctls.update(one.sysctls)
-        sysctls.update(reader.part("settings", partial(_settings, sock), dict[str, str]()))
+        sysctls.update(of_all(reader))
         more = hub(links, sysctls) or bool(reader.missing) or not all(isinstance(r, Route) for r in routes)
         more = more or _decided(reader) or _filtered(ground)
     known: dict[int, dict[str, bool]] = {}
@@ -86,13 +83,6 @@ def read(
         plain=not more,
     )
     return Seen(snapshot, more)
-
-
-def _settings(sock: NetlinkSocket) -> dict[str, str]:
-    found = dict(sock.ask(rtnl_conf.of_all(rtnl.AF_INET), rtnl_conf.sysctls) or {})
-    with suppress(OSError):  # without IPv6 there is nothing to be forwarded
-        found.update(sock.ask(rtnl_conf.of_all(rtnl.AF_INET6), rtnl_conf.sysctls) or {})
-    return found
 
 
 def hub(links: Iterable[Link], sysctls: dict[str, str]) -> bool:
@@ -121,7 +111,7 @@ def _filtered(ground: Ground) -> bool:
     if ground.nft:
         try:
             with NetlinkSocket(NETLINK_NETFILTER) as sock:
-                if sock.ask(nft.getgen(), nft.gen_id) != _NEVER_CHANGED:
+                if sock.ask(nft.getgen(), nft.gen_id) != nft.FIRST_GENERATION:
                     return True
         except OSError as e:
             if e.errno not in (errno.EPROTONOSUPPORT, errno.EOPNOTSUPP):

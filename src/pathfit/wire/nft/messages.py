@@ -23,6 +23,8 @@ SET_INTERVAL, SET_MAP, SET_TIMEOUT, SET_EVAL, SET_OBJECT = 0x4, 0x8, 0x10, 0x20,
 ELEM_INTERVAL_END, ELEM_CATCHALL = 0x1, 0x2
 DORMANT = 0x1  # NFT_TABLE_F_DORMANT
 
+FIRST_GENERATION = 1  # of a new namespace (nf_tables_init_net); every commit adds one, also one that takes all away
+
 Attributes = dict[int, bytes]
 
 
