@@ -601,3 +601,33 @@ def test_our_own_namespace_is_read_from_another_ones_door(net: netlab.Net, scope
     assert mine is not None
     assert "host" in (mine.where, *mine.names)
     assert not [m for m in host.missing if m.code == "vanished" and "host" in m.what]
+
+
+def test_ipsec_policies(net: netlab.Net) -> None:
+    """What `ip xfrm policy` made is read as it was meant; a kernel without IPsec says nothing."""
+    from pathfit.core.snapshot import XfrmPolicy, XfrmTemplate
+    from pathfit.observe import apart
+
+    with place(net("s")) as handle:
+        with netns.inside(handle.fd):
+            there = apart.has_ipsec()
+        assert there == bool(net.inside("s", "sh", "-c", "awk '$2 == 6 && $3 == 0' /proc/net/netlink").strip())
+        if not there:
+            assert of(kernel.read_host(handle, "source"), net, "s").xfrm_policies == ()
+            return
+        words = "src 10.0.0.0/24 dst 10.1.0.0/16 proto tcp dport 80 dir out priority 7"
+        template = "tmpl src 198.18.0.1 dst 198.18.0.2 proto esp reqid 5 mode tunnel"
+        net.ip("s", f"xfrm policy add {words} {template}")
+        try:
+            found = of(kernel.read_host(handle, "source"), net, "s")
+            surveyed = of(kernel.read_host(None, "all", "survey"), net, "s")
+        finally:
+            net.ip("s", "xfrm policy flush")
+    wrap = XfrmTemplate(src="198.18.0.1", dst="198.18.0.2", reqid=5)
+    assert found.xfrm_policies == (
+        XfrmPolicy(
+            family=4, direction="out", src="10.0.0.0", src_prefix=24, dst="10.1.0.0", dst_prefix=16, proto=6, dport=80,
+            priority=7, templates=(wrap,),
+        ),
+    )  # fmt: skip
+    assert not surveyed.plain

@@ -417,6 +417,8 @@ FIELDS: dict[str, Meaning] = {
     "boot_id": _uuid, "public_key": _secret, "holder": _process, "unit": _unit, "config": _config, "flags": _flag,
     "what": _opaque, "target": _chain, "release": _release, "sysctls": _sysctl, "network_mode": _mode,
     # of one struct
+    **dict.fromkeys(("XfrmState.protocol", "XfrmTemplate.protocol", "XfrmState.cipher", "XfrmState.auth"), _keep),
+    "XfrmPolicy.direction": _keep,
     "NetnsSnapshot.id": _space, "Link.name": _device, "Table.name": _chain, "Chain.name": _chain,
     "Overlay.source": _path, "Overlay.option": _word, "InstanceNetwork.source": _keep,
     "WeaveConnection.peer": _process, "Rewrite.field": _word, "Rewrite.value": _address, "SetMark.source": _keep,

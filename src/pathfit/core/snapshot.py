@@ -205,6 +205,56 @@ class FdbEntry(Value, frozen=True, kw_only=True):
     own: bool = False  # NTF_SELF: in the device's own table; otherwise the master bridge's
 
 
+class XfrmState(Value, frozen=True, kw_only=True):
+    """An IPsec security association (`ip xfrm state`), without its keys. ``cipher``: of ESP, by the kernel's name."""
+
+    family: Family
+    src: str
+    dst: str
+    spi: int
+    protocol: str = "esp"  # esp, ah, comp
+    mode: str = "tunnel"  # tunnel, transport, beet, …
+    cipher: str = ""  # "rfc4106(gcm(aes))", "cbc(aes)"
+    auth: str = ""  # "hmac(sha256)"; "" with a cipher that authenticates
+    icv_bits: int | None = None  # of the check value; None = as the algorithm's default
+    encap: str = ""  # "udp": NAT traversal
+    encap_sport: int = 0
+    encap_dport: int = 0
+    reqid: int = 0
+    if_id: int = 0
+    mark: int = 0
+
+
+class XfrmTemplate(Value, frozen=True, kw_only=True):
+    """What a policy wants packets to be wrapped into."""
+
+    src: str
+    dst: str
+    protocol: str = "esp"
+    mode: str = "tunnel"
+    reqid: int = 0
+    optional: bool = False
+
+
+class XfrmPolicy(Value, frozen=True, kw_only=True):
+    """An IPsec policy (`ip xfrm policy`): what is wrapped. ``src``/``dst`` "" = any; ports 0 = any."""
+
+    family: Family
+    direction: str  # in, out, fwd
+    src: str = ""
+    src_prefix: int = 0
+    dst: str = ""
+    dst_prefix: int = 0
+    proto: int = 0
+    sport: int = 0
+    dport: int = 0
+    priority: int = 0
+    block: bool = False
+    templates: tuple[XfrmTemplate, ...] = ()
+    if_id: int = 0
+    mark: int = 0
+
+
 class Process(Value, frozen=True, kw_only=True):
     """A process that lives in a namespace; enough to name it."""
 
@@ -234,6 +284,8 @@ class NetnsSnapshot(Value, frozen=True, kw_only=True):
     neighbours: tuple[Neighbour, ...] = ()
     fdb: tuple[FdbEntry, ...] = ()
     tables: tuple[Table, ...] = ()
+    xfrm_states: tuple[XfrmState, ...] = ()
+    xfrm_policies: tuple[XfrmPolicy, ...] = ()
     sysctls: dict[str, str] = {}
     processes: tuple[Process, ...] = ()
     missing: tuple[Missing, ...] = ()

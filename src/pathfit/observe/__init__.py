@@ -5,7 +5,8 @@
 * :mod:`~pathfit.observe.kernel` - all of them read to one HostSnapshot; :mod:`~pathfit.observe.namespace` reads
   one, light (links, addresses, main routes) or full, :mod:`~pathfit.observe.survey` finds out which of the two is
   enough; :mod:`~pathfit.observe.peers` finds where a link's other end is; :mod:`~pathfit.observe.features` offload
-  features, :mod:`~pathfit.observe.holders` who holds a tun device;
+  features, :mod:`~pathfit.observe.holders` who holds a tun device,
+  :mod:`~pathfit.observe.apart` peers of WireGuard, ports of Open vSwitch, IPsec;
 * :mod:`~pathfit.observe.engines` - container engines: their networks and containers, asked over their sockets;
 * :mod:`~pathfit.observe.nodes` - what a node's own files say: cluster overlays, Weave, a cloud's word, DHCP leases;
 * :mod:`~pathfit.observe.filters` - nftables and iptables;

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 
 from pathfit.core.snapshot import Link
 from pathfit.host.nlsocket import NETLINK_GENERIC, NetlinkSocket
-from pathfit.wire import ethtool, genl
+from pathfit.observe.apart import Families
+from pathfit.wire import ethtool
 
 SIOCETHTOOL = 0x8946
 _GDRVINFO = 0x3
@@ -26,6 +27,8 @@ class Features:
     """One for a whole run: what it learns about the kernel it keeps."""
 
     def __init__(self) -> None:
+        self.families = Families()
+        self.ipsec: bool | None = None  # whether NETLINK_XFRM is there, once somebody looked
         self._family: int | None = None  # 0: this kernel has no ethtool netlink
         self._masks: Mapping[str, int] = {}
         self._known: dict[int, dict[str, bool]] = {}
@@ -49,8 +52,7 @@ class Features:
         return words
 
     def _learn(self, sock: NetlinkSocket) -> None:
-        families = {f.name: f.id for f in sock.dump(genl.families(), genl.family)}
-        family = families.get(ethtool.FAMILY, 0)
+        family = self.families.find(sock, ethtool.FAMILY)
         if family:
             self._masks = ethtool.masks(sock.ask(ethtool.names_request(family), ethtool.names) or {})
             self._request = ethtool.features_request(family)

@@ -5,6 +5,7 @@ Each part is read on its own: what is refused or not there becomes a Missing and
 
 import errno
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Literal, TypeVar
 
 from msgspec.structs import replace
@@ -18,11 +19,14 @@ from pathfit.core.snapshot import (
     PmtuException,
     PolicyRule,
     Route,
+    XfrmPolicy,
+    XfrmState,
 )
 from pathfit.host import procfs
 from pathfit.host.nlsocket import NETLINK_ROUTE, NetlinkSocket
+from pathfit.observe import apart
 from pathfit.observe.features import Features
-from pathfit.wire import rtnl, rtnl_conf, rtnl_link, rtnl_near, rtnl_route
+from pathfit.wire import ovs, rtnl, rtnl_conf, rtnl_link, rtnl_near, rtnl_route
 from pathfit.wire.netlink import Malformed
 
 T = TypeVar("T")
@@ -150,14 +154,43 @@ def read(
     bridged = any(link.kind == "bridge" for link in links)
     sysctls.update(procfs.sysctls((*SYSCTLS, *BRIDGE_SYSCTLS) if bridged else SYSCTLS))
     known = reader.part("offload features", features.read, dict[int, dict[str, bool]]())
+    links = _apart(reader, links, features)
+    states, policies = _ipsec(reader, features)
     filters, lacking = tables(where)
     return replace(
         snapshot,
         links=tuple(replace(link, features=known.get(link.index), driver=features.driver(link)) for link in links),
         sysctls=sysctls,
         tables=filters,
+        xfrm_states=states,
+        xfrm_policies=policies,
         missing=(*reader.missing, *lacking),
     )
+
+
+def _apart(reader: Reader, links: list[Link], features: Features) -> list[Link]:
+    """With what generic netlink knows of WireGuard and Open vSwitch."""
+    made: list[Link] = []
+    ports: dict[str, ovs.Vport] = {}
+    for link in links:
+        if link.kind == "wireguard":
+            ask = partial(apart.of_wireguard, features.families, link.index)
+            link = replace(link, wireguard=reader.part(f"peers of {link.name}", ask, None))
+        elif link.kind == "openvswitch" and link.name == DATAPATH:
+            ask_ports = partial(apart.of_switch, features.families, link.index)
+            ports |= reader.part("ports of Open vSwitch", ask_ports, dict[str, ovs.Vport]())
+        made.append(link)
+    return apart.with_ports(made, ports) if ports else made
+
+
+def _ipsec(reader: Reader, features: Features) -> tuple[tuple[XfrmState, ...], tuple[XfrmPolicy, ...]]:
+    if features.ipsec is None:
+        features.ipsec = apart.has_ipsec()
+    return reader.part("IPsec", apart.ipsec, _NO_IPSEC) if features.ipsec else _NO_IPSEC
+
+
+_NO_IPSEC: tuple[tuple[XfrmState, ...], tuple[XfrmPolicy, ...]] = ((), ())
+DATAPATH = "ovs-system"  # the device of the kernel's datapath, whatever the bridges on it are called (dpif-netlink.c)
 
 
 def _light(reader: Reader, identity: str, where: str, names: tuple[str, ...]) -> NetnsSnapshot:

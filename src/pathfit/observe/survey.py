@@ -18,6 +18,7 @@ from pathfit.core.snapshot import Link, NetnsSnapshot, Route
 from pathfit.host import procfs
 from pathfit.host.nlsocket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from pathfit.model.lookup import PERMANENT_RULES
+from pathfit.observe import apart
 from pathfit.observe.features import Features
 from pathfit.observe.filters import nf_tables_present
 from pathfit.observe.namespace import Decoded, Meet, Reader, alone, of_all
@@ -46,6 +47,7 @@ class Ground:
 
     def __init__(self) -> None:
         self.nft = nf_tables_present()
+        self.ipsec = apart.has_ipsec()
         folder = "/proc/thread-self/net"
         self.legacy = tuple(f"{folder}/{name}" for name in _LEGACY if os.path.exists(f"{folder}/{name}"))
 
@@ -66,7 +68,7 @@ def read(
             sysctls.update(one.sysctls)
         sysctls.update(of_all(reader))
         more = hub(links, sysctls) or bool(reader.missing) or not all(isinstance(r, Route) for r in routes)
-        more = more or _decided(reader) or _filtered(ground)
+        more = more or _decided(reader) or _filtered(ground) or _wrapped(ground)
     known: dict[int, dict[str, bool]] = {}
     if not more:
         known = reader.part("offload features", features.read, known)
@@ -119,6 +121,14 @@ def _filtered(ground: Ground) -> bool:
         except Malformed:
             return True
     return any(_listed(path) for path in ground.legacy)
+
+
+def _wrapped(ground: Ground) -> bool:
+    """Whether there are, or may be, IPsec policies: they need no device."""
+    try:
+        return ground.ipsec and apart.policies() > 0
+    except (OSError, Malformed):
+        return True
 
 
 def _listed(path: str) -> bool:

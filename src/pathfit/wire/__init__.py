@@ -1,8 +1,10 @@
 """Bytes to values and back: what the kernel and the network say, without touching either. Pure.
 
 * :mod:`~pathfit.wire.netlink` - framing and attributes; :mod:`~pathfit.wire.rtnl` what to ask of rtnetlink,
-  :mod:`~pathfit.wire.rtnl_link`, :mod:`~pathfit.wire.rtnl_route`, :mod:`~pathfit.wire.rtnl_near` its answers;
+  :mod:`~pathfit.wire.rtnl_link`, :mod:`~pathfit.wire.rtnl_route`, :mod:`~pathfit.wire.rtnl_near`,
+  :mod:`~pathfit.wire.rtnl_conf` its answers; :mod:`~pathfit.wire.pattern` takes apart what comes a thousand times;
 * :mod:`~pathfit.wire.genl`, :mod:`~pathfit.wire.ethtool` - generic netlink, offload features;
+  :mod:`~pathfit.wire.wireguard`, :mod:`~pathfit.wire.ovs` peers and ports; :mod:`~pathfit.wire.xfrm` IPsec, never keys;
 * :mod:`~pathfit.wire.sockdiag`, :mod:`~pathfit.wire.tcpinfo` - sockets and struct tcp_info;
 * :mod:`~pathfit.wire.nft`, :mod:`~pathfit.wire.xt` - packet filters, as nftables and iptables keep them;
 * :mod:`~pathfit.wire.packets` - IPv4, IPv6, TCP, UDP, ICMP headers;

@@ -411,6 +411,23 @@ def _macsec(facts: dict[int, bytes]) -> Facts:
     return {"icv": u8(facts, 3, 16), "send_sci": bool(u8(facts, 9, 1)), "protect": bool(u8(facts, 8, 1))}
 
 
+_NETKIT_MODES = {0: "l2", 1: "l3"}
+_NETKIT_POLICIES = {0: "forward", 2: "blackhole"}  # NETKIT_PASS, NETKIT_DROP: what becomes of packets without BPF
+
+
+def _netkit(facts: dict[int, bytes]) -> Facts:
+    policy = u32(facts, 3)
+    return {
+        "mode": _NETKIT_MODES.get(u32(facts, 5, 1), "?"),
+        "primary": bool(u8(facts, 2)),
+        "policy": _NETKIT_POLICIES.get(policy, str(policy)),
+    }
+
+
+def _bareudp(facts: dict[int, bytes]) -> Facts:
+    return {"port": be16(facts, 1), "ethertype": be16(facts, 2)}
+
+
 def _vti(facts: dict[int, bytes]) -> Facts:
     return {**_ends(_address(facts, 4, 4), _address(facts, 5, 5)), "lower": u32(facts, 1)}
 
@@ -431,6 +448,8 @@ KINDS: dict[str, Callable[[dict[int, bytes]], Facts]] = {
     "macsec": _macsec,
     "macvlan": _macvlan,
     "macvtap": _macvlan,
+    "netkit": _netkit,
+    "bareudp": _bareudp,
     "sit": _iptun,
     "tun": _tun,
     "vlan": _vlan,
