@@ -129,8 +129,8 @@ def plain(tables: tuple[Table, ...]) -> FilterIndex:
     index = tables_index(tables)
     for place in index.hooks:
         for base in index._prepared(place):
-            base.compiled = Plain(base.chain, base.owner)
-            base.owner._chains = {c.name: Plain(c, base.owner) for c in base.owner.table.chains}
+            base.compiled = Plain(base.chain)
+            base.owner._chains = {c.name: Plain(c) for c in base.owner.table.chains}
     return index
 
 

@@ -44,11 +44,10 @@ class Entry(NamedTuple):
 class Compiled:
     """One chain. Its rules are compiled one by one, when a packet comes by that they may be about."""
 
-    __slots__ = ("_asked", "_entries", "_keys", "chain", "owner")
+    __slots__ = ("_asked", "_entries", "_keys", "chain")
 
-    def __init__(self, chain: Chain, owner: "Owner") -> None:
+    def __init__(self, chain: Chain) -> None:
         self.chain = chain
-        self.owner = owner
         self._entries: dict[int, Entry | None] = {}
         self._keys: Keys | None = None
         self._asked = 0
@@ -92,7 +91,7 @@ class Owner:
     def chains(self) -> dict[str, Compiled]:
         """Those that can be jumped to."""
         if self._chains is None:
-            self._chains = {c.name: Compiled(c, self) for c in self.table.chains}
+            self._chains = {c.name: Compiled(c) for c in self.table.chains}
         return self._chains
 
 
@@ -103,7 +102,7 @@ class Base:
 
     def __init__(self, owner: Owner, chain: Chain) -> None:
         self.owner = owner
-        self.compiled = Compiled(chain, owner)
+        self.compiled = Compiled(chain)
         self.chain = chain
         self.is_nat = chain.type == "nat" and owner.table.family in ("ip", "ip6", "inet")
         self.priority = chain.priority

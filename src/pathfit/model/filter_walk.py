@@ -262,7 +262,7 @@ class Walk:
     def _jump(
         self, chain: Compiled, rule: FilterRule, e: Verdict, reach: Reach, maybe: bool, part: float, depth: int
     ) -> tuple[Reach | None, Reach | None]:
-        target = chain.owner.chains.get(e.target or "")
+        target = self.current.owner.chains.get(e.target or "")
         if target is None:
             self._end("unknown", True, reach[1], rule, chain, why=f"chain {e.target} is not known")
             return (True, reach[1]), None

@@ -52,7 +52,11 @@ class Walk(Hooks):
         self.forks: list[int] = []
         self.gaps: list[Gap] = []
         self.mac = ""
-        self.wire = Wire(network, self._l2_hook, self._tunnel)
+
+    def _wire(self) -> Wire:
+        """Made for each frame: kept here it would be a circle, and everything the walk has seen wait for the garbage
+        collector."""
+        return Wire(self.network, self._l2_hook, self._tunnel)
 
     def run(self, state: State) -> Journey:
         """To the end."""
@@ -89,7 +93,7 @@ class Walk(Hooks):
         dmac = mac or None if passed_on else link.mac or ANYBODY
         frame = Frame(packet, dmac, packet.dst, gso)
         start = State("receive", net, packet, link)
-        got = self._arrived(packet, receive(self.wire, net, link, frame), None)
+        got = self._arrived(packet, receive(self._wire(), net, link, frame), None)
         return self._journey(start, got) if isinstance(got, End) else self.run(got)
 
     def _journey(self, state: State, end: End) -> Journey:
@@ -232,7 +236,7 @@ class Walk(Hooks):
         self.mac = link.mac
         p = self._cut(net, p) if self.pieces else p
         frame = Frame(p, mac, near, s.gso, link.mac, s.link is None)
-        carried = emit(self.wire, net, link, frame)
+        carried = emit(self._wire(), net, link, frame)
         got = self._arrived(p, carried, step)
         if step is not None and mac is None and isinstance(got, State) and any(type(x) is Decap for x in carried.notes):
             got = self._answered(net, link, got, p, step) or got
@@ -388,7 +392,7 @@ class Walk(Hooks):
         return told(self.network, bound, (), self.depth + 1)[0]
 
     def _enter(self, net: Net, link: Link, frame: Frame) -> Carried:
-        return receive(self.wire, net, link, frame)
+        return receive(self._wire(), net, link, frame)
 
 
 _STEPS: dict[str, Callable[[Walk, State], State | End]] = {
@@ -432,7 +436,7 @@ def _thrown_back(
     """A bridged tunnel's own answer comes out of the tunnel device (vxlan_encap_bypass), as if the far end sent it."""
     walk = Walk(network, memory=memory, depth=depth)
     start = State("send", net, error, link)
-    got = walk._arrived(error, receive(walk.wire, net, link, Frame(error, mac or None, error.dst)), None)
+    got = walk._arrived(error, receive(walk._wire(), net, link, Frame(error, mac or None, error.dst)), None)
     return walk._journey(start, got) if isinstance(got, End) else walk.run(got)
 
 

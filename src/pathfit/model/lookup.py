@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from pathfit.core.net import Family
-from pathfit.core.snapshot import Address, Link, NextHop, PolicyRule, Route
+from pathfit.core.snapshot import Address, Link, NetnsSnapshot, NextHop, PolicyRule, Route
 from pathfit.model.addr import common_bits, family_of, is_link_local, is_loopback, is_multicast, masked, number, within
 from pathfit.model.network import Net
 
@@ -125,23 +125,24 @@ def _preference(r: Route) -> tuple[int, int, int]:
 class OwnAddresses:
     """The local table the kernel keeps for its addresses (fib_add_ifaddr, addrconf), where a snapshot has none."""
 
-    __slots__ = ("family", "net")
+    __slots__ = ("family", "snap")
 
-    def __init__(self, net: Net, family: Family) -> None:
-        self.net, self.family = net, family
+    def __init__(self, snap: NetnsSnapshot, family: Family) -> None:
+        self.snap, self.family = snap, family
 
     def matches(self, dst: str, address: int) -> list[Route]:
         """As :meth:`Fib.matches`."""
-        family, bits = self.family, 32 if self.family == 4 else 128
         found = [
-            Route(family=family, table=LOCAL, dst=dst, prefix=bits, hops=(NextHop(link=x.link),), type="local")
-            for x in self.net.snap.addresses
-            if x.address == dst
+            self._route(dst, 32 if self.family == 4 else 128, x.link) for x in self.snap.addresses if x.address == dst
         ]
-        if family == 4 and address >> 24 == 127 and self.net.loopback:
-            hop = (NextHop(link=self.net.loopback.index),)
-            found.append(Route(family=4, table=LOCAL, dst="127.0.0.0", prefix=8, hops=hop, type="local"))
+        if self.family == 4 and address >> 24 == 127:
+            found += [self._route("127.0.0.0", 8, x.index) for x in self.snap.links if x.loopback][:1]
         return found
+
+    def _route(self, dst: str, prefix: int, link: int) -> Route:
+        return Route(
+            family=self.family, table=LOCAL, dst=dst, prefix=prefix, hops=(NextHop(link=link),), type="local"
+        )  # fmt: skip
 
 
 def _fib(net: Net, family: Family, table: int) -> Fib | OwnAddresses:
@@ -149,7 +150,7 @@ def _fib(net: Net, family: Family, table: int) -> Fib | OwnAddresses:
     found = net.fibs.get(key)
     if not isinstance(found, Fib | OwnAddresses):
         routes = net.routes(family, table)
-        found = OwnAddresses(net, family) if table == LOCAL and not routes else Fib(family, routes)
+        found = OwnAddresses(net.snap, family) if table == LOCAL and not routes else Fib(family, routes)
         net.fibs[key] = found
     return found
 

@@ -15,7 +15,7 @@ from pathfit.model.network import Net
 from pathfit.model.packet import Packet, Tuple5
 
 
-class Talk(msgspec.Struct, frozen=True):
+class Talk(msgspec.Struct, frozen=True, gc=False):
     """What a namespace remembers of one conversation: its first packet as it came (or was made) and as it left."""
 
     net: str

@@ -9,7 +9,7 @@ from pathfit.core.net import ICMP, ICMPV6, TCP, Family, Flow, Point
 Kind = Literal["request", "reply", "error"]
 
 
-class Tuple5(msgspec.Struct, frozen=True):
+class Tuple5(msgspec.Struct, frozen=True, gc=False):
     """Who talks to whom, as conntrack keeps it (struct nf_conntrack_tuple)."""
 
     src: str
@@ -23,7 +23,7 @@ class Tuple5(msgspec.Struct, frozen=True):
         return Tuple5(self.dst, self.src, self.proto, self.dport, self.sport)
 
 
-class Packet(msgspec.Struct, frozen=True):
+class Packet(msgspec.Struct, frozen=True, gc=False):
     """One packet. ``kind``: "request" opens the conversation, "reply" answers it, "error" is an ICMP "too big" about
     ``about`` (the conversation of the packet that did not fit, as it stood there).
 
@@ -84,7 +84,7 @@ def too_big(src: str, lost: Packet) -> Packet:
 Fate1 = Literal["icmp", "silent", "fragment", "error"]
 
 
-class Bound(msgspec.Struct, frozen=True):
+class Bound(msgspec.Struct, frozen=True, gc=False):
     """A place that carries at most ``mtu`` bytes of this flow's IP packets.
 
     ``dont`` what happens to a larger packet with DF, ``may`` to one without. ``hides``: a GSO super-packet is not
