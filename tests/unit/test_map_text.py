@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from maps import LAB, VXLAN, ZOO, crowd, drawn, overlay
+from msgspec.structs import replace
 
 from pathfit.render.layout import columns
+from pathfit.render.map.speech import outcome
 from pathfit.render.map.text import render
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -63,3 +65,39 @@ def test_every_namespace_is_named_or_counted() -> None:
     text = render(drawn(crowd(40)))
     more = [int(n) for n in re.findall(r"\+(\d+) more", text)]
     assert sum(more) + len(re.findall(r"web\.\d+", text)) == 40
+
+
+def changed(large: str, **limit: object) -> str:
+    """The sentence of the way out, with its only limit changed."""
+    way = LAB_MAP.ways[0]
+    mark = replace(way.limits[0], **limit)
+    return outcome(replace(way, large=large, limits=(mark,), mark=mark), "en")
+
+
+@pytest.mark.parametrize(
+    ("large", "limit", "says"),
+    [
+        ("too_big_told", {"then": "icmp", "told_home": True}, "the sender is told"),
+        ("too_big_told", {"then": "icmp", "told_home": False}, "the sender does not learn it"),
+        ("too_big_told", {"then": "icmp", "told_home": None}, "it is not known whether"),
+        ("too_big_told", {"then": "error", "told_home": True}, "the sender is told"),
+        ("too_big_silent", {"then": "silent", "told_home": False}, "nobody is told"),
+        ("fragmented", {"then": "fragment", "told_home": None}, "above 1420 bytes in pieces"),
+        ("delivered", {"then": "pass-gso", "told_home": None}, "only as long as offloading hides it"),
+    ],
+)
+def test_what_becomes_of_larger_packets(large: str, limit: dict[str, object], says: str) -> None:
+    assert says in changed(large, **limit) and "1420" in changed(large, **limit)
+
+
+@pytest.mark.parametrize(
+    ("fate", "why", "says"),
+    [
+        ("no_route", "", "nothing arrives: no route"),
+        ("filtered", "a rule drops it", "nothing arrives: a rule drops it"),
+        ("unknown", "what lies beyond eth0 is not visible", "up to where it can be seen, 1420 bytes pass (what lies"),
+    ],
+)
+def test_what_becomes_of_all_packets(fate: str, why: str, says: str) -> None:
+    way = replace(LAB_MAP.ways[0], fate=fate, large=fate, why=why, complete=False)
+    assert outcome(way, "en").startswith(says)

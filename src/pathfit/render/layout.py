@@ -30,6 +30,8 @@ def clean(text: str, *, ascii_only: bool = False) -> str:
 
     Names, banners and certificates come from strangers. ``ascii_only``: everything else becomes visible as well.
     """
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(_visible(c, ascii_only) for c in text)
 
 

@@ -6,6 +6,7 @@ could turn, hide or end text is made visible, then escaped.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from html import escape
 
 from pathfit.render.layout import clean, columns
@@ -22,6 +23,7 @@ CLASSES = 7  # MTUs that have a pattern of their own; all others share one
 OFFSET = 2.6  # pixels the two ways are apart where they share a line
 
 
+@lru_cache(4096)
 def esc(text: str) -> str:
     """A stranger's text as HTML, with nothing in it that a reader would not see."""
     return escape(clean(text), quote=True)
@@ -196,12 +198,11 @@ class Picture:
         s = self.scene.spots.get(OUTSIDE)
         if s is None:
             return ""
-        x, y = s.x + s.w / 2, s.y + s.h / 2
-        text = esc(say("map.outside", self.lang))
-        return (
-            f'<g class="outside">{_rect(s, 6)}<text class="small" x="{number(x)}" y="{number(y)}"'
-            f' transform="rotate(90 {number(x)} {number(y)})">{text}</text></g>'
-        )
+        word, x = esc(say("map.outside", self.lang)), number(s.x + s.w / 2)
+        often = max(1, round(s.h / 600))  # so that it can be read wherever the page is scrolled to
+        ys = [number(s.y + s.h * (2 * n + 1) / (2 * often)) for n in range(often)]
+        texts = "".join(f'<text class="small" x="{x}" y="{y}" transform="rotate(90 {x} {y})">{word}</text>' for y in ys)
+        return f'<g class="outside">{_rect(s, 6)}{texts}</g>'
 
     def _way(self, way: Way) -> str:
         """The legs of a way as one group; each ends in an arrow."""

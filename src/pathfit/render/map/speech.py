@@ -61,7 +61,12 @@ def outcome(way: Way, lang: str) -> str:
     if way.large == "delivered" and way.limits and way.limits[0].then == "pass-gso":
         return say("map.fate-gso", lang, mtu=min(x.mtu for x in way.limits))
     if not way.complete and way.large not in ("too_big_told", "too_big_silent"):
-        return say("map.fate-unknown", lang, mtu=mtu)
+        seen = say("map.fate-unknown", lang, mtu=mtu)
+        return f"{seen} {say('map.but', lang, what=way.why)}" if way.why else seen
+    if way.large == "too_big_told":
+        home = {x.told_home for x in way.limits if x.then == "icmp"}
+        message = "map.fate-untold" if False in home else "map.fate-unsure" if None in home else FATES["too_big_told"]
+        return say(message, lang, mtu=mtu)
     return say(FATES.get(way.large, FATES["unknown"]), lang, mtu=mtu, size=way.size)
 
 

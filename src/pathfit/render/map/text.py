@@ -24,6 +24,7 @@ from pathfit.render.map.speech import about, counts, kind, outcome, said, say
 
 WIDEST_NAME, DEEPEST = 24, 8  # columns of a name with its branch; levels of a tree
 BOXES, ASCII = ("│  ", "├─ ", "└─ ", "─ "), ("|  ", "|- ", "`- ", "- ")
+MOST_BEYOND = 5  # things a device is connected with that stand on its line
 MOST_STATIONS = 12  # of a way that stand in the text
 
 
@@ -153,7 +154,10 @@ class _Sheet:
         words += [say("map.but", self.lang, what=said(r, self.lang)) for r in _facts(d)]
         words += [say("map.carries", self.lang, mtu=n) for n in self.narrow.get(row.chip.id, ()) if n != d.mtu]
         parts = [" ".join(words)]
-        parts += [self.to + w for w in self._beyond(row.chip)]
+        beyond = list(self._beyond(row.chip))
+        if len(beyond) > MOST_BEYOND:
+            beyond = [*beyond[: MOST_BEYOND - 1], say("map.more", self.lang, count=len(beyond) - MOST_BEYOND + 1)]
+        parts += [self.to + w for w in beyond]
         deep = " " * min(columns(head), self.page.width // 2)
         self.page.line("  ".join(p for p in parts if p), head, "hole" if "[" in margin else "", indent=deep)
         for r in notes:
