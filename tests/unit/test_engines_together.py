@@ -273,6 +273,19 @@ def test_no_pod_because_nobody_could_be_asked(monkeypatch: pytest.MonkeyPatch) -
     assert "not permitted" in reason and how
 
 
+def test_one_that_an_engine_may_know_that_could_not_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others know is no answer then."""
+    closed = Missing(what="containerd's containers in /run/containerd", why="Permission denied")
+    machine(monkeypatch, PODMAN)
+    found = ((kind(PODMAN), None), (kind(PODMAN)._replace(name="containerd", read=lambda: lambda *_: closed), None))
+    monkeypatch.setattr(names.kinds, "find", lambda wanted: found)
+    reason, how = why("container:web")
+    assert "Permission denied" in reason and how in ("docker ps", "sudo pathfit …")
+    reason, how = why("container:onee")
+    assert "Permission denied" in reason and how.startswith("--from container:one   or   ")
+    assert opened(monkeypatch, "container:one") == 5
+
+
 def test_a_container_of_an_engine_in_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
     outer = Engine(kind="docker", socket="/s", containers=(at(A, "dind", 3), at(B, "web", 4)))
     inner = Engine(

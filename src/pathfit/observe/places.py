@@ -259,11 +259,24 @@ def _without_engine(asked: Where, said: "names.Search") -> int:
             return matching[0]
         several = [f"pid:{pid}" for pid in matching[:4]]
         raise _NotThere(f"{len(matching)} containers call themselves {asked.name}", _from(*several))
-    if said.trouble and not said.others:
-        raise _NotThere(f"no container was found without its engine, and {said.trouble[0]}", said.how, "permission")
+    if said.trouble:
+        why = (
+            "no running container has that name, as far as could be asked"
+            if said.others
+            else ("no container was found without its engine")
+        )
+        raise _NotThere(f"{why}, and {said.trouble[0]}", _or(asked, said), "permission")
     known = [*said.others, *hosts, *(i[:12] for i in seen)] if not said.others else list(said.others)
     how = _suggest(asked.kind, asked.name, known) if known else "docker ps   or   --from pid:N"
     raise _NotThere("no running container has that name, id or hostname", how)
+
+
+def _or(asked: Where, said: "names.Search") -> str:
+    """Names that are nearly the asked one, and how to ask those that could not be asked."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(asked.name, said.others, 3, 0.5)
+    return "   or   ".join((*(f"--from {asked.kind}:{n}" for n in near), said.how))
 
 
 def _hostnames(pids: Iterable[int]) -> dict[str, list[int]]:
