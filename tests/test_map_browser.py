@@ -87,6 +87,22 @@ def test_texts_stay_where_they_belong(tmp_path: Path, name: str, lang: str) -> N
     assert found == "[]"
 
 
+def test_enter_on_a_folded_box_lists_what_is_in_it(tmp_path: Path) -> None:
+    """By keyboard alone: the box has the focus, Enter lists its members, Escape puts the list away."""
+    keys = """<script>
+const g = Array.from(document.querySelectorAll(".box")).find((x) => x.getAttribute("aria-label").includes("13 of"));
+const press = (key) => g.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true}));
+const rows = () => document.querySelectorAll("#list tr").length;
+g.focus(); const some = rows(); press("Enter"); const listed = rows(); press("Escape");
+document.documentElement.dataset.rows = [document.activeElement === g, some, listed, rows()].join(" ");
+</script></body>"""
+    text = page.render(MAPS["overlay"]()).replace("</body>", keys)
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
+    dom = browse(tmp_path, written(tmp_path, text), "--dump-dom").stdout
+    (found,) = re.findall(r'data-rows="([^"]*)"', dom)
+    assert found == "true 9 39 0"  # eight and "+31"; lo, eth0, eth1 of thirteen; none
+
+
 def test_a_foreign_script_does_not_run(tmp_path: Path) -> None:
     """What the policy is for: the same page with a script somebody else put into it."""
     text = page.render(MAPS["lab"]()).replace("</body>", MEASURE)

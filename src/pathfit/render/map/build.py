@@ -76,12 +76,14 @@ class _Drawing:
         """Each machine once, in the order of its first snapshot, which is that of Network.hosts."""
         of_machine: dict[str, list[HostSnapshot]] = {}
         for snapshot in self.snapshots:
-            if not all(n.outline for n in snapshot.namespaces):
-                of_machine.setdefault(snapshot.boot_id or snapshot.host, []).append(snapshot)
+            of_machine.setdefault(snapshot.boot_id or snapshot.host, []).append(snapshot)
         homes: dict[str, list[Net]] = {}
         for net in self.network.nets.values():
             homes.setdefault(net.host, []).append(net)
-        for name, of in zip(self.network.hosts, of_machine.values(), strict=True):
+        names = iter(self.network.hosts)
+        for of in of_machine.values():
+            seen = any(not n.outline for s in of for n in s.namespaces)
+            name = next(names) if seen else of[0].host
             engines = [e for s in of for e in s.engines]
             called = _Called(engines)
             own = {s.own for s in of}
@@ -89,7 +91,7 @@ class _Drawing:
                 name=name,
                 kernel=of[-1].kernel.release,
                 complete=all(s.complete for s in of),
-                spaces=tuple(self._space(n, called, n.snap.id in own) for n in homes.get(name, ())),
+                spaces=tuple(self._space(n, called, n.snap.id in own) for n in homes.get(name, ()) if seen),
                 missing=tuple(dict.fromkeys(m for s in of for m in s.missing)),
             )
 
