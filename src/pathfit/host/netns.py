@@ -125,6 +125,22 @@ def own() -> NetnsHandle:
     return open_handle(OWN, "host", os.getpid())
 
 
+SPARE = 128  # files open besides
+
+
+def room_for(count: int) -> None:
+    """May this process have ``count`` namespaces open at once? The soft limit is often 1024, the hard one far more."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + SPARE
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+
+
 @contextmanager
 def wandering() -> Iterator[Callable[[int, str], None]]:
     """Yields ``enter(fd, id)`` for a thread that visits many namespaces in a row and comes home once, at the end.

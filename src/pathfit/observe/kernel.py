@@ -102,6 +102,7 @@ def _read(census: discover.Census, scope: Scope, visit: "_Visit", around: str | 
     """
     outline = around is not None and len(census.found) > FEW
     detail, visit.detail = visit.detail, "light" if outline else visit.detail
+    netns.room_for(len(census.found))
     with _unswept(), visit.files, netns.wandering() as enter:
         visit.read(census.found, enter)
         snapshots = visit.peers.resolve(visit.snapshots, enter)
