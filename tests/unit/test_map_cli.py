@@ -122,6 +122,21 @@ def test_a_place_that_is_not_there(tmp_path: Path) -> None:
     assert done.returncode == 3 and "netns:d is not on the map" in done.stderr and "--from netns:" in done.stderr
 
 
+def test_a_place_that_is_on_two_hosts(tmp_path: Path) -> None:
+    done = run(*saved(tmp_path, *overlay()), "--from", "netns:1-ovl", "--to", "192.0.2.12")
+    assert done.returncode == 2 and "netns:1-ovl is in 2 places" in done.stderr
+    assert "--from 'ci-1!netns:1-ovl'" in done.stderr
+
+
+def test_a_snapshot_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / "odd.json").write_text("{")
+    words = [*saved(tmp_path, host(LAB)), "--in", str(tmp_path / "odd.json")]
+    assert "odd.json" in run(*words).stdout
+    document = msgspec.json.decode(run(*words, "--json").stdout)
+    assert [m["what"] for m in document["missing"]] == [str(tmp_path / "odd.json")]
+    assert "odd.json" in run(*words, "--format", "html").stdout
+
+
 @pytest.mark.parametrize("where", ["no/such/map.html", "map.html/x.html", "."])
 def test_what_cannot_be_written(tmp_path: Path, where: str) -> None:
     (tmp_path / "map.html").write_text("kept")

@@ -191,9 +191,10 @@ def probe(target: str, **o: Any) -> int:
 @pathfit.command("map")
 @click.option("-o", "output", type=click.Path(path_type=Path), metavar="FILE", help="Write .html, .json or .txt.")
 @click.option("--format", type=click.Choice(["text", "html", "json"]), help="What to write (default: by the name).")
-@click.option("--in", "inputs", multiple=True, metavar="FILE", help="Saved snapshots, or folders of them.")
+@click.option("--in", "inputs", multiple=True, metavar="FILE", help="Saved snapshots, folders of them, or - (stdin).")
 @click.option("--from", "source", metavar="WHERE", help="Where a path to show begins (default: host).")
 @click.option("--to", "to", metavar="TARGET", help="Where it ends: an address, H:P, or a WHERE.")
+@click.option("--timeout", default=15.0, show_default=True, metavar="S", help="Seconds for reading this machine.")
 @options.everywhere
 def map_(**o: Any) -> int:
     """The network of this machine as a picture. Sends no packet.

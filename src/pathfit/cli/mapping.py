@@ -4,21 +4,32 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from pathfit.cli import options
 from pathfit.cli import target as grammar
+from pathfit.cli.snapshots import open_all
 from pathfit.cli.stop import CANNOT, OR, Stop, line
 from pathfit.cli.talk import Style, Talk, readers_may_leave, style
 from pathfit.core.ask import Target
+from pathfit.core.evidence_base import Missing
 from pathfit.core.finding import Finding
 from pathfit.core.net import TCP, UDP
 from pathfit.core.path import Predicted
 from pathfit.core.snapshot import HostSnapshot
 from pathfit.model.network import Net, Network
+from pathfit.model.place import places, word
 
 FORMATS = {".html": "html", ".htm": "html", ".json": "json", ".txt": "text"}
-SECONDS = 60.0  # for a machine of thousands of namespaces; one of a thousand takes half a second
 MOST_ADDRESSES = 8  # of a target's that are tried
+
+
+class _Asked(NamedTuple):
+    """What was read, and which namespace (id) each WHERE was that was opened live."""
+
+    network: Network
+    hosts: list[HostSnapshot]
+    opened: dict[str, str]
 
 
 def draw(o: dict[str, Any]) -> int:
@@ -35,17 +46,19 @@ def draw(o: dict[str, Any]) -> int:
             OR.join((line("getent", "ahosts", goal.host), "--to 203.0.113.1")),
         )
     look = style(o["lang"])
-    places: dict[str, str] = {}
+    missing: list[Missing] = []
+    opened: dict[str, str] = {}
     if o["inputs"]:
-        hosts = _opened(o["inputs"])
+        hosts, missing = open_all(o["inputs"])
     else:
-        hosts, places = _live(source or "host", goal, quiet=o["as_json"])
-    network = Network.of(*hosts)
-    ways = _ways(network, places, source or "host", goal) if goal is not None else None
+        hosts, opened = _live(source or "host", goal, quiet=o["as_json"], timeout=options.seconds(o["timeout"]))
+    asked = _Asked(Network.of(*hosts), hosts, opened)
+    ways = _ways(asked, source or "host", goal) if goal is not None else None
     from pathfit.render.map.build import build
 
-    asked = (source or "host", goal.text) if goal is not None else ("", "")
-    drawn = build(network, hosts, asked=asked, ways=ways, findings=_findings(hosts))
+    words = (source or "host", goal.text) if goal is not None else ("", "")
+    found = _findings(hosts)
+    drawn = build(asked.network, hosts, asked=words, ways=ways, findings=found, missing=missing)
     _put(out, kind, drawn, look)
     return 0
 
@@ -72,7 +85,9 @@ def _format(out: Path | None, asked: str | None, *, as_json: bool) -> str:
 # --- what is there ---------------------------------------------------------------------------------------------------
 
 
-def _live(source: str, goal: Target | None, *, quiet: bool) -> tuple[list[HostSnapshot], dict[str, str]]:
+def _live(
+    source: str, goal: Target | None, *, quiet: bool, timeout: float
+) -> tuple[list[HostSnapshot], dict[str, str]]:
     """This machine, and which namespace (id) each asked WHERE is. Raises Stop."""
     if not sys.platform.startswith("linux"):
         raise Stop("only Linux can be read live", "pathfit map --in host.json", CANNOT)
@@ -82,13 +97,13 @@ def _live(source: str, goal: Target | None, *, quiet: bool) -> tuple[list[HostSn
     talk = Talk(quiet=quiet)
     talk.progress("reading namespaces")
     try:
-        with alarm(SECONDS), contextlib.ExitStack() as files:
+        with alarm(timeout), contextlib.ExitStack() as files:
             asked = {source: "--from"} | ({goal.where: "--to"} if goal is not None and goal.where else {})
             handles = {where: files.enter_context(_located(where, option)) for where, option in asked.items()}
             state = Observer(handles[source]).state("map", "all", "survey")
             return [state.host], {where: handle.id for where, handle in handles.items()}
     except Late as e:
-        raise Stop(str(e), "pathfit map --in host.json", CANNOT) from None
+        raise Stop(str(e), f"--timeout {min(options.LONGEST, max(60, timeout * 4)):g}", CANNOT) from None
     finally:
         talk.clear()
 
@@ -96,7 +111,6 @@ def _live(source: str, goal: Target | None, *, quiet: bool) -> tuple[list[HostSn
 @contextlib.contextmanager
 def _located(where: str, option: str) -> Iterator[Any]:
     """An open handle of a WHERE. Raises Stop (3) with a line to type."""
-    from pathfit.core.evidence_base import Missing
     from pathfit.observe.places import locate
     from pathfit.render import command
 
@@ -112,25 +126,6 @@ def _located(where: str, option: str) -> Iterator[Any]:
         found[0].close()
 
 
-def _opened(names: tuple[str, ...]) -> list[HostSnapshot]:
-    """Saved snapshots, of files and folders of them. Raises Stop (3): a map without one of them would be a lie."""
-    from pathfit.observe import recorded
-
-    try:
-        paths = recorded.files(names)
-    except OSError as e:
-        raise Stop(f"cannot list {e.filename}: {e.strerror}", line("ls", "-l", str(e.filename)), CANNOT) from None
-    if not paths:
-        raise Stop(f"there is no snapshot in {names[0]}", "pathfit snapshot -o host.json", CANNOT)
-    hosts = []
-    for path in paths:
-        try:
-            hosts.append(recorded.load_snapshot(path))
-        except recorded.OpenError as e:
-            raise Stop(f"{path}: {e}", line("ls", "-l", path), CANNOT) from None
-    return hosts
-
-
 def _findings(hosts: list[HostSnapshot]) -> list[Finding]:
     """What `scan` finds on each of them, as far as it is more than a remark."""
     from pathfit import survey
@@ -141,15 +136,16 @@ def _findings(hosts: list[HostSnapshot]) -> list[Finding]:
 # --- the path --------------------------------------------------------------------------------------------------------
 
 
-def _ways(network: Network, places: dict[str, str], source: str, goal: Target) -> tuple[Predicted, Predicted]:
+def _ways(asked: _Asked, source: str, goal: Target) -> tuple[Predicted, Predicted]:
     """The predicted path, both ways; of several addresses of a namespace the first that is reached. Raises Stop."""
     from pathfit.model.walk import predict_both
 
-    net = _net(network, places, source, "--from")
+    network = asked.network
+    net = _net(asked, source, "--from")
     proto = UDP if goal.protocol == "udp" else TCP
     if goal.host:
         return predict_both(network, net.key, goal.host, proto=proto, dport=goal.port)
-    there = _net(network, places, goal.where or "", "--to")
+    there = _net(asked, goal.where or "", "--to")
     addresses = _addresses(there)
     if not addresses:
         raise Stop(f"{goal.where} has no address to go to", "--to 203.0.113.1", CANNOT)
@@ -163,15 +159,23 @@ def _ways(network: Network, places: dict[str, str], source: str, goal: Target) -
     return tried[0]
 
 
-def _net(network: Network, places: dict[str, str], where: str, option: str) -> Net:
-    net = network.find(places.get(where, where))
-    if net is None:
-        import difflib
+def _net(asked: _Asked, where: str, option: str) -> Net:
+    """The namespace of a WHERE: as it was opened, or as the snapshots call it. Raises Stop (2, 3)."""
+    network = asked.network
+    opened = network.nets.get(asked.opened.get(where, ""))
+    if opened is not None:
+        return opened
+    found = places(network, asked.hosts, where)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        shown = OR.join(f"{option} {word(network, x)}" for x in found[:3])
+        raise Stop(f"{where} is in {len(found)} places", shown)
+    import difflib
 
-        known = [x.snap.where for x in network.nets.values()]
-        near = difflib.get_close_matches(where, known, 2, 0.5) or known[:2]
-        raise Stop(f"{where} is not on the map", OR.join(f"{option} {x}" for x in near), CANNOT)
-    return net
+    known = [word(network, x) for x in network.nets.values()]
+    near = difflib.get_close_matches(where, known, 2, 0.5) or known[:2]
+    raise Stop(f"{where} is not on the map", OR.join(f"{option} {x}" for x in near) or "pathfit map", CANNOT)
 
 
 def _addresses(net: Net) -> list[str]:

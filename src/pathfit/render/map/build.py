@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from msgspec.structs import replace
 
 from pathfit.core.engine import Engine
+from pathfit.core.evidence_base import Missing
 from pathfit.core.finding import Facts, Finding
 from pathfit.core.net import Direction, Family
 from pathfit.core.path import Predicted
@@ -27,10 +28,12 @@ def build(
     asked: tuple[str, str] = ("", ""),
     ways: tuple[Predicted, Predicted] | None = None,
     findings: Iterable[Finding] = (),
+    missing: Iterable[Missing] = (),
 ) -> Map:
     """The map of ``network``, which was joined from ``hosts``.
 
     ``ways``: the predicted path of ``asked`` (WHERE, TARGET), both directions. ``findings`` are shown at their places.
+    ``missing``: what should be on the map and could not be read.
     """
     drawing = _Drawing(network, tuple(hosts), _by_place(network, findings))
     made = tuple(drawing.hosts())
@@ -39,7 +42,9 @@ def build(
     routed = dict.fromkeys(tuple(sorted(x)) for w in said for x in w.legs)
     known = {tuple(sorted((e.a, e.b))) for e in edges}
     more = [Edge(kind="routed", a=a, b=b) for a, b in routed if (a, b) not in known and OUTSIDE not in (a, b)]
-    return Map(hosts=made, edges=(*edges, *more), ways=tuple(said), source=asked[0], target=asked[1])
+    return Map(
+        hosts=made, edges=(*edges, *more), ways=tuple(said), source=asked[0], target=asked[1], missing=tuple(missing)
+    )
 
 
 Places = Mapping[tuple[str, str | None], list[Remark]]

@@ -28,6 +28,7 @@ def document(m: Map) -> Json:
         "asked": {"from": m.source, "to": m.target} if m.target else None,
         "hosts": [_host(h) for h in m.hosts],
         "edges": [{"kind": e.kind, "a": e.a, "b": e.b} for e in m.edges],
+        "missing": [_missing(x) for x in m.missing],
         "paths": {"forward": ways.get("forward"), "reverse": ways.get("reverse")},
     }
 

@@ -130,6 +130,7 @@ class Map(Value, frozen=True, kw_only=True):
     ways: tuple[Way, ...] = ()
     source: str = ""
     target: str = ""
+    missing: tuple[Missing, ...] = ()  # snapshots that could not be opened
 
     def spaces(self) -> tuple[Space, ...]:
         return tuple(s for h in self.hosts for s in h.spaces)

@@ -137,12 +137,12 @@ class _Page:
         )
 
     def _missing(self) -> Iterator[str]:
-        lacking = [(h.name, x) for h in self.map.hosts for x in h.missing]
+        lacking = [("", x) for x in self.map.missing] + [(h.name, x) for h in self.map.hosts for x in h.missing]
         lacking += [(s.label, x) for s in self.map.spaces() for x in s.missing]
         if lacking or not all(h.complete for h in self.map.hosts):
             yield f'<div class="all"><h2>{self.say("map.not-seen")}</h2><ul>'
             for name, x in lacking[:50]:
-                yield f"<li>{esc(name)}: {esc(x.what)}: {esc(x.why)}</li>"
+                yield f"<li>{esc(f'{name}: ' if name else '')}{esc(x.what)}: {esc(x.why)}</li>"
             if not lacking:
                 yield f"<li>{self.say('map.not-all')}</li>"
             yield "</ul></div>\n"

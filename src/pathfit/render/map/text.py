@@ -86,6 +86,8 @@ class _Sheet:
                 self.page.line(f"{missing.what}: {missing.why}", f"  {say('map.not-seen', self.lang)}  ", "unsure")
             if not host.complete and not host.missing:
                 self.page.line(say("map.not-all", self.lang), "  ")
+        for missing in self.map.missing:
+            self.page.line(f"{missing.what}: {missing.why}", f"{say('map.not-seen', self.lang)}  ", "unsure")
         self._ways()
 
     # -- a namespace ---------------------------------------------------------------------------------------------
