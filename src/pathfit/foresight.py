@@ -12,6 +12,7 @@ smaller, and the next limit is asked), and decides:
 The report has the shape of a diagnosis. Its findings are those that state alone can show.
 """
 
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -83,13 +84,24 @@ def foresee(
         findings=findings,
         forward=ways[0],
         reverse=ways[1],
-        missing=(*missing, *view.missing),
+        missing=(*missing, *view.missing, *(_way_on(net, q) if verdict == "unknown" else ())),
         source_label=view.source_label,
         target_label=q.address if q.target is None else label(network, network.nets[q.target]),
         why_unknown="why.not-all-visible" if verdict == "unknown" else None,
         host=net.host,
     )
     return Foreseen(report=report, forward=forward, reverse=reverse, hosts=network.hosts)
+
+
+def _way_on(net: Net, q: Question) -> tuple[Missing, ...]:
+    """An unknown verdict never ends without a line that can be typed (CONTRACT, exit status 3)."""
+    target = q.ask.target
+    to = target.text
+    if q.target is not None:
+        to = f"[{q.address}]" if ":" in q.address else q.address
+        to += f":{target.port}" if target.port else ""
+    how = shlex.join(["sudo", "pathfit", "diagnose", "--from", net.snap.where, "--to", to])
+    return (Missing(what=f"a measurement on {net.host}", why="snapshots alone do not tell", how=how, code="undecided"),)
 
 
 def _verdict(states: tuple[State, State], error: bool) -> VerdictWord:

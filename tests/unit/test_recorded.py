@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import topo
 
+from pathfit.core.sane import check
 from pathfit.observe import recorded
 
 HOST = topo.host("c eth0 1500 198.18.1.2/24 -- h vc 1500 @br0\nh br0 bridge 1500 198.18.1.1/24\n")
@@ -75,3 +76,14 @@ def test_what_is_no_snapshot_is_refused(tmp_path: Path, case: str) -> None:
 def test_an_old_file_without_version_opens(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(WHOLE)
     assert recorded.load_snapshot(tmp_path / "x").host == "h"
+
+
+def test_devices_on_devices_are_fine() -> None:
+    """A VLAN on a bond on a bridge's port, and a macvlan in another namespace: nothing lies on itself."""
+    text = """
+    a eth0 phys 1500 @br0
+    a br0 bridge 1500
+    a br0.7 vlan 1500 dev=br0 vlan_id=7
+    b eth0 macvlan 1500
+    """
+    check(topo.host(text))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 STATUS = {"healthy": 0, "degraded": 0, "broken": 1, "unknown": 3}
 SMALLEST_SIZE, LARGEST_SIZE = 68, 65535  # bytes of an IP packet: RFC 791; its length field
 MOST_TRIED = 8  # addresses of a target that are tried until one leads there
+LONGEST = 15.0  # seconds; what strangers make up may have more ways than anybody can follow
 EXAMPLE = "--set container:web/eth0.mtu=1400"
 
 
@@ -47,10 +48,16 @@ def predict(
 
 
 def _show(asked: "_Asked", settings: Sequence[Setting], look: Style, o: dict[str, Any]) -> int:
+    from pathfit.host.alarm import Late, alarm
     from pathfit.render import predicted
 
-    seen = asked.foresee(asked.hosts)
-    then = asked.foresee(asked.changed(settings)) if settings else None
+    try:
+        with alarm(LONGEST):
+            seen = asked.foresee(asked.hosts)
+            then = asked.foresee(asked.changed(settings)) if settings else None
+    except Late as e:
+        how = "pathfit scan --in FILE"
+        raise Stop(f"{e}; hosts that people build take a second", how, CANNOT) from None
     shown = predicted.Shown(seen=seen, settings=tuple(s.text for s in settings), then=then)
     with readers_may_leave():
         if o["as_json"]:

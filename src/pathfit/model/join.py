@@ -10,7 +10,7 @@ given only where exactly one host fits:
 
 An address on a device that faces inward (docker0 and the containers behind it, the same 172.17.0.0/16 everywhere)
 never joins two hosts, nor does one that several hosts have. What the wire carries stays unknown: whoever walks across
-it notes a :class:`~pathfit.model.l2.Gap`.
+it notes a :class:`~pathfit.model.packet.Gap`.
 """
 
 from typing import NamedTuple

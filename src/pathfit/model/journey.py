@@ -19,16 +19,17 @@ from pathfit.core.snapshot import Link, NextHop
 from pathfit.model import nat
 from pathfit.model._policy import PASSED
 from pathfit.model.hooks import Hooks
-from pathfit.model.l2 import VLAN_ROOM, Carried, Frame, Gap, Wire, emit, receive
+from pathfit.model.l2 import MOST_FOLLOWED, VLAN_ROOM, Carried, Frame, Wire, emit, receive
 from pathfit.model.lookup import Found, Query, describe, lookup, source_address
 from pathfit.model.mtu import SMALLEST_V6, accepts_source, device_mtu, route_mtu
 from pathfit.model.network import Net, Network
-from pathfit.model.packet import Bound, Packet, too_big
+from pathfit.model.packet import Bound, Gap, Packet, too_big
 from pathfit.model.state import End, Journey, State
 from pathfit.model.tunnel import Steps, through
 
 MAX_STEPS = 64 * 4  # a packet dies after 64 forwarding hosts; each takes up to four states
 MAX_NESTED = 4  # tunnels in tunnels
+OUTER_COSTS = 10  # what a walk of an outer packet counts among the ports that are followed
 ANYBODY = "?"  # a MAC address that only a device without one takes for its own
 UNRESOLVED = frozenset({"failed", "incomplete", "none"})
 
@@ -45,6 +46,7 @@ class Walk(Hooks):
         choices: tuple[int, ...] = (),
         depth: int = 0,
         pieces: bool = False,
+        spent: list[int] | None = None,
     ) -> None:
         super().__init__(memory)
         self.pieces = pieces
@@ -52,11 +54,12 @@ class Walk(Hooks):
         self.forks: list[int] = []
         self.gaps: list[Gap] = []
         self.mac = ""
+        self.spent = [0] if spent is None else spent
 
     def _wire(self) -> Wire:
         """Made for each frame: kept here it would be a circle, and everything the walk has seen wait for the garbage
         collector."""
-        return Wire(self.network, self._l2_hook, self._tunnel)
+        return Wire(self.network, self._l2_hook, self._tunnel, self.spent)
 
     def run(self, state: State) -> Journey:
         """To the end."""
@@ -255,7 +258,7 @@ class Walk(Hooks):
         """Does the answer to the question for a MAC address come back (arp_process, ndisc_recv_ns)? Filters of IP see
         it only where a tunnel wraps it: through a tunnel of which one direction is dead nobody is found."""
         assert there.link is not None
-        free = Wire(self.network, lambda *_: PASSED, self._tunnel)
+        free = Wire(self.network, lambda *_: PASSED, self._tunnel, self.spent)
         answer = msgspec.structs.replace(p, src=p.dst, dst=p.src, size=0, later=False)
         frame = Frame(answer, link.mac, asked.address, False, there.link.mac, True)
         got = emit(free, there.net, there.link, frame)
@@ -380,11 +383,15 @@ class Walk(Hooks):
     def _tunnel(self, net: Net, link: Link, frame: Frame, bridged: bool) -> Carried:
         if self.depth >= MAX_NESTED:
             return Carried("unknown", at=net.point(link.name), why="tunnels in tunnels in tunnels")
+        if self.spent[0] > MOST_FOLLOWED:
+            return Carried("unknown", at=net.point(link.name), why="too many ways that it may go")
         return through(Steps(self.network, self._outer, self._outer_told, self._enter), net, link, frame, bridged)
 
     def _outer(self, net: Net, outer: Packet, lower: int) -> Journey:
         """The way of an outer packet: a walk of its own, one level deeper."""
-        way = Walk(self.network, depth=self.depth + 1).run(State("output", net, outer, oif=lower))
+        self.spent[0] += OUTER_COSTS
+        walk = Walk(self.network, depth=self.depth + 1, spent=self.spent)
+        way = walk.run(State("output", net, outer, oif=lower))
         self.later = self.later or way.later
         return way
 

@@ -25,7 +25,7 @@ from pathfit.model.addr import is_link_local
 from pathfit.model.join import Landing, across
 from pathfit.model.network import AGGREGATES, STACKED, Net, Network
 from pathfit.model.overhead import resembling
-from pathfit.model.packet import Bound, Packet
+from pathfit.model.packet import Bound, Gap, Packet
 
 TAG = 4  # bytes of a VLAN tag
 VLAN_ROOM = TAG  # VLAN_HLEN in __is_skb_forwardable
@@ -33,6 +33,7 @@ BR_BLOCKING = 4  # BR_STATE_BLOCKING: by the spanning tree; the states before fo
 BR_FORWARDING = 3  # BR_STATE_FORWARDING
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 MAX_DEPTH = 24  # devices a frame may pass between two IP hops
+MOST_FOLLOWED = 20_000  # ports in one search: bridges in a mesh have more simple ways than anybody can follow
 NO_RECEIVE = frozenset({"dummy", "nlmon", "ifb"})
 UNDERSTOOD_ENDS = frozenset({"", "tun"})  # beyond these nothing of ours is visible
 
@@ -65,13 +66,6 @@ class Frame(NamedTuple):
         return self.secured + TAG * len(self.under)
 
 
-class Gap(NamedTuple):
-    """A stretch that was passed without seeing it: the wire between two hosts, left by ``at``."""
-
-    why: str
-    at: Point
-
-
 class Carried(NamedTuple):
     """Where it ended. ``kind``: "ip" (the IP stack of ``net`` takes it, as from ``link``), "unseen" (it leaves our
     view at ``at``), "unknown" (something not understood), "lost" (``fate``)."""
@@ -100,6 +94,7 @@ class Wire(NamedTuple):
     network: Network
     hook: Hooked
     tunnel: Tunnel
+    spent: list[int]  # one number: ports that were followed, of MOST_FOLLOWED
 
 
 def _lost(fate: Fate, why: str, at: Point, culprit: Step | None = None) -> Carried:
@@ -330,6 +325,9 @@ def _flood(wire: Wire, net: Net, bridge: Link, came: Link | None, frame: Frame, 
             continue
         if not port.up or not port.carrier:
             continue
+        wire.spent[0] += 1
+        if wire.spent[0] > MOST_FOLLOWED:
+            return Carried("unknown", at=at, why="too many ways that a flooded frame may go")
         found = _out_by_port(wire, net, bridge, came, port, frame, flooded=True)
         if found.kind == "ip":
             return found

@@ -1,6 +1,6 @@
 """The packet that walks, and the bounds it meets. Private values of the model."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -111,3 +111,10 @@ class Bound(msgspec.Struct, frozen=True, gc=False):
 
     def then(self, packet: Packet) -> Fate1:
         return self.dont if packet.df else self.may
+
+
+class Gap(NamedTuple):
+    """A stretch that was passed without seeing it: the wire between two hosts, left by ``at``."""
+
+    why: str
+    at: Point

@@ -5,11 +5,11 @@ from typing import Literal, NamedTuple
 from pathfit.core.net import Point
 from pathfit.core.path import Clamped, Fate, Step
 from pathfit.core.snapshot import Link, NextHop
-from pathfit.model.l2 import Gap, Note
+from pathfit.model.l2 import Note
 from pathfit.model.lookup import Found
 from pathfit.model.nat import Memory
 from pathfit.model.network import Net
-from pathfit.model.packet import Packet
+from pathfit.model.packet import Gap, Packet
 
 
 class Journey(NamedTuple):

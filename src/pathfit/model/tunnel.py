@@ -30,10 +30,10 @@ from pathfit.core.net import Point
 from pathfit.core.path import Decap, Encap, Fate, Step
 from pathfit.core.snapshot import Link
 from pathfit.model.exits import exits
-from pathfit.model.l2 import Carried, Frame, Gap, Note
+from pathfit.model.l2 import Carried, Frame, Note
 from pathfit.model.network import Net, Network
 from pathfit.model.outers import TELLS, Lost, Outer, outers
-from pathfit.model.packet import Bound, Fate1, Packet
+from pathfit.model.packet import Bound, Fate1, Gap, Packet
 
 SMALLEST_TOLD = {4: 576, 6: 1280}  # iptunnel_pmtud_check_icmp, _icmpv6: below that nothing is said
 LOCAL_PIECES = frozenset({"wireguard", "l2tp", "l2tp-ip"})  # they fragment their own outer packets, of IPv6 as well

@@ -17,6 +17,7 @@ from pathlib import Path
 from pathfit import __version__
 from pathfit.core import codec
 from pathfit.core.codec import OpenError
+from pathfit.core.sane import Impossible, check
 from pathfit.core.snapshot import SCHEMA, HostSnapshot
 
 __all__ = ["OpenError", "files", "load_snapshot", "load_stdin", "pack", "write"]
@@ -95,7 +96,12 @@ def decode(data: bytes) -> HostSnapshot:
         raise OpenError(f"larger than {MOST_BYTES >> 20} MB")
     if data.count(b"{") * A_STRUCT + data.count(b",") * A_VALUE > MOST_MEMORY:
         raise OpenError(f"more values than one host has: they would take more than {MOST_MEMORY >> 20} MB")
-    return codec.load(data, HostSnapshot, schema=SCHEMA, version=__version__)
+    host = codec.load(data, HostSnapshot, schema=SCHEMA, version=__version__)
+    try:
+        check(host)
+    except Impossible as e:
+        raise OpenError(f"damaged {SCHEMA}: {e}") from None
+    return host
 
 
 def _unpacked(data: bytes) -> bytes:
