@@ -1,6 +1,7 @@
 """`predict`: what each direction comes to, the exit status, what if, and what it says when it cannot."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +186,27 @@ def test_names_are_resolved_by_hand(files: Any, capsys: Any) -> None:
     words = ["--to", "https://db.example.org/", "--resolve", "db.example.org:198.18.3.2", "--from", "netns:c"]
     assert run(["predict", *files(*hosts(HONEST)), *words]) == 0
     assert "198.18.3.2" in capsys.readouterr().out
+
+
+# -- what it looks like ----------------------------------------------------------------------------------------------
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+HOLE = ("netns:c", "netns:h:443", "--set", "netns:h/vc.mtu=1500")
+TEXTS: dict[str, tuple[tuple[HostSnapshot, ...], tuple[str, ...]]] = {
+    "predict-told-80.txt": (hosts(HOST, h=CLAMP, r=LOST), ("netns:c", "198.18.3.2:443")),
+    "predict-what-if-80.txt": (hosts(VETH), HOLE),
+    "predict-what-if-zh-80.txt": (hosts(VETH), (*HOLE, "--lang", "zh")),
+    "predict-hosts-80.txt": ((overlay("a", 1, (2,), mtu=1500), overlay("b", 2, (1,), mtu=1500)),
+                             ("a!netns:c", "b!netns:c:443", "-v")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_golden(name: str, files: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """PATHFIT_GOLDEN=write makes the files anew; the difference is then reviewed, not believed."""
+    them, (source, target, *more) = TEXTS[name]
+    run(["predict", *files(*them), "--from", source, "--to", target, "--lang", "en", *more])
+    found = capsys.readouterr().out
+    if os.environ.get("PATHFIT_GOLDEN") == "write":
+        (GOLDEN / name).write_text(found, encoding="utf-8")
+    assert found == (GOLDEN / name).read_text(encoding="utf-8")

@@ -77,7 +77,7 @@ def test_the_summary(lab: Lab, tmp_path: Path, capsys: Any) -> None:
     out, err = capsys.readouterr()
     said = json.loads(out)
     assert said["schema"] == "pathfit.snapshot-summary/1" and said["namespaces"] >= 3 and not said["redacted"]
-    assert f"{said['namespaces']} namespaces" in err
+    assert f"namespaces: {said['namespaces']}" in err
     capsys.readouterr()
     assert run(["snapshot", "-o", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["schema"] == "pathfit.snapshot/1"

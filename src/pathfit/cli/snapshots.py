@@ -9,10 +9,11 @@ from msgspec.structs import replace
 
 from pathfit import __version__
 from pathfit.cli.stop import CANNOT, Stop, line
-from pathfit.cli.talk import Style, Talk, readers_may_leave, style
+from pathfit.cli.talk import Style, Talk, readers_may_leave, style, told
 from pathfit.core.evidence_base import Missing
 from pathfit.core.snapshot import HostSnapshot
 from pathfit.observe import recorded
+from pathfit.render.layout import clean
 from pathfit.words.render import say
 
 MOST_SHOWN = 8  # things not read that are named on stderr; all of them are in the file
@@ -76,7 +77,7 @@ def snapshot(output: str, redacted: bool, key_file: Path | None, o: dict[str, An
     """Read this machine and write one file; returns the exit status. Raises Stop."""
     look = style(o["lang"])
     if output == "-" and o["as_json"]:
-        raise Stop("the snapshot and the summary cannot both stand on stdout", "-o host.json --json")
+        raise Stop("the snapshot and the summary cannot both stand on stdout", "pathfit snapshot -o host.json --json")
     key = _key(key_file) if redacted else b""
     if key_file is not None and not redacted:
         raise Stop("--redact-key says how to redact", "--redact")
@@ -132,9 +133,16 @@ def _tell(summary: dict[str, Any], look: Style) -> None:
     talk.remark(say("ui.snap-read", summary, look.lang))
     for m in summary["missing"][:MOST_SHOWN]:
         talk.remark(say("ui.snap-missing", m, look.lang))
+        if m["how"]:
+            told(f"try: {clean(typed(m['how']))}")
     hidden = len(summary["missing"]) - MOST_SHOWN
     if hidden > 0:
         talk.remark(say("ui.snap-more", {"count": hidden}, look.lang))
+
+
+def typed(how: str) -> str:
+    """A way on as a whole line: what wants root is this command with sudo."""
+    return "sudo pathfit snapshot -o FILE" if "sudo pathfit" in how else how
 
 
 def _write(output: str, data: bytes) -> None:
@@ -149,7 +157,7 @@ def _write(output: str, data: bytes) -> None:
         recorded.write(path, data)
     except (OSError, ValueError) as e:
         why = e.strerror if isinstance(e, OSError) else "no such path can exist"
-        raise Stop(f"cannot write {path}: {why}", "-o ./host.json", CANNOT) from None
+        raise Stop(f"cannot write {path}: {why}", "pathfit snapshot -o ./host.json", CANNOT) from None
 
 
 def _json(summary: dict[str, Any]) -> None:

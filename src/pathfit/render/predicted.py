@@ -110,6 +110,7 @@ class _Text:
         settled = direction(seen, which)[1]
         sender, style = self._sender(which), FLAGS[settled.state]
         flag = {"ok": self.say("flag-ok"), "hole": self.say("flag-hole")}.get(style, "?")
+        flag = self.say("pre-flag-lost") if settled.state == "lost" else flag
         facts = {"size": settled.size, "asked": settled.asked, "sender": sender, "why": settled.why}
         if settled.state == "fits":
             message = "pre-way-fits" if settled.size == settled.asked else "pre-way-smaller"
