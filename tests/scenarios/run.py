@@ -20,18 +20,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Literal
 
 import msgspec
 
+from pathfit import survey
 from pathfit.lab import Lab, Scenario, load, scenarios
 from pathfit.lab.judge import judge
+from pathfit.observe.kernel import read_host
 
 Mode = Literal["open", "blind"]
 MODES: tuple[Mode, ...] = ("open", "blind")
 PATHFIT = Path(sys.executable).with_name("pathfit")
 MOST_SECONDS = 60.0  # for one command; its own --timeout ends it long before
 JOBS = 6  # labs side by side: a run mostly waits for connections that must not come to an end
+ONE_READER = Lock()  # pathfit reads a machine in one thread
 SLACK = 2.5  # times the time a scenario allows, when labs side by side share two cores
 
 
@@ -47,6 +51,7 @@ class Result:
     codes: list[str] = field(default_factory=list)
     seconds: float = 0.0  # of everything
     report: bytes = b""
+    scanned: list[str] = field(default_factory=list)  # what state alone says of the lab: "error MTU105"
     skipped: str = ""  # why this machine cannot build the lab
 
     def __str__(self) -> str:
@@ -96,6 +101,8 @@ def examine(
         with Lab.up(scenario) as lab, TemporaryDirectory(prefix="pathfit-run-") as scratch:
             folder = (keep / f"{scenario.name}-{mode}") if keep else Path(scratch)
             folder.mkdir(parents=True, exist_ok=True)
+            if mode == "open":
+                result.scanned = _scan(lab)  # before anybody has learned a path MTU
             result.wrong = [f"the lab does not fail as meant: {w}" for w in lab.truth()]
             if not result.wrong and not truth_only:
                 lab.fresh()
@@ -132,6 +139,15 @@ def _ask(lab: Lab, result: Result, folder: Path, slack: float) -> None:
     if again.stdout != done.stdout or again.returncode != done.returncode:
         (folder / "replayed.json").write_bytes(again.stdout)
         result.wrong.append(f"the saved case replays differently (exit {again.returncode})")
+
+
+def _scan(lab: Lab) -> list[str]:
+    """Errors and warnings of a scan that sees this lab alone (others stand beside it)."""
+    with ONE_READER:
+        host = read_host(None, "all", "survey")
+    mine = tuple(n for n in host.namespaces if n.where.startswith(f"netns:{lab.prefix}-"))
+    found = survey.judge(msgspec.structs.replace(host, namespaces=mine)).findings
+    return sorted({f"{f.severity} {f.code}" for f in found if f.severity != "info"})
 
 
 def _run(argv: list[str], state: Path) -> subprocess.CompletedProcess[bytes]:
