@@ -35,6 +35,7 @@ MODES: tuple[Mode, ...] = ("open", "blind")
 PATHFIT = Path(sys.executable).with_name("pathfit")
 MOST_SECONDS = 60.0  # for one command; its own --timeout ends it long before
 JOBS = 6  # labs side by side: a run mostly waits for connections that must not come to an end
+FORWARDING, BLOCKING = 3, 4  # BR_STATE_*; the others last a moment only
 ONE_READER = Lock()  # pathfit reads a machine in one thread
 SLACK = 2.5  # times the time a scenario allows, when labs side by side share two cores
 
@@ -142,10 +143,15 @@ def _ask(lab: Lab, result: Result, folder: Path, slack: float) -> None:
 
 
 def _scan(lab: Lab) -> list[str]:
-    """Errors and warnings of a scan that sees this lab alone (others stand beside it)."""
-    with ONE_READER:
-        host = read_host(None, "all", "survey")
-    mine = tuple(n for n in host.namespaces if n.where.startswith(f"netns:{lab.prefix}-"))
+    """Errors and warnings of a scan that sees this lab alone (others stand beside it), once its bridges pass frames."""
+    end = time.monotonic() + MOST_SECONDS
+    while True:
+        with ONE_READER:
+            host = read_host(None, "all", "survey")
+        mine = tuple(n for n in host.namespaces if n.where.startswith(f"netns:{lab.prefix}-"))
+        ports = [x.bridge_port for n in mine for x in n.links if x.bridge_port and x.up and x.carrier]
+        if all(p.state in (FORWARDING, BLOCKING) for p in ports) or time.monotonic() > end:
+            break
     found = survey.judge(msgspec.structs.replace(host, namespaces=mine)).findings
     return sorted({f"{f.severity} {f.code}" for f in found if f.severity != "info"})
 

@@ -90,7 +90,6 @@ BY_FINDINGS: dict[tuple[str, ...], tuple[str, ...]] = {
         "veth-half-down",
     ),
     ("warning MTU103",): (
-        "article-002",
         "healthy-fragmented-on-the-way",
         "pmtud-works",
         "too-big-not-translated-back",
