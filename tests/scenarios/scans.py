@@ -51,6 +51,7 @@ BY_FINDINGS: dict[tuple[str, ...], tuple[str, ...]] = {
         "error MTU107",
         "warning MTU103",
     ): (
+        "article-002",
         "both-ways-different",
         "header-and-body-apart",
         "hole-behind-syn-cookies",
