@@ -4,7 +4,8 @@ Kernel: vxlan_vs_find_vni, geneve_lookup, ip_tunnel_lookup, ip6_tnl_lookup, wg_p
 or a program of its own may take any of them, so where there is one nothing is said to be lost.
 """
 
-from pathfit.core.snapshot import Link
+from pathfit.core.snapshot import Link, XfrmState
+from pathfit.model.ipsec import unwraps
 from pathfit.model.network import Net, Network
 from pathfit.model.outers import Outer, chosen
 from pathfit.model.packet import Packet
@@ -13,9 +14,16 @@ SAME = ("id", "vni", "key")  # facts two ends of a tunnel share
 TURNED = (("okey", "ikey"), ("ikey", "okey"))
 
 
-def exits(network: Network, far: Net, outer: Outer, arrived: Packet, carried: Packet) -> list[tuple[Net, Link]] | str:
-    """Devices of whatever namespace that take the outer packet arriving in ``far``; a text: why nobody can say."""
+def exits(
+    network: Network, far: Net, outer: Outer, arrived: Packet, carried: Packet, came: Link | None
+) -> list[tuple[Net, Link]] | str:
+    """Devices of whatever namespace that take the outer packet arriving in ``far``; a text: why nobody can say.
+
+    ``came``: the device it came in by, where IPsec leaves the inner packet.
+    """
     kind = outer.kind
+    if outer.state is not None:
+        return _unwrapped(network, far, outer.state, carried, came)
     if kind == "vxlan":
         found = network.vtep(far, arrived.dport, outer.vni)
         mine = [found] if found else []
@@ -29,6 +37,21 @@ def exits(network: Network, far: Net, outer: Outer, arrived: Packet, carried: Pa
     if mine:
         return mine
     return _somebody_else(network, far, kind) or []
+
+
+def _unwrapped(
+    network: Network, far: Net, state: XfrmState, carried: Packet, came: Link | None
+) -> list[tuple[Net, Link]] | str:
+    """Out of ESP: the packet comes in again by the same device, or by the xfrm interface of the association."""
+    taken = unwraps(far, state, carried)
+    if isinstance(taken, str):
+        return taken
+    mine = [s for s in far.snap.xfrm_states if (s.spi, s.dst) == (state.spi, state.dst)]
+    if not taken or came is None:
+        return []
+    if not mine[0].if_id:
+        return [(far, came)]
+    return [x for x in network.tunnels(far, "xfrm") if x[1].info.get("if_id") == mine[0].if_id]
 
 
 def _somebody_else(network: Network, far: Net, kind: str) -> str:

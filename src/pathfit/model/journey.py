@@ -25,7 +25,7 @@ from pathfit.model.mtu import SMALLEST_V6, accepts_source, device_mtu, route_mtu
 from pathfit.model.network import Net, Network
 from pathfit.model.packet import Bound, Gap, Packet, too_big
 from pathfit.model.state import End, Journey, State
-from pathfit.model.tunnel import Steps, through
+from pathfit.model.tunnel import Steps, secured, through
 
 MAX_STEPS = 64 * 4  # a packet dies after 64 forwarding hosts; each takes up to four states
 MAX_NESTED = 4  # tunnels in tunnels
@@ -239,7 +239,11 @@ class Walk(Hooks):
         self.mac = link.mac
         p = self._cut(net, p) if self.pieces else p
         frame = Frame(p, mac, near, s.gso, link.mac, s.link is None)
-        carried = emit(self._wire(), net, link, frame)
+        carried = self._esp(net, frame) if net.snap.xfrm_policies else None
+        if carried is not None:
+            step = None  # nobody is asked for the inner packet's next hop
+        else:
+            carried = emit(self._wire(), net, link, frame)
         got = self._arrived(p, carried, step)
         if step is not None and mac is None and isinstance(got, State) and any(type(x) is Decap for x in carried.notes):
             got = self._answered(net, link, got, p, step) or got
@@ -385,7 +389,13 @@ class Walk(Hooks):
             return Carried("unknown", at=net.point(link.name), why="tunnels in tunnels in tunnels")
         if self.spent[0] > MOST_FOLLOWED:
             return Carried("unknown", at=net.point(link.name), why="too many ways that it may go")
-        return through(Steps(self.network, self._outer, self._outer_told, self._enter), net, link, frame, bridged)
+        return through(self._steps(), net, link, frame, bridged)
+
+    def _esp(self, net: Net, frame: Frame) -> Carried | None:
+        return secured(self._steps(), net, frame) if self.depth < MAX_NESTED else None
+
+    def _steps(self) -> Steps:
+        return Steps(self.network, self._outer, self._outer_told, self._enter)
 
     def _outer(self, net: Net, outer: Packet, lower: int) -> Journey:
         """The way of an outer packet: a walk of its own, one level deeper."""

@@ -37,7 +37,7 @@ FEW_PORTS = 8  # of a bridge: more are sorted before they are tried
 AGGREGATES = frozenset({"bond", "team"})
 TUNNELS = frozenset(  # besides vxlan: devices that put a packet into another one
     ("geneve", "wireguard", "gre", "gretap", "erspan", "ip6gre", "ip6gretap", "ip6erspan", "ipip", "sit", "ip6tnl")
-) | {"l2tp"}
+) | {"l2tp", "xfrm"}
 
 
 def _takes(e: object) -> bool:

@@ -8,11 +8,12 @@ program steers (external mode, Open vSwitch, a tun or tap) ends our view: the an
 from typing import NamedTuple
 
 from pathfit.core.net import UDP, Family
-from pathfit.core.snapshot import FdbEntry, Link, Vxlan, Wireguard, WireguardPeer
+from pathfit.core.snapshot import FdbEntry, Link, Vxlan, Wireguard, WireguardPeer, XfrmState
 from pathfit.model.addr import family_of, is_multicast, within
+from pathfit.model.ipsec import Wrapped, wrapped
 from pathfit.model.l2 import TAG, Frame
 from pathfit.model.network import Net
-from pathfit.model.overhead import Layer, inner, outer
+from pathfit.model.overhead import Layer, header, inner, outer
 from pathfit.model.packet import Packet
 
 ZERO_MAC = "00:00:00:00:00:00"
@@ -27,6 +28,7 @@ ROWS = {  # IFLA_INFO_KIND -> row of the table
     "gre": "gre", "ip6gre": "gre", "gretap": "gretap", "ip6gretap": "gretap", "erspan": "erspan", "ip6erspan": "erspan",
     "ipip": "ipip", "sit": "sit", "ip6tnl": "ip6tnl",
 }  # fmt: skip
+NO_DEVICE = Link(index=0, name="IPsec", mtu=65535, kind="esp")  # a policy's packets go by none of their own
 TELLS = frozenset({"gre", "gretap", "erspan", "ipip", "sit", "ip6tnl"})  # rows whose tunnels tell the inner sender
 
 
@@ -40,6 +42,7 @@ class Outer(NamedTuple):
     vni: int = 0
     tags: int = 0
     peer: WireguardPeer | None = None
+    state: XfrmState | None = None
 
     @property
     def kind(self) -> str:
@@ -48,7 +51,7 @@ class Outer(NamedTuple):
     @property
     def overhead(self) -> int:
         """Bytes around each inner packet, padding not counted."""
-        return outer(self.layer, 0, 0) + self.tags
+        return header(self.layer) + self.tags
 
     def inner_mtu(self, mtu: int) -> int:
         """The largest inner packet whose outer one has at most ``mtu`` bytes."""
@@ -104,6 +107,9 @@ def outers(net: Net, link: Link, frame: Frame) -> list[Outer] | Lost | str:
         return _vxlan(net, link, link.vxlan, frame)
     if link.kind == "wireguard":
         return _wireguard(link, frame)
+    if link.kind == "xfrm" and net.snap.xfrm_policies and link.peer_nsid is None:
+        made = esp(net, frame, link)
+        return [made] if isinstance(made, Outer) else made or Lost(f"no IPsec policy of {link.name} takes it")
     if link.kind not in ROWS:
         return unread(link)
     remote = str(link.info.get("remote", "") or "")
@@ -114,8 +120,20 @@ def outers(net: Net, link: Link, frame: Frame) -> list[Outer] | Lost | str:
     layer = layer_of(link, family_of(remote))
     if layer is None:
         return f"{link.kind} over IPv{family_of(remote)} is not modelled"
-    made = _fixed(link, layer, remote, frame)
-    return [made] if made else f"{link.name} ({link.kind}) carries nothing of IPv{frame.packet.family}"
+    one = _fixed(link, layer, remote, frame)
+    return [one] if one else f"{link.name} ({link.kind}) carries nothing of IPv{frame.packet.family}"
+
+
+def esp(net: Net, frame: Frame, link: Link | None = None) -> Outer | str | None:
+    """What IPsec makes of a packet sent by ``net`` (``link``: an xfrm interface that asks); None: nothing.
+
+    An xfrm interface asks the policies of the namespace it was made in (xfrm_if.net).
+    """
+    made = wrapped(net, frame.packet, _int(link.info, "if_id") if link else 0)
+    if not isinstance(made, Wrapped):
+        return made
+    device = link or NO_DEVICE
+    return _around(Outer(made.layer, made.packet, device, state=made.state), frame)
 
 
 def unread(link: Link) -> str:
@@ -169,8 +187,9 @@ def _around(made: Outer, frame: Frame) -> Outer:
     made = made._replace(tags=frame.tags * TAG)
     size = outer(made.layer, frame.packet.size, made.device.mtu) + made.tags
     p = made.packet
-    large = frame.packet.big
-    return made._replace(packet=Packet(p.src, p.dst, p.proto, p.sport, p.dport, size, p.df, p.mark, big=large))
+    large, kept = frame.packet.big, p.secured
+    packet = Packet(p.src, p.dst, p.proto, p.sport, p.dport, size, p.df, p.mark, big=large, secured=kept)
+    return made._replace(packet=packet)
 
 
 def _inherited(df: int, packet: Packet) -> bool:

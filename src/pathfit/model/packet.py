@@ -45,6 +45,8 @@ class Packet(msgspec.Struct, frozen=True, gc=False):
     about: Tuple5 | None = None
     big: bool = False  # filters are to judge the large packet itself (later in the conversation), not its first one
 
+    secured: bool = False  # the outer packet IPsec made: no policy is asked again
+
     @property
     def family(self) -> Family:
         return 6 if ":" in self.dst else 4

@@ -15,6 +15,7 @@ Too big at the tunnel's own end (its route, or a path MTU it has learned, is sma
   is unset (fragments), or the frame was bridged (icmp_send needs a route that a bridged frame does not have: silent);
 * in all of these the route of what this host itself sends learns it, with DF or without: the next packets without DF
   are cut before they go in;
+* IPsec (xfrm_state_mtu) is a smaller MTU of the route: EMSGSIZE, or "too big" to the inner sender;
 * WireGuard, L2TP: the outer packet is fragmented where it is made, of IPv6 too (ignore_df), and nobody is told.
 
 On the way: an outer packet without DF is fragmented by routers; with DF it is lost and the router tells the tunnel's
@@ -32,7 +33,7 @@ from pathfit.core.snapshot import Link
 from pathfit.model.exits import exits
 from pathfit.model.l2 import Carried, Frame, Note
 from pathfit.model.network import Net, Network
-from pathfit.model.outers import TELLS, Lost, Outer, outers
+from pathfit.model.outers import TELLS, Lost, Outer, esp, outers
 from pathfit.model.packet import Bound, Fate1, Gap, Packet
 
 SMALLEST_TOLD = {4: 576, 6: 1280}  # iptunnel_pmtud_check_icmp, _icmpv6: below that nothing is said
@@ -48,6 +49,8 @@ class Journey(Protocol):
     def notes(self) -> tuple[Note, ...]: ...
     @property
     def net(self) -> Net | None: ...
+    @property
+    def link(self) -> Link | None: ...
     @property
     def ends(self) -> Point | None: ...
     @property
@@ -97,6 +100,18 @@ def through(steps: Steps, net: Net, link: Link, frame: Frame, bridged: bool) -> 
     return min(tried, key=lambda c: order[c.kind])
 
 
+def secured(steps: Steps, net: Net, frame: Frame) -> Carried | None:
+    """IPsec takes a packet that ``net`` sends by whatever device (xfrm4_output); None: no policy does."""
+    if frame.packet.secured or not net.snap.xfrm_policies:
+        return None
+    made = esp(net, frame)
+    if made is None:
+        return None
+    if isinstance(made, str):
+        return Carried("unknown", at=net.point(), why=made, packet=frame.packet)
+    return _one(steps, Entry(net, net, frame, False, made))
+
+
 def _one(steps: Steps, entry: Entry) -> Carried:
     """One outer packet: its way, what bounds it, and what comes out at the other end."""
     outer, frame = entry.outer, entry.frame
@@ -117,13 +132,13 @@ def _one(steps: Steps, entry: Entry) -> Carried:
         if outer.kind == "wireguard":  # netlink does not say in which namespace it was made and sends (creating_net)
             return Carried("unknown", done, at=at, why=f"{why}; {name} may send by another namespace", gaps=way.gaps)
         return Carried("lost", done, at=at, fate=way.fate, why=why, culprit=way.culprit, gaps=way.gaps)
-    rest = _out_of(steps, way.net, way.packet, outer, frame, done)
+    rest = _out_of(steps, way, way.net, outer, frame, done)
     return rest._replace(gaps=(*way.gaps, *rest.gaps)) if way.gaps else rest
 
 
-def _out_of(steps: Steps, far: Net, arrived: Packet, outer: Outer, frame: Frame, done: tuple[Note, ...]) -> Carried:
+def _out_of(steps: Steps, way: Journey, far: Net, outer: Outer, frame: Frame, done: tuple[Note, ...]) -> Carried:
     """The far end takes the inner packet out (vxlan_rcv, ip_tunnel_rcv, wg_packet_consume_data_done)."""
-    found = exits(steps.network, far, outer, arrived, frame.packet)
+    found = exits(steps.network, far, outer, way.packet, frame.packet, way.link)
     if isinstance(found, str):
         return Carried("unknown", done, at=far.point(), why=found, packet=frame.packet)
     up = [x for x in found if x[1].up]
@@ -132,6 +147,8 @@ def _out_of(steps: Steps, far: Net, arrived: Packet, outer: Outer, frame: Frame,
         return Carried("lost", done, at=far.point(), fate=Fate.UNREACHABLE, why=why)
     there, device = up[0]
     out = Decap(at=there.point(device.name), kind=outer.kind)
+    if outer.state is not None:  # a packet without a frame: for whoever has taken it out
+        frame = frame._replace(dmac=device.mac or None, seen=())
     rest = steps.enter(there, device, frame._replace(gso=frame.gso and None))
     return rest._replace(notes=(*done, out, *rest.notes))
 
@@ -195,6 +212,8 @@ def _decider(outer: Outer, then: str) -> str:
         if outer.layer.family == 6:
             return "ip6_tnl_xmit"
         return "ipip6_tunnel_xmit" if row == "sit" else "tnl_update_pmtu"
+    if outer.state is not None:
+        return "xfrmi_xmit2" if outer.state.if_id else "xfrm_state_mtu"
     if row in LOCAL_PIECES:
         return "ip6_fragment" if outer.packet.family == 6 else "ip_do_fragment"
     return "iptunnel_pmtud_check_icmp" if then == "icmp" else "skb_tunnel_check_pmtu"
@@ -219,9 +238,11 @@ def _told_here(mtu: int, entry: Entry, outside: Fate1) -> Fate1:
         return "silent" if entry.bridged and family == 4 else "icmp"
     if frame.local:
         return "error"
+    if outer.state is not None:
+        return "icmp"
     if entry.bridged:
         return "icmp" if mtu >= SMALLEST_TOLD[family] else outside
     return "icmp" if family == 6 and mtu >= SMALLEST_TOLD[6] else outside
 
 
-__all__ = ["Entry", "Journey", "Steps", "through"]
+__all__ = ["Entry", "Journey", "Steps", "secured", "through"]
