@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pathfit.core.snapshot import Link, NetnsSnapshot, NextHop, PolicyRule, Route
@@ -34,6 +34,7 @@ def held(route: Route, address: str) -> bool:
 
 
 @pytest.mark.parametrize("addresses", [V4, V6], ids=["4", "6"])
+@settings(deadline=None)
 @given(data=st.data())
 def test_however_often_a_table_is_asked(addresses: tuple[str, ...], data: Any) -> None:
     them = data.draw(routes(addresses))
