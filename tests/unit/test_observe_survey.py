@@ -124,7 +124,7 @@ def test_a_plain_one_is_a_part_of_the_full_one(
     assert surveyed.addresses == full.addresses
     assert set(surveyed.routes) == {r for r in full.routes if r.table == 254}
     assert surveyed.sysctls.items() <= full.sysctls.items()
-    assert {"ipv4.ip_forward", "ipv4.conf.all.rp_filter", "ipv6.conf.all.forwarding"} <= surveyed.sysctls.keys()
+    assert {"ipv4.ip_forward", "ipv4.conf.all.rp_filter", "ipv6.conf.eth0.forwarding"} <= surveyed.sysctls.keys()
 
 
 def shown(link: Link, without: tuple[str, ...]) -> dict[str, Any]:

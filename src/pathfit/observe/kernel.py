@@ -169,9 +169,7 @@ class _Visit:
     def _read(self, one: discover.Found) -> NetnsSnapshot:
         if self.detail == "survey" and one.id not in self._whole:
             self._ground = self._ground or survey.Ground()
-            seen = survey.read(one.id, one.names[0], one.names[1:], self._features, self._ground, self.peers.meet)
-            if not seen.more:
-                return seen.snapshot
+            return survey.read(one.id, one.names[0], one.names[1:], self._features, self._ground, self.peers.meet)
         detail: Detail = "light" if self.detail == "light" else "full"
         return read(one.id, one.names[0], one.names[1:], detail, self._features, self.peers.meet)
 

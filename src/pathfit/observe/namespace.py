@@ -64,13 +64,13 @@ class Reader:
     def __init__(self, where: str, sock: NetlinkSocket) -> None:
         self.where = where
         self.missing: list[Missing] = []
-        self._sock = sock
+        self.sock = sock
 
     def dump(
         self, what: str, request: bytes, decode: Callable[[bytes, int, int], T | None], limit: int = ROUTES
     ) -> list[T]:
         """Everything one dump says; nothing, with the reason noted, when it is refused or malformed."""
-        sock = self._sock
+        sock = self.sock
         try:
             found = sock.dump(request, decode, limit)
         except (OSError, Malformed) as e:
@@ -94,7 +94,7 @@ class Reader:
     def ask(self, what: str, request: bytes, decode: Callable[[bytes, int, int], T | None]) -> T | None:
         """The answer to one question; None, with the reason noted, when it is refused or malformed."""
         try:
-            return self._sock.ask(request, decode)
+            return self.sock.ask(request, decode)
         except (OSError, Malformed) as e:
             self._failed(what, e)
             return None
@@ -134,36 +134,50 @@ def read(
             made = _light(reader, identity, where, names)
             meet(sock, identity, made.links)
             return made
-        links, sysctls = _links(reader)
-        sysctls.update(of_all(reader))
+        links, sysctls = links_of(reader)
         meet(sock, identity, links)
-        routes, exceptions = _routes(reader)
-        snapshot = NetnsSnapshot(
-            id=identity,
-            where=where,
-            names=names,
-            cookie=sock.cookie(),
-            addresses=tuple(reader.dump("addresses", rtnl.addresses(), rtnl_near.address)),
-            routes=routes,
-            rules=_rules(reader),
-            exceptions=exceptions,
-            neighbours=tuple(reader.dump("neighbours", rtnl.neighbours(), rtnl_near.neighbour, NEIGHBOURS)),
-            fdb=_fdb(reader, links),
-        )
-        links = _vlans(reader, links)
+        return full(reader, identity, names, links, sysctls, features)
+
+
+def full(
+    reader: Reader,
+    identity: str,
+    names: tuple[str, ...],
+    links: list[Link],
+    sysctls: dict[str, str],
+    features: Features,
+) -> NetnsSnapshot:
+    """Everything, of the namespace this thread stands in and whose ``links`` were read (:func:`links_of`)."""
+    where = reader.where
+    sysctls.update(of_all(reader))
+    routes, exceptions = _routes(reader)
+    addresses = reader.dump("addresses", rtnl.addresses(), rtnl_near.address)
+    rules = _rules(reader)
+    neighbours = reader.dump("neighbours", rtnl.neighbours(), rtnl_near.neighbour, NEIGHBOURS)
+    fdb = _fdb(reader, links)
+    links = _vlans(reader, links)
     bridged = any(link.kind == "bridge" for link in links)
     sysctls.update(procfs.sysctls((*SYSCTLS, *BRIDGE_SYSCTLS) if bridged else SYSCTLS))
     known = reader.part("offload features", features.read, dict[int, dict[str, bool]]())
     links = _apart(reader, links, features)
     states, policies = _ipsec(reader, features)
     filters, lacking = tables(where)
-    return replace(
-        snapshot,
+    return NetnsSnapshot(
+        id=identity,
+        where=where,
+        names=names,
+        cookie=reader.sock.cookie(),
         links=tuple(replace(link, features=known.get(link.index), driver=features.driver(link)) for link in links),
-        sysctls=sysctls,
+        addresses=tuple(addresses),
+        routes=routes,
+        rules=rules,
+        exceptions=exceptions,
+        neighbours=tuple(neighbours),
+        fdb=fdb,
         tables=filters,
         xfrm_states=states,
         xfrm_policies=policies,
+        sysctls=sysctls,
         missing=(*reader.missing, *lacking),
     )
 
@@ -209,7 +223,8 @@ def _light(reader: Reader, identity: str, where: str, names: tuple[str, ...]) ->
     )
 
 
-def _links(reader: Reader) -> tuple[list[Link], dict[str, str]]:
+def links_of(reader: Reader) -> tuple[list[Link], dict[str, str]]:
+    """All links, and their sysctls."""
     found = reader.dump("links", rtnl.links(), rtnl_link.read)
     sysctls: dict[str, str] = {}
     for one in found:
@@ -217,10 +232,10 @@ def _links(reader: Reader) -> tuple[list[Link], dict[str, str]]:
     return [one.link for one in found], sysctls
 
 
-def of_all(reader: Reader) -> dict[str, str]:
+def of_all(reader: Reader, families: Iterable[int] = (rtnl.AF_INET, rtnl.AF_INET6)) -> dict[str, str]:
     """Forwarding and rp_filter of all devices."""
     found: dict[str, str] = {}
-    for family in (rtnl.AF_INET, rtnl.AF_INET6):
+    for family in families:
         found.update(reader.ask("settings", rtnl_conf.of_all(family), rtnl_conf.sysctls) or {})
     return found
 

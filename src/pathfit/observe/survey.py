@@ -10,23 +10,23 @@ where a check finds something, is read in full. What a check cannot say counts a
 import errno
 import os
 from collections.abc import Iterable
-from typing import NamedTuple
+from functools import partial
 
 from msgspec.structs import replace
 
 from pathfit.core.snapshot import Link, NetnsSnapshot, Route
-from pathfit.host import procfs
 from pathfit.host.nlsocket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from pathfit.model.lookup import PERMANENT_RULES
 from pathfit.observe import apart
 from pathfit.observe.features import Features
 from pathfit.observe.filters import nf_tables_present
-from pathfit.observe.namespace import Decoded, Meet, Reader, alone, of_all
-from pathfit.wire import rtnl, rtnl_link, rtnl_near, rtnl_route
+from pathfit.observe.namespace import Decoded, Meet, Reader, alone, full, links_of, of_all
+from pathfit.wire import rtnl, rtnl_near, rtnl_route
 from pathfit.wire.netlink import Malformed
 from pathfit.wire.nft import messages as nft
 
 _USUAL = ({*PERMANENT_RULES[4], *PERMANENT_RULES[6]}, {*PERMANENT_RULES[4]})  # the latter without IPv6
+_FOLDER = "/proc/thread-self/net"
 _LEGACY = ("ip_tables_names", "ip6_tables_names")
 
 # Devices that end in a namespace: what they are joined with lies in another one.
@@ -35,68 +35,76 @@ _ENDS = frozenset({"veth", "macvlan", "macvtap", "ipvlan", "ipvtap", "vlan", "ne
 _FALLBACK = frozenset({"ipip", "sit", "gre", "gretap", "erspan", "ip6tnl", "ip6gre", "vti", "vti6"})
 
 
-class Seen(NamedTuple):
-    """What a survey saw. ``more``: a full read would find more."""
-
-    snapshot: NetnsSnapshot
-    more: bool
-
-
 class Ground:
     """What holds for the whole kernel, found out once in a run."""
 
     def __init__(self) -> None:
         self.nft = nf_tables_present()
         self.ipsec = apart.has_ipsec()
-        folder = "/proc/thread-self/net"
-        self.legacy = tuple(f"{folder}/{name}" for name in _LEGACY if os.path.exists(f"{folder}/{name}"))
+        self.legacy = tuple(name for name in _LEGACY if os.path.exists(f"{_FOLDER}/{name}"))
 
 
 def read(
     identity: str, where: str, names: tuple[str, ...], features: Features, ground: Ground, meet: Meet = alone
-) -> Seen:
+) -> NetnsSnapshot:
     """The namespace this thread stands in. Raises OSError only when no netlink socket can be opened at all."""
     with NetlinkSocket(NETLINK_ROUTE) as sock:
         reader = Reader(where, sock)
-        read = reader.dump("links", rtnl.links(), rtnl_link.read)
-        links = [one.link for one in read]
+        links, sysctls = links_of(reader)
         meet(sock, identity, links)
-        addresses = reader.dump("addresses", rtnl.addresses(), rtnl_near.address)
-        routes = reader.dump("routes", rtnl.routes(0, table=rtnl.TABLE_MAIN), rtnl_route.route)
-        sysctls: dict[str, str] = {}
-        for one in read:
-            sysctls.update(one.sysctls)
-        sysctls.update(of_all(reader))
-        more = hub(links, sysctls) or bool(reader.missing) or not all(isinstance(r, Route) for r in routes)
-        more = more or _decided(reader) or _filtered(ground) or _wrapped(ground)
-    known: dict[int, dict[str, bool]] = {}
-    if not more:
-        known = reader.part("offload features", features.read, known)
-        links = [replace(link, features=known.get(link.index)) for link in links]
-    snapshot = NetnsSnapshot(
+        if not reader.missing and not hub(links, sysctls):
+            if leaf := _leaf(reader, identity, names, links, sysctls, features, ground):
+                return leaf
+            reader.missing.clear()  # all but the links is read again
+        return full(reader, identity, names, links, sysctls, features)
+
+
+def _leaf(
+    reader: Reader,
+    identity: str,
+    names: tuple[str, ...],
+    links: list[Link],
+    sysctls: dict[str, str],
+    features: Features,
+    ground: Ground,
+) -> NetnsSnapshot | None:
+    """None when it turns out to be more than that, or when something could not be read."""
+    addresses = reader.dump("addresses", rtnl.addresses(), rtnl_near.address)
+    routes = reader.dump("routes", rtnl.routes(0, table=rtnl.TABLE_MAIN), rtnl_route.route)
+    doors = sum(link.up and not link.loopback for link in links)
+    # with one door nothing is forwarded, whatever IPv6 says
+    sysctls.update(of_all(reader) if doors > 1 else of_all(reader, (rtnl.AF_INET,)))
+    if _forwards(links, sysctls) or _decided(reader) or _filtered(ground) or _wrapped(ground):
+        return None
+    known = reader.part("offload features", features.read, dict[int, dict[str, bool]]())
+    plain = tuple(r for r in routes if isinstance(r, Route))
+    if reader.missing or len(plain) < len(routes):
+        return None
+    return NetnsSnapshot(
         id=identity,
-        where=where,
+        where=reader.where,
         names=names,
-        links=tuple(links),
+        links=tuple([replace(link, features=known.get(link.index)) for link in links]),
         addresses=tuple(addresses),
-        routes=tuple(r for r in routes if isinstance(r, Route)),
+        routes=plain,
         sysctls=sysctls,
-        missing=tuple(reader.missing),
-        plain=not more,
+        plain=True,
     )
-    return Seen(snapshot, more)
 
 
 def hub(links: Iterable[Link], sysctls: dict[str, str]) -> bool:
     """Whether packets of others may pass: a device that is no mere end, or forwarding between two of them."""
-    doors = 0
     for link in links:
         if link.loopback or (link.kind in _FALLBACK and not link.up):
             continue
         if link.kind not in _ENDS or link.master or link.peer_nsid is None:
             return True
-        doors += link.up
-    return doors > 1 and any(v == "1" and (k.endswith((".forwarding", ".ip_forward"))) for k, v in sysctls.items())
+    return _forwards(links, sysctls)
+
+
+def _forwards(links: Iterable[Link], sysctls: dict[str, str]) -> bool:
+    doors = sum(link.up and not link.loopback for link in links)
+    return doors > 1 and any(v == "1" and k.endswith((".forwarding", ".ip_forward")) for k, v in sysctls.items())
 
 
 def _decided(reader: Reader) -> bool:
@@ -120,7 +128,7 @@ def _filtered(ground: Ground) -> bool:
                 return True
         except Malformed:
             return True
-    return any(_listed(path) for path in ground.legacy)
+    return bool(ground.legacy) and _listed(ground.legacy)
 
 
 def _wrapped(ground: Ground) -> bool:
@@ -131,8 +139,23 @@ def _wrapped(ground: Ground) -> bool:
         return True
 
 
-def _listed(path: str) -> bool:
+def _listed(names: Iterable[str]) -> bool:
+    """Whether one of these lists of tables has any, or cannot be read."""
     try:
-        return bool(procfs.read(path, 4096))
+        folder = os.open(_FOLDER, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return True
+    try:
+        return any(map(partial(_filled, folder), names))
+    except OSError:
+        return True
+    finally:
+        os.close(folder)
+
+
+def _filled(folder: int, name: str) -> bool:
+    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        return bool(os.read(fd, 64))
+    finally:
+        os.close(fd)

@@ -76,6 +76,13 @@ class Pattern(Generic[T]):
         except error:  # data is shorter than end
             raise Malformed(f"a message of {end - at} bytes at {at} of {len(data)}") from None
 
+    def forget(self) -> None:
+        """The values made so far; what shapes there are stays known. For measuring a first read again and again."""
+        for alike in self._shapes.values():
+            for shape in alike:
+                shape.once.clear()
+                shape.made.clear()
+
     def _first(self, data: bytes, at: int, end: int) -> T | None:
         """A message of a shape not seen before."""
         if at + self._head.size > end:
