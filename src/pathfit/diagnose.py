@@ -33,15 +33,18 @@ ORDER = ("MTU101", "MTU102", "MTU118", "MTU119", "RST", "FLT", "RTE", "NET", "DN
 
 SEVERITIES = ("error", "warning", "info")
 
+SETTINGS = ("CFG601", "CFG602", "CFG603", "CFG604", "CFG605", "CFG606")
 CAUSES: dict[str, tuple[str, ...]] = {
-    "MTU101": ("MTU104", "MTU107", "MTU111", "MTU112", "FLT401", "MTU103", "CFG601", "CFG603"),
-    "MTU102": ("MTU104", "MTU107", "MTU111", "MTU112", "FLT401", "MTU103", "CFG601", "CFG603"),
-    "MTU103": ("CFG601", "CFG603"),
-    "MTU106": ("MTU104", "MTU103", "CFG601", "CFG603"),
+    "MTU101": ("MTU104", "MTU105", "MTU107", "MTU111", "MTU112", "MTU113", "MTU114", "FLT401", "MTU103", *SETTINGS),
+    "MTU102": ("MTU104", "MTU105", "MTU107", "MTU111", "MTU112", "MTU113", "MTU114", "FLT401", "MTU103", *SETTINGS),
+    "MTU103": SETTINGS,
+    "MTU104": ("CFG604", "CFG606", "KRN702"),
+    "NET152": ("FLT401", "FLT404", "OVL303", "OVL305", "RTE504"),
+    "RTE502": ("OVL303", "OVL305", "RTE504"),
+    "MTU106": ("MTU104", "MTU103", *SETTINGS),
     "MTU118": ("MTU103",),
     "RST202": ("FLT401",),
     "RTE501": ("RTE503",),
-    "NET152": ("FLT401",),
 }
 """Which findings explain which, nearest cause first. Only a warning or info can be a cause."""
 
@@ -53,7 +56,7 @@ EXIT = {"healthy": 0, "degraded": 0, "broken": 1, "unknown": 3}
 def report(case: Case) -> Report:
     """The whole answer to ``case``. Never raises on what a case may hold; a rule that does becomes SYS902."""
     view = _predicted(View.of(case))
-    findings = arrange(_with_fixes(link(run(view, RULES)), view))
+    findings = arrange(_with_fixes(link(_with_causes(run(view, RULES), view)), view))
     verdict, why = judge(view, findings)
     first = view.probe
     probes = sorted(view.probes, key=lambda p: 0 if first is not None and p.ref == first.ref else 1)
@@ -101,6 +104,18 @@ def run(view: View, rules: Sequence[Rule]) -> tuple[Finding, ...]:
         except Exception as e:
             view = view.crashed(rule.code, e)
     return _once(found)
+
+
+def _with_causes(findings: tuple[Finding, ...], view: View) -> tuple[Finding, ...]:
+    """With what state alone shows beside a path that fails. A rule of state that raises is said, like any."""
+    if not any(f.severity == "error" for f in findings):
+        return findings
+    from pathfit.rules.state.beside import causes  # a path that works needs none of it
+
+    try:
+        return _once((*findings, *causes(view, findings)))
+    except Exception as e:
+        return (*findings, *rule_crashed(View(view.case).crashed("state", e)))
 
 
 def link(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -108,6 +108,8 @@ class Group:
     @lazy
     def ways(self) -> tuple[Way, ...]:
         """Everything that was predicted for it."""
+        if self.machine.asked is not None:
+            return (self._way("elsewhere", *self.machine.asked),)
         return (*self._outside(), *self._mates())
 
     @lazy
@@ -167,13 +169,24 @@ class Group:
 class Machine:
     """See the module. ``host`` is what was read; everything else is made when it is first asked for."""
 
-    def __init__(self, host: HostSnapshot, network: Network | None = None) -> None:
+    def __init__(
+        self,
+        host: HostSnapshot,
+        network: Network | None = None,
+        seats: tuple[Seat, ...] | None = None,
+        asked: tuple[str, int] | None = None,
+    ) -> None:
+        """``seats``: only these workloads are of interest, and of them only the way to ``asked`` (address, port)."""
         self.host = host
         self.network = network or Network.of(host)
+        self._only = seats
+        self.asked = asked
 
     @lazy
     def seats(self) -> tuple[Seat, ...]:
         """Every workload, in the order people would list them."""
+        if self._only is not None:
+            return self._only
         nets = {x.snap.id: x for x in self.network.nets.values()}
         return tuple(Seat(w, nets.get(w.netns)) for w in workloads(self.host))
 

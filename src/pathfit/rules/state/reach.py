@@ -239,13 +239,23 @@ def overlapping(machine: Machine) -> Iterable[Finding]:
     bridges = {key for group in machine.groups for key in machine.segments(group.net)}
     for net in machine.network.nets.values():
         ours = [r for r in _connected(net) if (net.key, r.hops[0].link) in bridges]
-        if not ours:
-            continue
+        covering = _by_prefix(net) if ours else {}
         for mine in ours:
-            here = _subnet(mine)
-            for other in net.snap.routes:
-                if _clashes(net, mine, other) and _subnet(other).overlaps(here):
-                    yield _overlap(machine, net, mine, other)
+            subnet = _subnet(mine)
+            for length in {length for family, length in covering if family == mine.family and length <= mine.prefix}:
+                for other in covering[mine.family, length].get(int(subnet.supernet(new_prefix=length)[0]), ()):
+                    if _clashes(net, mine, other):
+                        yield _overlap(machine, net, mine, other)
+
+
+def _by_prefix(net: Net) -> dict[tuple[int, int], dict[int, list[Route]]]:
+    """Routes by (family, prefix length), then by their first address as a number."""
+    found_: dict[tuple[int, int], dict[int, list[Route]]] = {}
+    for r in net.snap.routes:
+        if r.prefix and r.table == MAIN and r.type == "unicast" and r.hops:
+            first = int(ipaddress.ip_address(r.dst))
+            found_.setdefault((r.family, r.prefix), {}).setdefault(first, []).append(r)
+    return found_
 
 
 def _connected(net: Net) -> list[Route]:

@@ -1,0 +1,61 @@
+"""What state alone shows beside a path that was asked about: causes for what was measured, never faults of their own.
+
+The rules of a path look at the asked flow; those of :data:`~pathfit.rules.state.STATE_RULES` at what a workload uses
+in general. Where the asked flow fails, the latter are asked about the source and that flow alone, and what they say is
+a cause: a warning at most, ``confirmed`` when measurement found the very size that they name. A path that works is not
+searched for more: `scan` does that.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+
+import msgspec
+
+from pathfit.core.engine import Workload
+from pathfit.core.finding import Finding
+from pathfit.model.network import Net
+from pathfit.rules import forecast
+from pathfit.rules.state import STATE_RULES
+from pathfit.rules.state.machine import Machine, Seat
+from pathfit.rules.view import View
+
+CODES = frozenset({
+    "MTU105", "MTU108", "MTU113", "MTU114", "MTU116", "OVL303", "OVL305", "OVL306", "FLT404", "RTE504",
+    "CFG602", "CFG604", "CFG605", "CFG606", "KRN701", "KRN702", "KRN703", "KRN704",
+})  # fmt: skip
+"""Codes that no rule of a path looks for."""
+
+
+def causes(view: View, findings: Sequence[Finding]) -> Iterator[Finding]:
+    """Findings of :data:`CODES` about the source; nothing where nothing failed, or the source was not read."""
+    if view.state is None or view.source is None or not any(f.severity == "error" for f in findings):
+        return
+    network = forecast.network(view.state)
+    net = network.find(view.source.id)
+    if net is None:
+        return
+    machine = Machine(view.state, network, seats=(_seat(view, net),), asked=(view.address, view.port))
+    measured = {h.passes for h in view.holes}
+    for rule in STATE_RULES:
+        if rule.code in CODES:
+            for f in rule.check(machine):
+                if _concerns(f, net, view):
+                    yield _as_cause(f, measured)
+
+
+def _seat(view: View, net: Net) -> Seat:
+    return Seat(Workload(name=view.source_label, where=net.snap.where, netns=net.snap.id), net)
+
+
+def _concerns(f: Finding, net: Net, view: View) -> bool:
+    """Is it about the source, or about a place the asked flow passes?"""
+    return net.snap.where in f.workloads or any(p.netns in view.on_way for p in f.where)
+
+
+def _as_cause(f: Finding, measured: Collection[object]) -> Finding:
+    sure = f.facts.get("limit") in measured
+    return msgspec.structs.replace(
+        f,
+        severity="warning" if f.severity == "error" else f.severity,
+        confidence="confirmed" if sure else f.confidence,
+        workloads=(),
+    )
