@@ -31,7 +31,11 @@ pathfit --version
 pathfit --no-such-option
 pathfit diagnoes
 pathfit frobnicate
-pathfit scan
+pathfit trace
+pathfit scan --timeout 0
+pathfit scan --in {tmp}/nothing
+pathfit scan --in {tmp}/full
+pathfit scan --in {tmp}/full/thesis.tex
 pathfit diagnose
 pathfit diagnose --to ''
 pathfit diagnose --to 'a b'
@@ -136,6 +140,7 @@ def written(line: str, ended: Ended, lab: Lab, tmp: Path) -> str:
     text = "\n".join([*out[:1], *kept, *ended.err.splitlines()])
     names = [(re.escape(v), "{" + k + "}") for k, v in facts(lab, tmp).items()]
     names += [(re.escape(lab.prefix), "{lab}"), (r"pathfit [0-9][0-9.a-z]*$", "pathfit {version}")]
+    names += [(r"\b[0-9]+\.[0-9][0-9] s,", "{seconds} s,"), (rf"^{re.escape(os.uname().nodename)}: ", "{host}: ")]
     return f"$ {line}\n{masked(text, names)}\n[{ended.status}]\n"
 
 

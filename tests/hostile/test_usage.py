@@ -86,7 +86,7 @@ USAGE: list[tuple[str, list[str | bytes]]] = [
     ("unknown command", ["diagnoes"]),
     ("command of escapes", [ESCAPE]),
     ("command of bytes", [BYTES]),
-    ("command of later versions", ["scan"]),
+    ("command of later versions", ["trace"]),
     ("unknown code", ["explain", "MTU10l"]),
     ("code of escapes", ["explain", ESCAPE]),
     ("code of bytes", ["explain", BYTES]),
