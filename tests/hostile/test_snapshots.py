@@ -90,6 +90,15 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: changed("namespaces.0.routes.0.family", 6), "$.namespaces[0].routes[0].dst"),
     "a gateway that is none": (
         lambda: changed("namespaces.0.routes.0.hops.0.via", "\x1b[31m"), "$.namespaces[0].routes[0].hops[0].via"),
+    "an association of two families": (
+        lambda: changed("namespaces.0.xfrm_states", [{"family": 4, "src": "198.18.1.1", "dst": "2001:db8::1", "spi": 1}]),
+        "$.namespaces[0].xfrm_states[0]",
+    ),
+    "an IPsec policy for 33 bits": (
+        lambda: changed("namespaces.0.xfrm_policies", [
+            {"family": 4, "direction": "out", "dst": "198.18.1.0", "dst_prefix": 33}]),
+        "$.namespaces[0].xfrm_policies[0]",
+    ),
     "a filter of another kind": (
         lambda: changed("namespaces.0.tables", [{"family": "ip", "name": "t", "chains": [
             {"name": "c", "rules": [{"exprs": [{"is": "Magic"}]}]}]}]), "Magic"),

@@ -172,6 +172,12 @@ def test_gretap_as_a_bridge_port_tells_nobody(family: int, then: str) -> None:
     assert said.limits[0].function == "tnl_update_pmtu"
 
 
+@pytest.mark.parametrize(("df", "then"), [(True, "icmp"), (False, "silent")])
+def test_erspan_over_ipv6_tells_each_time(df: bool, then: str) -> None:
+    said = ask(built(Layer("erspan", 6), 1600), size=1500, df=df)
+    assert (said.fate, said.mtu, said.limits[0].then) == (Fate.DELIVERED, 1422, then)
+
+
 PADDING = [  # outer family, device MTU, the largest that passes whole
     (4, 1420, 1420), (4, 1440, 1440), (4, 1441, 1440), (6, 1420, 1420), (6, 1421, 1408), (6, 1700, 1408),
 ]  # fmt: skip

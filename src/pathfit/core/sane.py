@@ -100,6 +100,17 @@ def _learned(space: NetnsSnapshot) -> Iterator[tuple[str, str]]:
     for i, f in enumerate(space.fdb):
         if (f.remote is not None and not family(f.remote)) or not _size(f.remote_port) or not _size(f.remote_vni or 0):
             yield f"fdb[{i}].remote", f"{_q(str(f.remote))} is no address"
+    yield from _ipsec(space)
+
+
+def _ipsec(space: NetnsSnapshot) -> Iterator[tuple[str, str]]:
+    for i, s in enumerate(space.xfrm_states):
+        if not (family(s.src) == family(s.dst) == s.family and _size(s.icv_bits or 0)):
+            yield f"xfrm_states[{i}]", f"{_q(s.src)} to {_q(s.dst)} is no association of IPv{s.family}"
+    for i, p in enumerate(space.xfrm_policies):
+        for address, prefix in ((p.src, p.src_prefix), (p.dst, p.dst_prefix)):
+            if (address and (family(address) != p.family or not _fits(address, prefix))) or not _size(p.priority):
+                yield f"xfrm_policies[{i}]", f"{_q(address)}/{_n(prefix)} is no network of IPv{p.family}"
 
 
 def _at(place: str, wrong: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:

@@ -82,7 +82,7 @@ KINDS: dict[str, Kind] = {
                    source="geneve_link_config, skb_tunnel_check_pmtu"),
     "gre": Kind((("GRE", 4),), options=_GRE, source="ip_tunnel_bind_dev, tnl_update_pmtu; v6: ip6_tnl_xmit"),
     "gretap": Kind((("GRE", 4), ETHERNET), options=_GRE, source="ip_tunnel_bind_dev, tnl_update_pmtu"),
-    "erspan": Kind((("GRE", 8), ("ERSPAN", 8), ETHERNET), options=("v2", "noencaplimit"),
+    "erspan": Kind((("GRE", 8), ("ERSPAN", 8), ETHERNET), too_big_v6="unknown", options=("v2", "noencaplimit"),
                    source="erspan_tunnel_init, erspan_hdr_len"),
     "ipip": Kind((), (4,), options=_IP, source="ip_tunnel_bind_dev, tnl_update_pmtu"),
     "sit": Kind((), (4,), options=_IP, floor=SMALLEST_MTU[6], source="ipip6_tunnel_bind_dev, ipip6_tunnel_xmit"),

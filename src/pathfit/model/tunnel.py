@@ -15,6 +15,7 @@ Too big at the tunnel's own end (its route, or a path MTU it has learned, is sma
   is unset (fragments), or the frame was bridged (icmp_send needs a route that a bridged frame does not have: silent);
 * in all of these the route of what this host itself sends learns it, with DF or without: the next packets without DF
   are cut before they go in;
+* ERSPAN over IPv6 tells each time anew, and its route learns nothing (seen on 6.1);
 * IPsec (xfrm_state_mtu) is a smaller MTU of the route: EMSGSIZE, or "too big" to the inner sender;
 * WireGuard, L2TP: the outer packet is fragmented where it is made, of IPv6 too (ignore_df), and nobody is told.
 
@@ -196,14 +197,14 @@ def _inner(steps: Steps, entry: Entry, b: Bound, lossy: Journey | None) -> Bound
 def _teaches(entry: Entry) -> bool:
     """Does what is made on this host learn the path MTU (skb_dst_update_pmtu_no_confirm), whether it has DF or not?"""
     outer = entry.outer
-    if not entry.frame.local or outer.tags or outer.layer.kind in LOCAL_PIECES:
+    if not entry.frame.local or outer.tags or outer.layer.kind in LOCAL_PIECES or outer.kind == "ip6erspan":
         return False
     return outer.layer.kind not in TELLS or outer.layer.family == 6 or outer.packet.df
 
 
 def _tells_all(outer: Outer) -> bool:
     """ip6_tnl_xmit refuses what is too big whether it has DF or not, and says so."""
-    return outer.layer.kind in TELLS and outer.layer.family == 6
+    return outer.layer.kind in TELLS and outer.layer.family == 6 and outer.kind != "ip6erspan"
 
 
 def _decider(outer: Outer, then: str) -> str:
@@ -234,7 +235,7 @@ def _told_here(mtu: int, entry: Entry, outside: Fate1) -> Fate1:
         if family == 6 and outer.layer.family == 4 and mtu < SMALLEST_TOLD[6]:
             return outside
         if frame.local:
-            return "error"
+            return "icmp" if outer.kind == "ip6erspan" else "error"
         return "silent" if entry.bridged and family == 4 else "icmp"
     if frame.local:
         return "error"
