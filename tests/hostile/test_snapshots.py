@@ -91,7 +91,8 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "a gateway that is none": (
         lambda: changed("namespaces.0.routes.0.hops.0.via", "\x1b[31m"), "$.namespaces[0].routes[0].hops[0].via"),
     "an association of two families": (
-        lambda: changed("namespaces.0.xfrm_states", [{"family": 4, "src": "198.18.1.1", "dst": "2001:db8::1", "spi": 1}]),
+        lambda: changed("namespaces.0.xfrm_states", [
+            {"family": 4, "src": "198.18.1.1", "dst": "2001:db8::1", "spi": 1}]),
         "$.namespaces[0].xfrm_states[0]",
     ),
     "an IPsec policy for 33 bits": (
