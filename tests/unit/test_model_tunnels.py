@@ -34,7 +34,7 @@ TO = {4: "198.18.60.2", 6: "2001:db8:60::2"}
 IN = {"a": "198.18.60.1/24 2001:db8:60::1/64", "b": "198.18.60.2/24 2001:db8:60::2/64"}
 NAMES = {("gre", 6): "ip6gre", ("gretap", 6): "ip6gretap", ("erspan", 6): "ip6erspan", ("l2tp-ip", 4): "l2tp"}
 INFO = {"nopmtudisc": "pmtudisc=0", "ignore-df": "ignore_df=1", "fou": "encap_type=1 encap_dport=5555",
-        "gue": "encap_type=2 encap_dport=5555", "noencaplimit": "encap_limit=none"}  # fmt: skip
+        "gue": "encap_type=2 encap_dport=5555", "noencaplimit": "encap_limit=none", "v2": "erspan_ver=2"}  # fmt: skip
 STACKED = {"vlan": ["vlan"], "qinq": ["vlan", "vlan"], "macvlan": ["macvlan"], "macsec": ["macsec"]}
 THEN = {"error": "error", "learned": "error", "both": "error", "fragmented": "fragment"}
 FLAT = frozenset({"gre", "ip6gre", "ipip", "sit", "ip6tnl", "wireguard"})  # no Ethernet, so no neighbours
@@ -74,7 +74,7 @@ def wireguard(host: HostSnapshot, family: int, **more: Any) -> HostSnapshot:
         ns = one.where.removeprefix("netns:")
         other = "b" if ns == "a" else "a"
         peer = WireguardPeer(
-            public_key=keys(other), endpoint=ENDS[family][ns == "a"], port=51820, allowed=("198.18.60.0/24", "::/0")
+            public_key=keys(other), endpoint=ENDS[family][ns == "a"], port=51820, allowed=("198.18.0.0/16", "::/0")
         )
         wg = Wireguard(public_key=keys(ns), port=51820, peers=(replace(peer, **more) if ns == "a" else peer,))
         links = [replace(x, wireguard=wg) if x.kind == "wireguard" else x for x in one.links]
@@ -159,17 +159,40 @@ def test_what_becomes_of_packets_that_are_passed_on(stack: str, family: int, df:
     assert said.limits[0].told_home is {"icmp": True, "silent": False, "fragment": None}[then]
 
 
-@pytest.mark.parametrize(("family", "then"), [(4, "silent"), (6, "icmp")])
-def test_gretap_as_a_bridge_port_tells_nobody(family: int, then: str) -> None:
-    """IPv4 never (icmp_send needs a route that a bridged frame lacks); IPv6 not where the host has no way back."""
-    text = CABLE
-    for ns, (here, there) in (("a", ENDS[4]), ("b", ENDS[4][::-1])):
-        text += f"{ns} tap gretap 1500 local={here} remote={there} @br0\n{ns} br0 bridge 1500\n"
-    text += f"c eth0 1500 {IN['a']} -- a vc 1500 @br0\nd eth0 1500 {IN['b']} -- b vd 1500 @br0\n"
-    said = ask(topo.host(text), family, ns="c", size=1500)
-    assert (said.fate, said.mtu, said.limits[0].then) == (Fate.DELIVERED, 1462, then)
-    assert said.limits[0].told_home is False
-    assert said.limits[0].function == "tnl_update_pmtu"
+def bridged(layer: Layer, mtu: int) -> HostSnapshot:
+    """Containers behind bridges that the tunnel's ends are ports of."""
+    text = tunnel(layer, mtu).replace(IN["a"], "@br0").replace(IN["b"], "@br0")
+    text += f"a br0 bridge {mtu}\nb br0 bridge {mtu}\n"
+    text += f"c eth0 {mtu} {IN['a']} -- a vc {mtu} @br0\nd eth0 {mtu} {IN['b']} -- b vd {mtu} @br0\n"
+    return topo.host(text)
+
+
+def ending(story: list[str]) -> set[tuple[str, bool | None]]:
+    """What the model may say of it: (then, told_home). Who is told and cuts by itself from then on, or learns."""
+    if story[-1] == "error":
+        return {("error", True), ("icmp", True)}
+    if story[-1] == "told":
+        return {("icmp", True)}
+    if story[-1] == "lost":
+        return {("silent", False), ("icmp", False)}
+    return {("fragment", None)} | ({("icmp", True)} if story[0] == "lost" else set())
+
+
+STORIES = FIGURES["stories"]
+
+
+@pytest.mark.parametrize("row", STORIES, ids=lambda r: f"{r['stack']}-{r['shape']}-v{r['inner']}-{'df' * r['df']}")
+def test_the_model_tells_the_stories_that_were_seen(row: dict[str, Any]) -> None:
+    layer, shape = parse(row["stack"]).layers[0], row["shape"]
+    made = {"local": built, "bridged": bridged, "routed": lambda x, mtu: routed(x, mtu, row["inner"])}[shape]
+    host, ns = made(layer, 1600), "a" if shape == "local" else "c"
+    if shape != "local":
+        host = changed(changed(host, ns, "eth0", mtu=1600), "a", "vc", mtu=1600)
+    said = ask(host, row["inner"], row["whole"] + 1, row["df"], ns)
+    assert (said.fate, said.complete, said.mtu) == (Fate.DELIVERED, True, row["whole"]), said.why
+    assert (said.limits[0].then, said.limits[0].told_home) in ending(row["story"])
+    if row["story"][-1] == "error":
+        assert said.limits[0].then == ("error" if shape == "local" else "icmp")
 
 
 @pytest.mark.parametrize(("df", "then"), [(True, "icmp"), (False, "silent")])
