@@ -187,3 +187,82 @@ def test_machines_of_one_name_are_told_apart_and_one_read_twice_is_one() -> None
     assert network.hosts == ("a", "a-2")
     assert places(predict_both(network, "a!netns:h", "198.18.9.2")[0]) == ["a/h", "a-2/h"]
     assert len(Network.of(a, a).nets) == len(a.namespaces)
+
+
+# -- one network, seen as a whole and in parts -----------------------------------------------------------------------
+
+DIRECT = """
+c1 eth0 1500 198.18.1.2/24 -- h1 vc 1500 @br0
+h1 br0 bridge 1500 198.18.1.1/24
+h1 up {a} 198.18.9.1/24 -- h2 up {b} 198.18.9.2/24
+c2 eth0 1500 198.18.2.2/24 -- h2 vc 1500 @br0
+h2 br0 bridge 1500 198.18.2.1/24
+c1 route default via 198.18.1.1
+c2 route default via 198.18.2.1
+h1 route 198.18.2.0/24 via 198.18.9.2
+h2 route 198.18.1.0/24 via 198.18.9.1
+h1 forward
+h2 forward
+"""
+ROUTED = """
+h1 up {a} 198.18.7.1/24 -- r r1 1500 198.18.7.254/24
+h2 up {b} 198.18.8.1/24 -- r r2 1500 198.18.8.254/24
+r forward
+h1 route default via 198.18.7.254
+h2 route default via 198.18.8.254
+c1 eth0 1500 10.0.0.1/24 -- h1 vc 1500 @br0
+c2 eth0 1500 10.0.0.2/24 -- h2 vc 1500 @br0
+h1 br0 bridge 1500
+h2 br0 bridge 1500
+h1 vx0 vxlan 1450 id=77 local=198.18.7.1 remote=198.18.8.1 @br0
+h2 vx0 vxlan 1450 id=77 local=198.18.8.1 remote=198.18.7.1 @br0
+"""
+
+
+def parts(whole: HostSnapshot, *groups: str) -> list[HostSnapshot]:
+    """The same namespaces as hosts of their own; a cable between two of them is a physical device at either end."""
+    found = []
+    for group in groups:
+        mine = [n for n in whole.namespaces if n.where.removeprefix("netns:") in group.split()]
+        ids = {n.id for n in mine}
+        spaces = tuple(
+            replace(
+                n,
+                links=tuple(
+                    replace(x, kind="", peer=0, peer_ns=None, peer_nsid=None)
+                    if x.peer_ns and x.peer_ns not in ids
+                    else x
+                    for x in n.links
+                ),
+            )
+            for n in mine
+        )
+        found.append(replace(whole, host=group.split()[0], boot_id=group, namespaces=spaces))
+    return found
+
+
+@pytest.mark.parametrize(("a", "b"), [(1500, 1500), (1400, 1400), (1500, 1400), (1400, 1500)])
+@pytest.mark.parametrize(("text", "groups"), [(DIRECT, ("h1 c1", "h2 c2")), (ROUTED, ("h1 c1", "h2 c2"))])
+@pytest.mark.parametrize("source", ["c1", "c2"])
+def test_in_parts_nothing_is_said_that_the_whole_denies(
+    text: str, groups: tuple[str, ...], source: str, a: int, b: int
+) -> None:
+    """Limits that are said are true; what is said to arrive does; and of a large one that is never said."""
+    whole = topo.host(text.format(a=a, b=b))
+    network, joined = Network.of(whole), Network.of(*parts(whole, *groups))
+    target = {"c1": "c2", "c2": "c1"}[source]
+    net = network.find(f"netns:{target}")
+    assert net is not None
+    address = next(x.address for x in net.snap.addresses if x.scope == 0)
+    for truth, seen in zip(
+        predict_both(network, f"netns:{source}", address, dport=443),
+        predict_both(joined, f"netns:{source}", address, dport=443),
+        strict=True,
+    ):
+        known = {(x.mtu, x.at.netns, x.at.link, x.kind) for x in truth.limits}
+        assert [x for x in seen.limits if (x.mtu, x.at.netns, x.at.link, x.kind) not in known] == []
+        assert seen.fate is truth.fate is Fate.DELIVERED and not seen.complete
+        assert seen.large in (truth.large, Fate.UNKNOWN) and seen.large is not Fate.DELIVERED
+        assert seen.mtu is not None and truth.mtu is not None and seen.mtu >= truth.mtu
+        ours = [h.where.netns for h in truth.hops if h.where.netns != "netns:r"]
+        assert [h.where.netns for h in seen.hops] == list(dict.fromkeys(ours))

@@ -25,6 +25,7 @@ __all__ = ["OpenError", "files", "load_snapshot", "load_stdin", "pack", "write"]
 MOST_BYTES = 128 << 20  # of text, after unpacking; a host of 1000 containers has about 4 MB, 300 000 routes 50
 MOST_MEMORY = 512 << 20  # bytes its values may take once decoded
 A_STRUCT, A_VALUE = 260, 64  # bytes that one "{" and one "," stand for at most, roughly (a Link; a string)
+FEW_BYTES = MOST_MEMORY // A_STRUCT * 2  # "{}" is the shortest there is: less text than this cannot be too much
 SUFFIXES = (".json", ".json.gz")  # what is taken of a directory
 GZIP = b"\x1f\x8b"  # RFC 1952 section 2.3.1
 
@@ -94,7 +95,7 @@ def decode(data: bytes) -> HostSnapshot:
         data = _unpacked(data)
     if len(data) > MOST_BYTES:
         raise OpenError(f"larger than {MOST_BYTES >> 20} MB")
-    if data.count(b"{") * A_STRUCT + data.count(b",") * A_VALUE > MOST_MEMORY:
+    if len(data) > FEW_BYTES and data.count(b"{") * A_STRUCT + data.count(b",") * A_VALUE > MOST_MEMORY:
         raise OpenError(f"more values than one host has: they would take more than {MOST_MEMORY >> 20} MB")
     host = codec.load(data, HostSnapshot, schema=SCHEMA, version=__version__)
     try:
