@@ -7,14 +7,16 @@ import pytest
 import topo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from test_model_walk import HOST
+from test_redact import said
 from wild import ADDRESSES, ANY, HOSTS, of
 
 from pathfit.core.ask import Ask, Target
 from pathfit.core.codec import pack
 from pathfit.core.filters import Table
 from pathfit.core.path import Fate
-from pathfit.core.redact import redact
+from pathfit.core.redact import Redactor, redact
 from pathfit.core.snapshot import HostSnapshot
 from pathfit.foresight import Question, foresee
 from pathfit.model import Network, predict_both
@@ -62,3 +64,18 @@ def test_any_snapshot_can_be_redacted(hosts: list[HostSnapshot]) -> None:
     for host in hosts:
         made = redact(host, b"key")
         assert msgspec.json.decode(pack(made), type=HostSnapshot) == made
+
+
+@given(HOSTS, st.sampled_from(ADDRESSES), st.sampled_from((6, 17)))
+@settings(WILD, max_examples=100)
+def test_a_redacted_snapshot_gets_the_same_answer(hosts: list[HostSnapshot], target: str, proto: int) -> None:
+    hosts = [replace(h, boot_id=f"boot-{n}") for n, h in enumerate(hosts)]
+    made = [Redactor(h, b"key") for h in hosts]
+    before, after = Network.of(*hosts), Network.of(*(m.host() for m in made))
+    assert len(before.nets) == len(after.nets)
+    hidden = made[0].names.address(target)
+    for old, new in list(zip(before.nets, after.nets, strict=True))[:3]:
+        was, now = (
+            predict_both(n, k, t, proto=proto, dport=443) for n, k, t in ((before, old, target), (after, new, hidden))
+        )
+        assert [said(w) for w in was] == [said(w) for w in now]
