@@ -10,9 +10,13 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from pathfit.lab import Lab, load
+
 ROOT = Path(__file__).parents[1]
 LANGUAGES = {"README.md": "en", "README.zh-CN.md": "zh"}
-VARIES = (  # what differs from run to run: times, and how often something was repeated within them
+VARIES = (  # what differs from run to run: names, times, and how often something was repeated within them
+    (r"^\S+: (?=\d+ (error|个错误))", "HOST: "),
+    (r"\d+\.\d\d( s,| 秒，)", r"N\1"),
     (r"(confirmed in|已证实，用时) \d+", r"\1 N"),
     (r"stayed away\n? +for \d+ ms, \d+ times", "stayed away for N ms, N times"),
     (r"在\s*\d+\s*毫秒内一直\s*没到，共\s*\d+\s*次", "在 N 毫秒内一直没到，共 N 次"),
@@ -21,11 +25,13 @@ VARIES = (  # what differs from run to run: times, and how often something was r
 
 
 def pathfit(*words: str) -> subprocess.CompletedProcess[str]:
-    """In a state folder of its own: the README undoes repairs, and those of this machine are not ours."""
+    """In a folder of its own: the README writes files and undoes repairs, and those of this machine are not ours."""
     command = [sys.executable, "-m", "pathfit", *words]
     with TemporaryDirectory() as state:
         environment = {**os.environ, "LANG": "C.UTF-8", "NO_COLOR": "1", "PATHFIT_STATE": state}
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=120, env=environment, cwd=state, check=False
+        )
 
 
 def blocks(name: str) -> list[str]:
@@ -53,6 +59,20 @@ def test_transcript(name: str) -> None:
     assert same(done.stdout) == same(shown)
 
 
+@pytest.mark.lab
+@pytest.mark.parametrize("name", LANGUAGES)
+def test_transcript_of_a_scan(name: str) -> None:
+    block = next(b for b in blocks(name) if b.startswith("$ sudo pathfit"))
+    with Lab.up(load("vxlan-1500"), prefix="demo"):
+        done = pathfit("scan", "--lang", LANGUAGES[name])
+    shown = block.partition("\n")[2]
+    if os.environ.get("PATHFIT_GOLDEN") == "write":
+        text = (ROOT / name).read_text(encoding="utf-8")
+        (ROOT / name).write_text(text.replace(shown, done.stdout), encoding="utf-8")
+        shown = done.stdout
+    assert same(done.stdout) == same(shown)
+
+
 def commands(name: str) -> list[list[str]]:
     """Every line of the README that calls the installed command."""
     lines = [line for block in blocks(name) for line in block.splitlines() if ".venv/bin/pathfit" in line]
@@ -63,7 +83,7 @@ def commands(name: str) -> list[list[str]]:
 def test_commands_are_understood(name: str, words: list[str]) -> None:
     """Those that need a network of the reader's own may fail to examine (3), never to be understood (2)."""
     done = pathfit(*words)
-    assert done.returncode in ((0,) if words[0] in ("--help", "explain", "lab") else (0, 1, 3)), done.stderr
+    assert done.returncode in ((0,) if words[:1] in (["--help"], ["explain"], ["lab"]) else (0, 1, 3)), done.stderr
     assert "Traceback" not in done.stderr
 
 

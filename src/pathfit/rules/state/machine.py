@@ -285,7 +285,7 @@ class Machine:
         found: dict[tuple[str, int], tuple[str, int]] = {}
         for net in self.network.nets.values():
             for link in net.snap.links:
-                if link.master and (number := _overlay(link)) is not None:
+                if link.master and (number := overlay_number(link)) is not None:
                     here = (net.key, link.master)
                     there = first.setdefault(number, here)
                     found[here] = found.get(there, there)
@@ -314,7 +314,7 @@ class Machine:
         for key, bridge in self.segments(group.net):
             net = self.network.nets[key]
             for port in net.ports.get(bridge, ()):
-                if _overlay(port) is None:
+                if overlay_number(port) is None:
                     continue
                 known = (n.address for n in net.snap.neighbours if n.link == port.index and n.mac)
                 far = next((a for a in known if not self.network.owners(a) and not _own_link(a)), None)
@@ -379,7 +379,7 @@ def _only_loopback(table: object) -> bool:
     return all(c.policy == "accept" for c in chains)
 
 
-def _overlay(link: Link) -> tuple[str, int, int] | None:
+def overlay_number(link: Link) -> tuple[str, int, int] | None:
     """(kind, port, number) of a tunnel device that carries frames; None: it is none."""
     if link.vxlan is not None:
         return "vxlan", link.vxlan.port, link.vxlan.vni

@@ -17,7 +17,7 @@ from pathfit.core.net import Point
 from pathfit.core.path import Decap, Encap, Fate, Limit, Predicted
 from pathfit.rules.base import found, line
 from pathfit.rules.places import place_text
-from pathfit.rules.state.machine import REF, Group, Machine, Way
+from pathfit.rules.state.machine import REF, Group, Machine, Way, overlay_number
 
 LOST = ("silent", "icmp")
 
@@ -183,13 +183,19 @@ def overlay(machine: Machine) -> Iterable[Finding]:
     Confirmed: never, from state alone.
     References: RFC 7348 section 4.3; vxlan_xmit_one(), iptunnel_xmit(); docs of the overlay in question.
     """
-    for n, keys, direction in _merged((*(x for x in narrow(machine) if _tunnel(x)), *in_pieces(machine))):
+    ours = (*(x for x in narrow(machine) if _tunnel(x)), *in_pieces(machine))
+    ends: dict[object, list[tuple[Narrow, Point, tuple[str, ...], str]]] = {}
+    for n, keys, direction in _merged(ours):  # both ends of one overlay are one fault
         at = _device(n)
+        ends.setdefault((_number(machine, at), n.limit.mtu, n.sure), []).append((n, at, keys, direction))
+    for same in ends.values():
+        n, at, _, _ = same[0]
         net = machine.network.at(at)
         device = net.names.get(at.link or "") if net else None
+        ways = {direction for *_, direction in same}
         facts: Facts = {
             "case": "lost" if n.sure else "pieces" if n.limit.then == "fragment" else "tight",
-            "direction": direction,
+            "direction": ways.pop() if len(ways) == 1 else "both",
             "device": place_text(at),
             "kind": n.limit.device or "tunnel",
             "device_mtu": device.mtu if device else n.size,
@@ -197,10 +203,18 @@ def overlay(machine: Machine) -> Iterable[Finding]:
             "overhead": n.limit.overhead,
             "limit": n.limit.mtu,
             "underlay": n.limit.mtu + n.limit.overhead,
-            "by": place_text(n.limit.at),
         }
         proof = line(REF, "tunnel", device=place_text(at), overhead=n.limit.overhead, limit=n.limit.mtu)
-        yield about(found("MTU104", "error" if n.sure else "warning", "likely", at, facts, proof), keys)
+        places = tuple(dict.fromkeys(p for _, p, _, _ in same))
+        keys = tuple(dict.fromkeys(k for _, _, more, _ in same for k in more))
+        yield about(found("MTU104", "error" if n.sure else "warning", "likely", places, facts, proof), keys)
+
+
+def _number(machine: Machine, at: Point) -> object:
+    """What the two ends of an overlay have in common (kind, port, number); else the place itself."""
+    net = machine.network.at(at)
+    device = net.names.get(at.link or "") if net else None
+    return (overlay_number(device) if device else None) or at
 
 
 def _device(n: Narrow) -> Point:
