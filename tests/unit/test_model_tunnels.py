@@ -20,7 +20,7 @@ from pathfit.core.snapshot import (
     XfrmState,
     XfrmTemplate,
 )
-from pathfit.model import Network, predict
+from pathfit.model import Network, predict, predict_both
 from pathfit.model.l2 import macsec
 from pathfit.model.outers import layer_of
 from pathfit.model.overhead import Layer
@@ -458,3 +458,18 @@ def esp_asked(**changes: Any) -> Predicted:
 def test_ipsec_says_what_it_cannot_know(changes: dict[str, Any], fate: Fate, why: str) -> None:
     said = esp_asked(**changes)
     assert (said.fate, why in said.why) == (fate, True), said.why
+
+
+def test_a_gateway_whose_far_end_is_out_of_sight() -> None:
+    """Both ways are judged with what ESP takes, and the place is the device the packets leave by."""
+    host, _ = secured(parse("esp-gcm").layers[0], 4)
+    near = [x for x in host.namespaces if x.where == "netns:a"]
+    flow = Flow(src="", dst=TO[4], proto=UDP, sport=40000, dport=5353, size=1500)
+    said = predict(Network.of(replace(host, namespaces=tuple(near))), "netns:a", flow)
+    assert (said.fate, said.complete, said.ends and said.ends.link) == (Fate.UNKNOWN, False, "eth0")
+    forward, back = predict_both(
+        Network.of(replace(host, namespaces=tuple(near))), "netns:a", TO[4], proto=UDP, dport=5353, size_reverse=1500
+    )
+    steps = [s for hop in forward.hops for s in hop.steps if isinstance(s, Encap)]
+    assert [(s.at.link, s.kind, s.overhead) for s in steps] == [("eth0", "esp", 54)]
+    assert back.mtu == 1504 - 54  # what the veth half takes, less what is around it

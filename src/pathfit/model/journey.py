@@ -239,7 +239,7 @@ class Walk(Hooks):
         self.mac = link.mac
         p = self._cut(net, p) if self.pieces else p
         frame = Frame(p, mac, near, s.gso, link.mac, s.link is None)
-        carried = self._esp(net, frame) if net.snap.xfrm_policies else None
+        carried = self._esp(net, link, frame) if net.snap.xfrm_policies else None
         if carried is not None:
             step = None  # nobody is asked for the inner packet's next hop
         else:
@@ -391,8 +391,8 @@ class Walk(Hooks):
             return Carried("unknown", at=net.point(link.name), why="too many ways that it may go")
         return through(self._steps(), net, link, frame, bridged)
 
-    def _esp(self, net: Net, frame: Frame) -> Carried | None:
-        return secured(self._steps(), net, frame) if self.depth < MAX_NESTED else None
+    def _esp(self, net: Net, link: Link, frame: Frame) -> Carried | None:
+        return secured(self._steps(), net, link, frame) if self.depth < MAX_NESTED else None
 
     def _steps(self) -> Steps:
         return Steps(self.network, self._outer, self._outer_told, self._enter)

@@ -28,7 +28,6 @@ ROWS = {  # IFLA_INFO_KIND -> row of the table
     "gre": "gre", "ip6gre": "gre", "gretap": "gretap", "ip6gretap": "gretap", "erspan": "erspan", "ip6erspan": "erspan",
     "ipip": "ipip", "sit": "sit", "ip6tnl": "ip6tnl",
 }  # fmt: skip
-NO_DEVICE = Link(index=0, name="IPsec", mtu=65535, kind="esp")  # a policy's packets go by none of their own
 TELLS = frozenset({"gre", "gretap", "erspan", "ipip", "sit", "ip6tnl"})  # rows whose tunnels tell the inner sender
 
 
@@ -108,7 +107,7 @@ def outers(net: Net, link: Link, frame: Frame) -> list[Outer] | Lost | str:
     if link.kind == "wireguard":
         return _wireguard(link, frame)
     if link.kind == "xfrm" and net.snap.xfrm_policies and link.peer_nsid is None:
-        made = esp(net, frame, link)
+        made = esp(net, frame, link, _int(link.info, "if_id"))
         return [made] if isinstance(made, Outer) else made or Lost(f"no IPsec policy of {link.name} takes it")
     if link.kind not in ROWS:
         return unread(link)
@@ -124,15 +123,16 @@ def outers(net: Net, link: Link, frame: Frame) -> list[Outer] | Lost | str:
     return [one] if one else f"{link.name} ({link.kind}) carries nothing of IPv{frame.packet.family}"
 
 
-def esp(net: Net, frame: Frame, link: Link | None = None) -> Outer | str | None:
-    """What IPsec makes of a packet sent by ``net`` (``link``: an xfrm interface that asks); None: nothing.
+def esp(net: Net, frame: Frame, link: Link, if_id: int = 0) -> Outer | str | None:
+    """What IPsec makes of a packet that ``net`` sends by ``link``; None: nothing.
 
-    An xfrm interface asks the policies of the namespace it was made in (xfrm_if.net).
+    ``if_id``: of an xfrm interface, which asks the policies of the namespace it was made in (xfrm_if.net). Without, the
+    packet goes by no device of IPsec's own, and ``link`` is the one it was routed to.
     """
-    made = wrapped(net, frame.packet, _int(link.info, "if_id") if link else 0)
+    made = wrapped(net, frame.packet, if_id)
     if not isinstance(made, Wrapped):
         return made
-    device = link or NO_DEVICE
+    device = link if if_id else Link(index=link.index, name=link.name, mtu=link.mtu, kind="esp")
     return _around(Outer(made.layer, made.packet, device, state=made.state), frame)
 
 

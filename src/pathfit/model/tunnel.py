@@ -101,15 +101,15 @@ def through(steps: Steps, net: Net, link: Link, frame: Frame, bridged: bool) -> 
     return min(tried, key=lambda c: order[c.kind])
 
 
-def secured(steps: Steps, net: Net, frame: Frame) -> Carried | None:
-    """IPsec takes a packet that ``net`` sends by whatever device (xfrm4_output); None: no policy does."""
+def secured(steps: Steps, net: Net, link: Link, frame: Frame) -> Carried | None:
+    """IPsec takes a packet that ``net`` sends by whatever ``link`` (xfrm4_output); None: no policy does."""
     if frame.packet.secured or not net.snap.xfrm_policies:
         return None
-    made = esp(net, frame)
+    made = esp(net, frame, link)
     if made is None:
         return None
     if isinstance(made, str):
-        return Carried("unknown", at=net.point(), why=made, packet=frame.packet)
+        return Carried("unknown", at=net.point(link.name), why=made, packet=frame.packet)
     return _one(steps, Entry(net, net, frame, False, made))
 
 
