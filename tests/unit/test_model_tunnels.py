@@ -37,7 +37,7 @@ INFO = {"nopmtudisc": "pmtudisc=0", "ignore-df": "ignore_df=1", "fou": "encap_ty
         "gue": "encap_type=2 encap_dport=5555", "noencaplimit": "encap_limit=none", "v2": "erspan_ver=2"}  # fmt: skip
 STACKED = {"vlan": ["vlan"], "qinq": ["vlan", "vlan"], "macvlan": ["macvlan"], "macsec": ["macsec"]}
 THEN = {"error": "error", "learned": "error", "both": "error", "fragmented": "fragment"}
-FLAT = frozenset({"gre", "ip6gre", "ipip", "sit", "ip6tnl", "wireguard"})  # no Ethernet, so no neighbours
+FLAT = frozenset({"xfrm", "gre", "ip6gre", "ipip", "sit", "ip6tnl", "wireguard"})  # no Ethernet, so no neighbours
 WALKED = frozenset(STACKED) | {"vxlan", "geneve", "gre", "gretap", "erspan", "ipip", "sit", "ip6tnl", "wireguard"}
 WALKED |= {"l2tp", "l2tp-ip"}
 
@@ -473,3 +473,21 @@ def test_a_gateway_whose_far_end_is_out_of_sight() -> None:
     steps = [s for hop in forward.hops for s in hop.steps if isinstance(s, Encap)]
     assert [(s.at.link, s.kind, s.overhead) for s in steps] == [("eth0", "esp", 54)]
     assert back.mtu == 1504 - 54  # what the veth half takes, less what is around it
+
+
+@pytest.mark.parametrize(("df", "then"), [(True, "icmp"), (False, "fragment")])
+@pytest.mark.parametrize("stack", ["esp-gcm", "xfrm"])
+def test_a_gateway_tells_those_behind_it(stack: str, df: bool, then: str) -> None:
+    """Containers behind two gateways, as seen on 6.1: by a policy, and by xfrm interfaces."""
+    text = CABLE + "a forward\nb forward\n"
+    text += "c eth0 1500 198.18.61.2/24 -- a vc 1500 198.18.61.1/24\n"
+    text += "d eth0 1500 198.18.60.2/24 -- b vd 1500 198.18.60.1/24\n"
+    text += "c route default via 198.18.61.1\nd route default via 198.18.60.1\n"
+    if stack == "xfrm":
+        text += "a tun xfrm 1500 if_id=1\nb tun xfrm 1500 if_id=1\n"
+        text += "a route 198.18.60.0/24 dev tun\nb route 198.18.61.0/24 dev tun\n"
+    else:
+        text += "a route 198.18.60.0/24 via 198.18.9.2\nb route 198.18.61.0/24 via 198.18.9.1\n"
+    said = ask(ipsec(parse(stack).layers[0], flat(topo.host(text))), size=1447, df=df, ns="c")
+    assert (said.fate, said.complete, said.mtu) == (Fate.DELIVERED, True, 1446), said.why
+    assert (said.limits[0].then, said.limits[0].told_home) == (then, True if df else None)
