@@ -383,12 +383,19 @@ def ipsec(layer: Layer, host: HostSnapshot, inner: int = 4) -> HostSnapshot:
                 auth="hmac(sha256)" if cbc else "", icv_bits=128, encap="udp" if layer.has("natt") else "",
                 encap_sport=4500, encap_dport=4500,
             ))  # fmt: skip
-            nets = {4: ("198.18.0.0", 16), 6: ("2001:db8::", 32)}[inner]
+            wide = transport or layer.has("if")
+            side = {"a": "61", "b": "60"}
+            nets = [
+                {4: ("198.18.0.0", 16), 6: ("2001:db8::", 32)}[inner] if wide
+                else {4: (f"198.18.{side[x]}.0", 24), 6: (f"2001:db8:{side[x]}::", 64)}[inner]
+                for x in (src, dst)
+            ]  # fmt: skip
             wants = XfrmTemplate(src=ends[src], dst=ends[dst], mode=states[-1].mode, reqid=1)
             directions = ("out",) if src == ns else ("in", "fwd")
             policies += [
                 XfrmPolicy(
-                    family=inner, direction=d, src=nets[0], src_prefix=nets[1], dst=nets[0], dst_prefix=nets[1],
+                    family=inner, direction=d, src=nets[0][0], src_prefix=nets[0][1], dst=nets[1][0],
+                    dst_prefix=nets[1][1],
                     templates=(wants,), if_id=int(layer.has("if")),
                 )
                 for d in directions
