@@ -169,6 +169,7 @@ def _link(t: Topo, d: Device, ids: dict[str, str]) -> Link:
         up=d.up,
         carrier=d.up and (d.peer is None or d.peer.up),
         arp=d.kind not in ("gre", "ipip", "sit"),
+        pointopoint=d.kind in ("wireguard", "ppp"),
         peer=d.peer.index if d.peer else lower if not vx else 0,
         peer_nsid=0 if other else None,
         peer_ns=ids[d.peer.ns] if d.peer and other else None,
@@ -188,7 +189,7 @@ def _netns(t: Topo, ns: str, ids: dict[str, str], tables: tuple[Table, ...]) -> 
         for text in d.addresses:
             a, _, p = text.partition("/")
             addresses.append(Address(link=d.index, address=a, prefix=int(p)))
-            if d.up:
+            if d.up and int(p) != 32:  # fib_add_ifaddr(): such an address has no network
                 routes.append(_connected(d, a, int(p)))
     lines = [(verb, words) for where, verb, words in t.lines if where == ns]
     routes += [_route(t, ns, words) for verb, words in lines if verb == "route"]

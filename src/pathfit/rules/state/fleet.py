@@ -14,11 +14,13 @@ from pathfit.core.base import Value
 from pathfit.core.finding import Finding
 from pathfit.core.net import Point
 from pathfit.core.snapshot import Link
+from pathfit.model.addr import is_multicast
 from pathfit.model.network import Net, lazy
 from pathfit.rules.state.machine import Group, Machine, Seat
 
 ZERO = "00:00:00:00:00:00"
 ETHER = 1  # ARPHRD_ETHER
+CARDS = frozenset({"", "vlan", "bond", "team", "veth"})
 MOST = 256  # members, entries kept of one segment: a rule needs an example, not all of them
 
 
@@ -35,7 +37,7 @@ class Member(Value, frozen=True, kw_only=True):
     key: str
     name: str
     mac: str
-    addresses: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()  # its alone; what several share (a service's, with a prefix of /32) is not here
     networks: tuple[str, ...] = ()
     mtu: int = 0
 
@@ -66,10 +68,11 @@ class Segment(Value, frozen=True, kw_only=True):
 
 
 class Uplink(Value, frozen=True, kw_only=True):
-    """A device that leads out of the host."""
+    """A device that leads out of the host, or a bridge with such a port. ``kind`` as the kernel has it."""
 
     at: Point
     mtu: int
+    kind: str = ""
     addresses: tuple[str, ...] = ()  # with prefix: "192.0.2.7/24"
     mac: str = ""
 
@@ -113,13 +116,46 @@ class Fleet:
         return {k: v for k, v in found.items() if v is not None}
 
     @lazy
-    def overlays(self) -> dict[tuple[str, int, int], list[tuple[Digest, Segment]]]:
-        """Segments by (kind, port, VNI)."""
-        found: dict[tuple[str, int, int], list[tuple[Digest, Segment]]] = {}
+    def overlays(self) -> tuple[list[tuple[Digest, Segment]], ...]:
+        """Segments that are one network: of the same kind, port and number, and one sends to the other. The same number
+        alone says nothing (every cluster of flannel has the 1, every swarm begins with the 4097), nor do addresses
+        below that two sites have."""
+        alike: dict[tuple[str, int, int], list[tuple[Digest, Segment]]] = {}
         for d in self.digests:
             for s in d.segments:
-                found.setdefault((s.kind, s.port, s.vni), []).append((d, s))
-        return found
+                alike.setdefault((s.kind, s.port, s.vni), []).append((d, s))
+        return tuple(part for ends in alike.values() for part in self._connected(ends))
+
+    def _connected(self, ends: list[tuple[Digest, Segment]]) -> Iterator[list[tuple[Digest, Segment]]]:
+        """``ends`` in parts that send to each other."""
+        at: dict[str, list[int]] = {}
+        for n, (_, s) in enumerate(ends):
+            for address in s.local:
+                at.setdefault(address, []).append(n)
+        first = list(range(len(ends)))  # of each end, another of its part: by and by the first one
+
+        def root(n: int) -> int:
+            while first[n] != n:
+                first[n] = first[first[n]]
+                n = first[n]
+            return n
+
+        groups: dict[str, int] = {}
+        for n, (_, s) in enumerate(ends):
+            for remote in s.remotes:
+                if is_multicast(remote):
+                    other: int | None = groups.setdefault(remote, n)
+                else:
+                    there = at.get(remote, ())
+                    named = self.ends.get(remote)
+                    sure = there if len(there) == 1 else [k for k in there if ends[k][0] is named]
+                    other = sure[0] if len(sure) == 1 else None
+                if other is not None:
+                    first[root(n)] = root(other)
+        parts: dict[int, list[tuple[Digest, Segment]]] = {}
+        for n, end in enumerate(ends):
+            parts.setdefault(root(n), []).append(end)
+        yield from parts.values()
 
 
 def digest(machine: Machine) -> Digest:
@@ -137,7 +173,7 @@ def digest(machine: Machine) -> Digest:
         host=host.host,
         boot_id=host.boot_id,
         kernel=host.kernel.release,
-        uplinks=tuple(u for n in nets for u in _uplinks(n)),
+        uplinks=tuple(u for n in nets for u in _uplinks(machine, n)),
         segments=tuple(s for n in nets for s in _segments(machine, n, seats)),
         sizes=tuple((name, size, count) for (name, size), count in sizes.items()),
         taps=tuple(t for n in nets for t in _taps(n)),
@@ -148,11 +184,20 @@ def _mtu(group: Group) -> int:
     return group.device.mtu if group.device else 0
 
 
-def _uplinks(net: Net) -> Iterator[Uplink]:
+def _uplinks(machine: Machine, net: Net) -> Iterator[Uplink]:
+    out = {x.index for x in net.snap.links if _leads_out(machine, net, x)}
+    bridges = {x.master for x in net.snap.links if x.index in out and x.master}
     for link in net.snap.links:
-        if link.kind == "" and not link.loopback and link.up:
+        if link.index in out or (link.index in bridges and link.kind == "bridge" and link.up):
             addresses = tuple(f"{a.address}/{a.prefix}" for a in net.on_link.get(link.index, ()) if a.scope == 0)
-            yield Uplink(at=net.point(link.name), mtu=link.mtu, addresses=addresses, mac=link.mac)
+            yield Uplink(at=net.point(link.name), mtu=link.mtu, kind=link.kind, addresses=addresses, mac=link.mac)
+
+
+def _leads_out(machine: Machine, net: Net, link: Link) -> bool:
+    """A card, or what stands for one; a cable whose other end is not here (a lab host, a node in a container)."""
+    if link.kind not in CARDS or link.loopback or not link.up:
+        return False
+    return link.kind != "veth" or machine.network.peer(net, link) is None
 
 
 def _taps(net: Net) -> Iterator[Tap]:
@@ -218,7 +263,9 @@ def _members(machine: Machine, net: Net, link: Link, seats: dict[str, Seat]) -> 
 
 
 def _numbers(net: Net, link: Link) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Addresses of a device that are good for more than its link, and the subnets they lie in."""
+    """Addresses of a device that are good for more than its link, and the subnets they lie in. One without a subnet is
+    not its own where it has another with one: all members of a service have the service's as well."""
     here = [a for a in net.on_link.get(link.index, ()) if a.scope == 0]
+    here = [a for a in here if a.prefix not in (32, 128)] or here
     networks = (str(ipaddress.ip_network(f"{a.address}/{a.prefix}", strict=False)) for a in here)
     return tuple(a.address for a in here), tuple(dict.fromkeys(networks))

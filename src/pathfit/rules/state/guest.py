@@ -83,7 +83,7 @@ def _plugged(fleet: Fleet) -> Iterator[tuple[Tap, Uplink]]:
     known: dict[str, list[Uplink]] = {}
     for d in fleet.digests:
         for u in d.uplinks:
-            if u.mac:
+            if u.mac and u.kind in ("", "veth"):  # a bond, a VLAN, a bridge have the address of what they are made of
                 known.setdefault(u.mac, []).append(u)
                 known.setdefault(f"fe{u.mac[2:]}", []).append(u)
     for d in fleet.digests:

@@ -254,18 +254,21 @@ class Machine:
             for route in self._gateways(net, family):
                 h = route.hops[0]
                 key = (net.key, h.link, net.links[h.link].kind if h.link in net.links else "")
-                if key not in seen and len(seen) < ROUTES:
+                address = _inside(net, route) if key not in seen and len(seen) < ROUTES else None
+                if address is not None and all(n is not net for n, _ in self.network.owners(address)):
                     seen.add(key)
-                    yield _inside(route)
+                    yield address
 
     def _gateways(self, net: Net, family: Family) -> list[Route]:
+        """Those that name a gateway first: what is connected to a tunnel's device is mostly its own address."""
         default = {h.link for r in net.snap.routes if r.prefix == 0 and r.family == family for h in r.hops}
-        return [
+        found = [
             r
             for r in net.snap.routes
             if r.family == family and r.type == "unicast" and r.prefix and len(r.hops) == 1 and r.table in (254, 0)
             and (r.hops[0].via or _is_tunnel(net, r)) and r.hops[0].link not in default
         ]  # fmt: skip
+        return sorted(found, key=lambda r: not r.hops[0].via)
 
     # -- who shares a network ------------------------------------------------------------------------------------
 
@@ -440,9 +443,17 @@ def _within(address: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network
     return ipaddress.ip_address(address) in network
 
 
-def _inside(route: Route) -> str:
-    """An address that the route leads to: the last usable one, which a gateway seldom has."""
+def _inside(net: Net, route: Route) -> str | None:
+    """An address that the route leads to: the last usable one, which a gateway seldom has; one that a peer of the
+    device has, where it has peers (WireGuard); None: none of them has any."""
     network = ipaddress.ip_network(f"{route.dst}/{route.prefix}", strict=False)
+    device = net.links.get(route.hops[0].link)
+    if device is not None and device.wireguard is not None and device.wireguard.peers:
+        theirs = [ipaddress.ip_network(a, strict=False) for p in device.wireguard.peers for a in p.allowed]
+        shared = [t for t in theirs if t.version == network.version and t.overlaps(network)]
+        if not shared:
+            return None
+        network = max(network, shared[0], key=lambda n: n.prefixlen)
     return str(network[-2] if network.num_addresses > 2 else network[0])
 
 

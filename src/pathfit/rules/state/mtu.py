@@ -113,7 +113,8 @@ def overpromise(machine: Machine) -> Iterable[Finding]:
     Example: docker0 1500 behind an eth0 of 1400; the host itself is fine, because its MSS is honest.
     Repair: give the container's network the MTU of the smallest device on the way.
     Severity: warning; with the network beyond out of sight, nothing is certain. Info where answers are clamped and
-    what goes out is told to be too large on the spot (a PPPoE router with a clamp).
+    what goes out is told to be too large on the spot (a PPPoE router with a clamp), and where all of the way is seen
+    and "too big" gets home (a jumbo network behind a router).
     Possible: the smaller device is on the way to some destinations only.
     Likely: the smaller device is on the way of the default route.
     Confirmed: never, from state alone.
@@ -121,10 +122,10 @@ def overpromise(machine: Machine) -> Iterable[Finding]:
     """
     ours = [n for n in narrow(machine) if n.outbound and not (_tunnel(n) or _clamped(n) or n.sure)]
     for n, keys, _ in _merged(ours):
-        half = (
-            n.way.promised <= n.limit.mtu and n.limit.told_home is True
-        )  # clamped one way, told on the spot the other
-        severity: Severity = "warning" if n.way.what == "elsewhere" and not half else "info"
+        told = n.limit.told_home is True
+        half = told and n.way.promised <= n.limit.mtu  # clamped one way, told on the spot the other
+        whole = told and n.way.forward.complete and n.way.reverse.complete  # what the way back loses has its own error
+        severity: Severity = "warning" if n.way.what == "elsewhere" and not (half or whole) else "info"
         own = max(n.size, n.way.promised)
         link = n.group.device
         facts: Facts = {

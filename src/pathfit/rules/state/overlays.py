@@ -152,7 +152,7 @@ def stale_entry(fleet: Fleet) -> Iterable[Finding]:
     Confirmed: never, from state alone.
     References: vxlan_find_mac(), vxlan_snoop(); moby issues 26523, 33626 (stale overlay entries after a move).
     """
-    for ends in fleet.overlays.values():
+    for ends in fleet.overlays:
         homes = _homes(ends)
         for d, s in ends:
             for entry in s.entries:
@@ -209,7 +209,7 @@ def duplicate(fleet: Fleet) -> Iterable[Finding]:
     Confirmed: never, from state alone.
     References: RFC 5227; RFC 4862 section 5.4.
     """
-    for ends in fleet.overlays.values():
+    for ends in fleet.overlays:
         have: dict[str, list[Home]] = {}
         for d, s in ends:
             for m in s.members:
@@ -249,7 +249,7 @@ def number_differs(fleet: Fleet) -> Iterable[Finding]:
     Confirmed: never, from state alone.
     References: vxlan_rcv() (VXLAN_VNI_NOT_FOUND); RFC 7348 section 4.1.
     """
-    all_ = [(d, s) for ends in fleet.overlays.values() for d, s in ends]
+    all_ = [(d, s) for ends in fleet.overlays for d, s in ends]
     by_host: dict[str, list[Segment]] = {}
     for d, s in all_:
         by_host.setdefault(d.boot_id or d.host, []).append(s)
@@ -306,7 +306,7 @@ def uneven(fleet: Fleet) -> Iterable[Finding]:
     Confirmed: never, from state alone.
     References: flannel and calico detect the MTU on each node by itself (pkg/backend/vxlan, felix mtu.go).
     """
-    for (_, _, vni), ends in fleet.overlays.items():
+    for ends in fleet.overlays:
         sizes: dict[int, list[tuple[Digest, Segment]]] = {}
         for d, s in ends:
             members = sorted({m.mtu for m in s.members if m.mtu})
@@ -317,7 +317,7 @@ def uneven(fleet: Fleet) -> Iterable[Finding]:
         usual = max(sizes, key=lambda size: (len(sizes[size]), -size))
         for size, odd in sizes.items():
             for d, s in odd if size != usual else ():
-                yield _odd(d, s, vni, size, usual, len(sizes[usual]))
+                yield _odd(d, s, s.vni, size, usual, len(sizes[usual]))
 
 
 def _odd(d: Digest, s: Segment, vni: int, size: int, usual: int, others: int) -> Finding:

@@ -1,0 +1,45 @@
+"""Machines that are well must be called well: no error, no warning, whatever kind they are. And their broken twins, one
+number away, must be found out, with exactly those who are affected."""
+
+from pathlib import Path
+
+import pytest
+from machines import KINDS, Kind
+
+from pathfit import __version__, survey
+from pathfit.cli.scanning import question
+from pathfit.core.report import Report
+from pathfit.core.snapshot import HostSnapshot
+
+DATA = Path(__file__).parent / "data"
+
+
+def scan(*hosts: HostSnapshot) -> Report:
+    return survey.report_of(question("en"), __version__, 0.5, [survey.judge(h) for h in hosts], ())
+
+
+def said(report: Report) -> dict[tuple[str, str], frozenset[str]]:
+    """(severity, code) -> names of the workloads it is about."""
+    names = {(w.host, w.where): w.name for w in report.workloads}
+    found: dict[tuple[str, str], frozenset[str]] = {}
+    for f in report.findings:
+        hosts = {p.host for p in f.where}
+        who = {names[h, k] for h in hosts for k in f.workloads if (h, k) in names}
+        found[f.severity, f.code] = found.get((f.severity, f.code), frozenset()) | who
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.name)
+def test_a_healthy_machine_is_called_healthy(kind: Kind) -> None:
+    report = scan(*kind.make(kind.well))
+    found = said(report)
+    assert {k: v for k, v in found.items() if k[0] != "info"} == {}
+    assert {code for _, code in found} <= kind.infos
+    assert {w.verdict for w in report.workloads} == {"healthy"}
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k.ill is not None], ids=lambda k: k.name)
+def test_its_broken_twin_is_found_out(kind: Kind) -> None:
+    assert kind.ill is not None
+    found = said(scan(*kind.make(kind.ill)))
+    assert {k: v for k, v in found.items() if k[0] != "info"} == kind.says
