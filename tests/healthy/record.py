@@ -358,11 +358,15 @@ def record(host: LabHost, label: str, folder: Path, names: dict[str, dict[str, s
     assert done.returncode == 0, done.stderr
     plain = recorded.load_snapshot(inside)
     hidden = redact(plain, KEY)
-    for one, other in zip(plain.engines, hidden.engines, strict=True):
-        pairs = zip(one.containers, other.containers, strict=True)
+    for engine, twin in zip(plain.engines, hidden.engines, strict=True):
+        pairs = zip(engine.containers, twin.containers, strict=True)
         names.setdefault(label, {}).update({b.name or b.id[:12]: a.name for a, b in pairs if not a.sandbox})
+    for space, other in zip(plain.namespaces, hidden.namespaces, strict=True):
+        if space.where.startswith(("netns:", "pod:")) and "/run/" not in space.where:
+            names.setdefault(label, {})[other.where.partition(":")[2]] = space.where.partition(":")[2]
     path = folder / f"{label}.json.gz"
     recorded.write(path, recorded.pack(hidden, compress=True))
+    path.chmod(0o644)
     print(path.name, path.stat().st_size, done.stderr.strip())
 
 

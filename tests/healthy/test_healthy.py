@@ -1,17 +1,17 @@
 """Machines that are well must be called well: no error, no warning, whatever kind they are. And their broken twins, one
 number away, must be found out, with exactly those who are affected."""
 
-from pathlib import Path
-
 import pytest
 from machines import KINDS, Kind
+from recordings import NAMES, RECORDINGS
 
 from pathfit import __version__, survey
 from pathfit.cli.scanning import question
 from pathfit.core.report import Report
 from pathfit.core.snapshot import HostSnapshot
 
-DATA = Path(__file__).parent / "data"
+ALL = [*KINDS, *RECORDINGS]
+REAL = {hidden: name for names in NAMES.values() for hidden, name in names.items()}
 
 
 def scan(*hosts: HostSnapshot) -> Report:
@@ -24,12 +24,12 @@ def said(report: Report) -> dict[tuple[str, str], frozenset[str]]:
     found: dict[tuple[str, str], frozenset[str]] = {}
     for f in report.findings:
         hosts = {p.host for p in f.where}
-        who = {names[h, k] for h in hosts for k in f.workloads if (h, k) in names}
+        who = {REAL.get(names[h, k], names[h, k]) for h in hosts for k in f.workloads if (h, k) in names}
         found[f.severity, f.code] = found.get((f.severity, f.code), frozenset()) | who
     return found
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.name)
+@pytest.mark.parametrize("kind", {k.name: k for k in ALL}.values(), ids=lambda k: k.name)
 def test_a_healthy_machine_is_called_healthy(kind: Kind) -> None:
     report = scan(*kind.make(kind.well))
     found = said(report)
@@ -38,8 +38,14 @@ def test_a_healthy_machine_is_called_healthy(kind: Kind) -> None:
     assert {w.verdict for w in report.workloads} == {"healthy"}
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if k.ill is not None], ids=lambda k: k.name)
+@pytest.mark.parametrize("kind", [k for k in ALL if k.ill is not None], ids=lambda k: k.name)
 def test_its_broken_twin_is_found_out(kind: Kind) -> None:
     assert kind.ill is not None
     found = said(scan(*kind.make(kind.ill)))
     assert {k: v for k, v in found.items() if k[0] != "info"} == kind.says
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len({k.name for k in KINDS}) >= 24
+    assert len({k.name for k in RECORDINGS}) >= 8
+    assert len([k for k in ALL if k.ill is not None]) >= 32

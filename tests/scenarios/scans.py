@@ -44,6 +44,7 @@ BY_FINDINGS: dict[tuple[str, ...], tuple[str, ...]] = {
     ): ("v6-below-minimum",),
     ("error MTU107",): (
         "inbound-only",
+        "jumbo-one-byte-short",
         "source-drops-too-big",
         "tcp-target",
     ),
@@ -56,7 +57,6 @@ BY_FINDINGS: dict[tuple[str, ...], tuple[str, ...]] = {
         "header-and-body-apart",
         "hole-behind-syn-cookies",
         "hung-socket",
-        "jumbo-one-byte-short",
         "limit-576",
         "lossy-hole",
         "public-subnet-without-nat",

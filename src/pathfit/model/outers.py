@@ -206,6 +206,9 @@ def _vxlan(net: Net, link: Link, vx: Vxlan, frame: Frame) -> list[Outer] | str:
     if frame.dmac:
         entries = net.destinations.get((link.index, frame.dmac), ())
     entries = entries or net.destinations.get((link.index, ZERO_MAC), ())
+    if not entries and (near := net.neighbours.get((link.index, frame.want))) is not None and near.mac:
+        # Who asks for its address is answered by the device itself (arp_reduce(), neigh_reduce()), and sends there.
+        entries = net.destinations.get((link.index, near.mac), ())
     ends = [(str(e.remote), e.remote_port or vx.port, e.remote_vni or vx.vni) for e in entries]
     if not ends and vx.remote:
         ends = [(vx.remote, vx.port, vx.vni)]

@@ -19,10 +19,9 @@ from pathfit.model.network import Net
 from pathfit.rules.base import found, line
 from pathfit.rules.places import place_text
 from pathfit.rules.state.machine import REF, Machine
-from pathfit.rules.state.mtu import Narrow, narrow
+from pathfit.rules.state.mtu import USUAL, Narrow, narrow
 from pathfit.rules.state.nodes import Placed, default_link, ends, leaves_by, overlays, uplinks
 
-USUAL = 1500  # what everything has that nobody thought about: two devices of that MTU prove nothing
 VXLAN_TAKES, ESP_TAKES = 50, 26  # libnetwork, drivers/overlay: vxlanEncap, and maxMTU() of an encrypted network
 
 

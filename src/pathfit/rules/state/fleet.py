@@ -97,12 +97,18 @@ class Digest(Value, frozen=True, kw_only=True):
     sizes: tuple[tuple[str, int, int], ...] = ()  # (engine's network, MTU of its members, how many)
     taps: tuple[Tap, ...] = ()
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells hosts apart."""
+        return self.boot_id, self.host
+
 
 class Fleet:
-    """Digests, each boot once, and how to find things among them."""
+    """Digests, each host once, and how to find things among them. One boot may be several hosts: nodes in containers of
+    one machine (kind)."""
 
     def __init__(self, digests: Iterable[Digest]) -> None:
-        self.digests = tuple({d.boot_id or d.host: d for d in digests}.values())
+        self.digests = tuple({d.key: d for d in digests}.values())
 
     @lazy
     def ends(self) -> dict[str, Digest]:

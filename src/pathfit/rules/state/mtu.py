@@ -20,6 +20,8 @@ from pathfit.rules.places import place_text
 from pathfit.rules.state.machine import REF, Group, Machine, Way, overlay_number
 
 LOST = ("silent", "icmp")
+DEAD = frozenset({Fate.FILTERED, Fate.NO_ROUTE, Fate.UNREACHABLE, Fate.LINK_DOWN, Fate.FORWARDING_OFF, Fate.RP_FILTER})
+USUAL = 1500  # what everything has that nobody thought about
 
 
 class Narrow(NamedTuple):
@@ -48,6 +50,8 @@ def narrow(machine: Machine) -> Iterator[Narrow]:
     """The place that decides, on each way, each direction, where TCP exchanges more than it carries."""
     for group in machine.groups:
         for way in group.ways:
+            if way.forward.fate in DEAD:
+                continue  # whatever its size, nothing goes there: that has a rule of its own, or is meant so
             for predicted, size, outbound in ((way.forward, way.allowed, True), (way.reverse, way.promised, False)):
                 limit = next((x for x in predicted.limits if x.mtu < size and x.then in LOST), None)
                 if limit is None or not _bites(predicted, limit):
@@ -113,8 +117,8 @@ def overpromise(machine: Machine) -> Iterable[Finding]:
     Example: docker0 1500 behind an eth0 of 1400; the host itself is fine, because its MSS is honest.
     Repair: give the container's network the MTU of the smallest device on the way.
     Severity: warning; with the network beyond out of sight, nothing is certain. Info where answers are clamped and
-    what goes out is told to be too large on the spot (a PPPoE router with a clamp), and where all of the way is seen
-    and "too big" gets home (a jumbo network behind a router).
+    what goes out is told to be too large on the spot (a PPPoE router with a clamp), and where a jumbo network ends at
+    what every network carries, 1500, all of the way is seen and "too big" gets home.
     Possible: the smaller device is on the way to some destinations only.
     Likely: the smaller device is on the way of the default route.
     Confirmed: never, from state alone.
@@ -124,8 +128,9 @@ def overpromise(machine: Machine) -> Iterable[Finding]:
     for n, keys, _ in _merged(ours):
         told = n.limit.told_home is True
         half = told and n.way.promised <= n.limit.mtu  # clamped one way, told on the spot the other
-        whole = told and n.way.forward.complete and n.way.reverse.complete  # what the way back loses has its own error
-        severity: Severity = "warning" if n.way.what == "elsewhere" and not (half or whole) else "info"
+        seen = n.way.forward.complete and n.way.reverse.complete  # what the way back loses has its own error
+        jumbo = told and seen and n.limit.mtu >= USUAL  # a jumbo network must end somewhere
+        severity: Severity = "warning" if n.way.what == "elsewhere" and not (half or jumbo) else "info"
         own = max(n.size, n.way.promised)
         link = n.group.device
         facts: Facts = {

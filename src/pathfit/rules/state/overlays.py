@@ -250,16 +250,16 @@ def number_differs(fleet: Fleet) -> Iterable[Finding]:
     References: vxlan_rcv() (VXLAN_VNI_NOT_FOUND); RFC 7348 section 4.1.
     """
     all_ = [(d, s) for ends in fleet.overlays for d, s in ends]
-    by_host: dict[str, list[Segment]] = {}
+    by_host: dict[tuple[str, str], list[Segment]] = {}
     for d, s in all_:
-        by_host.setdefault(d.boot_id or d.host, []).append(s)
+        by_host.setdefault(d.key, []).append(s)
     said: set[frozenset[tuple[str, str]]] = set()
     for d, s in all_:
         for remote in s.remotes:
             far = fleet.ends.get(remote)
             if far is None or far is d:
                 continue
-            theirs = by_host.get(far.boot_id or far.host, [])
+            theirs = by_host.get(far.key, [])
             if any((t.port, t.vni) == (s.port, s.vni) for t in theirs):
                 continue
             other = next((t for t in theirs if set(t.remotes) & set(s.local) and _same_network(s, t)), None)
