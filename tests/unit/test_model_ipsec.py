@@ -33,6 +33,7 @@ def ipsec(layer: Layer, host: HostSnapshot, inner: int = 4) -> HostSnapshot:
                 cipher="cbc(aes)" if cbc else "rfc4106(gcm(aes))",
                 auth="hmac(sha256)" if cbc else "", icv_bits=128, encap="udp" if layer.has("natt") else "",
                 encap_sport=4500, encap_dport=4500,
+                any_family=layer.family != inner,
             ))  # fmt: skip
             wide = transport or layer.has("if")
             side = {"a": "61", "b": "60"}
@@ -106,6 +107,8 @@ def esp_asked(**changes: Any) -> Predicted:
         ({}, Fate.DELIVERED, ""),
         ({"a": {"xfrm_policies": {"dst": "203.0.113.0"}}}, Fate.DELIVERED, ""),
         ({"a": {"xfrm_policies": {"block": True}}}, Fate.UNKNOWN, "blocks"),
+        ({"a": {"xfrm_states": {"family": 6}}}, Fate.UNKNOWN, "no security association yet"),  # only for IPv6 inside
+        ({"a": {"xfrm_states": {"family": 6, "any_family": True}}}, Fate.DELIVERED, ""),
         ({"a": {"xfrm_states": None}}, Fate.UNKNOWN, "no security association yet"),
         ({"a": {"xfrm_states": {"cipher": "cbc(camellia)"}}}, Fate.UNKNOWN, "cbc(camellia)"),
         ({"a": {"xfrm_states": {"icv_bits": 64}}}, Fate.UNKNOWN, "not known"),

@@ -217,6 +217,8 @@ class XfrmState(Value, frozen=True, kw_only=True):
     cipher: str = ""  # "rfc4106(gcm(aes))", "cbc(aes)"
     auth: str = ""  # "hmac(sha256)"; "" with a cipher that authenticates
     icv_bits: int | None = None  # of the check value; None = as the algorithm's default
+    any_family: bool = False  # carries inner packets of the other family as well (XFRM_STATE_AF_UNSPEC)
+    pmtudisc: bool = True  # the outer packet has DF when the inner one has (not XFRM_STATE_NOPMTUDISC)
     encap: str = ""  # "udp": NAT traversal
     encap_sport: int = 0
     encap_dport: int = 0

@@ -45,7 +45,8 @@ def wrapped(net: Net, packet: Packet, if_id: int = 0) -> Wrapped | str | None:
     if layer is None:
         return f"what IPsec takes with {found.cipher or 'its cipher'} ({found.mode}) is not known"
     proto, ports = (UDP, (found.encap_sport, found.encap_dport)) if found.encap else (ESP, (0, 0))
-    around = Packet(found.src, found.dst, proto, *ports, df=packet.df or family_of(found.dst) == 6, secured=True)
+    df = (packet.df and (found.pmtudisc or found.mode == "transport")) or family_of(found.dst) == 6
+    around = Packet(found.src, found.dst, proto, *ports, df=df, secured=True)
     return Wrapped(layer, around, found)
 
 
@@ -108,6 +109,7 @@ def _serves(state: XfrmState, mode: str, reqid: int, if_id: int, packet: Packet,
     return (
         (state.mode, state.if_id, state.dst, state.src) == (mode, if_id, end, here)
         and state.protocol == "esp"
+        and (state.family == packet.family or state.any_family)
         and reqid in (0, state.reqid)
     )
 

@@ -20,6 +20,7 @@ _LIFETIMES = 64 + 32 + 12  # struct xfrm_lifetime_cfg, xfrm_lifetime_cur, xfrm_s
 # behind them: seq, reqid, family, mode, replay_window, flags
 _STATE_TAIL = Struct("=4xIHBBB")
 _STATE_SIZE = 224
+_NOPMTUDISC, _AF_UNSPEC = 4, 32  # XFRM_STATE_*
 _POLICY_TAIL = Struct("=IIBBBB")  # priority, index, dir, action, flags, share
 _POLICY_SIZE = 168
 _TEMPLATE = Struct("=16s4sBxxxHxx16sIBBBxIII")  # id, family, saddr, reqid, mode, share, optional, aalgos ealgos calgos
@@ -50,7 +51,7 @@ def state(data: bytes, at: int, end: int) -> XfrmState | None:
         raise Malformed(f"an IPsec state of {end - at} bytes, {_STATE_SIZE} expected")
     dst, spi, protocol = _STATE_ID.unpack_from(data, at + _SELECTOR.size)
     saddr = at + _SELECTOR.size + _STATE_ID.size
-    reqid, number, mode, _, _ = _STATE_TAIL.unpack_from(data, saddr + 16 + _LIFETIMES)
+    reqid, number, mode, _, flags = _STATE_TAIL.unpack_from(data, saddr + 16 + _LIFETIMES)
     family = FAMILY.get(number)
     if family is None:
         return None
@@ -69,6 +70,8 @@ def state(data: bytes, at: int, end: int) -> XfrmState | None:
         cipher=text(cipher[:_NAME].split(b"\0")[0]),
         auth=text(auth[:_NAME].split(b"\0")[0]),
         icv_bits=_U32.unpack_from(checked, _NAME + 4)[0] if len(checked) >= _NAME + 8 else None,
+        any_family=bool(flags & _AF_UNSPEC),
+        pmtudisc=not flags & _NOPMTUDISC,
         encap=encap,
         encap_sport=sport,
         encap_dport=dport,
