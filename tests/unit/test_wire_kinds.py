@@ -187,10 +187,10 @@ def selector(src: str = "0.0.0.0", slen: int = 0, dst: str = "0.0.0.0", dlen: in
     return address(dst) + address(src) + ports + struct.pack("=HBBBxxxiI", family, dlen, slen, 6, 0, 0)
 
 
-def association(family: int, mode: int, *parts: bytes) -> bytes:
+def association(family: int, mode: int, *parts: bytes, flags: int = 0) -> bytes:
     src, dst = ("fd00::1", "fd00::2") if family == socket.AF_INET6 else ("198.18.0.1", "198.18.0.2")
     identity = address(dst) + struct.pack(">I", 0x11) + b"\x32\0\0\0"
-    tail = struct.pack("=IIHBBBxxxxxxx", 0, 5, family, mode, 32, 0)
+    tail = struct.pack("=IIHBBBxxxxxxx", 0, 5, family, mode, 32, flags)
     return selector() + identity + address(src) + bytes(64 + 32 + 12) + tail + b"".join(parts)
 
 
@@ -204,8 +204,11 @@ STATES: dict[str, tuple[bytes, Facts]] = {
     "AES-GCM in tunnel mode": (
         association(socket.AF_INET, 1, algorithm(18, "rfc4106(gcm(aes))", KEY, 128)),
         {"family": 4, "src": "198.18.0.1", "dst": "198.18.0.2", "mode": "tunnel", "cipher": "rfc4106(gcm(aes))",
-         "auth": "", "icv_bits": 128, "spi": 0x11, "protocol": "esp", "reqid": 5, "encap": ""},
+         "auth": "", "icv_bits": 128, "spi": 0x11, "protocol": "esp", "reqid": 5, "encap": "", "any_family": False,
+         "pmtudisc": True},
     ),
+    "for both families, outer DF never set": (
+        association(socket.AF_INET, 1, flags=4 | 32), {"any_family": True, "pmtudisc": False}),
     "AES-CBC with SHA-256, transport, IPv6": (
         association(socket.AF_INET6, 0, algorithm(2, "cbc(aes)", KEY), algorithm(20, "hmac(sha256)", KEY, 128)),
         {"family": 6, "src": "fd00::1", "mode": "transport", "cipher": "cbc(aes)", "auth": "hmac(sha256)",
