@@ -9,7 +9,7 @@
   :mod:`~pathfit.observe.apart` peers of WireGuard, ports of Open vSwitch, IPsec;
 * :mod:`~pathfit.observe.engines` - container engines: their networks and containers, by their sockets or files;
 * :mod:`~pathfit.observe.nodes` - what a node's own files say: cluster overlays, Weave, a cloud's word, DHCP leases;
-* :mod:`~pathfit.observe.filters` - nftables and iptables;
+* :mod:`~pathfit.observe.filters` - nftables and iptables, :mod:`~pathfit.observe.ipsets` what `-m set` looks into;
 * :mod:`~pathfit.observe.sockets`, :mod:`~pathfit.observe.counters` - TCP sockets and SNMP counters of a namespace;
 * :mod:`~pathfit.observe.recorded` - a HostSnapshot out of a file, and into one;
 * :mod:`~pathfit.observe.names` - a name resolved as the source would (:mod:`~pathfit.observe.resolvconf`).

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from pathfit.core.evidence_base import Missing
 from pathfit.core.filters import Table
+from pathfit.observe import ipsets
 from pathfit.wire.netlink import Malformed, split
 from pathfit.wire.nft import messages as m
 from pathfit.wire.nft.sets import SetContent
@@ -41,7 +42,8 @@ def read_tables() -> tuple[tuple[Table, ...], tuple[Missing, ...]]:
     """
     found, missing = read_nft() if nf_tables_present() else ((), ())
     legacy, missing_legacy = read_legacy()
-    return found + legacy, missing + missing_legacy
+    resolved, missing_sets = ipsets.resolve(found + legacy)
+    return resolved, missing + missing_legacy + missing_sets
 
 
 @cache

@@ -7,6 +7,7 @@
   :mod:`~pathfit.wire.wireguard`, :mod:`~pathfit.wire.ovs` peers and ports; :mod:`~pathfit.wire.xfrm` IPsec, never keys;
 * :mod:`~pathfit.wire.sockdiag`, :mod:`~pathfit.wire.tcpinfo` - sockets and struct tcp_info;
 * :mod:`~pathfit.wire.nft`, :mod:`~pathfit.wire.xt` - packet filters, as nftables and iptables keep them;
+  :mod:`~pathfit.wire.ipset` the sets that iptables looks into;
 * :mod:`~pathfit.wire.packets` - IPv4, IPv6, TCP, UDP, ICMP headers;
 * :mod:`~pathfit.wire.addresses` - addresses and their canonical text.
 

@@ -307,10 +307,20 @@ def ttl(data: bytes, revision: int, family: int) -> list[Expr]:
     return [one("ttl", f"{value + 1}-255")] if value < 255 else [Match(field="ttl", values=())]
 
 
+def ipset(data: bytes, revision: int, family: int) -> list[Expr]:
+    """struct xt_set_info: the set's number, how many of its parts are compared, and from which side of the packet.
+    What is in it is asked for apart (observe/ipsets.py). Counters of elements (revision 3 on) are not understood."""
+    index, dimensions, flags = unpack_from("=HBB", data)
+    if revision == 0 or not 1 <= dimensions <= 6 or any(data[4:]) or flags & ~((2 << dimensions) - 1):
+        return [Opaque(what=f"-m set (revision {revision})")]
+    sides = ",".join("src" if flags & 2 << n else "dst" for n in range(dimensions))
+    return [Opaque(what=f"-m set {'! ' if flags & 1 else ''}#{index} {sides}")]
+
+
 MATCHES: dict[str, Decoder] = {
     "tcp": tcp, "udp": udp, "icmp": icmp, "icmp6": icmp, "multiport": multiport, "state": state,
     "conntrack": conntrack, "addrtype": addrtype, "mark": mark("mark"), "connmark": mark("ctmark"),
     "statistic": statistic, "tcpmss": tcpmss, "length": length, "comment": comment, "physdev": physdev,
     "rpfilter": rpfilter, "iprange": iprange, "limit": limit, "hashlimit": hashlimit, "pkttype": pkttype,
-    "owner": owner, "dscp": dscp, "ttl": ttl, "hl": ttl,
+    "owner": owner, "dscp": dscp, "ttl": ttl, "hl": ttl, "set": ipset,
 }  # fmt: skip
