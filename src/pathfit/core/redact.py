@@ -48,6 +48,13 @@ PATHS = frozenset(
         /etc/docker/daemon.json /etc/containers/containers.conf /etc/cni/net.d /run/crio/crio.sock"""
     )
 )
+TERMS = frozenset(
+    these(
+        """l2 l3 l3s 802.1Q 802.1ad 802.3ad balance-rr active-backup balance-xor balance-tlb balance-alb layer2 layer2+3
+        layer3+4 encap2+3 encap3+4 ip6ip6 strict check disabled esp ah comp tunnel transport beet iptfs tun tap forward
+        udp-non-ike route-optimization netdev internal"""
+    )
+)  # values of link facts (iproute2's words)
 UNITS = re.compile(r"(docker|podman|containerd|crio|snap\.docker\.dockerd)(\.service|\.socket)?\Z")
 PARTS = frozenset(these("links addresses routes neighbours filters sockets counters")) | {
     "routing rules", "path MTU exceptions", "forwarding entries", "offload features", "bridge VLANs",
@@ -374,6 +381,8 @@ def _harmless(text: str) -> bool:
 
 def _auto(r: Redactor, text: str) -> str:
     """Text of unknown meaning: an address, an id, a word that says nothing, or else a name."""
+    if text in TERMS:
+        return text
     if _harmless(text) and not re.search(r"[.:]", text):
         return text
     try:
