@@ -17,9 +17,10 @@ from msgspec.structs import fields, replace
 from pathfit.core.evidence_base import Missing
 from pathfit.core.filters import Choice, Concat, FilterRule, Match, Nat
 from pathfit.core.pseudonyms import Pseudonyms
-from pathfit.core.snapshot import HostSnapshot, PolicyRule, Route
+from pathfit.core.snapshot import HostSnapshot, PolicyRule, Route, XfrmPolicy
 
 T = TypeVar("T")
+Selector = TypeVar("Selector", PolicyRule, XfrmPolicy)
 
 
 def these(text: str) -> list[str]:
@@ -125,7 +126,7 @@ class Redactor:
         made = self._plain(r)
         return replace(made, dst=self._network(r.dst, r.prefix), src=self._network(r.src, r.src_prefix))
 
-    def _policy(self, r: PolicyRule) -> PolicyRule:
+    def _policy(self, r: Selector) -> Selector:
         made = self._plain(r)
         return replace(made, dst=self._network(r.dst, r.dst_prefix), src=self._network(r.src, r.src_prefix))
 
@@ -192,6 +193,7 @@ Meaning = Callable[[Redactor, str], str]
 SPECIAL: dict[type, Callable[[Redactor, Any], Any]] = {
     Route: Redactor._route,
     PolicyRule: Redactor._policy,
+    XfrmPolicy: Redactor._policy,
     Match: Redactor._match,
     Concat: Redactor._concat,
     Choice: Redactor._choice,

@@ -128,6 +128,8 @@ def _ipsec(space: NetnsSnapshot) -> Iterator[tuple[str, str]]:
         for address, prefix in ((p.src, p.src_prefix), (p.dst, p.dst_prefix)):
             if (address and (family(address) != p.family or not _fits(address, prefix))) or not _size(p.priority):
                 yield f"xfrm_policies[{i}]", f"{_q(address)}/{_n(prefix)} is no network of IPv{p.family}"
+        for t in p.templates:
+            yield from _at(f"xfrm_policies[{i}].templates", _addresses(t, ("src", "dst")))
 
 
 def _at(place: str, wrong: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
