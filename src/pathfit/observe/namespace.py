@@ -4,7 +4,7 @@ Each part is read on its own: what is refused or not there becomes a Missing and
 """
 
 import errno
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Literal, TypeVar
 
@@ -40,14 +40,17 @@ NEIGHBOURS = 65_536
 _ABSENT = frozenset((errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT))
 
 SYSCTLS = (
-    "ipv4.ip_forward_use_pmtu",
     "ipv4.tcp_mtu_probing",
     "ipv4.route.min_adv_mss",
     "ipv6.route.min_adv_mss",
-    *(f"ipv4.conf.all.{k}" for k in ("accept_local", "src_valid_mark", "proxy_arp", "arp_ignore")),
+    "ipv4.conf.all.accept_local",
+    "ipv4.conf.all.arp_ignore",
 )
-"""Those the model or a rule asks for: each costs up to 20 microseconds. Per device they come with the link dump, and
-forwarding and rp_filter of all devices by one message (:func:`of_all`)."""
+"""Those the model or a rule asks for. Each costs up to 20 microseconds, more where there are a thousand namespaces:
+files of one name stand in one row, whoever they belong to (proc_sys_compare). Per device they come with the link dump,
+and forwarding, rp_filter and proxy_arp of all devices by one message (:func:`of_all`)."""
+FORWARDING_SYSCTLS = ("ipv4.ip_forward_use_pmtu",)
+MARK_SYSCTLS = ("ipv4.conf.all.src_valid_mark",)
 BRIDGE_SYSCTLS = ("bridge.bridge-nf-call-iptables", "bridge.bridge-nf-call-ip6tables")
 
 
@@ -156,8 +159,7 @@ def full(
     neighbours = reader.dump("neighbours", rtnl.neighbours(), rtnl_near.neighbour, NEIGHBOURS)
     fdb = _fdb(reader, links)
     links = _vlans(reader, links)
-    bridged = any(link.kind == "bridge" for link in links)
-    sysctls.update(procfs.sysctls((*SYSCTLS, *BRIDGE_SYSCTLS) if bridged else SYSCTLS))
+    sysctls.update(procfs.sysctls(_asked(links, rules, sysctls)))
     known = reader.part("offload features", features.read, dict[int, dict[str, bool]]())
     links = _apart(reader, links, features)
     states, policies = _ipsec(reader, features)
@@ -180,6 +182,18 @@ def full(
         sysctls=sysctls,
         missing=(*reader.missing, *lacking),
     )
+
+
+def _asked(links: Iterable[Link], rules: Iterable[PolicyRule], known: Mapping[str, str]) -> list[str]:
+    """The sysctls that can matter here."""
+    names = list(SYSCTLS)
+    if any(link.kind == "bridge" for link in links):
+        names += BRIDGE_SYSCTLS
+    if any(rule.mark or rule.mark_mask for rule in rules):
+        names += MARK_SYSCTLS
+    if any(value == "1" and key.endswith((".ip_forward", ".forwarding")) for key, value in known.items()):
+        names += FORWARDING_SYSCTLS
+    return names
 
 
 def _apart(reader: Reader, links: list[Link], features: Features) -> list[Link]:

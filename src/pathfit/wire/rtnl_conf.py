@@ -23,15 +23,19 @@ def of_all(family: int) -> bytes:
     return request(GETNETCONF, _HEAD.pack(family) + attribute(_IFINDEX, _I32.pack(_ALL)))
 
 
-def _sysctls(family: int, forwarding: int | None, rp_filter: int | None) -> dict[str, str]:
+def _sysctls(family: int, forwarding: int | None, rp_filter: int | None, proxy: int | None) -> dict[str, str]:
     if family == AF_INET6:
         return {} if forwarding is None else {"ipv6.conf.all.forwarding": str(forwarding)}
-    values = {"ipv4.ip_forward": forwarding, "ipv4.conf.all.rp_filter": rp_filter}
+    values = {
+        "ipv4.ip_forward": forwarding,
+        "ipv4.conf.all.rp_filter": rp_filter,
+        "ipv4.conf.all.proxy_arp": proxy,
+    }
     return {name: str(value) for name, value in values.items() if value is not None}
 
 
-sysctls: Pattern[dict[str, str]] = Pattern(_HEAD, (Field((2,), "i"), Field((3,), "i")), _sysctls)
-"""An answer to :func:`of_all` (NETCONFA_FORWARDING, _RP_FILTER), by the names of NetnsSnapshot.sysctls.
+sysctls: Pattern[dict[str, str]] = Pattern(_HEAD, (Field((2,), "i"), Field((3,), "i"), Field((5,), "i")), _sysctls)
+"""An answer to :func:`of_all` (NETCONFA_FORWARDING, _RP_FILTER, _PROXY_NEIGH), by the names of NetnsSnapshot.sysctls.
 
 Raises Malformed.
 """
