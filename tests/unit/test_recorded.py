@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import topo
+from msgspec.structs import replace
 
+from pathfit.core.engine import Engine
 from pathfit.core.sane import check
 from pathfit.observe import recorded
 
@@ -87,3 +89,11 @@ def test_devices_on_devices_are_fine() -> None:
     b eth0 macvlan 1500
     """
     check(topo.host(text))
+
+
+def test_passwords_in_an_engines_configuration_are_masked() -> None:
+    config = '{"proxies": {"https-proxy": "https://alice:s3cret@proxy.example.org:3128"}}'
+    host = replace(HOST, engines=(Engine(kind="docker", socket="/run/docker.sock", config=config),))
+    text = recorded.pack(host).decode()
+    assert "s3cret" not in text and "alice" not in text and "://***@proxy.example.org:3128" in text
+    assert recorded.decode(text.encode()).engines[0].config == config.replace("alice:s3cret", "***")

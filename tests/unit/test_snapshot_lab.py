@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,11 +48,20 @@ SECRETS = (
 )
 
 
+def _settled(host: HostSnapshot) -> bool:
+    """Has the kernel seen every carrier (linkwatch_event), and does every bridge port forward?"""
+    links = [x for n in host.namespaces for x in n.links]
+    return all(x.carrier and (x.bridge_port is None or x.bridge_port.state == 3) for x in links if x.kind == "veth")
+
+
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     built = Lab(TEXT)
     try:
         built.up()
+        end = time.monotonic() + 30
+        while not _settled(built.snapshot()) and time.monotonic() < end:
+            pass
         yield built
     finally:
         built.down()

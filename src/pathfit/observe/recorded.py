@@ -18,6 +18,7 @@ from pathfit import __version__
 from pathfit.core import codec
 from pathfit.core.codec import OpenError
 from pathfit.core.sane import Impossible, check
+from pathfit.core.secrets import masked
 from pathfit.core.snapshot import SCHEMA, HostSnapshot
 
 __all__ = ["OpenError", "files", "load_snapshot", "load_stdin", "pack", "write"]
@@ -114,8 +115,8 @@ def _unpacked(data: bytes) -> bytes:
 
 
 def pack(host: HostSnapshot, *, compress: bool = False) -> bytes:
-    """The bytes of a file. The same host gives the same bytes."""
-    data = codec.pack(host)
+    """The bytes of a file. The same host gives the same bytes. Passwords in URLs (an engine's configuration) go."""
+    data = masked(codec.pack(host).decode()).encode()
     return gzip.compress(data, 6, mtime=0) if compress else data
 
 
