@@ -2,7 +2,7 @@
 # Everything that makes packets runs under tools/isolated: the only link there is lo, nothing outside is touched.
 BIN := .venv/bin
 STATES := /var/lib/pathfit /run/pathfit
-CHECKED := src tests/unit tests/hostile tests/scenarios tests/engines tests/oracle tests/repair tests/*.py bench tools
+CHECKED := src tests/unit tests/healthy tests/hostile tests/scenarios tests/engines tests/oracle tests/repair tests/*.py bench tools
 
 .PHONY: setup engines-setup demo test test-all lint bench bench-cure record-demo uninstall
 

@@ -12,7 +12,7 @@ import topo
 from msgspec.structs import replace
 
 from pathfit.core.filters import Chain, Clamp, Expr, FilterRule, Match, Nat, Opaque, Table, Verdict
-from pathfit.core.snapshot import FdbEntry, HostSnapshot, Neighbour, Wireguard, WireguardPeer
+from pathfit.core.snapshot import FdbEntry, HostSnapshot, Wireguard, WireguardPeer
 
 Hosts = tuple[HostSnapshot, ...]
 Make = Callable[[str], Hosts]
@@ -214,8 +214,15 @@ def cilium(n: str) -> Hosts:
 
 
 def overlay_hosts(
-    *, mtu: tuple[int, int, int] = (1450, 1450, 1450), addresses: tuple[str, str, str] = ("10.0.0.11/24", "10.0.0.12/24", "10.0.0.13/24"),
-    net: str = "203.0.113", names: tuple[str, str, str] = ("one", "two", "three"), gateway: str = "", more: str = "", vni: int = 77, second: int = 0,
+    *,
+    mtu: tuple[int, int, int] = (1450, 1450, 1450),
+    addresses: tuple[str, str, str] = ("10.0.0.11/24", "10.0.0.12/24", "10.0.0.13/24"),
+    net: str = "203.0.113",
+    names: tuple[str, str, str] = ("one", "two", "three"),
+    gateway: str = "",
+    more: str = "",
+    vni: int = 77,
+    second: int = 0,
 ) -> Hosts:  # fmt: skip
     """Three hosts with one container each on one VXLAN. ``gateway``: every host answers for that address on its
     bridge. ``more``: an address that every container has besides its own. ``second``: added to MAC addresses."""
@@ -278,9 +285,17 @@ def router(n: str) -> Hosts:
 
 
 FLOWTABLE = Table(
-    family="inet", name="f", flowtable_devices=("eth0", "br0"),
-    chains=(Chain(name="fwd", hook="forward", rules=(rule(Match(field="l4proto", values=("6", "17")), Opaque(what="flow add @f", statement=True)),)),),
-)  # fmt: skip
+    family="inet",
+    name="f",
+    flowtable_devices=("eth0", "br0"),
+    chains=(
+        Chain(
+            name="fwd",
+            hook="forward",
+            rules=(rule(Match(field="l4proto", values=("6", "17")), Opaque(what="flow add @f", statement=True)),),
+        ),
+    ),
+)
 LAN = Match(field="iifname", values=("br0",))
 
 
@@ -293,29 +308,73 @@ def engine(n: str) -> dict[str, tuple[Table, ...]]:
 
 KINDS = [
     Kind("custom-mtu", text(one("{n}", up="1400")), "1400", "1500", {("warning", "MTU103"): BOTH}),
-    Kind("jumbo-everywhere", text(one("9000", half="{n}", up="9000")), "9000", "8000",
-         {("error", "MTU105"): BOTH}),
-    Kind("jumbo-uplink-small-containers", text(one("1500", half="{n}", up="9000")), "1500", "1400",
-         {("error", "MTU105"): BOTH}),
-    Kind("jumbo-router-ends-at-1500", router, "1", "0", {("error", "MTU107"): frozenset({"c", "s"})}, frozenset({"MTU103"})),
+    Kind("jumbo-everywhere", text(one("9000", half="{n}", up="9000")), "9000", "8000", {("error", "MTU105"): BOTH}),
+    Kind(
+        "jumbo-uplink-small-containers",
+        text(one("1500", half="{n}", up="9000")),
+        "1500",
+        "1400",
+        {("error", "MTU105"): BOTH},
+    ),
+    Kind(
+        "jumbo-router-ends-at-1500",
+        router,
+        "1",
+        "0",
+        {("error", "MTU107"): frozenset({"c", "s"})},
+        frozenset({"MTU103"}),
+    ),
     Kind("wireguard-clamped", wireguard(*WAYS), "1380", "1400", {("warning", "MTU112"): BOTH}),
     Kind("wireguard-clamped-both-ways", one_way_clamp, "2", "1", {("warning", "MTU111"): BOTH}),
     Kind("vpn-for-some-told", told, "1", "0", {("warning", "MTU107"): BOTH}, frozenset({"MTU103"})),
     Kind("flannel-vxlan", flannel, "1450", "1500", {("warning", "MTU104"): frozenset({"p1", "p2"})}),
     Kind("calico-vxlan", calico, "1450", "1500", {}),
     Kind("cilium-route-mtu", cilium, "1500", "1400", {("error", "MTU105"): frozenset({"p1"})}),
-    Kind("anycast-gateway", twin_address("10.0.0.1/24", ""), "13", "11", {("error", "OVL302"): frozenset({"c1", "c3"})}),
-    Kind("shared-service-address", twin_address("", "10.0.0.200/32"), "13", "12",
-         {("error", "OVL302"): frozenset({"c2", "c3"})}),
+    Kind(
+        "anycast-gateway", twin_address("10.0.0.1/24", ""), "13", "11", {("error", "OVL302"): frozenset({"c1", "c3"})}
+    ),
+    Kind(
+        "shared-service-address",
+        twin_address("", "10.0.0.200/32"),
+        "13",
+        "12",
+        {("error", "OVL302"): frozenset({"c2", "c3"})},
+    ),
     Kind("two-clusters-one-number", two_clusters(0), "1450", "1400", {("warning", "MTU117"): frozenset({"c3"})}),
     Kind("two-clusters-other-macs", two_clusters(1), "1450", "1400", {("warning", "MTU117"): frozenset({"c3"})}),
-    Kind("two-nics-one-subnet", text(one(up="1500", more="h eth1 phys {n} 203.0.113.8/24\nh sysctl ipv4.conf.all.rp_filter=1\n")), "1500"),
-    Kind("policy-routing-loose", text(one(more="h eth1 phys 1500 198.51.100.7/24\nh rule 100 from 198.18.1.0/24 lookup 100\n"
-         "h route default via 198.51.100.1 table 100\nh sysctl ipv4.conf.all.rp_filter={n}\n")), "2"),
-    Kind("libvirt-taps", text(one(up="1500", more="h virbr0 bridge 1500 192.168.122.1/24\nh vnet0 tun {n} @virbr0\n"
-         "h vnet1 tun {n} @virbr0\n")), "1500"),
-    Kind("rootless-tap", text("c tap0 tun 65520 10.0.2.100/24\nc route default via 10.0.2.2\n" + UP.replace("{up}", "1500")), "1"),
-    Kind("ipv6-only", text("""
+    Kind(
+        "two-nics-one-subnet",
+        text(one(up="1500", more="h eth1 phys {n} 203.0.113.8/24\nh sysctl ipv4.conf.all.rp_filter=1\n")),
+        "1500",
+    ),
+    Kind(
+        "policy-routing-loose",
+        text(
+            one(
+                more="h eth1 phys 1500 198.51.100.7/24\nh rule 100 from 198.18.1.0/24 lookup 100\n"
+                "h route default via 198.51.100.1 table 100\nh sysctl ipv4.conf.all.rp_filter={n}\n"
+            )
+        ),
+        "2",
+    ),
+    Kind(
+        "libvirt-taps",
+        text(
+            one(
+                up="1500",
+                more="h virbr0 bridge 1500 192.168.122.1/24\nh vnet0 tun {n} @virbr0\nh vnet1 tun {n} @virbr0\n",
+            )
+        ),
+        "1500",
+    ),
+    Kind(
+        "rootless-tap",
+        text("c tap0 tun 65520 10.0.2.100/24\nc route default via 10.0.2.2\n" + UP.replace("{up}", "1500")),
+        "1",
+    ),
+    Kind(
+        "ipv6-only",
+        text("""
 c1 eth0 {n} 2001:db8:1::2/64 -- h v1 {n} @br0
 c2 eth0 {n} 2001:db8:1::3/64 -- h v2 {n} @br0
 h br0 bridge {n} 2001:db8:1::1/64
@@ -324,35 +383,105 @@ h route default via 2001:db8:2::1
 c1 route default via 2001:db8:1::1
 c2 route default via 2001:db8:1::1
 h forward
-"""), "1500", "9000", {("warning", "MTU103"): BOTH}),
-    Kind("air-gapped", text(one("1500", half="{n}", up="")), "1500", "1400", {("error", "MTU105"): BOTH},
-         frozenset({"RTE501"})),
-    Kind("flowtable", text(one("{n}", up="1500"), tables=lambda n: {"h": (FLOWTABLE, MASQUERADE)}), "1500", "9000",
-         {("warning", "MTU103"): BOTH}),
-    Kind("engine-drops-but-accepts-its-own", lambda n: (topo.host(one(), tables=engine(n)),), "br0", "br7",
-         {("warning", "FLT404"): BOTH}),
-    Kind("bond-and-vlan-uplink", text(one(up="", more="""
+"""),
+        "1500",
+        "9000",
+        {("warning", "MTU103"): BOTH},
+    ),
+    Kind(
+        "air-gapped",
+        text(one("1500", half="{n}", up="")),
+        "1500",
+        "1400",
+        {("error", "MTU105"): BOTH},
+        frozenset({"RTE501"}),
+    ),
+    Kind(
+        "flowtable",
+        text(one("{n}", up="1500"), tables=lambda n: {"h": (FLOWTABLE, MASQUERADE)}),
+        "1500",
+        "9000",
+        {("warning", "MTU103"): BOTH},
+    ),
+    Kind(
+        "engine-drops-but-accepts-its-own",
+        lambda n: (topo.host(one(), tables=engine(n)),),
+        "br0",
+        "br7",
+        {("warning", "FLT404"): BOTH},
+    ),
+    Kind(
+        "bond-and-vlan-uplink",
+        text(
+            one(
+                up="",
+                more="""
 h eth0 phys 9000
 h bond0 bond 9000
 h bond0.7 vlan {n} 203.0.113.7/24 dev=bond0
 h route default via 203.0.113.1
-""")), "1500", "1400", {("warning", "MTU103"): BOTH}),
-    Kind("bridged-uplink", text("""
+""",
+            )
+        ),
+        "1500",
+        "1400",
+        {("warning", "MTU103"): BOTH},
+    ),
+    Kind(
+        "bridged-uplink",
+        text("""
 h eth0 phys {n} @br0
 h br0 bridge {n} 203.0.113.7/24
 h vnet0 tun {n} @br0
 c1 eth0 1500 203.0.113.20/24 -- h v1 {n} @br0
 c1 route default via 203.0.113.1
 h route default via 203.0.113.1
-"""), "1500", "1400", {("error", "MTU105"): frozenset({"c1"})}),
-    Kind("vpn-in-a-container", text(one(more="c1 tun0 tun 1420 10.64.0.2/32\nc1 rule 100 from 10.64.0.2 lookup 100\n"
-         "c1 route default via 10.64.0.1 dev tun0 table 100\n")), "1"),
+"""),
+        "1500",
+        "1400",
+        {("error", "MTU105"): frozenset({"c1"})},
+    ),
+    Kind(
+        "vpn-in-a-container",
+        text(
+            one(
+                more="c1 tun0 tun 1420 10.64.0.2/32\nc1 rule 100 from 10.64.0.2 lookup 100\n"
+                "c1 route default via 10.64.0.1 dev tun0 table 100\n"
+            )
+        ),
+        "1",
+    ),
     Kind("path-mtu-remembered", text(one(more="c1 cached 198.51.100.9 {n}\n")), "1400", infos=frozenset({"MTU110"})),
-    Kind("storage-network-beside", text(one(up="1500", more="h eth1 phys 9000 198.51.100.7/24\nh route 198.51.101.0/24 via 198.51.100.1\n")), "1"),
-    Kind("pppoe-clamped", text(one(up="", more="h ppp0 ppp 1492 203.0.113.7/32\nh route default dev ppp0\n"),
-         tables=lambda n: {"h": (clamp(n, ("oifname", "ppp0"), ("iifname", "ppp0")), MASQUERADE)}), "1452", "1460",
-         {("warning", "MTU103"): BOTH, ("warning", "MTU112"): BOTH}),
-    Kind("icmp-blocked-and-nothing-needs-it", text(one("1400", half="{n}", up="1400"), tables=lambda n: {"h": (DENY_ICMP,)}), "1400", "1300",
-         {("error", "MTU105"): BOTH}),
-    Kind("ipip-to-a-site", text(one("{n}", more="h gre1 gre 1476 10.8.0.1/30 remote=192.0.2.77 local=203.0.113.7\nh route 10.9.0.0/16 dev gre1\n")), "1476"),
-]  # fmt: skip
+    Kind(
+        "storage-network-beside",
+        text(one(up="1500", more="h eth1 phys 9000 198.51.100.7/24\nh route 198.51.101.0/24 via 198.51.100.1\n")),
+        "1",
+    ),
+    Kind(
+        "pppoe-clamped",
+        text(
+            one(up="", more="h ppp0 ppp 1492 203.0.113.7/32\nh route default dev ppp0\n"),
+            tables=lambda n: {"h": (clamp(n, ("oifname", "ppp0"), ("iifname", "ppp0")), MASQUERADE)},
+        ),
+        "1452",
+        "1460",
+        {("warning", "MTU103"): BOTH, ("warning", "MTU112"): BOTH},
+    ),
+    Kind(
+        "icmp-blocked-and-nothing-needs-it",
+        text(one("1400", half="{n}", up="1400"), tables=lambda n: {"h": (DENY_ICMP,)}),
+        "1400",
+        "1300",
+        {("error", "MTU105"): BOTH},
+    ),
+    Kind(
+        "ipip-to-a-site",
+        text(
+            one(
+                "{n}",
+                more="h gre1 gre 1476 10.8.0.1/30 remote=192.0.2.77 local=203.0.113.7\nh route 10.9.0.0/16 dev gre1\n",
+            )
+        ),
+        "1476",
+    ),
+]

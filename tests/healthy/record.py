@@ -3,8 +3,8 @@
     tools/isolated .venv/bin/python tests/healthy/record.py [NAME…] [--to FOLDER] [--show]
 
 Nobody's machine is in them: a lab host has its own links, processes, files and daemons, and what it has is written with
-pseudonyms, as `pathfit snapshot --redact` writes them (one key for all, so that hosts of a fleet agree). names.json says
-what the containers were called, for the tests.
+pseudonyms, as `pathfit snapshot --redact` writes them (one key for all, so that hosts of a fleet agree). names.json
+says what the containers were called, for the tests.
 """
 
 import argparse

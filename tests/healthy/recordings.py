@@ -53,10 +53,13 @@ def _default(space: NetnsSnapshot) -> int:
 
 def uplink(mtu: int) -> Change:
     """The device of the host's default route."""
-    return lambda hosts: tuple(
-        resized(h, h.own, lambda x, at=_default(space_of(h, h.own)): x.index == at, mtu)
-        for h in hosts  # type: ignore[misc]
-    )
+
+    def change(hosts: tuple[HostSnapshot, ...]) -> tuple[HostSnapshot, ...]:
+        (host,) = hosts
+        at = _default(space_of(host, host.own))
+        return (resized(host, host.own, lambda x: x.index == at, mtu),)
+
+    return change
 
 
 def far_half(label: str, name: str, mtu: int) -> Change:
@@ -143,7 +146,11 @@ def inner_size(mtu: int) -> Change:
 
 
 def of(
-    label: str, change: Change | None = None, says: Said = {}, infos: tuple[str, ...] = (), labels: tuple[str, ...] = ()
+    label: str,
+    change: Change | None = None,
+    says: Said | None = None,
+    infos: tuple[str, ...] = (),
+    labels: tuple[str, ...] = (),
 ) -> Kind:
     files = labels or (label,)
 
@@ -151,7 +158,7 @@ def of(
         hosts = tuple(load(x) for x in files)
         return change(hosts) if n == "ill" and change is not None else hosts
 
-    return Kind(label, make, "well", "ill" if change is not None else None, says, frozenset(infos))
+    return Kind(label, make, "well", "ill" if change is not None else None, says or {}, frozenset(infos))
 
 
 def over(*names: str) -> Said:
@@ -159,7 +166,7 @@ def over(*names: str) -> Said:
 
 
 def hidden(*names: str, outside: str = "") -> Said:
-    """Offloads are on, as engines leave them: bulk transfers pass. What comes from ``outside`` of the machine does not."""
+    """Offloads are on, as engines leave them: bulk transfers pass. What comes to ``outside`` does not."""
     more: Said = {("warning", "MTU105"): frozenset({outside})} if outside else {}
     return {("warning", "MTU116"): frozenset(names), **more}
 
