@@ -1,6 +1,8 @@
 """What a scan says of machines made of a few lines of text: codes, severities, who is affected, and who is well."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 import topo
@@ -8,9 +10,12 @@ from msgspec.structs import replace
 
 from pathfit import __version__, survey
 from pathfit.cli.scanning import question
-from pathfit.core.report import Report
+from pathfit.core.engine import Container, Endpoint, Engine, EngineNetwork
+from pathfit.core.evidence_base import Missing
+from pathfit.core.report import Hung, Report
 from pathfit.core.snapshot import HostSnapshot
 from pathfit.render import json as as_json
+from pathfit.render import layout
 from pathfit.render import scan as as_text
 
 BRIDGE = """
@@ -117,3 +122,95 @@ def test_two_hosts_with_the_same_addresses_inside_are_two_machines() -> None:
     report = of(host, other)
     assert report.hosts == 2 and len(report.workloads) == 6
     assert {f.where[0].host for f in report.findings} == {host.host, "second"}
+
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+CROWD = """
+h eth0 phys 1500 203.0.113.7/24
+h route default via 203.0.113.1
+h vxlan0 vxlan 1500 id=4097 local=203.0.113.7 remote=203.0.113.8 @br0
+h br0 bridge 1500 10.0.1.1/24
+h docker0 bridge 9000 172.17.0.1/16
+h forward
+cache eth0 9000 172.17.0.9/16 -- h vcache 1500 @docker0
+cache route default via 172.17.0.1
+"""
+NAMES = {
+    **{f"web.{n}": "app" for n in (1, 2, 10)},
+    "db.1": "app",
+    **dict.fromkeys(("jenkins", "registry", "cache"), "bridge"),
+}
+
+
+def crowd() -> Report:
+    """A machine with something of everything: an error, warnings, a socket that hangs, some that cannot be judged."""
+    text = CROWD
+    for n, (name, where) in enumerate((k, v) for k, v in NAMES.items() if k != "cache"):
+        bridge, mtu, net, bits = ("br0", 1500, "10.0.1", 24) if where == "app" else ("docker0", 9000, "172.17.0", 16)
+        text += f"{name} eth0 {mtu} {net}.{n + 20}/{bits} -- h v{n} {mtu} @{bridge}\n{name} route default via {net}.1\n"
+    host = topo.host(text, name="ci-2")
+    spaces = {s.where.removeprefix("netns:"): s for s in host.namespaces}
+    inside = tuple(
+        Container(
+            id=name * 4, name=name, engine="docker", netns=spaces[name].id, endpoints=(Endpoint(network=net, name=net),)
+        )
+        for name, net in NAMES.items()
+    )
+    aside = (
+        Container(id="1" * 12, name="backup", engine="docker", state="exited"),
+        Container(id="2" * 12, name="agent", engine="docker", netns=spaces["h"].id, network_mode="host"),
+        Container(id="3" * 12, name="sealed", engine="docker"),
+    )
+    named = tuple(
+        replace(s, where=f"container:{name}") if name in NAMES else replace(s, where="host")
+        for name, s in spaces.items()
+    )
+    networks = (EngineNetwork(id="app", name="app", driver="overlay", netns=spaces["h"].id),)
+    engine = Engine(
+        kind="docker", socket="/run/docker.sock", netns=spaces["h"].id, containers=(*inside, *aside), networks=networks
+    )
+    lacking = Missing(what="docker: namespace of sealed", why="permission denied", how="sudo pathfit")
+    report = of(replace(host, namespaces=named, own=spaces["h"].id, engines=(engine,), missing=(lacking,)))
+    hung = Hung(
+        where="container:web.10",
+        workload="web.10",
+        kind="inbound-gap",
+        since=41.2,
+        to="198.51.100.7:443",
+        process="curl",
+        mss=1460,
+    )
+    return replace(report, hung=(hung,))
+
+
+@pytest.mark.parametrize(("name", "lang"), [("scan-80.txt", "en"), ("scan-zh-80.txt", "zh")])
+def test_golden(name: str, lang: str) -> None:
+    """PATHFIT_GOLDEN=write makes the files anew; the difference is then reviewed, not believed."""
+    found = as_text.render(crowd(), lang=lang)
+    if os.environ.get("PATHFIT_GOLDEN") == "write":
+        (GOLDEN / name).write_text(found, encoding="utf-8")
+    assert found == (GOLDEN / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("every", [False, True])
+@pytest.mark.parametrize("lang", ["en", "zh"])
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_line_is_wider_than_asked_but_commands(width: int, lang: str, every: bool) -> None:
+    for line in as_text.render(crowd(), lang=lang, width=width, every=every).splitlines():
+        assert layout.columns(line) <= width or "pathfit " in line
+
+
+def test_names_are_in_the_order_people_count() -> None:
+    text = as_text.render(crowd(), width=120)
+    assert "4 containers: db.1 web.1 web.2 +1" in text
+    listed = [w.name for w in crowd().workloads]
+    assert listed.index("web.2") < listed.index("web.10")
+
+
+def test_who_has_no_way_is_not_counted_among_those_that_are_well() -> None:
+    text = as_text.render(crowd(), width=120)
+    assert (
+        "OK 0" in text
+        and "UNKNOWN 1: sealed" in text
+        and "agent (in its host's namespace), backup (not running)" in text
+    )

@@ -35,11 +35,17 @@ def workloads(host: HostSnapshot) -> tuple[Workload, ...]:
             else:
                 shared.setdefault(one.netns, []).append((engine, one))
     found += [_together(spaces[netns], members, words) for netns, members in shared.items()]
-    found.sort(key=lambda w: (w.name, w.where))
+    found.sort(key=_order)
     claimed = {n.netns for e in host.engines for n in e.networks if n.netns}
     claimed |= {e.netns for e in host.engines if e.rootless is not None} | shared.keys() | {host.own}
-    found += [_guest(ns) for ns in host.namespaces if ns.id not in claimed and _is_guest(ns)]
-    return tuple(found)
+    guests = [_guest(ns) for ns in host.namespaces if ns.id not in claimed and _is_guest(ns)]
+    return (*found, *sorted(guests, key=_order))
+
+
+def _order(one: Workload) -> tuple[tuple[tuple[bool, int, str], ...], str]:
+    """As people count: web.2 before web.10."""
+    parts = re.findall(r"[0-9]{1,18}|[^0-9]+", one.name)
+    return tuple((p[0] in "0123456789", int(p) if p[0] in "0123456789" else 0, p) for p in parts), one.where
 
 
 def owns(one: Container) -> bool:

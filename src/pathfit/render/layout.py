@@ -83,6 +83,7 @@ def _pieces(text: str) -> Iterator[tuple[str, bool]]:
         yield piece, blank
 
 
+GAP = "   "  # between two things that stand on one line
 STYLES = {
     "broken": "bold red",
     "degraded": "bold yellow",
@@ -132,6 +133,16 @@ class Page:
                 word = head.strip()
                 line = head[:start] + self.paint(word, style) + line[start + len(word) :]
             self._lines.append(line)
+
+    def pair(self, left: str, right: str, head: str = "", style: str = "", *, indent: str = "") -> None:
+        """Two parts with room between them; the second below the first, after ``indent``, where one line is too short."""
+        parts = [clean(x, ascii_only=self.ascii_only) for x in (head, left, right)]
+        if sum(columns(x) for x in parts) + columns(GAP) > self.width:
+            self.line(left, head, style, indent=indent)
+            self.line(right, indent)
+            return
+        shown = self.paint(parts[0].rstrip(), style) + parts[0][len(parts[0].rstrip()) :] if style else parts[0]
+        self._lines.append(shown + parts[1] + GAP + parts[2])
 
     def command(self, text: str, head: str) -> None:
         """A line to copy: never broken, however long."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from pathfit.core.finding import Finding
 from pathfit.core.report import Hung, Report, WorkloadVerdict
-from pathfit.render.layout import Page
+from pathfit.render.layout import GAP, Page, columns, pad
 from pathfit.words import render as words
 
 NAMED = 3  # workloads named in a finding's line; "+11" stands for the others
@@ -16,6 +16,9 @@ MOST_HUNG = 8
 MOST_INFO = 6
 WORD = 9  # columns of the severity at the left: "WARNING  "
 UNKNOWN_KINDS = 3
+NOT_JUDGED = "not-judged"
+ASIDE = ("host-network", "no-network", "exited")
+"""Notes of those who have no way of their own: neither well nor ill (survey.py)."""
 
 
 def render(
@@ -39,6 +42,7 @@ class _Scan:
     def __init__(self, report: Report, lang: str, page: Page) -> None:
         self.report, self.lang, self.page = report, lang, page
         self.names = {(w.host, w.where): w.name for w in report.workloads}
+        self.places = {w.where: n for n, w in enumerate(report.workloads)}
 
     def say(self, message: str, **facts: object) -> str:
         return words.say(f"ui.{message}", facts, self.lang)
@@ -60,28 +64,30 @@ class _Scan:
     def _head(self) -> None:
         r = self.report
         counts = [self._count(r.findings, s) for s in ("error", "warning")]
-        what = ", ".join(c for c in counts if c) or self.say("scan-nothing-wrong")
+        what = self.say("scan-comma").join(c for c in counts if c) or self.say("scan-nothing-wrong")
         where = r.host or self.say("scan-hosts", count=r.hosts)
         size = self.say(
             "scan-size" if r.hosts == 1 else "scan-size-files",
-            workloads=len(r.workloads),
-            namespaces=r.namespaces,
+            workloads=self._many(len(r.workloads), "of-container"),
+            namespaces=self._many(r.namespaces, "of-namespace"),
             seconds=f"{r.took:.2f}",
         )
-        self.page.line(f"{what}   {size}", f"{where}: ", "code")
+        self.page.pair(what, size, f"{where}: ", "code", indent=" " * WORD)
+
+    def _many(self, count: int, what: str, **facts: object) -> str:
+        """ "1 container", "4 containers": two messages, the second with an s."""
+        return self.say(f"scan-{what}" if count == 1 else f"scan-{what}s", count=count, **facts)
 
     def _count(self, findings: Iterable[Finding], severity: str) -> str:
         n = sum(f.severity == severity for f in findings)
-        if not n:
-            return ""
-        return self.say(f"scan-{severity}" if n == 1 else f"scan-{severity}s", count=n)
+        return self._many(n, severity) if n else ""
 
     def _hung(self) -> None:
         hung = self.report.hung
         if not hung:
             return
         label = self.say("scan-word-hung")
-        self.page.line(self.say("scan-hung", count=len(hung)), f"{label:<{WORD}}", "hole")
+        self.page.line(self._many(len(hung), "hung-connection"), pad(label, WORD), "hole")
         for h in hung[:MOST_HUNG]:
             self.page.line(self._socket(h), " " * WORD)
         if len(hung) > MOST_HUNG:
@@ -96,8 +102,7 @@ class _Scan:
     def _finding(self, f: Finding) -> None:
         word = self.say(f"scan-word-{f.severity}")
         style = {"error": "broken", "warning": "degraded"}.get(f.severity, "label")
-        head = word + " " * max(1, WORD - len(word.encode("gbk", "replace")))
-        self.page.line(f"{f.code} {f.name}   {self._who(f)}", head, style)
+        self.page.pair(f"{f.code} {f.name}", self._who(f), pad(word, WORD), style, indent=" " * WORD)
         self.page.line(words.summary(f, self.lang), " " * WORD)
 
     def _who(self, f: Finding) -> str:
@@ -107,21 +112,28 @@ class _Scan:
             host = f"{at.host} " if self.report.hosts > 1 else ""
             return host + "/".join(x for x in (at.netns, at.link) if x)
         host = f.where[0].host
-        names = [self.names.get((host, key), key) for key in f.workloads]
+        names = [self.names.get((host, key), key) for key in sorted(f.workloads, key=self._place)]
         more = f" +{len(names) - NAMED}" if len(names) > NAMED else ""
-        message = "scan-container" if len(names) == 1 else "scan-containers"
         on = f" ({host})" if self.report.hosts > 1 else ""
-        return self.say(message, count=len(names)) + " " + " ".join(names[:NAMED]) + more + on
+        return self._many(len(names), "container", names=" ".join(names[:NAMED]) + more) + on
+
+    def _place(self, key: str) -> int:
+        return self.places.get(key, len(self.places))
 
     def _rest(self) -> None:
         work = self.report.workloads
-        well = sum(w.verdict == "healthy" for w in work)
+        well = sum(w.verdict == "healthy" and w.why not in ASIDE for w in work)
         unknown = [w for w in work if w.verdict == "unknown"]
         unseen = [m for m in self.report.missing if m.how]
-        parts = [self.say("scan-ok", count=well)] if work else [self.say("scan-nobody")]
+        here = self.say("scan-ok", count=well) if work else self.say("scan-nobody")
         if unknown:
-            parts.append(self.say("scan-unknown", count=len(unknown), why=self._why(unknown)))
-        self.page.line("   ".join(parts), "", "healthy")
+            why = self.say("scan-unknown", count=len(unknown), why=self._why(unknown))
+            self.page.pair(here, why, "", "healthy", indent=" " * WORD)
+        else:
+            self.page.line(here, "", "healthy")
+        aside = [self._named([w for w in work if w.why == note]) for note in ASIDE]
+        if any(aside):
+            self.page.line(self.say("scan-aside", who=self.say("scan-comma").join(x for x in aside if x)), " " * WORD)
         for m in unseen[:UNKNOWN_KINDS]:
             self.page.line(self.say("scan-unseen", what=m.what, why=m.why), " " * WORD)
             self.page.command(m.how, " " * WORD + "try: ")
@@ -129,19 +141,26 @@ class _Scan:
             self.page.line(self.say("unseen-more", count=len(unseen) - UNKNOWN_KINDS), " " * WORD)
 
     def _why(self, unknown: Sequence[WorkloadVerdict]) -> str:
-        kinds = dict.fromkeys(w.why or "not-judged" for w in unknown)
-        names = [w.name for w in unknown]
-        more = f" +{len(names) - NAMED}" if len(names) > NAMED else ""
-        why = ", ".join(self.say(f"scan-note-{k}") for k in kinds)
-        return f"{' '.join(names[:NAMED])}{more} ({why})"
+        kinds = dict.fromkeys(w.why for w in unknown)
+        return self.say("scan-comma").join(self._named([w for w in unknown if w.why == kind]) for kind in kinds)
+
+    def _named(self, of: Sequence[WorkloadVerdict]) -> str:
+        """ "web db cache +4 (not running)", all for the same reason; "" for nobody."""
+        if not of:
+            return ""
+        more = f" +{len(of) - NAMED}" if len(of) > NAMED else ""
+        names = " ".join(w.name for w in of[:NAMED])
+        return f"{names}{more} ({self.say(f'scan-note-{of[0].why or NOT_JUDGED}')})"
 
     def _everybody(self) -> None:
         self.page.blank()
         for w in self.report.workloads:
             size = f" {w.mtu}" if w.mtu else ""
-            nets = f"  [{' '.join(w.networks)}]" if w.networks else ""
-            why = f"  ({self.say(f'scan-note-{w.why}')})" if w.why else ""
-            self.page.line(f"{w.name}{size}{nets}{why}", f"{self.say(f'word-{w.verdict}'):<{WORD + 1}}", w.verdict)
+            nets = f" [{' '.join(w.networks)}]" if w.networks else ""
+            host = f"{w.host}: " if self.report.hosts > 1 else ""
+            why = f" ({self.say(f'scan-note-{w.why}')})" if w.why else ""
+            word = "-" if w.why in ASIDE else self.say(f"word-{w.verdict}")
+            self.page.line(f"{host}{w.name}{size}{nets}{why}", pad(word, WORD + 1), w.verdict)
 
     def _next(self) -> None:
         first = next((f for f in self.report.findings if f.workloads and f.severity != "info"), None)
@@ -150,9 +169,18 @@ class _Scan:
         else:
             place = first.workloads[0] if first else next((w.where for w in self.report.workloads if not w.why), "")
         if self.report.hosts > 1 and first is not None:
-            place = f"{first.where[0].host}!{place}"
-            self.page.line(self.say("scan-next-files", place=place, code=first.code))
+            where = f"{first.where[0].host}!{place}"
+            self._commands(f"pathfit predict --in FILES --from {where} --to ...", f"pathfit explain {first.code}")
         elif place:
-            self.page.line(self.say("scan-next", place=place))
+            self._commands(f"pathfit diagnose --from {place} --to https://...", "pathfit map -o map.html")
         else:
-            self.page.line(self.say("scan-next-nobody"))
+            self._commands("pathfit diagnose --to https://...", "pathfit demo")
+
+    def _commands(self, one: str, other: str) -> None:
+        """Both on one line where it is long enough; each in one piece."""
+        head = self.say("scan-next")
+        if columns(head + one + GAP + other) <= self.page.width:
+            self.page.pair(one, other, head, "label")
+        else:
+            self.page.command(one, head)
+            self.page.command(other, " " * columns(head))

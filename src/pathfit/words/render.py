@@ -23,6 +23,7 @@ FILES = (
     "map_{lang}.toml",
 )
 DIRECTIONS = {"zh": {"inbound": "进来方向", "outbound": "出去方向", "both": "两个方向"}}
+ELSEWHERE = {"zh": "外部"}  # the target of a scan: nobody in particular
 
 
 class WordsError(LookupError):
@@ -119,6 +120,8 @@ class _Facts(dict[str, Any]):
     def __getitem__(self, name: str) -> Any:
         value = super().__getitem__(name)
         words = DIRECTIONS.get(self.lang, {})
+        if name == "target" and value == "elsewhere":
+            return ELSEWHERE.get(self.lang, value)
         return words.get(value, value) if name in ("direction", "protected") else value
 
     def __missing__(self, name: str) -> str:

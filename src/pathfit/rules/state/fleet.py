@@ -220,7 +220,7 @@ def _segments(machine: Machine, net: Net, seats: dict[str, Seat]) -> Iterator[Se
         if vx is None or vx.collect_metadata:
             continue
         home = machine.network.home(net, link)
-        local = (vx.local,) if vx.local else tuple(a.address for a in home.snap.addresses) if home else ()
+        local = (vx.local,) if vx.local else tuple(_reachable(home)) if home else ()
         told = [x for x in net.snap.fdb if x.link == link.index and x.own and x.remote]
         entries = [x for x in told if x.mac != ZERO]
         members = tuple(_members(machine, net, link, seats))
@@ -230,7 +230,7 @@ def _segments(machine: Machine, net: Net, seats: dict[str, Seat]) -> Iterator[Se
             vni=vx.vni,
             port=vx.port,
             mtu=link.mtu,
-            name=next((x.removeprefix("network:") for x in net.snap.names if x.startswith("network:")), ""),
+            name=machine.overlays.get(net.snap.id, ""),
             local=tuple(local),
             members=members,
             remotes=tuple(dict.fromkeys([*([vx.remote] if vx.remote else []), *(x.remote or "" for x in told)]))[:MOST],
@@ -240,6 +240,11 @@ def _segments(machine: Machine, net: Net, seats: dict[str, Seat]) -> Iterator[Se
             ),
             resolved=tuple((n.address, n.mac) for n in net.snap.neighbours if n.link == link.index and n.mac)[:MOST],
         )
+
+
+def _reachable(net: Net) -> Iterator[str]:
+    """Addresses that another host may send to."""
+    return (a.address for a in net.snap.addresses if a.scope == 0 and not a.address.startswith(("127.", "fe80:")))
 
 
 def _members(machine: Machine, net: Net, link: Link, seats: dict[str, Seat]) -> Iterator[Member]:

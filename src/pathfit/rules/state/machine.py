@@ -199,6 +199,11 @@ class Machine:
                 found.setdefault(self._shape(seat.net), []).append(seat)
         return tuple(Group(self, seats, seats[0].net) for seats in found.values() if seats[0].net is not None)
 
+    @lazy
+    def overlays(self) -> dict[str, str]:
+        """Overlay networks as their engines call them, by the id of the namespace that their devices are hidden in."""
+        return {n.netns: n.name for e in self.host.engines for n in e.networks if n.netns}
+
     def way_to(self, group: Group, dst: str, size: int) -> Predicted | None:
         """The way of a packet of ``size`` bytes from a group to an address; None when the model cannot say."""
         flow = Flow(src="", dst=dst, proto=TCP, sport=40000, dport=PORT, size=size)

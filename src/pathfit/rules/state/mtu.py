@@ -199,8 +199,12 @@ def overlay(machine: Machine) -> Iterable[Finding]:
         net = machine.network.at(at)
         device = net.names.get(at.link or "") if net else None
         ways = {direction for *_, direction in same}
+        name = machine.overlays.get(net.snap.id, "") if net else ""
+        what = "lost" if n.sure else "pieces" if n.limit.then == "fragment" else "tight"
         facts: Facts = {
-            "case": "lost" if n.sure else "pieces" if n.limit.then == "fragment" else "tight",
+            "case": f"named-{what}" if name else what,
+            "network": name or None,
+            "link": at.link,
             "direction": ways.pop() if len(ways) == 1 else "both",
             "device": place_text(at),
             "kind": n.limit.device or "tunnel",
@@ -257,6 +261,7 @@ def mixed_segment(machine: Machine) -> Iterable[Finding]:
         other = n.way.of.name if n.way.of else n.way.to
         facts: Facts = {
             "direction": direction,
+            "case": "elsewhere" if n.way.what == "elsewhere" else None,
             "source": n.group.name,
             "other": other,
             "own": n.size,

@@ -20,7 +20,7 @@ from pathfit.model.network import Net
 from pathfit.model.walk import predict
 from pathfit.rules.base import found, line
 from pathfit.rules.places import exits, place_text
-from pathfit.rules.state.fleet import Digest, Fleet, Member, Segment
+from pathfit.rules.state.fleet import Digest, Entry, Fleet, Member, Segment
 from pathfit.rules.state.machine import REF, Machine
 
 SPORT = 49152  # somewhere in the range of udp_flow_src_port()
@@ -160,7 +160,7 @@ def stale_entry(fleet: Fleet) -> Iterable[Finding]:
                 if home is None or entry.remote in home[1].local or home[0] is d:
                     continue
                 named = fleet.ends.get(entry.remote)
-                yield _stale(d, s, entry.mac, entry.remote, home, named)
+                yield _stale(d, s, entry, home, named, _called(home[1], ends))
 
 
 Home = tuple[Digest, Segment, Member]
@@ -175,8 +175,15 @@ def _homes(ends: Iterable[tuple[Digest, Segment]]) -> dict[str, Home]:
     return {mac: home for mac, home in found.items() if home is not None}
 
 
-def _stale(d: Digest, s: Segment, mac: str, remote: str, home: Home, named: Digest | None) -> Finding:
+def _called(end: Segment, ends: Iterable[tuple[Digest, Segment]]) -> str:
+    """The address by which others reach that end; its first one where nobody does."""
+    used = {r for _, s in ends for r in s.remotes}
+    return next((a for a in end.local if a in used), end.local[0] if end.local else "")
+
+
+def _stale(d: Digest, s: Segment, entry: Entry, home: Home, named: Digest | None, right: str) -> Finding:
     there, end, member = home
+    mac, remote = entry.mac, entry.remote
     facts: Facts = {
         "case": "named" if named else "unnamed",
         "host": d.host,
@@ -186,7 +193,7 @@ def _stale(d: Digest, s: Segment, mac: str, remote: str, home: Home, named: Dige
         "remote": remote,
         "named": named.host if named else None,
         "home": there.host,
-        "right": end.local[0] if end.local else "",
+        "right": right,
         "address": member.addresses[0] if member.addresses else None,
     }
     lines = (
