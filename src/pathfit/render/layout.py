@@ -135,7 +135,8 @@ class Page:
             self._lines.append(line)
 
     def pair(self, left: str, right: str, head: str = "", style: str = "", *, indent: str = "") -> None:
-        """Two parts with room between them; the second below the first, after ``indent``, where one line is too short."""
+        """Two parts with room between them; the second below the first, after ``indent``, where one line is too short
+        for both."""
         parts = [clean(x, ascii_only=self.ascii_only) for x in (head, left, right)]
         if sum(columns(x) for x in parts) + columns(GAP) > self.width:
             self.line(left, head, style, indent=indent)
