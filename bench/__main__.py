@@ -13,6 +13,7 @@ BENCHES: dict[str, list[str]] = {
     "observe": ["200"],
     "model": [],
     "map": [],
+    "scan": ["1000"],
     "fleet": ["2000", "100"],
     "probe_time": [],
     "command": [],
