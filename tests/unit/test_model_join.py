@@ -3,6 +3,7 @@
 import pytest
 import topo
 from msgspec.structs import replace
+from topo_lab import Lab
 
 from pathfit.core.filters import Chain, FilterRule, Match, Table, Verdict
 from pathfit.core.net import Flow
@@ -194,7 +195,7 @@ def test_machines_of_one_name_are_told_apart_and_one_read_twice_is_one() -> None
 DIRECT = """
 c1 eth0 1500 198.18.1.2/24 -- h1 vc 1500 @br0
 h1 br0 bridge 1500 198.18.1.1/24
-h1 up {a} 198.18.9.1/24 -- h2 up {b} 198.18.9.2/24
+h1 nic {a} 198.18.9.1/24 -- h2 nic {b} 198.18.9.2/24
 c2 eth0 1500 198.18.2.2/24 -- h2 vc 1500 @br0
 h2 br0 bridge 1500 198.18.2.1/24
 c1 route default via 198.18.1.1
@@ -205,8 +206,8 @@ h1 forward
 h2 forward
 """
 ROUTED = """
-h1 up {a} 198.18.7.1/24 -- r r1 1500 198.18.7.254/24
-h2 up {b} 198.18.8.1/24 -- r r2 1500 198.18.8.254/24
+h1 nic {a} 198.18.7.1/24 -- r r1 1500 198.18.7.254/24
+h2 nic {b} 198.18.8.1/24 -- r r2 1500 198.18.8.254/24
 r forward
 h1 route default via 198.18.7.254
 h2 route default via 198.18.8.254
@@ -266,3 +267,30 @@ def test_in_parts_nothing_is_said_that_the_whole_denies(
         assert seen.mtu is not None and truth.mtu is not None and seen.mtu >= truth.mtu
         ours = [h.where.netns for h in truth.hops if h.where.netns != "netns:r"]
         assert [h.where.netns for h in seen.hops] == list(dict.fromkeys(ours))
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("text", [DIRECT, ROUTED])
+def test_hosts_as_the_kernel_made_them_are_joined(text: str) -> None:
+    """The same, of real namespaces: their own MAC addresses, neighbours and routes."""
+    lab = Lab(text.format(a=1400, b=1400))
+    try:
+        lab.up()
+        assert "1 received" in lab.run("c1", "ping", "-c1", "-W3", _address(lab.snapshot(), "c2"))
+        whole = lab.snapshot()
+        ids = iter(("h1 c1", "h2 c2"))
+        joined = Network.of(*parts(whole, *ids))
+        for source, target in (("c1", "c2"), ("c2", "c1")):
+            truth = predict_both(Network.of(whole), f"netns:{source}", _address(whole, target), dport=443)
+            seen = predict_both(joined, f"netns:{source}", _address(whole, target), dport=443)
+            for old, new in zip(truth, seen, strict=True):
+                assert (old.fate, new.fate, new.complete) == (Fate.DELIVERED, Fate.DELIVERED, False), new.why
+                assert {x.mtu for x in new.limits} <= {x.mtu for x in old.limits}
+                assert new.large in (old.large, Fate.UNKNOWN) and new.large is not Fate.DELIVERED
+    finally:
+        lab.down()
+
+
+def _address(host: HostSnapshot, name: str) -> str:
+    net = next(n for n in host.namespaces if n.where == f"netns:{name}")
+    return next(a.address for a in net.addresses if a.scope == 0 and ":" not in a.address)
