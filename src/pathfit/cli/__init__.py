@@ -4,6 +4,7 @@
 * :mod:`~pathfit.cli.app` - the commands (click); :mod:`~pathfit.cli.options` - what they have in common;
 * :mod:`~pathfit.cli.target` - the grammar of WHERE and TARGET, pure;
 * :mod:`~pathfit.cli.talk` - stdout is data, stderr is talk; language, width, colour, ASCII;
+* :mod:`~pathfit.cli.snapshots` - hosts in files, written and opened; :mod:`~pathfit.cli.predicting` - `predict`;
 * :mod:`~pathfit.cli.saved` - case folders on disk; :mod:`~pathfit.cli.demo`, :mod:`~pathfit.cli.isolation`.
 
 Exit status: 0 no fault of severity error, 1 at least one, 2 usage, 3 could not examine or verdict unknown,

@@ -5,6 +5,8 @@ Read in this order:
 * :mod:`~pathfit.core.net` - where something is (:class:`Point`) and what travels (:class:`Flow`);
 * :mod:`~pathfit.core.filters` - packet filters in one small language, whoever wrote them (nft, iptables);
 * :mod:`~pathfit.core.snapshot` - the state of one host: namespaces, links, routes, filters, sysctls;
+* :mod:`~pathfit.core.sane` - is what a file says of it possible; :mod:`~pathfit.core.redact`,
+  :mod:`~pathfit.core.pseudonyms` - the same host under other names and addresses;
 * :mod:`~pathfit.core.node` - what a node's own files say about its overlays and its cloud;
 * :mod:`~pathfit.core.sockets` - a TCP socket as the kernel sees it;
 * :mod:`~pathfit.core.path` - what the model predicts: hops, steps, limits, fate;

@@ -2,6 +2,7 @@
 
 * :mod:`~pathfit.model.network` joins the namespaces of one or many hosts;
   :mod:`~pathfit.model.join` says where a frame that leaves one host comes in at another;
+* :mod:`~pathfit.model.place` says which namespaces a WHERE names, :mod:`~pathfit.model.what_if` changes an MTU in them;
 * :mod:`~pathfit.model.lookup` finds the route (rules, tables, longest prefix) and the source address;
 * :mod:`~pathfit.model.mtu` says how large a packet a host sends, and how large ones its SYN invites;
 * :mod:`~pathfit.model.l2` carries a frame: veth, bridge, vlan, macvlan, bond;

@@ -3,6 +3,7 @@
 * :mod:`~pathfit.render.json` - the document of CONTRACT ("pathfit.report/1"): every key always there;
 * :mod:`~pathfit.render.text` - what a person reads: verdict, what fails, both directions, why, proof, where, repair,
   next; in English or Chinese, for a given width, with or without colour, in ASCII when asked;
+* :mod:`~pathfit.render.predicted` - a forecast (:mod:`pathfit.foresight`), as text and as the same document with more;
 * :mod:`~pathfit.render.command` - the asked command with one thing changed, as a line to type;
 * :mod:`~pathfit.render.steps` - one line for one step of a predicted way;
 * :mod:`~pathfit.render.layout` - columns, wrapping and escaping, with East Asian width (UAX #11).
