@@ -158,6 +158,24 @@ def flannel(n: str) -> Hosts:
     return (replace(host, namespaces=(replace(space, fdb=(entry,)), *host.namespaces[1:])),)
 
 
+def flannel_summary(n: str) -> Hosts:
+    """Older ones route the whole cluster to their device; a node's own part of it is the smaller route."""
+    (host,) = flannel(n)
+    space = host.namespaces[0]
+    device = next(x for x in space.links if x.kind == "vxlan")
+    whole = replace(next(r for r in space.routes if r.dst == "10.244.2.0"), dst="10.244.0.0", prefix=16)
+    whole = replace(whole, hops=(replace(whole.hops[0], via=None, link=device.index),))
+    return (replace(host, namespaces=(replace(space, routes=(*space.routes, whole)), *host.namespaces[1:])),)
+
+
+POOL = """
+c1 eth0 1500 172.18.0.2/16 -- h v1 1500 @br0
+h br0 bridge 1500 172.18.0.1/16
+c1 route default via 172.18.0.1
+h wg0 wireguard 1420 10.8.0.1/32
+h route {n} dev wg0
+h forward
+""" + UP.replace("{up}", "1500")
 CALICO = """
 n eth0 phys 1500 203.0.113.7/24
 n route default via 203.0.113.1
@@ -483,5 +501,21 @@ h route default via 203.0.113.1
             )
         ),
         "1476",
+    ),
+    Kind("flannel-summary-route", flannel_summary, "1450", infos=frozenset({"RTE504"})),
+    Kind(
+        "engine-pool-beside-a-vpn",
+        text(POOL),
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        {("warning", "RTE504"): frozenset({"c1"})},
+        frozenset({"MTU103"}),
+    ),
+    Kind(
+        "all-cables-up",
+        text(one(more="c3 eth0 1500 198.18.1.4/24 -- h v3 1500 @br0 {n}\nc3 route default via 198.18.1.1\n")),
+        "",
+        "off",
+        {("error", "RTE503"): frozenset({"c3"})},
     ),
 ]

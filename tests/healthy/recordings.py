@@ -11,7 +11,7 @@ from pathlib import Path
 from machines import Kind, Said
 from msgspec.structs import replace
 
-from pathfit.core.filters import Table, Verdict
+from pathfit.core.filters import Chain, FilterRule, Match, Table, Verdict
 from pathfit.core.snapshot import HostSnapshot, Link, NetnsSnapshot
 from pathfit.observe.recorded import load_snapshot
 
@@ -130,6 +130,41 @@ def _uplink(space: NetnsSnapshot) -> int:
     return next(x.index for x in space.links if x.name == "eth0")
 
 
+def other_number(hosts: tuple[HostSnapshot, ...]) -> tuple[HostSnapshot, ...]:
+    """The third host's end of the overlay of c1 to c3 has another VNI."""
+    *others, third = hosts
+    for space in third.namespaces:
+        links = tuple(
+            replace(x, vxlan=replace(x.vxlan, vni=x.vxlan.vni + 900)) if x.vxlan and x.mtu == 1450 else x
+            for x in space.links
+        )
+        if links != space.links and any(_homes_c3(third, space)):
+            return (*others, with_space(third, replace(space, links=links)))
+    raise AssertionError("no overlay on the third host")
+
+
+def _homes_c3(host: HostSnapshot, space: NetnsSnapshot) -> list[Link]:
+    return [x for x in space.links if x.peer_ns == space_at(host, "swarm-3", "c3").id]
+
+
+def closed(*open_ports: str) -> Change:
+    """The first host's firewall drops what comes in, but for these UDP ports."""
+    tests = [
+        FilterRule(
+            exprs=(Match(field="l4proto", values=("17",)), Match(field="dport", values=(p,)), Verdict(kind="accept"))
+        )
+        for p in open_ports
+    ]
+    table = Table(family="inet", name="fw", chains=(Chain(name="in", hook="input", policy="drop", rules=tuple(tests)),))
+
+    def change(hosts: tuple[HostSnapshot, ...]) -> tuple[HostSnapshot, ...]:
+        (host,) = hosts
+        space = space_of(host, host.own)
+        return (with_space(host, replace(space, tables=(*space.tables, table))),)
+
+    return change
+
+
 def inner_size(mtu: int) -> Change:
     """The inner daemon's bridge and its containers' cables."""
 
@@ -190,6 +225,9 @@ RECORDINGS = [
     of("docker-jumbo-uplink", uplink(1500), over("big")),
     *(of(label, overlays_of(1500), {("warning", "MTU104"): frozenset({f"c{n}"})}) for n, label in enumerate(SWARM, 1)),
     of("swarm-together", moved_member, {("error", "OVL301"): frozenset({"c3"})}, labels=SWARM),
+    of("swarm-together", other_number, {("error", "OVL304"): frozenset({"c1", "c2", "c3"})}, labels=SWARM),
+    of("swarm-1", closed("7946"), {("error", "OVL303"): frozenset({"c1", "d1"})}),
+    of("swarm-1", closed("7946", "4789"), {}),
     of("docker-in-docker", inner_size(1500), {("warning", code): frozenset({"one", "two"})
                                               for code in ("MTU103", "CFG602", "CFG603")}),
     of("podman-netavark", uplink(1450), over("three")),

@@ -247,7 +247,9 @@ EXAMPLES = [
     Example("RTE502", "warning", {"h", "c1", "c2"}, host(ALL_WELL + "h neigh eth0 203.0.113.1 failed"),
             host(ALL_WELL + "h neigh eth0 203.0.113.1 stale 02:00:00:00:00:99")),
     Example("RTE503", "error", {"c1"}, host(ALL_WELL.replace("h v1 1500 @br0", "h v1 1500 @br0 off")), host(ALL_WELL)),
-    Example("RTE504", "warning", {"c1", "c2"}, host(ALL_WELL + "h eth1 phys 1500 198.51.100.7/24\n"
+    Example("RTE504", "warning", {"c1", "c2"}, host(ALL_WELL + "h eth1 phys 1500 198.18.1.200/24"),
+            host(ALL_WELL + "h eth1 phys 1500 198.51.100.7/24\nh route 198.18.0.0/16 via 198.51.100.1")),
+    Example("RTE504", "info", {"c1", "c2"}, host(ALL_WELL + "h eth1 phys 1500 198.51.100.7/24\n"
             "h route 198.18.0.0/16 via 198.51.100.1"), host(ALL_WELL + "h eth1 phys 1500 198.51.100.7/24\n"
             "h route 198.19.0.0/16 via 198.51.100.1")),
     Example("CFG601", "warning", {"c"}, engined(1500), engined(1500, up=1500)),

@@ -289,6 +289,8 @@ class Branches:
     __slots__ = ("certain", "otherwise", "partial", "rows", "shares", "then")
 
     def __init__(self, choice: Choice) -> None:
+        if len(choice.then) != len(choice.rows):
+            raise ValueError("rows and what they do are not pairs")
         self.then = tuple(_action(a) for a in choice.then)
         self.otherwise = _action(choice.otherwise) if choice.otherwise is not None else None
         self.partial = choice.partial
@@ -308,5 +310,5 @@ def _action(a: Action) -> Op | None:
 def _choice(choice: Choice) -> Branches | None:
     try:
         return Branches(choice)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, IndexError):
         return None

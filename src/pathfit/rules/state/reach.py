@@ -21,6 +21,8 @@ from pathfit.rules.state.mtu import about
 POLICY = "policy"
 ENGINES = ("DOCKER", "KUBE-", "CNI-", "NETAVARK", "CILIUM", "cali-", "FLANNEL", "WEAVE")
 MAIN, KERNEL = 254, 2  # RT_TABLE_MAIN, RTPROT_KERNEL
+UNASKED = tuple(ipaddress.ip_network(x) for x in ("172.16.0.0/12", "192.168.0.0/16", "10.88.0.0/15"))
+"""What engines take by themselves: libnetwork ipamutils (default address pools), Podman's default_subnet and pools."""
 
 
 def _ended(machine: Machine, *fates: Fate) -> Iterator[tuple[Group, Way, Predicted]]:
@@ -216,11 +218,19 @@ def link_down(machine: Machine) -> Iterable[Finding]:
     Confirmed: never, from state alone.
     References: IFF_UP, IFF_LOWER_UP (netdevice(7)); dev_queue_xmit().
     """
-    for _, _, ended, keys in _together(_ended(machine, Fate.LINK_DOWN)):
+    ours = ((g, w, p) for g, w, p in _ended(machine, Fate.LINK_DOWN) if w.what != "mate" or _own_cable(machine, g, p))
+    for _, _, ended, keys in _together(ours):
         step = ended.culprit
         at = step.at if isinstance(step, Exit) else _place(ended)
         facts: Facts = {"direction": "outbound", "place": place_text(at)}
         yield about(found("RTE503", "error", "likely", at, facts, line(REF, "link-down", place=place_text(at))), keys)
+
+
+def _own_cable(machine: Machine, group: Group, ended: Predicted) -> bool:
+    """Is it a device of the group itself, or the other half of its cable? That a mate is down is no fault of others."""
+    at = ended.culprit.at if isinstance(ended.culprit, Exit) else _place(ended)
+    peers = (machine.network.peer(group.net, x) for x in group.net.snap.links if x.kind == "veth")
+    return at.netns == group.net.snap.where or at in [p[0].point(p[1].name) for p in peers if p is not None]
 
 
 def overlapping(machine: Machine) -> Iterable[Finding]:
@@ -230,9 +240,11 @@ def overlapping(machine: Machine) -> Iterable[Finding]:
     the order in which devices came up.
     Example: a compose network took 172.18.0.0/16, and the company's VPN routes 172.16.0.0/12.
     Repair: another subnet for the container network (`default-address-pools` in daemon.json).
-    Severity: warning.
-    Possible: never said.
-    Likely: both routes are in one table, over different devices, and the smaller one is the containers'.
+    Severity: warning; info where the other route is a larger one and the containers' network was given its addresses
+    by a person: who sends all of 10.0.0.0/8 to headquarters may have 10.5.0.0/24 here on purpose.
+    Possible: the other route covers more than the containers' network, which did not get its addresses by itself.
+    Likely: both routes are in one table, over different devices, for the same addresses; or the containers' network has
+    the addresses that Docker and Podman take when nobody says which.
     Confirmed: never, from state alone.
     References: fib_table_lookup(): the longest prefix wins, then the metric.
     """
@@ -293,7 +305,11 @@ def _overlap(machine: Machine, net: Net, mine: Route, other: Route) -> Finding:
     }
     proof = line(REF, "two-routes", one=_shown(mine, device), other=_shown(other, far))
     keys = tuple(k for g in machine.groups if (net.key, device.index) in machine.segments(g.net) for k in g.keys)
-    return about(found("RTE504", "warning", "likely", (at, there), facts, proof), keys)
+    here = _subnet(mine)
+    by_accident = other.prefix == mine.prefix or any(here.version == x.version and here.overlaps(x) for x in UNASKED)
+    severity: Severity = "warning" if by_accident else "info"
+    sure: Confidence = "likely" if by_accident else "possible"
+    return about(found("RTE504", severity, sure, (at, there), facts, proof), keys)
 
 
 def _shown(route: Route, link: Link) -> str:
