@@ -21,6 +21,7 @@ NSFS_MAGIC_ROOT = "net:["
 NS_GET_NSTYPE = 0xB703  # _IO(0xb7, 3)
 FILES = 20_000  # open files looked at for a hidden namespace, about 2 microseconds each
 PROCESSES = 64  # kept by name for one namespace; a host has thousands, its containers a few
+_NSFS_MOUNT = re.compile(r"^\S+ \S+ \S+ net:\[(\d+)\] (\S+)", re.MULTILINE)
 _CONTAINER = re.compile(r"([0-9a-f]{64})")
 _HEX = re.compile(r"[0-9a-f]{12,64}")
 
@@ -54,10 +55,9 @@ def census(source: netns.NetnsHandle | None = None) -> Census:
         paths.setdefault(found, path)
         if name not in names.setdefault(found, []):
             names[found].append(name)
-    for found, path in _mounted(mounts, device):
-        if found not in paths and found not in homes:
-            paths[found] = path
-            names.setdefault(found, []).append(f"netns:{procfs.printable(path)}")
+    for found, path in _mounted(mounts, device, paths.keys() | homes.keys()):
+        paths[found] = path
+        names.setdefault(found, []).append(f"netns:{procfs.printable(path)}")
     result: list[Found] = []
     # Our own first: its path names whatever namespace this thread stands in, and the reader wanders afterwards.
     first = [i for i in (own, source.id if source else "") if i]
@@ -155,16 +155,26 @@ def _named(device: str) -> Iterator[tuple[str, str, str]]:
                 yield f"netns:{procfs.printable(called)}", path, found
 
 
-def _mounted(mounts: dict[str, int], device: str) -> Iterator[tuple[str, str]]:
-    """nsfs files mounted in some mount namespace, /proc/PID/mountinfo: (id, path that opens it)."""
+def _mounted(mounts: dict[str, int], device: str, known: Collection[str]) -> Iterator[tuple[str, str]]:
+    """nsfs files mounted in some mount namespace (/proc/PID/mountinfo) that are not ``known``: (id, path to open it).
+
+    The file's root there is "net:[INODE]": with a mount namespace for each container that shows all the others, it must
+    not take a look at each file from each of them.
+    """
+    seen = set(known)
     for pid in mounts.values():
-        for line in procfs.maybe(f"/proc/{pid}/mountinfo").splitlines():
-            fields = line.split(" ")
-            if len(fields) > 4 and fields[3].startswith(NSFS_MAGIC_ROOT):
-                place = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), fields[4])
-                path = f"/proc/{pid}/root{place}"
-                if (found := _identity(path)) and device and found.startswith(device):
-                    yield found, path
+        text = procfs.maybe(f"/proc/{pid}/mountinfo")
+        if NSFS_MAGIC_ROOT not in text:
+            continue
+        for inode, place in _NSFS_MOUNT.findall(text):
+            said = f"{device}{inode}"
+            if said in seen:
+                continue
+            place = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), place)
+            path = f"/proc/{pid}/root{place}"
+            if device and _identity(path) == said:  # nothing else is mounted over it
+                seen.add(said)
+                yield said, path
 
 
 def held(known: Collection[str]) -> tuple[Found, ...]:
