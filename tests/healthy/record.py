@@ -343,11 +343,88 @@ ip -n u{n} addr add 198.18.111.1{n}/24 dev eth0
 ip -n u{n} route add default via 198.18.111.1
 """
 
+# --- nodes of Kubernetes: what a network plugin builds, and the files it writes -----------------------------------------
+
+
+FLANNEL_ENV = "FLANNEL_NETWORK=198.19.0.0/16\nFLANNEL_SUBNET=198.19.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n"
+FLANNEL_CNI = {
+    "name": "cbr0", "cniVersion": "0.3.1",
+    "plugins": [{"type": "flannel", "delegate": {"hairpinMode": True, "isDefaultGateway": True}}],
+}  # fmt: skip
+FLANNEL_RULES = """*filter
+:FLANNEL-FWD - [0:0]
+-P FORWARD DROP
+-A FORWARD -j FLANNEL-FWD
+-A FLANNEL-FWD -s 198.19.0.0/16 -j ACCEPT
+-A FLANNEL-FWD -d 198.19.0.0/16 -j ACCEPT
+COMMIT
+*nat
+:FLANNEL-POSTRTG - [0:0]
+-A POSTROUTING -j FLANNEL-POSTRTG
+-A FLANNEL-POSTRTG -s 198.19.0.0/16 ! -d 224.0.0.0/4 -j MASQUERADE
+COMMIT
+"""
+CALICO_CNI = {
+    "name": "k8s-pod-network", "cniVersion": "0.3.1",
+    "plugins": [{"type": "calico", "mtu": 0, "nodename": "h", "ipam": {"type": "calico-ipam"}}],
+}  # fmt: skip
+
+
+def _pod(host: LabHost, name: str, far: str, address: str, mtu: int, gateway: str) -> None:
+    """A pod's namespace with its cable, as a plugin makes it."""
+    host.run("ip", "netns", "add", name)
+    host.ip(f"link add {far} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {name}\nlink set {far} up")
+    words = f"addr add {address} dev eth0\nlink set lo up\nlink set eth0 up\nroute add {gateway} dev eth0 scope link\n"
+    host.run("ip", "-n", name, "-batch", "-", stdin=words + f"route add default via {gateway} dev eth0\n")
+
+
+def _tunnel(host: LabHost, name: str, vni: int, own: str, far: tuple[str, str, str]) -> None:
+    """The plugin's VXLAN device, and what its daemon wrote into tables about one other node."""
+    subnet, gateway, node = far
+    host.ip(f"""link add {name} mtu 1450 type vxlan id {vni} dev eth0 local 198.18.2.2 dstport 8472 nolearning
+        addr add {own}/32 dev {name}
+        link set {name} up
+        route add {subnet} via {gateway} dev {name} onlink
+        neigh add {gateway} lladdr 0a:00:00:00:00:02 dev {name} nud permanent""")
+    host.run("bridge", "fdb", "append", "0a:00:00:00:00:02", "dev", name, "dst", node)
+
+
+def k8s_flannel(lab: Lab) -> Recorded:
+    """A node of flannel: cni0, flannel.1, another node's pods behind it."""
+    host = wired(lab)
+    host.sysctl(ipv4__ip_forward=1)
+    _tunnel(host, "flannel.1", 1, "198.19.1.0", ("198.19.2.0/24", "198.19.2.0", "198.18.2.3"))
+    host.ip("link add cni0 mtu 1450 type bridge\naddr add 198.19.1.1/24 dev cni0\nlink set cni0 up")
+    for n in (2, 3):
+        _pod(host, f"cni-{n}", f"veth{n}", f"198.19.1.{n}/24", 1450, "198.19.1.1")
+        host.ip(f"link set veth{n} master cni0")
+    host.run("iptables-restore", "--noflush", stdin=FLANNEL_RULES)
+    host.run("mkdir", "-p", "/run/flannel", "/etc/cni/net.d")
+    host.path("/run/flannel/subnet.env").write_text(FLANNEL_ENV)
+    host.path("/etc/cni/net.d/10-flannel.conflist").write_text(json.dumps(FLANNEL_CNI))
+    yield "k8s-flannel", host
+
+
+def k8s_calico(lab: Lab) -> Recorded:
+    """A node of Calico: pods of /32 behind a gateway that nobody has, strict reverse path check, vxlan.calico."""
+    host = wired(lab)
+    host.sysctl(ipv4__ip_forward=1, ipv4__conf__all__rp_filter=1)
+    _tunnel(host, "vxlan.calico", 4096, "198.19.1.0", ("198.19.2.0/26", "198.19.2.0", "198.18.2.3"))
+    host.ip("route add blackhole 198.19.1.0/26 proto 80")
+    for n in (2, 3):
+        _pod(host, f"cni-{n}", f"cali{n}", f"198.19.1.{n}/32", 1450, "169.254.1.1")
+        host.ip(f"link set cali{n} address ee:ee:ee:ee:ee:ee\nroute add 198.19.1.{n} dev cali{n} scope link")
+        host.sysctl(**{f"ipv4__conf__cali{n}__proxy_arp": 1})
+    host.run("mkdir", "-p", "/etc/cni/net.d")
+    host.path("/etc/cni/net.d/10-calico.conflist").write_text(json.dumps(CALICO_CNI))
+    yield "k8s-calico", host
+
+
 RECIPES: dict[str, Callable[[Lab], Recorded]] = {
     f.__name__: f
     for f in (docker_default, docker_empty, docker_mtu, docker_compose, docker_closed, docker_macvlan, docker_v6,
               docker_jumbo, swarm, nested, podman_netavark, podman_cni, containerd, firewall_ufw, firewall_firewalld,
-              libvirt, lxd)
+              libvirt, lxd, k8s_flannel, k8s_calico)
 }  # fmt: skip
 
 

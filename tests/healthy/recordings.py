@@ -237,4 +237,12 @@ RECORDINGS = [
     of("docker-firewalld", uplink(1400), over("c1")),
     of("docker-libvirt", uplink(1400), over("c1")),
     of("docker-lxd", nobody_is_let_through, {("warning", "FLT404"): frozenset({"u1", "u2"})}),
+    of("k8s-flannel", overlays_of(1500), {("warning", "MTU104"): frozenset({"cni-2", "cni-3"})}),
+    of(
+        "k8s-flannel",
+        uplink(1400),
+        over("cni-2", "cni-3") | {("warning", "MTU104"): frozenset({"cni-2", "cni-3"})},
+    ),
+    of("k8s-calico", overlays_of(1500), {("warning", "MTU104"): frozenset({"cni-2", "cni-3"})}),
+    of("k8s-calico", forwarding_off, {("error", "FLT403"): frozenset({"cni-2", "cni-3"})}),
 ]  # fmt: skip

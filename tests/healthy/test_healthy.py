@@ -3,6 +3,7 @@ number away, must be found out, with exactly those who are affected."""
 
 import pytest
 from machines import KINDS, Kind
+from nodes import NODES
 from recordings import NAMES, RECORDINGS
 
 from pathfit import __version__, survey
@@ -10,7 +11,7 @@ from pathfit.cli.scanning import question
 from pathfit.core.report import Report
 from pathfit.core.snapshot import HostSnapshot
 
-ALL = [*KINDS, *RECORDINGS]
+ALL = [*KINDS, *NODES, *RECORDINGS]
 REAL = {hidden: name for names in NAMES.values() for hidden, name in names.items()}
 
 
@@ -35,7 +36,7 @@ def test_a_healthy_machine_is_called_healthy(kind: Kind) -> None:
     found = said(report)
     assert {k: v for k, v in found.items() if k[0] != "info"} == {}
     assert {code for _, code in found} <= kind.infos
-    assert {w.verdict for w in report.workloads} == {"healthy"}
+    assert {w.verdict for w in report.workloads} <= {"healthy"}
 
 
 @pytest.mark.parametrize("kind", [k for k in ALL if k.ill is not None], ids=lambda k: k.name)
