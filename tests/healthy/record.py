@@ -343,7 +343,7 @@ ip -n u{n} addr add 198.18.111.1{n}/24 dev eth0
 ip -n u{n} route add default via 198.18.111.1
 """
 
-# --- nodes of Kubernetes: what a network plugin builds, and the files it writes -----------------------------------------
+# --- nodes of Kubernetes: what a network plugin builds, and the files it writes ---------------------------------------
 
 
 FLANNEL_ENV = "FLANNEL_NETWORK=198.19.0.0/16\nFLANNEL_SUBNET=198.19.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n"
