@@ -25,6 +25,8 @@ SYSCTLS = {
     "net.ipv6.icmp.ratelimit": "0",
     "net.ipv6.icmp.ratemask": "",
     "net.ipv4.tcp_timestamps": "0",  # a segment is its headers and the MSS, to the byte
+    "net.ipv4.neigh.default.retrans_time_ms": "40",  # a question that came too early is soon asked again
+    "net.ipv6.neigh.default.retrans_time_ms": "40",
     "net.ipv6.conf.default.accept_dad": "0",
     "net.ipv6.conf.all.accept_dad": "0",
     "net.ipv6.conf.default.router_solicitations": "0",
@@ -32,7 +34,8 @@ SYSCTLS = {
 BRIDGE_NF = dict.fromkeys((f"net.{x}" for x in topo.BRIDGE_NF), "0")
 FILTERS = ("iptables", "ip6tables", "iptables-legacy", "ip6tables-legacy")
 READY = 10.0  # seconds until every device that should run does
-IFF_RUNNING, IFF_UP, IFA_F_TENTATIVE = 0x40, 0x1, 0x40
+IFF_RUNNING, IFF_UP, IFF_LOOPBACK, IFA_F_TENTATIVE = 0x40, 0x1, 0x8, 0x40
+SCOPE_LINK, IFLA_MTU = 253, 4
 RTM_GETLINK, RTM_GETADDR, RTM_DELROUTE, RTM_GETROUTE = 18, 22, 25, 26
 NLM_F_REQUEST, NLM_F_DUMP, NLMSG_DONE, NLMSG_ERROR = 1, 0x300, 3, 2
 RTM_F_CLONED = 0x200
@@ -62,12 +65,11 @@ class Space:
             self.netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
             self.flush = os.open("/proc/sys/net/ipv4/route/flush", os.O_WRONLY)
             self.counters = [os.open(f"/proc/thread-self/net/{x}", os.O_RDONLY) for x in ("snmp", "snmp6")]
-            self.sockets = [os.open(f"/proc/thread-self/net/{x}", os.O_RDONLY) for x in ("tcp", "tcp6")]
         self.netlink.bind((0, 0))
 
     def close(self) -> None:
         self.netlink.close()
-        for fd in (self.flush, *self.counters, *self.sockets, self.fd):
+        for fd in (self.flush, *self.counters, self.fd):
             os.close(fd)
 
     def dump(self, kind: int, body: bytes) -> list[bytes]:
@@ -100,10 +102,12 @@ class Space:
             data for f in (socket.AF_INET, socket.AF_INET6) for x in self._cached(f) for data in _attributes(x, (1, 8))
         )
 
-    def opening(self) -> bool:
-        """Is there a connection whose SYN has arrived and whose handshake is not done (SYN_RECV)?"""
-        lines = [x for fd in self.sockets for x in os.pread(fd, 1 << 16, 0).decode().splitlines()[1:]]
-        return any(x.split()[3] == "03" for x in lines)
+    def segments(self) -> int:
+        """How many TCP segments have reached this namespace's TCP, behind all filters (InSegs, of both families)."""
+        lines = [
+            x.split() for x in os.pread(self.counters[0], 1 << 16, 0).decode().splitlines() if x.startswith("Tcp:")
+        ]
+        return int(lines[1][lines[0].index("InSegs")])
 
     def fragments(self) -> int:
         """How many packets this namespace has cut so far, of both families, each counted by its pieces but one.
@@ -116,14 +120,27 @@ class Space:
         made, done = (int(found[f"Frag{x}"]) + int(found[f"Ip6Frag{x}"]) for x in ("Creates", "OKs"))
         return made - done
 
-    def running(self) -> bool:
-        """Do all devices run that are up (IFF_RUNNING: the link watcher has seen their carrier), and may all addresses
-        be used (IFA_F_TENTATIVE: even without duplicate address detection a worker has to say so)?"""
-        for message in self.dump(RTM_GETLINK, struct.pack("=BxHiII", 0, 0, 0, 0, 0)):
-            flags = struct.unpack_from("=I", message, 24)[0]
+    def ready(self) -> bool:
+        """Do all devices run that are up, and can all addresses be used?
+
+        A device runs (IFF_RUNNING) when the link watcher has seen its carrier; only then, and by a worker, it gets the
+        link-local address (not IFA_F_TENTATIVE) without which nobody behind it is asked for by IPv6 (ndisc_send_ns).
+        """
+        local = set()
+        for x in self.dump(RTM_GETADDR, struct.pack("=4BI", socket.AF_INET6, 0, 0, 0, 0)):
+            _, _, flags, scope, index = struct.unpack_from("=4BI", x, 16)
+            if flags & IFA_F_TENTATIVE:
+                return False
+            if scope == SCOPE_LINK:
+                local.add(index)
+        for x in self.dump(RTM_GETLINK, struct.pack("=BxHiII", 0, 0, 0, 0, 0)):
+            index, flags = struct.unpack_from("=iI", x, 20)
+            mtu = next(int.from_bytes(v, "little") for v in _attributes(x, (IFLA_MTU,), 16))
             if flags & IFF_UP and not flags & IFF_RUNNING:
                 return False
-        return not any(x[18] & IFA_F_TENTATIVE for x in self.dump(RTM_GETADDR, struct.pack("=4BI", 10, 0, 0, 0, 0)))
+            if flags & IFF_UP and not flags & IFF_LOOPBACK and mtu >= 1280 and index not in local:
+                return False
+        return True
 
 
 class Built:
@@ -195,7 +212,7 @@ class Built:
                 kernel.set_sysctls(dict(_late(t, ns)))
         self._filters()
         end = time.monotonic() + READY
-        while not all(x.running() for x in self.spaces.values()) or not self._forwarding():
+        while not all(x.ready() for x in self.spaces.values()) or not self._forwarding():
             if time.monotonic() > end:
                 raise BuildError("a device does not come up")
 
@@ -260,8 +277,9 @@ class Built:
             raise BuildError("\n".join(failed))
 
 
-def _attributes(message: bytes, wanted: tuple[int, ...]) -> Iterator[bytes]:
-    at = 16 + 12  # struct nlmsghdr, struct rtmsg
+def _attributes(message: bytes, wanted: tuple[int, ...], head: int = 12) -> Iterator[bytes]:
+    """The values of these attributes; ``head``: bytes of the structure before them (struct rtmsg)."""
+    at = 16 + head
     while at + 4 <= len(message):
         length, kind = struct.unpack_from("=HH", message, at)
         if kind in wanted:

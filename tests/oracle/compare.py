@@ -14,6 +14,7 @@ from pathfit.core.path import Clamped, Encap, Fate, Limit, Predicted, Translated
 from pathfit.core.snapshot import HostSnapshot
 from pathfit.model import Network, predict, predict_both
 
+FATES = (("filter", Fate.FILTERED), ("rp_filter", Fate.RP_FILTER))
 LOSSES = ("lost", "errno")
 BIG = 3  # packets learned one after the other before a transfer counts as going on for ever
 
@@ -263,7 +264,7 @@ def deciding(asking: Asking, truth: Truth) -> set[str]:
 def _of_way(asking: Asking, which: str, seen: Way) -> set[str]:
     small = asking.udp(which, SMALLEST)
     if seen.small.how != "whole":
-        return {name for name, fate in (("filter", Fate.FILTERED), ("rp_filter", Fate.RP_FILTER)) if small.fate is fate}
+        return {name for name, fate in FATES if small.fate is fate}
     if seen.limit is None:
         return set()
     fact, p = seen.seen.get(seen.limit + 1), asking.udp(which, seen.limit + 1)
@@ -275,7 +276,7 @@ def _of_way(asking: Asking, which: str, seen: Way) -> set[str]:
     limit = next((x for x in p.limits if x.mtu == seen.limit), None)
     if limit is None:
         return found
-    if fact.how == "told":
+    if fact.how == "told" or (fact.how == "error" and limit.kind == "cached"):
         found.add("told")
         if any(isinstance(x, Translated) for hop in p.hops for x in hop.steps):
             found.add("nat")
@@ -300,8 +301,10 @@ def _of_device(limit: Limit, p: Predicted) -> set[str]:
 
 def _of_stream(asking: Asking, seen: Stream) -> set[str]:
     found: set[str] = set()
-    for reverse, mss in ((False, seen.mss_syn), (True, seen.mss_synack)):
+    for reverse, mss, came in ((False, seen.mss_syn, seen.syn), (True, seen.mss_synack, seen.synack)):
         p = asking.tcp(reverse)
+        if not came and (seen.syn or not reverse):
+            found |= {name for name, fate in FATES if p.fate is fate}
         if mss is not None and [x for hop in p.hops for x in hop.steps if isinstance(x, Clamped)] + list(p.clamps):
             found.add("half clamp")
         passed = seen.reverse if reverse else seen.forward

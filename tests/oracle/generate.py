@@ -131,7 +131,7 @@ def told(m: Making) -> None:
     c, r = m.c, m.rng
     m.head()
     low = c.lower(c.top)
-    how = r.choice(("both", "both", "near", "route", "learned"))
+    how = r.choice(("both", "both", "near", "route", "learned", "learned"))
     if how == "route":
         c.cable(c.top, c.top)
         m.route_mtu[c.nodes[-2]] = f"mtu {'lock ' if r.random() < 0.3 else ''}{low}"
@@ -237,7 +237,7 @@ def clamp(m: Making) -> None:
     c, r = m.c, m.rng
     m.head()
     m.roomy() if r.random() < 0.6 else half(m)
-    size = r.randint(400 if c.family == 4 else 1000, max(c.top - 100, 401))
+    size = r.randint(400 if c.family == 4 else 1000, c.floor + 20)
     node = r.choice(c.nodes[1:-1])
     m.deferred.append(lambda m: _clamped(m, node, size))
 
@@ -253,7 +253,7 @@ def _clamped(m: Making, node: str, size: int) -> None:
     if tool == "nft":
         if match in ("dport", "sport"):
             match = f"tcp {match} {m.dport}"
-        to = r.choice((str(size), str(size), "rt mtu"))
+        to = r.choice((str(size), str(size), str(size), "rt mtu"))
         m.nft(node, "inet", "forward", -150, [f"{match} tcp flags syn tcp option maxseg size set {to}"])
         return
     if c.family == 6:
@@ -261,7 +261,7 @@ def _clamped(m: Making, node: str, size: int) -> None:
     by_port = match in ("dport", "sport")
     devices = "" if by_port else match.replace("iifname", "-i").replace("oifname", "-o")
     ports = f"--{match} {m.dport}" if by_port else ""
-    to = r.choice((f"--set-mss {size}", "--clamp-mss-to-pmtu"))
+    to = r.choice((f"--set-mss {size}", f"--set-mss {size}", "--clamp-mss-to-pmtu"))
     c.add(f"{node} {tool} -t mangle -A FORWARD {devices} -p tcp {ports} --tcp-flags SYN,RST SYN -j TCPMSS {to}")
 
 
@@ -280,7 +280,7 @@ def _filter(m: Making, node: str) -> None:
     hooks = ["output", "input"] if at in (0, len(c.nodes) - 1) else ["forward", "prerouting", "postrouting"]
     hook = r.choice(hooks)
     proto = r.choice(("udp", "tcp", "th"))
-    port = m.dport + r.choice((0, 0, 0, 1))
+    port = m.dport + r.choice((0, 0, 0, 0, 0, 1))
     word = "meta l4proto { tcp, udp } th" if proto == "th" else proto
     tool = r.choice(("nft", "nft", "stateful", "length", "ip", "iptables", "iptables-legacy"))
     if tool == "nft":
@@ -311,11 +311,11 @@ def _filter(m: Making, node: str) -> None:
 def reverse_path(m: Making) -> None:
     asymmetric(m)
     c, r = m.c, m.rng
-    mode = r.choice((1, 1, 1, 2))
+    mode = r.choice((1, 1, 1, 1, 1, 2))
     where = r.choice(("all", "each"))
     assert m.side is not None
     doubled = c.stretches[m.side[0]]
-    node = (doubled.left if (m.side[1] == "back") is (r.random() < 0.7) else doubled.right).node
+    node = (doubled.left if (m.side[1] == "back") is (r.random() < 0.9) else doubled.right).node
     devices = [e.device for s in c.stretches for e in (s.left, s.right) if e.node == node]
     for name in ["all"] if where == "all" else devices:
         c.add(f"{node} sysctl ipv4.conf.{name}.rp_filter={mode}")

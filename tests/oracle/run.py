@@ -19,7 +19,7 @@ from oracle.truth import SMALLEST, Ends, Stream, Streams, Talk, Truth, way
 from pathfit.core.codec import dump
 from pathfit.core.snapshot import HostSnapshot
 
-PATIENCE, LONG = 0.15, 2.0  # seconds until a packet counts as lost: at first, and where that was a surprise
+PATIENCE, LONG = 0.2, 1.0  # seconds until a packet counts as lost: at first, and where that was a surprise
 KEEP = Path(os.environ.get("PATHFIT_ORACLE_DIR", "/tmp/pathfit-oracle"))
 
 
@@ -84,7 +84,7 @@ def _looked(built: Built, lab: Lab, patience: float) -> tuple[HostSnapshot, Trut
         small = talk.open()
         answer = talk.probe(True, SMALLEST, True) if small.how == "whole" else None
         if keep:
-            talk.probe(False, lab.top - 64, True)
+            talk.probe(False, talk.own_mtu(), True)
             for ns, line in lab.later:
                 built.ip(ns, line)
         host = host or built.snapshot()

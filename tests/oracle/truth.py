@@ -155,6 +155,10 @@ class Talk:
         except OSError as e:
             return self._refused(giver, e)
 
+    def own_mtu(self) -> int:
+        """How large a packet the client's own kernel lets it send now."""
+        return self.client.getsockopt(LEVEL[self.family], IP_MTU if self.family == 4 else IPV6_MTU)
+
     def _payload(self, size: int) -> bytes:
         self.count += 1
         return struct.pack("=I", self.count).ljust(size - UDP_OVER[self.family], b"x")
@@ -191,7 +195,7 @@ class Talk:
                 return Seen("pieces" if self.built.fragments() > before else "whole")
             now = time.monotonic()
             if got is not None and got == behind:
-                waiting = now + ICMP_TIME * (1 if self.patience < 1 else 25)
+                waiting = now + ICMP_TIME * (1 if self.patience < 1 else 5)
             if now > end or (waiting is not None and now > waiting):
                 return Seen("lost")
             if behind is None and len(data) + UDP_OVER[self.family] > SMALLEST:
@@ -296,7 +300,6 @@ class Streams:
 
     def __init__(self, built: Built, family: int, ends: Ends, patience: float) -> None:
         self.built, self.family, self.ends, self.patience = built, family, ends, patience
-        self.arrived = False
         self.here, self.there = Listener(built, ends.ns, family), Listener(built, ends.there, family)
 
     def _connect(self, mss: int = 0) -> tuple[socket.socket, socket.socket] | None:
@@ -317,7 +320,6 @@ class Streams:
             client.connect((self.ends.to, self.ends.dport))
             server, _ = listener.accept()
         except OSError:
-            self.arrived = self.built.spaces[self.ends.there].opening()
             client.close()
             return None
         finally:
@@ -329,18 +331,17 @@ class Streams:
 
     def first(self) -> Stream:
         """The handshake, and the MSS that arrives."""
+        before = self.built.spaces[self.ends.there].segments()
         made = self._connect()
-        said = Stream()
+        said = Stream(syn=self.built.spaces[self.ends.there].segments() > before)
         for came, _, dport, answer, mss in self.there.read():
             if came and not answer and dport == self.ends.dport:
                 said.mss_syn = mss
-            said.syn = said.syn or (not came and answer)
-        said.syn = said.syn or self.arrived
         for came, _, _, answer, mss in self.here.read():
             if came and answer:
                 said.mss_synack = mss
         if made:
-            said.syn = said.synack = True
+            said.synack = True
             for s in made:
                 s.close()
         return said

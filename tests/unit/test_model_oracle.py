@@ -357,6 +357,23 @@ def test_a_rule_about_length_stops_only_what_is_long() -> None:
 
 
 @pytest.mark.lab
+@pytest.mark.parametrize(
+    ("ns", "hook", "size", "how", "large"),
+    [
+        ("r", "forward", 1401, "told", Fate.TOO_BIG_TOLD),  # ip_forward() judges the size before its hook
+        ("r", "prerouting", 1401, "lost", Fate.FILTERED),
+        ("a", "output", 1401, "errno 1", Fate.FILTERED),
+        ("a", "output", 1501, "error", Fate.TOO_BIG_TOLD),  # and ip_append_data() before that of output
+    ],
+)
+def test_whichever_comes_first(ns: str, hook: str, size: int, how: str, large: Fate) -> None:
+    with lab(ROUTER.format(mid=1400) + line(LONG, ns).replace("hook forward", f"hook {hook}")) as built:
+        said = asked(built, "a", "198.18.2.2", size, True)
+        assert built.send("a", "198.18.2.2", "b", size).how == how
+    assert said.large is large
+
+
+@pytest.mark.lab
 def test_a_rule_about_length_sees_the_outer_packet_too() -> None:
     with lab(VXLAN.format(under=1500, mtu=1450, extra="") + line(LONG, "a").replace("forward", "output")) as built:
         said = asked(built, "a", "198.18.50.2", 1151, True)

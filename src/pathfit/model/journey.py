@@ -421,8 +421,11 @@ _STEPS: dict[str, Callable[[Walk, State], State | End]] = {
 }
 
 
-def told(network: Network, bound: Bound, memory: nat.Memory, depth: int = 0) -> tuple[bool | None, str | None]:
+def told(
+    network: Network, bound: Bound, memory: nat.Memory, depth: int = 0, home: str = ""
+) -> tuple[bool | None, str | None]:
     """Would the "too big" made at ``bound`` reach the sender of the packet? Its way is walked like any packet's.
+    ``home``: key of the sender's namespace, "" = not known: a translator that has no such conversation keeps it itself.
 
     Returns (True, None), (False, what stops it) or (None, where our view ends).
     """
@@ -441,7 +444,8 @@ def told(network: Network, bound: Bound, memory: nat.Memory, depth: int = 0) -> 
     if way.gaps:  # nobody knows what the wire between two hosts does with it
         return None, way.gaps[0].why
     if way.fate is Fate.DELIVERED:
-        return True, None
+        astray = home and way.net is not None and way.net.key != home
+        return (False, f"it ends in {way.net.snap.where}") if astray and way.net else (True, None)
     if way.fate is Fate.UNKNOWN:
         return None, way.why or None
     return False, _stopped(way)

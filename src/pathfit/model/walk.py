@@ -21,6 +21,8 @@ from pathfit.model.state import Journey, State
 
 MAX_WAYS = 8  # equal-cost alternatives that are tried
 ANY_MSS = 65495  # larger than any promise: a clamp below it shows
+TOO_BIG = (Fate.TOO_BIG_TOLD, Fate.TOO_BIG_SILENT)
+JUDGED_AGAIN = (Fate.DELIVERED, Fate.FRAGMENTED, Fate.UNKNOWN, *TOO_BIG)
 USUAL = 1500  # bytes; the size asked about when neither end's own MTU is known
 
 
@@ -182,11 +184,12 @@ def _others(choices: tuple[int, ...], way: Journey) -> list[tuple[int, ...]]:
     ]
 
 
-def _predicted(network: Network, way: Journey, packet: Packet, memory: Memory) -> Predicted:
+def _predicted(network: Network, door: Door, way: Journey, packet: Packet, memory: Memory) -> Predicted:
+    home = "" if door.link else door.net.key
     bounds = [x for x in way.notes if isinstance(x, Bound)]
     known = memory or way.talks
     biting = _biting(bounds, packet)
-    limits = tuple([_limit(network, b, packet, known) for b in biting])
+    limits = tuple([_limit(network, b, packet, known, home) for b in biting])
     passing = [b.mtu for b in bounds if not (b.hides and b.gso and packet.proto == TCP)]
     large, hiding = _large(way, biting, packet)
     if way.gaps and large in (Fate.DELIVERED, Fate.FRAGMENTED):
@@ -213,39 +216,53 @@ def _predicted(network: Network, way: Journey, packet: Packet, memory: Memory) -
 def _judged(network: Network, door: Door, way: Journey, packet: Packet, memory: Memory) -> Predicted:
     """The prediction; where filters may treat later packets otherwise, the large one walks the same way once more.
     So does a fragment, where there are filters: it has no ports, and some drop all of them."""
-    said = _predicted(network, way, packet, memory)
+    said = _predicted(network, door, way, packet, memory)
     if said.large is Fate.FRAGMENTED and any(net.filtered for net in network.nets.values()):
         piece = msgspec.structs.replace(packet, src=said.flow.src)
         gone = _start(network, door, piece, memory, pieces=True)
         if gone.fate is not Fate.DELIVERED:
             return msgspec.structs.replace(said, large=gone.fate, why=gone.why, culprit=gone.culprit)
-    if not way.later or said.large not in (Fate.DELIVERED, Fate.FRAGMENTED, Fate.UNKNOWN):
+    if not way.later or said.large not in JUDGED_AGAIN:
         return said
     big = msgspec.structs.replace(packet, big=True, src=said.flow.src)
     again = _start(network, door, big, memory or way.talks)
     if again.fate is Fate.DELIVERED or (said.large is Fate.UNKNOWN and again.fate is not Fate.FILTERED):
         return said
+    if said.large in TOO_BIG and (again.fate is not Fate.FILTERED or _met(way, again, packet)):
+        return said
     return msgspec.structs.replace(said, large=again.fate, why=again.why, culprit=again.culprit)
+
+
+def _met(way: Journey, again: Journey, packet: Packet) -> bool:
+    """Does the packet meet the bound that stops it before the filter that ends its other walk?"""
+    bounds = [x for x in way.notes if isinstance(x, Bound)]
+    before = {(x.at, x.kind, x.function) for x in again.notes if isinstance(x, Bound)}
+    for x in _biting(bounds, packet):
+        if x.then(packet) == "error" and x.kind != "tunnel":
+            return True  # refused before the output hook sees it (ip_append_data)
+        if x.then(packet) != "fragment" and not (x.hides and x.gso and packet.proto == TCP):
+            return (x.at, x.kind, x.function) in before
+    return True
 
 
 def _first_source(way: Journey, packet: Packet) -> str:
     return packet.src or (way.talks[0].came.src if way.talks else way.packet.src)
 
 
-def _limit(network: Network, b: Bound, packet: Packet, memory: Memory) -> Limit:
+def _limit(network: Network, b: Bound, packet: Packet, memory: Memory, home: str) -> Limit:
     then: Then = b.then(packet)
     if b.hides and b.gso and packet.proto == TCP:
         then = "pass-gso"
-    home: bool | None = None
+    reaches: bool | None = None
     why = b.untold
     if then == "icmp":
-        home, why = told(network, b, memory)
+        reaches, why = told(network, b, memory, home=home)
     elif then == "error":
-        home = True
+        reaches = True
     elif then == "silent":
-        home = False
+        reaches = False
     return Limit(
-        mtu=b.mtu, kind=b.kind, at=b.at, then=then, told_home=home, why_untold=why, device=b.device,
+        mtu=b.mtu, kind=b.kind, at=b.at, then=then, told_home=reaches, why_untold=why, device=b.device,
         overhead=b.overhead, function=b.function,
     )  # fmt: skip
 
