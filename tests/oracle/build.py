@@ -320,7 +320,8 @@ def _links(t: topo.Topo, ns: str) -> list[str]:
     out = ["link set lo up"]
     for d in t.of(ns):
         if d.kind == "bridge":
-            out.append(f"link add {d.name} mtu {d.mtu} type bridge forward_delay 0")
+            # its MTU is set later: only br_change_mtu() tells the route that fragments of bridged packets are cut by
+            out.append(f"link add {d.name} type bridge forward_delay 0")
         elif d.peer and t.devices.index(d) < t.devices.index(d.peer):
             other = f"peer name {d.peer.name} mtu {d.peer.mtu} netns {d.peer.ns}"
             out.append(f"link add {d.name} mtu {d.mtu} type veth {other}")

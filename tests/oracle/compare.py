@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from oracle.generate import Lab
 from oracle.truth import SMALLEST, Seen, Stream, Truth, Way
 from pathfit.core.net import TCP, UDP, Flow
-from pathfit.core.path import Clamped, Encap, Fate, Limit, Predicted, Translated
+from pathfit.core.path import Clamped, Encap, Enter, Exit, Fate, Limit, Predicted, Translated
 from pathfit.core.snapshot import HostSnapshot
 from pathfit.model import Network, predict, predict_both
 
@@ -151,11 +151,13 @@ def _size(said: Verdict, asking: Asking, which: str, size: int, fact: Seen) -> N
 
 
 def _teller(said: Verdict, asking: Asking, what: str, p: Predicted, limit: Limit, fact: Seen) -> None:
-    """It was said by the namespace that the limit stands in - or in the destination's name, by a bridged tunnel."""
+    """It was said by the namespace that the limit stands in; what lies on the way of a tunnel, by the tunnel's end,
+    which a bridged tunnel does in the destination's name."""
     if any(isinstance(x, Translated) for hop in p.hops for x in hop.steps):
         return  # who speaks may wear another's address
-    net = asking.network.at(limit.at)
-    own = net is not None and fact.by in net.addresses
+    ends = [x.at for hop in p.hops for x in hop.steps if isinstance(x, Encap)] if limit.kind == "tunnel" else []
+    nets = [asking.network.at(at) for at in (limit.at, *ends)]
+    own = any(net is not None and fact.by in net.addresses for net in nets)
     if not own and fact.by != (p.final or p.flow).dst:
         said.wrong.append(f"{what}: {limit.at} should say so, {fact.by} did")
 
@@ -316,31 +318,31 @@ def _of_stream(asking: Asking, seen: Stream) -> set[str]:
 
 
 def _of_pair(asking: Asking, truth: Truth) -> set[str]:
-    """NAT decides where answers only come home because it is undone; asymmetry where the limit (or the end) of the way
-    back is not on the way there."""
+    """NAT decides where answers only come home because it is undone; asymmetry where the limit of one direction stands
+    on a device that the other does not cross."""
     found: set[str] = set()
     if truth.reverse is None:
         return found
     there, back = asking.udp("forward", asking.lab.top), asking.udp("reverse", asking.lab.top)
     if truth.reverse.small.how == "whole" and any(isinstance(x, Translated) for hop in back.hops for x in hop.steps):
         found.add("nat")
-    spaces = [{hop.where.netns for hop in p.hops} for p in (there, back)]
-    devices = [{_link(x) for hop in p.hops for x in hop.steps} for p in (there, back)]
-    limit = next((x for x in back.limits if x.mtu == truth.reverse.limit), None)
-    if limit is not None and limit.at.netns not in spaces[0] - spaces[1] and truth.reverse.limit != truth.forward.limit:
-        elsewhere = limit.at.netns not in spaces[0] or (limit.at.netns, limit.at.link) not in devices[0]
-        if elsewhere and asymmetric(asking):
+    for p, other, limit in ((there, back, truth.forward.limit), (back, there, truth.reverse.limit)):
+        alone = {_link(x) for x in _crossed(p)} - {_link(x) for x in _crossed(other)}
+        at = next((x.at for x in p.limits if x.mtu == limit), None)
+        if at is not None and ((at.netns, at.link) in alone or at.netns in {ns for ns, _ in alone} - _spaces(other)):
             found.add("asymmetric route")
     return found
+
+
+def _crossed(p: Predicted) -> list[Enter | Exit]:
+    """Where IP came in and went out. Both directions of a symmetric way cross the same devices."""
+    return [x for hop in p.hops for x in hop.steps if isinstance(x, Enter | Exit)]
+
+
+def _spaces(p: Predicted) -> set[str]:
+    return {hop.where.netns for hop in p.hops}
 
 
 def _link(step: object) -> tuple[str, str | None]:
     at = step.at  # type: ignore[attr-defined]
     return at.netns, at.link
-
-
-def asymmetric(asking: Asking) -> bool:
-    """Do answers cross other devices than what they answer, turned round?"""
-    there, back = asking.udp("forward", SMALLEST), asking.udp("reverse", SMALLEST)
-    crossed = [{_link(x) for hop in p.hops for x in hop.steps if _link(x)[1]} for p in (there, back)]
-    return not crossed[0] & crossed[1] or len(crossed[0] ^ crossed[1]) > 0

@@ -311,11 +311,11 @@ def _filter(m: Making, node: str) -> None:
 def reverse_path(m: Making) -> None:
     asymmetric(m)
     c, r = m.c, m.rng
-    mode = r.choice((1, 1, 1, 1, 1, 2))
+    mode = 1 if r.random() < 0.9 else 2
     where = r.choice(("all", "each"))
     assert m.side is not None
     doubled = c.stretches[m.side[0]]
-    node = (doubled.left if (m.side[1] == "back") is (r.random() < 0.9) else doubled.right).node
+    node = (doubled.left if (m.side[1] == "back") is (r.random() < 0.95) else doubled.right).node
     devices = [e.device for s in c.stretches for e in (s.left, s.right) if e.node == node]
     for name in ["all"] if where == "all" else devices:
         c.add(f"{node} sysctl ipv4.conf.{name}.rp_filter={mode}")
@@ -366,7 +366,7 @@ def nat(m: Making) -> None:
     c, r = m.c, m.rng
     m.head()
     index = len(c.nodes) - 1
-    what = r.choice((told, half, port, m.roomy, low_left))
+    what = r.choice((told, half, port, m.roomy, low_left, beyond, beyond))
     if what is low_left:
         low_left(m)
     elif what == m.roomy:
@@ -375,6 +375,12 @@ def nat(m: Making) -> None:
         what(m)
     if len(c.nodes) - 1 > index:
         m.translators.append((index, r.choice(("masquerade", "masquerade", "snat", "dnat", "both"))))
+
+
+def beyond(m: Making) -> None:
+    """The limit lies behind the translator: what is said about it must be translated back."""
+    m.c.cable(m.c.top, m.c.top)
+    told(m)
 
 
 def low_left(m: Making) -> None:
@@ -395,7 +401,18 @@ RECIPES: dict[str, Callable[[Making], None]] = dict(
         strict=True,
     )
 )
-SECOND = ("told", "port + 4", "veth half", "vxlan inner", "vxlan outer", "half clamp", "filter", "nat")
+SECOND = (
+    "told",
+    "too-big lost",
+    "filter",
+    "port + 4",
+    "veth half",
+    "vxlan inner",
+    "vxlan outer",
+    "half clamp",
+    "filter",
+    "nat",
+)
 
 
 def last(c: Chain) -> "object":

@@ -160,7 +160,7 @@ def _sides(m: "Making", chain: list[Stretch]) -> None:
         here, near = first.left, first.right
         node, to, own = main.left.node, target, main.left.address
         ending = index == 0
-    src = f" src {ip(own)}" if ending and (which == "back" or m.rng.random() < 0.7) else ""
+    src = f" src {ip(own)}" if ending and (which == "back" or m.rng.random() < 0.85) else ""
     c.add(f"{node} route {to}/{bits(m)} via {ip(near.address)} dev {here.device}{src}")
 
 
