@@ -4,7 +4,7 @@ BIN := .venv/bin
 STATES := /var/lib/pathfit /run/pathfit
 CHECKED := src tests/unit tests/healthy tests/hostile tests/scenarios tests/engines tests/oracle tests/repair tests/*.py bench tools
 
-.PHONY: setup engines-setup demo test test-all lint bench bench-cure record-demo uninstall
+.PHONY: setup engines-setup demo test test-all lint bench bench-cure bench-oracle record-demo uninstall
 
 setup: ## .venv with the command .venv/bin/pathfit
 	@sh tools/setup.sh
@@ -30,6 +30,9 @@ lint: setup
 
 bench-cure: setup ## every scenario repaired and undone, by every repair there is; a quarter of an hour
 	@tools/isolated $(BIN)/pytest -m matrix tests
+
+bench-oracle: setup ## 500 random labs: what the model predicts against what the kernel does; five to ten minutes
+	@tools/isolated $(BIN)/python bench/oracle.py
 
 bench: ## side by side with other tools, in one run
 	@sh tools/setup.sh --all

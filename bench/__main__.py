@@ -19,6 +19,7 @@ BENCHES: dict[str, list[str]] = {
     "command": [],
     "peers": [],
     "loss": [],
+    "oracle": [],
 }
 
 

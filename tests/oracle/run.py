@@ -2,14 +2,12 @@
 
 import hashlib
 import multiprocessing
-import os
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-
-import msgspec
 
 from oracle import truth as facts
 from oracle.build import Built, own_mounts
@@ -20,7 +18,6 @@ from pathfit.core.codec import dump
 from pathfit.core.snapshot import HostSnapshot
 
 PATIENCE, LONG = 0.2, 1.0  # seconds until a packet counts as lost: at first, and where that was a surprise
-KEEP = Path(os.environ.get("PATHFIT_ORACLE_DIR", "/tmp/pathfit-oracle"))
 
 
 @dataclass
@@ -36,10 +33,9 @@ class Run:
 
     def report(self) -> str:
         """Everything that is needed to have the same lab again."""
-        KEEP.mkdir(parents=True, exist_ok=True)
-        path = KEEP / f"{self.lab.seed}.json"
-        path.write_bytes(dump(self.host))
         lab = self.lab
+        path = Path(tempfile.mkdtemp(prefix="pathfit-oracle-")) / f"{lab.seed}.json"
+        path.write_bytes(dump(self.host))
         return "\n".join(
             [
                 f"lab {lab.seed} ({lab.main}; with {', '.join(lab.inside)}): python bench/oracle.py --lab {lab.seed}",
@@ -150,8 +146,3 @@ def many(seeds: Sequence[int], jobs: int) -> Iterator[Run]:
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=own_mounts) as pool:
         yield from pool.map(run_seed, seeds, chunksize=1)
-
-
-def packed(runs: Sequence[Run]) -> bytes:
-    """For mutants: what was read and seen, to be judged again."""
-    return msgspec.msgpack.encode([(r.lab, r.host, r.truth) for r in runs])
