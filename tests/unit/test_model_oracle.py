@@ -393,6 +393,21 @@ def test_fragments_that_a_filter_takes(where: str, passes: bool) -> None:
     assert said.large is (Fate.FRAGMENTED if passes else Fate.FILTERED)
 
 
+TRACKED = "\nb nft add rule inet corp f ct state invalid drop\n"
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(("more", "passes"), [("", True), (TRACKED, False)])
+def test_a_rule_about_length_sees_pieces_as_they_are(more: str, passes: bool) -> None:
+    """Unless connection tracking has put them together before (nf_defrag_ipv4)."""
+    rule = line(LONG, "b").replace("hook forward", "hook prerouting").replace("1200", "1450")
+    with lab(ROUTER.format(mid=1400) + rule + more) as built:
+        said = asked(built, "a", "198.18.2.2", 1480, False)
+        assert built.send("a", "198.18.2.2", "b", 1400, df=False).how == "whole"
+        assert built.send("a", "198.18.2.2", "b", 1480, df=False).how == ("pieces" if passes else "lost")
+    assert said.large is (Fate.FRAGMENTED if passes else Fate.FILTERED)
+
+
 @pytest.mark.lab
 @pytest.mark.parametrize(("offload", "arrives"), [("on", True), ("off", False)])
 def test_offload_hides_a_smaller_port(offload: str, arrives: bool) -> None:

@@ -36,7 +36,8 @@ UNRESOLVED = frozenset({"failed", "incomplete", "none"})
 
 class Walk(Hooks):
     """One walk. ``memory``: conversations known from the other direction; ``choices``: which way at each fork;
-    ``pieces``: where a packet of the asked size would be fragmented, a later fragment of it goes on."""
+    ``pieces``: where a packet of the asked size would be fragmented, a later fragment of it goes on (of a ``big`` one
+    the first, which has ports)."""
 
     def __init__(
         self,
@@ -254,8 +255,9 @@ class Walk(Hooks):
         mine = [
             x for x in self.notes if isinstance(x, Bound) and x.net == net.key and x.kind in ("l3", "route", "cached")
         ]
-        if any(x.mtu < p.size and x.then(p) == "fragment" for x in mine):
-            return msgspec.structs.replace(p, later=True)
+        for x in mine:
+            if x.mtu < p.size and x.then(p) == "fragment":
+                return msgspec.structs.replace(p, later=not p.big, piece=x.mtu)
         return p
 
     def _answered(self, net: Net, link: Link, there: State, p: Packet, asked: Resolve) -> End | None:
@@ -274,7 +276,9 @@ class Walk(Hooks):
         """Arrives: the input hook is the last that can end it."""
         assert s.link is not None
         talk = nat.known(self.memory, s.net, s.packet) if self.memory else None
-        p = msgspec.structs.replace(s.packet, later=False) if s.packet.later else s.packet  # ip_local_deliver: together
+        p = s.packet
+        if p.piece:  # put together again (ip_local_deliver)
+            p = msgspec.structs.replace(p, later=False, piece=0)
         out = self._hook(s.net, "input", p, talk, iif=s.link)
         ended = self._ended(out, s.net)
         if ended:

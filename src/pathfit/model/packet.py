@@ -43,6 +43,7 @@ class Packet(msgspec.Struct, frozen=True, gc=False):
     later: bool = False
     mss: int | None = None
     about: Tuple5 | None = None
+    piece: int = 0  # bytes of the largest piece it was cut into on its way, 0 = it is whole
     big: bool = False  # filters are to judge the large packet itself (later in the conversation), not its first one
 
     secured: bool = False  # the outer packet IPsec made: no policy is asked again

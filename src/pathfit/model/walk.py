@@ -225,7 +225,7 @@ def _judged(network: Network, door: Door, way: Journey, packet: Packet, memory: 
     if not way.later or said.large not in JUDGED_AGAIN:
         return said
     big = msgspec.structs.replace(packet, big=True, src=said.flow.src)
-    again = _start(network, door, big, memory or way.talks)
+    again = _start(network, door, big, memory or way.talks, pieces=said.large is Fate.FRAGMENTED)
     if again.fate is Fate.DELIVERED or (said.large is Fate.UNKNOWN and again.fate is not Fate.FILTERED):
         return said
     if said.large in TOO_BIG and (again.fate is not Fate.FILTERED or _met(way, again, packet)):
