@@ -16,7 +16,7 @@ from pathfit.model import Network, predict, predict_both
 
 FATES = (("filter", Fate.FILTERED), ("rp_filter", Fate.RP_FILTER))
 LOSSES = ("lost", "errno")
-BIG = 3  # packets learned one after the other before a transfer counts as going on for ever
+LESSONS = 8  # sizes learned one after the other; each is smaller than the one before, so it ends
 
 
 @dataclass
@@ -225,7 +225,7 @@ def _transfer(said: Verdict, asking: Asking, name: str, p: Predicted, passed: bo
 
 
 def transfers(asking: Asking, reverse: bool, p: Predicted) -> bool | None:
-    for _ in range(BIG):
+    for _ in range(LESSONS):
         want = expected(p)
         if want is None:
             return None

@@ -124,11 +124,14 @@ class Asked:
     @property
     def length(self) -> int | None:
         p = self.flow
-        if p.kind == "error" or not p.big:
-            return ERROR_SIZE[p.family] if p.kind == "error" else SMALL[p.family]
-        if p.piece and not (self.family == "ip" and index_of(self.net).tracks[p.family]):  # else: put together again
+        if p.big and p.piece and not (self.family == "ip" and index_of(self.net).tracks[p.family]):
             return min(p.piece, p.size)
-        return p.size or None
+        return self.together
+
+    @property
+    def together(self) -> int | None:
+        p = self.flow
+        return ERROR_SIZE[p.family] if p.kind == "error" else (p.size or None) if p.big else SMALL[p.family]
 
     @property
     def iifname(self) -> str | None:

@@ -100,6 +100,11 @@ class Packet(Value, frozen=True, kw_only=True):
         """Its size in bytes, None when it is not known."""
         return self.flow.size or None
 
+    @property
+    def together(self) -> int | None:
+        """How large the packet is that a fragment belongs to: a fragment does not say."""
+        return None
+
 
 class Outcome(Value, frozen=True, kw_only=True):
     """What happens to the packet at one hook.

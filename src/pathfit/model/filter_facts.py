@@ -41,12 +41,14 @@ class Header(Tuple, Protocol):
 
 class Asked(Protocol):
     """What can be asked about a packet; :class:`pathfit.model.filter.Packet` says what each means. ``length`` is its
-    size in bytes, None when it is not known."""
+    size in bytes, ``together`` that of the packet it is a fragment of; None when it is not known."""
 
     @property
     def flow(self) -> Header: ...
     @property
     def length(self) -> int | None: ...
+    @property
+    def together(self) -> int | None: ...
     @property
     def iifname(self) -> str | None: ...
     @property
@@ -246,13 +248,13 @@ class _Whole:
 
 
 def put_together(facts: Facts, packet: Asked) -> None:
-    """Defragmented (nf_defrag_ipv4, nf_ct_frag6_gather): the whole packet, whose size is not known."""
+    """Defragmented (nf_defrag_ipv4, nf_ct_frag6_gather): the whole packet."""
     whole: Any = _Whole(packet)
     for slot in _REASSEMBLED:
         facts[slot] = _LOOK[slot](whole, "forward")
     if packet.flow.proto in (ICMP, ICMPV6):
         facts[SLOT["icmptype"]], facts[SLOT["icmpcode"]] = packet.icmp_type, packet.icmp_code
-    facts[SLOT["frag"]], facts[SLOT["fragmore"]], facts[SLOT["length"]] = 0, False, None
+    facts[SLOT["frag"]], facts[SLOT["fragmore"]], facts[SLOT["length"]] = 0, False, packet.together
 
 
 def without_conntrack(facts: Facts) -> list[object]:
