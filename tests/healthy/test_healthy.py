@@ -10,6 +10,7 @@ from pathfit import __version__, survey
 from pathfit.cli.scanning import question
 from pathfit.core.report import Report
 from pathfit.core.snapshot import HostSnapshot
+from pathfit.render import scan as as_text
 
 ALL = [*KINDS, *NODES, *RECORDINGS]
 REAL = {hidden: name for names in NAMES.values() for hidden, name in names.items()}
@@ -50,3 +51,17 @@ def test_there_are_enough_of_them() -> None:
     assert len({k.name for k in KINDS}) >= 24
     assert len({k.name for k in RECORDINGS}) >= 8
     assert len([k for k in ALL if k.ill is not None]) >= 32
+
+
+def test_one_filter_rule_is_one_error_however_many_tunnels_it_stops() -> None:
+    (kind,) = [k for k in RECORDINGS if k.says and {code for _, code in k.says} == {"OVL303"}]
+    (error,) = [f for f in scan(*kind.make("ill")).findings if f.severity == "error"]
+    assert len(error.workloads) == 2
+
+
+def test_a_finding_about_several_hosts_names_each_where_it_lives() -> None:
+    (kind,) = [k for k in KINDS if k.name == "anycast-gateway"]
+    assert kind.ill is not None
+    text = as_text.render(scan(*kind.make(kind.ill)), width=120)
+    assert "2 containers: c1 (one) c3 (three)" in text
+    assert "--from one!netns:c1 " in text

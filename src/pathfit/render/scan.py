@@ -111,11 +111,18 @@ class _Scan:
             at = f.where[0]
             host = f"{at.host} " if self.report.hosts > 1 else ""
             return host + "/".join(x for x in (at.netns, at.link) if x)
-        host = f.where[0].host
-        names = [self.names.get((host, key), key) for key in sorted(f.workloads, key=self._place)]
+        homes = [self._home(f, key) for key in sorted(f.workloads, key=self._place)]
+        hosts = dict.fromkeys(host for host, _ in homes)
+        several = len(hosts) > 1
+        names = [self.names.get((host, key), key) + (f" ({host})" if several else "") for host, key in homes]
         more = f" +{len(names) - NAMED}" if len(names) > NAMED else ""
-        on = f" ({host})" if self.report.hosts > 1 else ""
+        on = f" ({next(iter(hosts))})" if self.report.hosts > 1 and not several else ""
         return self._many(len(names), "container", names=" ".join(names[:NAMED]) + more) + on
+
+    def _home(self, f: Finding, key: str) -> tuple[str, str]:
+        """(host, key) of a workload of a finding that may be about several hosts."""
+        hosts = dict.fromkeys(p.host for p in f.where)
+        return next(((h, key) for h in hosts if (h, key) in self.names), (f.where[0].host, key))
 
     def _place(self, key: str) -> int:
         return self.places.get(key, len(self.places))
@@ -169,7 +176,7 @@ class _Scan:
         else:
             place = first.workloads[0] if first else next((w.where for w in self.report.workloads if not w.why), "")
         if self.report.hosts > 1 and first is not None:
-            where = f"{first.where[0].host}!{place}"
+            where = "!".join(self._home(first, place))
             self._commands(f"pathfit predict --in FILES --from {where} --to ...", f"pathfit explain {first.code}")
         elif place:
             self._commands(f"pathfit diagnose --from {place} --to https://...", "pathfit map -o map.html")

@@ -16,6 +16,7 @@ from pathfit.core.net import Point
 from pathfit.core.snapshot import Link
 from pathfit.model.addr import is_multicast
 from pathfit.model.network import Net, lazy
+from pathfit.rules.places import place_text
 from pathfit.rules.state.machine import Group, Machine, Seat
 
 ZERO = "00:00:00:00:00:00"
@@ -65,6 +66,11 @@ class Segment(Value, frozen=True, kw_only=True):
     networks: tuple[str, ...] = ()  # its members' subnets
     entries: tuple[Entry, ...] = ()
     resolved: tuple[tuple[str, str], ...] = ()  # (address, mac): neighbours an engine wrote down
+
+    @property
+    def title(self) -> str:
+        """Its device; one that an engine hides goes by the network that it belongs to: "app/vxlan0"."""
+        return f"{self.name}/{self.at.link}" if self.name else place_text(self.at)
 
 
 class Uplink(Value, frozen=True, kw_only=True):

@@ -43,13 +43,14 @@ def port_blocked(machine: Machine) -> Iterable[Finding]:
     Confirmed: never, from state alone.
     References: RFC 7348 section 4.1 (4789); 8472 is Linux' own default, vxlan_port; nft(8).
     """
+    by: dict[tuple[object, ...], Finding] = {}
     for net, link, base, remote in _ends(machine):
         step, inward = _blocked(machine, base, link, remote)
         if step is None:
             continue
         facts: Facts = {
             "direction": "inbound" if inward else "outbound",
-            "device": place_text(net.point(link.name)),
+            "device": _named(machine, net, link),
             "port": link.vxlan.port if link.vxlan else 0,
             "remote": remote,
             "tool": step.tool,
@@ -58,9 +59,24 @@ def port_blocked(machine: Machine) -> Iterable[Finding]:
             "place": place_text(step.at),
         }
         proof = line(REF, "tunnel-filtered", table=step.table, chain=step.chain, rule=step.rule or "-")
-        yield _for(
-            found("OVL303", "error", "likely", (net.point(link.name), step.at), facts, proof), machine, net, link
-        )
+        at = (net.point(link.name), step.at)
+        one = _for(found("OVL303", "error", "likely", at, facts, proof), machine, net, link)
+        rule = (step.at, step.table, step.chain, step.handle, step.rule, facts["port"], inward)
+        by[rule] = _both(by[rule], one) if rule in by else one  # one rule, however many tunnels it stands in the way of
+    yield from by.values()
+
+
+def _both(one: Finding, other: Finding) -> Finding:
+    """One finding for both: the first that is about somebody says what it is."""
+    first, second = (one, other) if one.workloads else (other, one)
+    keys = tuple(dict.fromkeys((*first.workloads, *second.workloads)))
+    return msgspec.structs.replace(first, workloads=keys, where=tuple(dict.fromkeys((*first.where, *second.where))))
+
+
+def _named(machine: Machine, net: Net, link: Link) -> str:
+    """A tunnel's device; one that an engine hides goes by the network that it belongs to: "app/vxlan0"."""
+    name = machine.overlays.get(net.snap.id, "")
+    return f"{name}/{link.name}" if name else place_text(net.point(link.name))
 
 
 def _blocked(machine: Machine, base: Net, link: Link, remote: str) -> tuple[Filtered | None, bool]:
@@ -95,7 +111,7 @@ def end_unreachable(machine: Machine) -> Iterable[Finding]:
     """
     for net, link, base, remote in _ends(machine):
         way = lookup(base, Query(dst=remote, src=(link.vxlan.local if link.vxlan else None) or "", proto=UDP))
-        facts: Facts = {"device": place_text(net.point(link.name)), "remote": remote, "place": place_text(base.point())}
+        facts: Facts = {"device": _named(machine, net, link), "remote": remote, "place": place_text(base.point())}
         severity: Severity = "error"
         if way.kind in NOWHERE:
             facts["case"] = "route"
@@ -187,7 +203,7 @@ def _stale(d: Digest, s: Segment, entry: Entry, home: Home, named: Digest | None
     facts: Facts = {
         "case": "named" if named else "unnamed",
         "host": d.host,
-        "device": place_text(s.at),
+        "device": s.title,
         "member": member.name,
         "mac": mac,
         "remote": remote,
@@ -286,8 +302,8 @@ def _differs(d: Digest, s: Segment, far: Digest, t: Segment) -> Finding:
         "case": case,
         "host": d.host,
         "there": far.host,
-        "device": place_text(s.at),
-        "other": place_text(t.at),
+        "device": s.title,
+        "other": t.title,
         "ours": s.vni if case == "vni" else s.port,
         "theirs": t.vni if case == "vni" else t.port,
     }
