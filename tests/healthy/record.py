@@ -324,7 +324,7 @@ def guest(lab: Lab, host: LabHost, name: str, bridge: str, address: str, gateway
 def lxd(lab: Lab) -> Recorded:
     """LXD beside Docker, whose policy drops what it does not know: lxdbr0 is let through in DOCKER-USER."""
     host = wired(lab)
-    docker(lab, host).run("c1")
+    docker(lab, host).run("c1", "-p", "8001:80")
     host.ip("link add lxdbr0 type bridge\naddr add 198.18.111.1/24 dev lxdbr0\nlink set lxdbr0 up")
     host.run("sh", "-c", _GUEST.format(n=1))
     host.run("sh", "-c", _GUEST.format(n=2))

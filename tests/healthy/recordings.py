@@ -165,6 +165,24 @@ def closed(*open_ports: str) -> Change:
     return change
 
 
+def allowlist(*ports: str) -> Change:
+    """Somebody's own chain beside the engine's: what is forwarded is dropped, but for these ports."""
+    new = [
+        FilterRule(
+            exprs=(Match(field="l4proto", values=("6",)), Match(field="dport", values=(p,)), Verdict(kind="accept"))
+        )
+        for p in ports
+    ]
+    known = FilterRule(exprs=(Match(field="ctstate", values=("established", "related")), Verdict(kind="accept")))
+    chain = Chain(name="fwd", hook="forward", policy="drop", priority=10, rules=(known, *new))
+    return lambda hosts: tuple(_filtering(h, Table(family="inet", name="egress", chains=(chain,))) for h in hosts)
+
+
+def _filtering(host: HostSnapshot, table: Table) -> HostSnapshot:
+    space = space_of(host, host.own)
+    return with_space(host, replace(space, tables=(*space.tables, table)))
+
+
 def inner_size(mtu: int) -> Change:
     """The inner daemon's bridge and its containers' cables."""
 
@@ -245,4 +263,6 @@ RECORDINGS = [
     ),
     of("k8s-calico", overlays_of(1500), {("warning", "MTU104"): frozenset({"cni-2", "cni-3"})}),
     of("k8s-calico", forwarding_off, {("error", "FLT403"): frozenset({"cni-2", "cni-3"})}),
+    of("docker-ufw", allowlist("5432"), {}, ("FLT401",)),
+    of("docker-ufw", allowlist(), {("warning", "FLT404"): frozenset({"c1", "c2"})}),
 ]  # fmt: skip

@@ -7,7 +7,10 @@ said as a warning or error here is what nobody means: an engine's own container 
 
 import ipaddress
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from typing import NamedTuple
 
+from pathfit.core.filters import FilterRule, Match, Table, Verdict
 from pathfit.core.finding import Confidence, Facts, Finding, Severity
 from pathfit.core.net import Point
 from pathfit.core.path import Exit, Fate, Filtered, Lookup, Predicted, Resolve
@@ -67,7 +70,7 @@ def dropped(machine: Machine) -> Iterable[Finding]:
     """
     for group, way, ended, keys in _together(_ended(machine, Fate.FILTERED)):
         step = ended.culprit
-        if isinstance(step, Filtered) and way.what == "elsewhere" and not _policy_of_engine(machine, step):
+        if isinstance(step, Filtered) and way.what == "elsewhere" and not _forgotten(machine, group, step):
             yield about(_filtered("FLT401", "info", "possible", group, way, step), keys)
 
 
@@ -81,23 +84,91 @@ def engine_policy(machine: Machine) -> Iterable[Finding]:
     Repair: a rule that accepts that bridge (for Docker's hosts: in the chain DOCKER-USER).
     Severity: warning.
     Possible: never said.
-    Likely: no rule of the forward hook accepts, and its policy drops.
+    Likely: the policy of the forward hook drops, and no rule there accepts anything new from these containers: where
+    one lets some ports through, the others are closed on purpose.
     Confirmed: never, from state alone.
     References: docs.docker.com/engine/network/packet-filtering-firewalls; nf_hook_slow(); br_nf_forward_ip().
     """
     for group, way, ended, keys in _together(_ended(machine, Fate.FILTERED)):
         step = ended.culprit
-        if isinstance(step, Filtered) and _policy_of_engine(machine, step):
+        if isinstance(step, Filtered) and _forgotten(machine, group, step):
             yield about(_filtered("FLT404", "warning", "likely", group, way, step), keys)
 
 
-def _policy_of_engine(machine: Machine, step: Filtered) -> bool:
-    """Is it the policy of a forward hook, on a host where an engine keeps its rules?"""
+def _forgotten(machine: Machine, group: Group, step: Filtered) -> bool:
+    """Is it the policy of a forward hook, on a host where an engine keeps its rules, and did nobody think of these?"""
     if step.hook != "forward" or not step.rule.startswith(POLICY):
         return False
     net = machine.network.at(step.at)
     tables = net.snap.tables if net else ()
-    return any(c.name.startswith(ENGINES) for t in tables for c in t.chains)
+    if net is None or not any(c.name.startswith(ENGINES) for t in tables for c in t.chains):
+        return False
+    doors = Doors(set(_doors(machine, group, net)), {x.name for x in net.snap.links if x.kind == "bridge"})
+    mine = [t for t in tables if f"{t.family} {t.name}" == step.table]
+    return not any(_lets_out(r, doors, group) for t in mine for r in _reached(t, step.chain))
+
+
+class Doors(NamedTuple):
+    """Devices by which a group's packets come in, and those that lead to containers only."""
+
+    mine: set[str]
+    bridges: set[str]
+
+
+def _doors(machine: Machine, group: Group, net: Net) -> Iterator[str]:
+    """Names of the devices by which packets of the group come in there: the halves of its cables, their bridges."""
+    for link in group.net.snap.links:
+        there = machine.network.peer(group.net, link) if link.kind == "veth" else None
+        if there is not None and there[0] is net:
+            yield there[1].name
+            if there[1].master in net.links:
+                yield net.links[there[1].master].name
+
+
+def _reached(table: Table, first: str) -> Iterator[FilterRule]:
+    """Rules of a chain and of all that it leads to, each once."""
+    chains = {c.name: c for c in table.chains}
+    waiting, seen = [first], {first}
+    while waiting:
+        chain = chains.get(waiting.pop())
+        for rule in chain.rules if chain is not None else ():
+            yield rule
+            ends = {e.target for e in rule.exprs if isinstance(e, Verdict) and e.target} - seen
+            seen |= ends
+            waiting += ends
+
+
+def _lets_out(rule: FilterRule, doors: Doors, group: Group) -> bool:
+    """Does it accept something new, and more than ICMP, that such a group may send to elsewhere?"""
+    if not any(isinstance(e, Verdict) and e.kind == "accept" for e in rule.exprs):
+        return False
+    return all(_may_be(e, doors, group) for e in rule.exprs if isinstance(e, Match))
+
+
+def _may_be(test: Match, doors: Doors, group: Group) -> bool:
+    if test.field == "iifname":
+        hit = any(fnmatchcase(d, v) if v.endswith("*") else d == v for d in doors.mine for v in test.values)
+    elif test.field == "oifname":
+        hit = not doors.bridges.issuperset(test.values)  # a published port is let in to a container's bridge
+    elif test.field == "ctstate":
+        hit = "new" in test.values
+    elif test.field == "ctstatus":
+        hit = False  # "dnat": it was let in from outside
+    elif test.field == "l4proto":
+        hit = not set(test.values) <= {"1", "58"}
+    elif test.field == "saddr":
+        own = [a.address for a in group.net.snap.addresses if a.scope == 0]
+        hit = any(_covers(v, a) for v in test.values for a in own)
+    else:
+        return True
+    return hit != test.negate
+
+
+def _covers(prefix: str, address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address) in ipaddress.ip_network(prefix, strict=False)
+    except ValueError:
+        return True  # a range, or a name: it may
 
 
 def _filtered(code: str, severity: Severity, sure: Confidence, group: Group, way: Way, step: Filtered) -> Finding:
