@@ -1,10 +1,14 @@
 """Machines that are well must be called well: no error, no warning, whatever kind they are. And their broken twins, one
 number away, must be found out, with exactly those who are affected."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from machines import KINDS, Kind
 from nodes import NODES
-from recordings import NAMES, RECORDINGS
+from recordings import DATA, NAMES, RECORDINGS, SWARM
 
 from pathfit import __version__, survey
 from pathfit.cli.scanning import question
@@ -65,3 +69,14 @@ def test_a_finding_about_several_hosts_names_each_where_it_lives() -> None:
     text = as_text.render(scan(*kind.make(kind.ill)), width=120)
     assert "2 containers: c1 (one) c3 (three)" in text
     assert "--from one!netns:c1 " in text
+
+
+def test_the_command_says_so_too() -> None:
+    """Three hosts of one swarm, as files: nothing wrong, exit status 0."""
+    files = [w for name in SWARM for w in ("--in", str(DATA / f"{name}.json.gz"))]
+    words = [sys.executable, "-m", "pathfit", "scan", "--lang", "en", *files]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, env={**os.environ, "COLUMNS": "80"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("3 hosts: nothing wrong found\n         6 containers, 27 namespaces, ")
+    assert "\nNext: pathfit predict --in FILES --from " in done.stdout
+    assert "\nOK 6\n" in done.stdout

@@ -178,6 +178,9 @@ class _Scan:
         if self.report.hosts > 1 and first is not None:
             where = "!".join(self._home(first, place))
             self._commands(f"pathfit predict --in FILES --from {where} --to ...", f"pathfit explain {first.code}")
+        elif self.report.hosts > 1 and place:
+            host = next(w.host for w in self.report.workloads if w.where == place)
+            self._commands(f"pathfit predict --in FILES --from {host}!{place} --to ...", "pathfit map --in FILES")
         elif place:
             self._commands(f"pathfit diagnose --from {place} --to https://...", "pathfit map -o map.html")
         else:
