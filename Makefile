@@ -4,7 +4,7 @@ BIN := .venv/bin
 STATES := /var/lib/pathfit /run/pathfit
 CHECKED := src tests/unit tests/healthy tests/hostile tests/scenarios tests/engines tests/oracle tests/repair tests/*.py bench tools
 
-.PHONY: setup engines-setup demo test test-all lint bench bench-cure bench-oracle record-demo uninstall
+.PHONY: setup engines-setup demo test test-all lint onefile bench bench-cure bench-oracle record-demo uninstall
 
 setup: ## .venv with the command .venv/bin/pathfit
 	@sh tools/setup.sh
@@ -27,6 +27,9 @@ lint: setup
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/lint_sizes.py src tools
+
+onefile: setup ## dist/pathfit-probe.py: `probe` as one file for any Python from 3.8 on, nothing to install
+	@$(BIN)/python tools/onefile -o dist/pathfit-probe.py
 
 bench-cure: setup ## every scenario repaired and undone, by every repair there is; a quarter of an hour
 	@tools/isolated $(BIN)/pytest -m matrix tests

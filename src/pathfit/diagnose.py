@@ -14,14 +14,12 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from pathfit import remedies
 from pathfit.core.case import Case
 from pathfit.core.evidence import Missing, ProbeResult
 from pathfit.core.finding import Facts, Finding
 from pathfit.core.measured import Bracket, SideEffect, Used
 from pathfit.core.path import Fate
 from pathfit.core.report import MeasuredAddress, Report, VerdictWord
-from pathfit.rules import RULES
 from pathfit.rules.base import Rule
 from pathfit.rules.ends import Ends, ends_at
 from pathfit.rules.system import rule_crashed
@@ -53,10 +51,17 @@ SPEAKS_LITTLE = ("http", "https")  # protocols whose server we can always make s
 EXIT = {"healthy": 0, "degraded": 0, "broken": 1, "unknown": 3}
 
 
-def report(case: Case) -> Report:
-    """The whole answer to ``case``. Never raises on what a case may hold; a rule that does becomes SYS902."""
+def report(case: Case, rules: Sequence[Rule] | None = None) -> Report:
+    """The whole answer to ``case``. Never raises on what a case may hold; a rule that does becomes SYS902.
+
+    ``rules``: these alone, without what state shows beside them and without repairs (there was no state to read).
+    """
     view = _predicted(View.of(case))
-    findings = arrange(_with_fixes(link(_with_causes(run(view, RULES), view)), view))
+    findings = (
+        arrange(_with_fixes(link(_with_causes(run(view, _every()), view)), view))
+        if rules is None
+        else (arrange(link(run(view, rules))))
+    )
     verdict, why = judge(view, findings)
     first = view.probe
     probes = sorted(view.probes, key=lambda p: 0 if first is not None and p.ref == first.ref else 1)
@@ -77,6 +82,12 @@ def report(case: Case) -> Report:
         why_unknown=why,
         host=view.host,
     )
+
+
+def _every() -> Sequence[Rule]:
+    from pathfit.rules import RULES
+
+    return RULES
 
 
 def _predicted(view: View) -> View:
@@ -220,6 +231,8 @@ def _way_on(view: View, why: str | None) -> tuple[Missing, ...]:
 
 def _with_fixes(findings: tuple[Finding, ...], view: View) -> tuple[Finding, ...]:
     """Each finding with its repairs. A remedy that raises costs its fixes and is said, like a rule."""
+    from pathfit import remedies
+
     done: list[Finding] = []
     crashes = View(view.case)
     for f in findings:

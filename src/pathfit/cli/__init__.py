@@ -3,6 +3,7 @@
 * :mod:`~pathfit.cli.entry` - the console script: ``--version`` without any import, signals, the last border;
 * :mod:`~pathfit.cli.app` - the commands (click); :mod:`~pathfit.cli.options` - what they have in common;
 * :mod:`~pathfit.cli.target` - the grammar of WHERE and TARGET, pure;
+* :mod:`~pathfit.cli.alone` - `probe` where it is one file on the standard library alone (tools/onefile);
 * :mod:`~pathfit.cli.talk` - stdout is data, stderr is talk; language, width, colour, ASCII;
 * :mod:`~pathfit.cli.snapshots` - hosts in files, written and opened; :mod:`~pathfit.cli.predicting` - `predict`;
 * :mod:`~pathfit.cli.saved` - case folders on disk; :mod:`~pathfit.cli.demo`, :mod:`~pathfit.cli.isolation`.

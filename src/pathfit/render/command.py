@@ -11,6 +11,7 @@ from pathfit.core.ask import Ask
 
 OR = "   or   "
 AS_ROOT = "sudo pathfit …"
+PROBE = ["pathfit", "probe"]  # how `probe` is called; where it stands in a file of its own, that replaces it
 
 
 def lines(how: str, ask: Ask, ref: str = "") -> list[str]:
@@ -35,7 +36,7 @@ def command(ask: Ask, option: str = "", value: str = "") -> list[str]:
     """The words of the asked command; ``option`` has another ``value``."""
     to = value if option == "--to" else ask.target.text
     if ask.command == "probe":
-        words = ["pathfit", "probe", to]
+        words = [*PROBE, to]
     else:
         source = value if option == "--from" else ask.source
         words = ["pathfit", ask.command, *(["--from", source] if source != "host" else [])]
@@ -55,6 +56,6 @@ def fix(ask: Ask, code: str, *, sure: bool = True) -> list[str]:
     the code and the place were named, "host" too."""
     words = command(ask)
     if ask.command == "probe":
-        return ["pathfit", "fix", code, "--to", *words[2:]]
+        return ["pathfit", "fix", code, "--to", *words[len(PROBE) :]]
     place = ["--from", "host"] if ask.source == "host" and not sure else []
     return ["pathfit", "fix", code, *place, *words[2:]]

@@ -1,11 +1,18 @@
-"""The one door from rules to the model: the predicted way of the asked flow, both directions."""
+"""The one door from rules to the model: the predicted way of the asked flow, both directions.
+
+The model is loaded when there is state to ask it about: without any (``pathfit-probe.py``) it is not needed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from pathfit.core.net import ICMP, ICMPV6, TCP, UDP
 from pathfit.core.path import Predicted
 from pathfit.core.snapshot import HostSnapshot, Route
-from pathfit.model.lookup import Query, lookup
-from pathfit.model.network import Network
-from pathfit.model.walk import predict_both
+
+if TYPE_CHECKING:
+    from pathfit.model.network import Network
 
 Ways = tuple[Predicted | None, Predicted | None]
 
@@ -15,6 +22,8 @@ class _Joined:
     them changes no answer; the plan, the rules and the remedies of one run ask the same questions many times."""
 
     def __init__(self, state: HostSnapshot) -> None:
+        from pathfit.model.network import Network
+
         self.state = state
         self.network = Network.of(state)
         self.ways: dict[tuple[str, str, int, int, int | None], Ways] = {}
@@ -36,6 +45,8 @@ def network(state: HostSnapshot) -> Network:
 
 def route_of(state: HostSnapshot, ns_id: str, address: str) -> Route | None:
     """The route by which a namespace sends to an address; None when there is none or it is not certain."""
+    from pathfit.model.lookup import Query, lookup
+
     net = network(state).find(ns_id)
     found = lookup(net, Query(dst=address, proto=TCP)) if net is not None else None
     return found.route if found is not None and found.kind == "unicast" else None
@@ -46,6 +57,8 @@ def both(state: HostSnapshot, ns_id: str, address: str, port: int, protocol: str
 
     ``size``: of the packets both ways, bytes; None = as large as each end would send by itself.
     """
+    from pathfit.model.walk import predict_both
+
     joined = _joined(state)
     if joined.network.find(ns_id) is None:
         return None, None

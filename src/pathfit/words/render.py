@@ -40,7 +40,7 @@ def templates(lang: str) -> Mapping[str, str]:
             data = pkgutil.get_data(__package__ or "pathfit.words", name.format(lang=lang))
         except FileNotFoundError:
             continue
-        found |= entries((data or b"").decode())
+        found.update(entries((data or b"").decode()))
     return found
 
 
