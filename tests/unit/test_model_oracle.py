@@ -51,6 +51,15 @@ DNAT = """
 {ns} nft add rule ip nat pre udp dport 5353 dnat to 198.18.2.2
 """
 NOANSWER = FORWARD_DROP.replace("hook forward", "hook input").replace("5353", "4789")
+HOSTED = """
+a eth0 1500 198.18.1.2/24 -- h va 1500 @br0
+h br0 bridge 1500 198.18.1.1/24
+"""
+INGRESS = """
+{ns} nft add table netdev in
+{ns} nft add chain netdev in i { type filter hook ingress device br0 priority 0; }
+{ns} nft add rule netdev in i udp dport 5353 drop
+"""
 LONG = """
 {ns} nft add table inet corp
 {ns} nft add chain inet corp f { type filter hook forward priority 10; }
@@ -266,6 +275,9 @@ FATES = [
      Fate.FILTERED, "Filtered"),
     ("not-by-bridge-nf", SWITCH.format(left=1500, right=1500) + line(FORWARD_DROP, "h"), "a", "198.18.1.3", "b",
      Fate.DELIVERED, "none"),
+    ("dropped-as-the-bridge-takes-it", HOSTED + line(INGRESS, "h"), "a", "198.18.1.1", "h", Fate.FILTERED, "Filtered"),
+    ("not-dropped-as-the-bridge-takes-it", HOSTED + line(INGRESS, "h").replace("udp dport 5353", "udp dport 53"),
+     "a", "198.18.1.1", "h", Fate.DELIVERED, "none"),
     ("dnat", TWO + line(DNAT, "r"), "a", "198.18.1.1", "b", Fate.DELIVERED, "none"),
     ("reverse-path", TWO + "r route 198.18.1.2/32 via 198.18.2.2\nr sysctl ipv4.conf.ra.rp_filter=1",
      "a", "198.18.2.2", "b", Fate.RP_FILTER, "Enter"),

@@ -277,6 +277,8 @@ def switch(wire: Wire, net: Net, bridge: Link, came: Link | None, frame: Frame) 
         return Carried("unknown", notes, at=at, why=f"{bridge.name} filters VLANs")
     if came is not None and _is_own(net, bridge, frame):
         up = wire.hook(net, "bridge", "input", frame.packet, Where(iif=bridge, bridge_in=came))
+        if up.verdict == "accept":  # it comes in once more, by the bridge (br_pass_frame_up)
+            up = wire.hook(net, "netdev", "ingress", frame.packet, Where(iif=bridge))
         if up.verdict != "accept":
             return _filtered(up, at)
         return _after(notes, Carried("ip", net=net, link=bridge, packet=frame.packet, gso=frame.gso))
