@@ -78,7 +78,7 @@ def _looked(built: Built, lab: Lab, patience: float) -> tuple[HostSnapshot, Trut
     talk = Talk(built, lab.family, there, patience, keep)
     try:
         small = talk.open()
-        answer = talk.probe(True, SMALLEST, True) if small.how == "whole" else None
+        answer = talk.small(True) if small.how == "whole" else None
         if keep:
             talk.probe(False, talk.own_mtu(), True)
             for ns, line in lab.later:

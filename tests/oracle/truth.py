@@ -31,6 +31,7 @@ TCP_RTO_MIN_US = 45
 HANG = 3  # timeouts in a row (tcpi_retransmits) without any answer, at RTO_MIN and its doubles
 RTO_MIN = 10_000  # microseconds
 BULK = 4  # segments of one write and one flight: with offloading one super-packet, never a lone full segment
+GOES = 3  # first packets
 LESSONS = 5  # packets until everybody has learned: the outer way, the tunnel's end, the sender
 ICMP_TIME = 0.004  # seconds a "too big" may still be on its way when the packet behind it has arrived
 
@@ -117,10 +118,19 @@ class Talk:
             self.client.connect((self.ends.to, self.ends.dport))
         except OSError as e:
             return Seen("errno", e.errno)
-        seen = self.probe(False, SMALLEST, True)
+        seen = self.small(False)
         if seen.how == "whole":
             with contextlib.suppress(OSError):  # no route back: then sending fails as well
                 self.server.connect(self.peer[:2])
+        return seen
+
+    def small(self, reverse: bool) -> Seen:
+        """What becomes of a small packet. The first in a network may be lost where the next is not (somebody was asked
+        for too early), so it has several goes."""
+        for _ in range(GOES):
+            seen = self.probe(reverse, SMALLEST, True)
+            if seen.how == "whole":
+                break
         return seen
 
     def probe(self, reverse: bool, size: int, df: bool) -> Seen:
@@ -132,7 +142,7 @@ class Talk:
         known = None
         for _ in range(LESSONS):
             seen = self._once(reverse, size, df)
-            if seen.how not in ("lost", "pieces"):
+            if seen.how not in ("lost", "pieces") or size == SMALLEST:
                 break
             now = self.built.learned(self.keep)
             if now == known:
