@@ -324,6 +324,8 @@ def engine(n: str) -> dict[str, tuple[Table, ...]]:
     return {"h": (Table(family="ip", name="filter", chains=chains, tool="iptables-nft"),)}
 
 
+BRIDGE_SIZE = one().replace("h br0 bridge 1500", "h br0 bridge {n}")
+
 KINDS = [
     Kind("custom-mtu", text(one("{n}", up="1400")), "1400", "1500", {("warning", "MTU103"): BOTH}),
     Kind("jumbo-everywhere", text(one("9000", half="{n}", up="9000")), "9000", "8000", {("error", "MTU105"): BOTH}),
@@ -347,7 +349,13 @@ KINDS = [
     Kind("vpn-for-some-told", told, "1", "0", {("warning", "MTU107"): BOTH}, frozenset({"MTU103"})),
     Kind("flannel-vxlan", flannel, "1450", "1500", {("warning", "MTU104"): frozenset({"p1", "p2"})}),
     Kind("calico-vxlan", calico, "1450", "1500", {}),
-    Kind("cilium-route-mtu", cilium, "1500", "1400", {("error", "MTU105"): frozenset({"p1"})}),
+    Kind(
+        "cilium-route-mtu",
+        cilium,
+        "1500",
+        "1400",
+        {("error", "MTU105"): frozenset({"p1"}), ("warning", "MTU103"): frozenset({"p1"})},
+    ),
     Kind(
         "anycast-gateway", twin_address("10.0.0.1/24", ""), "13", "11", {("error", "OVL302"): frozenset({"c1", "c3"})}
     ),
@@ -517,5 +525,19 @@ h route default via 203.0.113.1
         "",
         "off",
         {("error", "RTE503"): frozenset({"c3"})},
+    ),
+    Kind(
+        "bridge-as-large-as-its-members",
+        text(BRIDGE_SIZE),
+        "1500",
+        "1400",
+        {("warning", "MTU103"): BOTH},
+    ),
+    Kind(
+        "addresses-of-their-own",
+        text(one(more="c3 eth0 1500 198.18.1.{n}/24 10.1.1.1/32 -- h v3 1500 @br0\nc3 route default via 198.18.1.1\n")),
+        "4",
+        "3",
+        {("error", "OVL302"): frozenset({"c2", "c3"})},
     ),
 ]

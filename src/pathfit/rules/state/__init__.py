@@ -34,6 +34,7 @@ STATE_RULES: tuple[StateRule, ...] = (
     StateRule("MTU113", guest.mismatch),
     StateRule("MTU114", clamps.below_minimum),
     StateRule("MTU116", clamps.hidden),
+    StateRule("OVL302", overlays.duplicate_here),
     StateRule("OVL303", overlays.port_blocked),
     StateRule("OVL305", overlays.end_unreachable),
     StateRule("OVL306", weave.slow_path),

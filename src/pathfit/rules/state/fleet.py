@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pathfit.core.base import Value
 from pathfit.core.finding import Finding
 from pathfit.core.net import Point
-from pathfit.core.snapshot import Link
+from pathfit.core.snapshot import Address, Link
 from pathfit.model.addr import is_multicast
 from pathfit.model.network import Net, lazy
 from pathfit.rules.places import place_text
@@ -279,10 +279,15 @@ def _members(machine: Machine, net: Net, link: Link, seats: dict[str, Seat]) -> 
         )
 
 
-def _numbers(net: Net, link: Link) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Addresses of a device that are good for more than its link, and the subnets they lie in. One without a subnet is
-    not its own where it has another with one: all members of a service have the service's as well."""
+def owned(net: Net, link: Link) -> list[Address]:
+    """Addresses of a device that are good for more than its link. One without a subnet is not its own where it has
+    another with one: all members of a service have the service's as well."""
     here = [a for a in net.on_link.get(link.index, ()) if a.scope == 0]
-    here = [a for a in here if a.prefix not in (32, 128)] or here
+    return [a for a in here if a.prefix not in (32, 128)] or here
+
+
+def _numbers(net: Net, link: Link) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those, and the subnets they lie in."""
+    here = owned(net, link)
     networks = (str(ipaddress.ip_network(f"{a.address}/{a.prefix}", strict=False)) for a in here)
     return tuple(a.address for a in here), tuple(dict.fromkeys(networks))

@@ -57,7 +57,7 @@ def narrow(machine: Machine) -> Iterator[Narrow]:
                 if limit is None or not _bites(predicted, limit):
                     continue
                 whole = outbound or predicted.complete  # what comes from out of sight may be kept small there
-                if whole or limit.then == "silent":
+                if whole or limit.then == "silent" or way.what == "elsewhere":
                     yield Narrow(group, way, limit, size, outbound, whole and _certain(limit))
 
 
@@ -124,7 +124,7 @@ def overpromise(machine: Machine) -> Iterable[Finding]:
     Confirmed: never, from state alone.
     References: RFC 9293 section 3.7.1; RFC 6691; tcp_advmss_sock().
     """
-    ours = [n for n in narrow(machine) if n.outbound and not (_tunnel(n) or _clamped(n) or n.sure)]
+    ours = [n for n in narrow(machine) if _promising(n) and not (_tunnel(n) or _clamped(n) or n.sure)]
     for n, keys, _ in _merged(ours):
         told = n.limit.told_home is True
         half = told and n.way.promised <= n.limit.mtu  # clamped one way, told on the spot the other
@@ -147,6 +147,11 @@ def overpromise(machine: Machine) -> Iterable[Finding]:
         sure = "likely" if n.way.what == "elsewhere" else "possible"
         finding = found("MTU103", severity, sure, (n.group.point, n.limit.at), facts, proof)  # type: ignore[arg-type]
         yield about(finding, keys)
+
+
+def _promising(n: Narrow) -> bool:
+    """On the way out; or on the way in, where who sends is out of sight and would be told."""
+    return n.outbound or (n.limit.then == "icmp" and not n.predicted.complete)
 
 
 def too_big_lost(machine: Machine) -> Iterable[Finding]:

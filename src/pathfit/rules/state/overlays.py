@@ -20,8 +20,8 @@ from pathfit.model.network import Net
 from pathfit.model.walk import predict
 from pathfit.rules.base import found, line
 from pathfit.rules.places import exits, place_text
-from pathfit.rules.state.fleet import Digest, Entry, Fleet, Member, Segment
-from pathfit.rules.state.machine import REF, Machine
+from pathfit.rules.state.fleet import Digest, Entry, Fleet, Member, Segment, owned
+from pathfit.rules.state.machine import REF, Machine, Seat
 
 SPORT = 49152  # somewhere in the range of udp_flow_src_port()
 REMOTES = 16  # tunnel ends looked at for one device
@@ -241,6 +241,51 @@ def duplicate(fleet: Fleet) -> Iterable[Finding]:
         for address, homes in have.items():
             if len({m.mac for _, _, m in homes}) > 1 and not _shared_gateway(homes):
                 yield _twice(address, homes)
+
+
+def duplicate_here(machine: Machine) -> Iterable[Finding]:
+    """Two members of one network have the same address.
+
+    Why it hurts: each of them gets the other's packets, now and then; connections break with resets.
+    Example: a container was given a fixed address that another one on its bridge had got from its engine; an overlay
+    was made by hand on two hosts with the same range to give addresses from.
+    Repair: give one of them another address; keep the ranges of hosts apart.
+    Severity: error.
+    Possible: never said.
+    Likely: both are seen on the same bridge, or in the same segment of hosts that send to each other, with different
+    MAC addresses. What all members of a service have (a prefix of 32) is no duplicate.
+    Confirmed: never, from state alone.
+    References: RFC 5227; RFC 4862 section 5.4.
+    """
+    have: dict[tuple[str, int, int | None, str], list[tuple[Seat, Link, Net, Link]]] = {}
+    seated = ((s, s.net) for s in machine.seats if s.net is not None and not s.workload.note)
+    for seat, inside in seated:
+        for link in inside.snap.links:
+            there = machine.network.peer(inside, link) if link.kind == "veth" and link.up else None
+            if there is None or not there[1].master or not there[1].up:
+                continue
+            net, port = there
+            if any(x.vxlan for x in net.ports.get(port.master, ())):
+                continue  # hosts side by side show it
+            vlan = port.bridge_port.pvid if port.bridge_port else None
+            for a in owned(inside, link):
+                have.setdefault((net.key, port.master, vlan, a.address), []).append((seat, link, net, port))
+    for (*_, address), homes in have.items():
+        other = next((h for h in homes if h[1].mac != homes[0][1].mac), None)
+        if other is not None:
+            yield _same_bridge(machine, address, homes[0], other)
+
+
+def _same_bridge(
+    machine: Machine, address: str, one: tuple[Seat, Link, Net, Link], other: tuple[Seat, Link, Net, Link]
+) -> Finding:
+    host = machine.host.host
+    names = [h[0].workload.name for h in (one, other)]
+    facts: Facts = {"address": address, "one": names[0], "other": names[1], "host": host, "there": host}
+    lines = [line(REF, "member-at", member=h[0].workload.name, mac=h[1].mac, host=host) for h in (one, other)]
+    at = tuple(h[2].point(h[3].name) for h in (one, other))
+    finding = found("OVL302", "error", "likely", at, facts, *lines)
+    return msgspec.structs.replace(finding, workloads=(one[0].key, other[0].key))
 
 
 def _shared_gateway(homes: list[Home]) -> bool:
