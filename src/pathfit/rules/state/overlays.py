@@ -258,6 +258,7 @@ def duplicate_here(machine: Machine) -> Iterable[Finding]:
     References: RFC 5227; RFC 4862 section 5.4.
     """
     have: dict[tuple[str, int, int | None, str], list[tuple[Seat, Link, Net, Link]]] = {}
+    spanning = {(n.key, x.master) for n in machine.network.nets.values() for x in n.snap.links if x.vxlan and x.master}
     seated = ((s, s.net) for s in machine.seats if s.net is not None and not s.workload.note)
     for seat, inside in seated:
         for link in inside.snap.links:
@@ -265,7 +266,7 @@ def duplicate_here(machine: Machine) -> Iterable[Finding]:
             if there is None or not there[1].master or not there[1].up:
                 continue
             net, port = there
-            if any(x.vxlan for x in net.ports.get(port.master, ())):
+            if (net.key, port.master) in spanning:
                 continue  # hosts side by side show it
             vlan = port.bridge_port.pvid if port.bridge_port else None
             for a in owned(inside, link):
