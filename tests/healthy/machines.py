@@ -21,7 +21,7 @@ Said = dict[tuple[str, str], frozenset[str]]
 
 class Kind(NamedTuple):
     """``infos``: codes that may be said of the healthy one, as an info. ``says``: (severity, code) -> names, of the
-    broken twin, but for infos."""
+    broken twin: all errors and warnings, and infos that matter."""
 
     name: str
     make: Make
@@ -348,7 +348,7 @@ KINDS = [
     Kind("wireguard-clamped-both-ways", one_way_clamp, "2", "1", {("warning", "MTU111"): BOTH}),
     Kind("vpn-for-some-told", told, "1", "0", {("warning", "MTU107"): BOTH}, frozenset({"MTU103"})),
     Kind("flannel-vxlan", flannel, "1450", "1500", {("warning", "MTU104"): frozenset({"p1", "p2"})}),
-    Kind("calico-vxlan", calico, "1450", "1500", {}),
+    Kind("calico-vxlan", calico, "1450", "1500", {("info", "MTU103"): frozenset({"p1", "p2"})}),
     Kind(
         "cilium-route-mtu",
         cilium,

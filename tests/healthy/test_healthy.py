@@ -48,7 +48,7 @@ def test_a_healthy_machine_is_called_healthy(kind: Kind) -> None:
 def test_its_broken_twin_is_found_out(kind: Kind) -> None:
     assert kind.ill is not None
     found = said(scan(*kind.make(kind.ill)))
-    assert {k: v for k, v in found.items() if k[0] != "info"} == kind.says
+    assert {k: v for k, v in found.items() if k[0] != "info" or k in kind.says} == kind.says
 
 
 def test_there_are_enough_of_them() -> None:
