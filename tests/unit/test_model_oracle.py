@@ -369,6 +369,17 @@ def test_a_rule_about_length_stops_only_what_is_long() -> None:
 
 
 @pytest.mark.lab
+@pytest.mark.parametrize(("size", "told"), [(1301, 1300), (1500, 1300), (1501, 1500)])
+def test_ipv6_is_told_of_the_device_before_the_route(size: int, told: int) -> None:
+    """ip6_forward() looks at the device, ip6_finish_output() behind it at the route."""
+    text = ROUTER.format(mid=1500).replace("a eth0 1500", "a eth0 1600").replace("r ra 1500", "r ra 1600")
+    with lab(text + "r route 2001:db8:2::2/128 dev rb mtu 1300") as built:
+        said = asked(built, "a", "2001:db8:2::2", size, True)
+        assert built.send("a", "2001:db8:2::2", "b", size) == Seen("told", told)
+    assert (said.large, said.limits[0].mtu, said.mtu) == (Fate.TOO_BIG_TOLD, told, 1300)
+
+
+@pytest.mark.lab
 @pytest.mark.parametrize(
     ("ns", "hook", "size", "how", "large"),
     [

@@ -23,7 +23,7 @@ from pathfit.model.l2 import MOST_FOLLOWED, VLAN_ROOM, Carried, Frame, Wire, emi
 from pathfit.model.lookup import Found, Query, describe, lookup, source_address
 from pathfit.model.mtu import SMALLEST_V6, accepts_source, device_mtu, route_mtu
 from pathfit.model.network import Net, Network
-from pathfit.model.packet import Bound, Gap, Packet, too_big
+from pathfit.model.packet import Bound, Fate1, Gap, Packet, too_big
 from pathfit.model.state import End, Journey, State
 from pathfit.model.tunnel import Steps, secured, through
 
@@ -192,13 +192,14 @@ class Walk(Hooks):
         out_link = net.links.get(s.hop.link)
         if mtu is None or out_link is None:
             return End(Fate.UNKNOWN, f"the device of {describe(s.found, net)} is not in the snapshot")
-        v6 = p.family == 6
-        self.notes.append(
-            Bound(
-                max(mtu.value, SMALLEST_V6) if v6 else mtu.value, mtu.kind, net.point(out_link.name), "icmp",
-                "icmp" if v6 else "fragment", net.key, p, out_link.kind, "ip6_forward" if v6 else "ip_forward",
-            )
-        )  # fmt: skip
+        at, v6 = net.point(out_link.name), p.family == 6
+        judge, size = ("ip6_forward", max(mtu.value, SMALLEST_V6)) if v6 else ("ip_forward", mtu.value)
+        if v6 and mtu.kind != "l3" and not mtu.locked:  # the device first, the route behind it (see mtu.py)
+            device = device_mtu(net, out_link, 6)
+            self.notes.append(Bound(device, "l3", at, "icmp", "icmp", net.key, p, out_link.kind, judge))
+            judge = "ip6_finish_output"
+        may: Fate1 = "icmp" if v6 else "fragment"
+        self.notes.append(Bound(size, mtu.kind, at, "icmp", may, net.key, p, out_link.kind, judge))
         talk = nat.known(self.memory, net, p) if self.memory else None
         out = self._hook(net, "forward", p, talk, iif=s.link, oif=out_link, found=s.found)
         ended = self._ended(out, net)
