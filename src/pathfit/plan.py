@@ -32,6 +32,7 @@ from pathfit.core.request import (
 )
 from pathfit.core.snapshot import NetnsSnapshot, Route
 from pathfit.measure.reverse import CONNECT, CONNECT_SHORT
+from pathfit.model.addr import family_of
 from pathfit.remedies.value import repair_value
 from pathfit.rules.forecast import route_of
 from pathfit.rules.view import DIRECTIONS, View
@@ -269,8 +270,8 @@ def addresses(case: Case) -> tuple[str, ...]:
         given = _given(ask, name)
         fact = case.one("name", NameFact)
         found = (literal,) if literal else given or (fact.addresses if fact else ())
-    wanted = [a for a in found if ask.family is None or _family(a) == ask.family]
-    return tuple(sorted(wanted, key=lambda a: 0 if _family(a) == 6 and _has_route(case, a) else 1))
+    wanted = [a for a in found if ask.family is None or family_of(a) == ask.family]
+    return tuple(sorted(wanted, key=lambda a: 0 if family_of(a) == 6 and _has_route(case, a) else 1))
 
 
 def _has_route(case: Case, address: str) -> bool:
@@ -364,7 +365,3 @@ def _literal(host: str) -> str | None:
         return str(ipaddress.ip_address(host.strip("[]")))
     except ValueError:
         return None
-
-
-def _family(address: str) -> Family:
-    return 6 if ":" in address else 4

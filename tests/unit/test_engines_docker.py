@@ -15,6 +15,7 @@ from pathfit.core.engine import Container, Endpoint, Engine, Node
 from pathfit.core.evidence_base import Missing
 from pathfit.core.snapshot import NetnsSnapshot
 from pathfit.host.unixhttp import Client
+from pathfit.observe import processes
 from pathfit.observe.engines import daemons, docker, names, parse
 from pathfit.observe.engines.daemons import Daemon, option
 from pathfit.wire.daemonjson import mtu_of
@@ -272,9 +273,9 @@ def test_our_own_daemon_comes_before_one_that_points_at_its_socket(
         (tmp_path / f"other{path}").parent.mkdir(parents=True)
         (tmp_path / f"other{path}").symlink_to(path)
         monkeypatch.setattr(daemons, "SOCKETS", (path,))
-        monkeypatch.setattr(daemons, "processes", lambda name: iter(roots))
+        monkeypatch.setattr(processes, "of_name", lambda name: iter(roots))
         monkeypatch.setattr(daemons, "argv_of", lambda pid: ("dockerd", "-H", f"unix://{path}"))
-        monkeypatch.setattr(daemons, "root_of", lambda pid: roots[pid])
+        monkeypatch.setattr(processes, "root_of", lambda pid: roots[pid])
         assert [d.pid for d in daemons.find()] == [9]
 
 
@@ -414,7 +415,7 @@ def test_no_daemon_no_socket_is_touched(monkeypatch: pytest.MonkeyPatch, tmp_pat
         listener.bind(path)
         listener.listen(1)
         monkeypatch.setattr(daemons, "SOCKETS", (path,))
-        monkeypatch.setattr(daemons, "processes", lambda name: iter(()))
+        monkeypatch.setattr(processes, "of_name", lambda name: iter(()))
         comm = {"/proc/1/comm": "systemd"}
         monkeypatch.setattr(daemons.procfs, "maybe", lambda at, limit=0: comm.get(at, ""))
         assert daemons.find() == ()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pathfit.core.engine import Container, Engine, EngineNetwork
 from pathfit.core.evidence_base import Missing
+from pathfit.observe import processes
 from pathfit.observe.engines import cni, conmon, containerd, cri, crio, daemons, docker, kinds, podman, spaces
 from pathfit.observe.engines.daemons import Daemon
 
@@ -34,7 +35,7 @@ def guest() -> Iterator[int]:
 
 
 def space(pid: int) -> str:
-    return daemons.namespace_of(pid)
+    return processes.namespace_of(pid)
 
 
 def daemon(kind: str, state: Path | str, **more: Any) -> Daemon:
@@ -127,8 +128,8 @@ def test_only_a_process_makes_a_socket_ours_to_ask(monkeypatch: pytest.MonkeyPat
     """Under socket activation a mere connection would start it."""
     argv = {7: ("podman", "system", "service", "--time", "0"), 8: ("podman", "run", "x"), 9: ("podman",)}
     monkeypatch.setattr(podman, "argv_of", lambda pid: argv[pid])
-    monkeypatch.setattr(daemons, "user_of", lambda pid: 1000 if pid == 7 else 0)
-    monkeypatch.setattr(daemons, "root_of", lambda pid: None)
+    monkeypatch.setattr(processes, "user_of", lambda pid: 1000 if pid == 7 else 0)
+    monkeypatch.setattr(processes, "root_of", lambda pid: None)
     found = list(podman.found({"podman": [7, 8, 9]}))
     assert [(d.pid, d.socket, d.user) for d in found] == [(7, "/run/user/1000/podman/podman.sock", 1000)]
 
@@ -455,7 +456,7 @@ def test_a_false_proc_does_not_lead_to_us(tmp_path: Path) -> None:
 
 def test_every_kind_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[set[str]] = []
-    monkeypatch.setattr(daemons, "by_name", lambda names: asked.append(set(names)) or {})
+    monkeypatch.setattr(processes, "by_name", lambda names: asked.append(set(names)) or {})
     monkeypatch.setattr(daemons, "find", lambda pids: ())
     assert kinds.find() == ()
     assert kinds.find(("podman",)) == ()

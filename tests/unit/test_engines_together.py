@@ -160,7 +160,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, *engines: Engine, missing: tuple[Mi
     found = tuple((kind(e), None) for e in engines)
     monkeypatch.setattr(names.kinds, "find", lambda wanted: tuple(x for x in found if x[0].name in wanted))
     monkeypatch.setattr(names, "read_all", lambda homes: (engines, missing))
-    monkeypatch.setattr(names.daemons, "namespace_of", lambda pid: spaces.get(pid, ""))
+    monkeypatch.setattr(names.processes, "namespace_of", lambda pid: spaces.get(pid, ""))
     monkeypatch.setattr(names.discover, "processes_by_namespace", lambda: ({}, 0, {}))
     monkeypatch.setattr(places.procfs, "pids", list)
 

@@ -18,6 +18,7 @@ from pathfit.core.change import RestartEngine
 from pathfit.core.engined import EngineBefore
 from pathfit.host import process
 from pathfit.host.run import run
+from pathfit.observe import processes
 from pathfit.observe.engines import daemons, parse
 from pathfit.observe.engines.daemons import Daemon
 from pathfit.observe.engines.parse import number, table, text
@@ -150,7 +151,7 @@ def _wait(change: RestartEngine, what: str) -> None:
     begun = seen = time.monotonic()
     while not _answers(change):
         now = time.monotonic()
-        if any(daemons.root_of(pid) is None for pid in daemons.processes(daemons.DAEMON)):
+        if any(processes.root_of(pid) is None for pid in processes.of_name(daemons.DAEMON)):
             seen = now
         if now - seen > ABSENT:
             raise OSError(errno.ESRCH, f"{change.engine} does not run after its restart: its log says why")

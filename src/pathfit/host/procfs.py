@@ -1,8 +1,6 @@
 """/proc and /sys, read with as few calls as can be."""
 
-import errno
 import os
-import stat
 from collections.abc import Iterable
 
 _READ = os.O_RDONLY | os.O_CLOEXEC
@@ -24,27 +22,6 @@ def read(path: str, limit: int = LIMIT) -> bytes:
         return b"".join(parts)
     finally:
         os.close(fd)
-
-
-def read_below(root: str, path: str, limit: int = LIMIT) -> bytes:
-    """Up to ``limit`` bytes of a regular file ``path`` as whoever has that root sees it. Raises OSError (ELOOP for a
-    symbolic link on the way: an absolute one below /proc/PID/root would lead into *our* files)."""
-    at = os.open(root, os.O_PATH | os.O_CLOEXEC)
-    try:
-        parts = [p for p in path.split("/") if p not in ("", ".")]
-        if not parts or ".." in parts:
-            raise OSError(errno.EINVAL, "no path of a file", path)
-        for part in parts[:-1]:
-            inner = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at)
-            os.close(at)
-            at = inner
-        fd = os.open(parts[-1], _READ | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
-    finally:
-        os.close(at)
-    with open(fd, "rb") as f:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(errno.EINVAL, "no regular file", path)
-        return f.read(limit)
 
 
 def text(path: str, limit: int = LIMIT) -> str:

@@ -31,8 +31,8 @@ def resolved(root: str | None, path: str) -> str:
     return "/".join((root, *names))
 
 
-def _walk(root: str, path: str) -> tuple[int, list[str]]:
-    """(the file, the way to it)."""
+def _walk(root: str, path: str, most: int = LINKS) -> tuple[int, list[str]]:
+    """(the file, the way to it). ``most``: symbolic links that are followed."""
     trail = [os.open(root, _PATH)]
     names: list[str] = []
     todo = path.split("/")[::-1]
@@ -50,7 +50,7 @@ def _walk(root: str, path: str) -> tuple[int, list[str]]:
             if not stat.S_ISLNK(os.fstat(trail[-1]).st_mode):
                 continue
             links += 1
-            if links > LINKS:
+            if links > most:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
             target = os.readlink("", dir_fd=trail[-1])
             back = len(names) if target.startswith("/") else 1
@@ -67,14 +67,28 @@ def _walk(root: str, path: str) -> tuple[int, list[str]]:
 def read(root: str | None, path: str, limit: int) -> bytes:
     """Up to ``limit`` bytes of a regular file. Raises OSError."""
     if root is None:
-        fd = os.open(path, _READ)
-    else:
-        at = find(root, path)
-        try:
-            _regular(at, path)
-            fd = os.open(f"/proc/self/fd/{at}", _READ)
-        finally:
-            os.close(at)
+        return _content(os.open(path, _READ), path, limit)
+    return _content(_reopened(find(root, path), path), path, limit)
+
+
+def read_plain(root: str, path: str, limit: int) -> bytes:
+    """The same of a file that somebody asks us to believe: a symbolic link on the way is refused (ELOOP), wherever it
+    leads, and so is "..". Raises OSError."""
+    if ".." in path.split("/"):
+        raise OSError(errno.EINVAL, "no path of a file", path)
+    return _content(_reopened(_walk(root, path, 0)[0], path), path, limit)
+
+
+def _reopened(at: int, path: str) -> int:
+    """An O_PATH file to be read; it is closed. Raises OSError when it is no regular file."""
+    try:
+        _regular(at, path)
+        return os.open(f"/proc/self/fd/{at}", _READ)
+    finally:
+        os.close(at)
+
+
+def _content(fd: int, path: str, limit: int) -> bytes:
     try:
         _regular(fd, path)
         left = limit
@@ -87,12 +101,10 @@ def read(root: str | None, path: str, limit: int) -> bytes:
         os.close(fd)
 
 
-def _regular(fd: int, path: str) -> int:
-    """Its size in bytes. Raises OSError when it is no regular file."""
-    st = os.fstat(fd)
-    if not stat.S_ISREG(st.st_mode):
+def _regular(fd: int, path: str) -> None:
+    """Raises OSError when it is no regular file."""
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
         raise OSError(errno.EINVAL, "no regular file", path)
-    return st.st_size
 
 
 def listed(root: str | None, path: str) -> list[str]:

@@ -35,9 +35,6 @@ from pathfit.model.filter_values import Clamping, End, NatWay, Ruling, ruling
 
 DEEPEST = 16  # NFT_JUMP_STACK_SIZE
 MARK_SLOT, CTMARK_SLOT, MSS_SLOT, CTSTATE_SLOT = SLOT["mark"], SLOT["ctmark"], SLOT["tcpmss"], SLOT["ctstate"]
-DNAT_KINDS = ("dnat", "redirect")
-
-
 Reach = tuple[bool, float]  # unsure, share
 Verdict3 = Literal["accept", "drop", "reject", "sometimes", "unknown"]
 

@@ -237,10 +237,6 @@ class Network:
         """What the machine of a snapshot is called here: its name, or one with a number where two share it."""
         return self._labels.get(_machine(host), host.host)
 
-    def of_host(self, host: HostSnapshot, ident: str) -> Net | None:
-        """A namespace of one host by its NetnsSnapshot.id; None when it is not visible."""
-        return self._by_host.get((self.label(host), ident))
-
     @lazy
     def _by_host(self) -> dict[tuple[str, str], Net]:
         return {(x.host, x.snap.id): x for x in self.nets.values()}

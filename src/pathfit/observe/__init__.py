@@ -7,6 +7,7 @@
   enough; :mod:`~pathfit.observe.peers` finds where a link's other end is; :mod:`~pathfit.observe.features` offload
   features, :mod:`~pathfit.observe.holders` who holds a tun device,
   :mod:`~pathfit.observe.apart` peers of WireGuard, ports of Open vSwitch, IPsec;
+* :mod:`~pathfit.observe.processes` - who a process is, what it sees as "/"; both of these look at it:
 * :mod:`~pathfit.observe.engines` - container engines: their networks and containers, by their sockets or files;
 * :mod:`~pathfit.observe.nodes` - what a node's own files say: cluster overlays, Weave, a cloud's word, DHCP leases;
 * :mod:`~pathfit.observe.filters` - nftables and iptables, :mod:`~pathfit.observe.ipsets` what `-m set` looks into;

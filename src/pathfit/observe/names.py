@@ -17,6 +17,7 @@ from pathfit.core.net import Family
 from pathfit.core.request import ResolveName
 from pathfit.host import clock, dns, procfs
 from pathfit.host.netns import NetnsHandle
+from pathfit.model.addr import family_of
 from pathfit.observe import resolvconf
 from pathfit.observe.resolvconf import ResolvConf
 
@@ -69,17 +70,13 @@ def _resolve(handle: NetnsHandle, name: str, families: Iterable[Family], deadlin
     if ascii_name is None:
         return Answer(error="malformed"), "literal"
     wanted = tuple(families)
-    hosts = [a for a in resolvconf.hosts(_file(handle, "hosts"), ascii_name) if _family(a) in wanted]
+    hosts = [a for a in resolvconf.hosts(_file(handle, "hosts"), ascii_name) if family_of(a) in wanted]
     if hosts:
         return _kept(hosts), "hosts"
     if ascii_name.rstrip(".") == "localhost":  # RFC 6761 section 6.3: never asked of a server
-        return Answer(tuple(a for a in ("127.0.0.1", "::1") if _family(a) in wanted)), "hosts"
+        return Answer(tuple(a for a in ("127.0.0.1", "::1") if family_of(a) in wanted)), "hosts"
     conf = resolvconf.parse(_file(handle, "resolv.conf"))
     return _search(handle, ascii_name, conf, wanted, deadline), "dns"
-
-
-def _family(address: str) -> Family:
-    return 6 if ":" in address else 4
 
 
 def _ascii(name: str) -> str | None:

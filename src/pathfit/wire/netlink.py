@@ -15,6 +15,8 @@ from struct import Struct, error
 from sys import byteorder
 from typing import NamedTuple, TypeVar
 
+from pathfit.wire.addresses import ip
+
 T = TypeVar("T")
 
 NOOP, ERROR, DONE, OVERRUN = 1, 2, 3, 4
@@ -33,7 +35,6 @@ _ATTR = Struct("=HH")
 _ATTR_AT = _ATTR.unpack_from
 _I32 = Struct("=i").unpack_from
 
-U8 = Struct("=B").unpack_from
 U16 = Struct("=H").unpack_from
 U32 = Struct("=I").unpack_from
 I32 = _I32
@@ -186,6 +187,14 @@ def inner(value: bytes) -> dict[int, bytes]:
 def text(value: bytes) -> str:
     """A string attribute. Names may hold any byte but "/" and blanks: what is no UTF-8 is written as \\xNN."""
     return value.rstrip(b"\0").decode("utf-8", "backslashreplace")
+
+
+def ip_text(value: bytes) -> str:
+    """An address attribute as canonical text. Raises Malformed when it has neither four nor sixteen bytes."""
+    try:
+        return ip(value)
+    except ValueError as e:
+        raise Malformed(str(e)) from None
 
 
 def u8(found: dict[int, bytes], kind: int, default: int = 0) -> int:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from pathfit.core.snapshot import BridgePort, Link, Vxlan
-from pathfit.wire.addresses import ip, mac
+from pathfit.wire.addresses import mac
 from pathfit.wire.netlink import (
     Malformed,
     be16,
@@ -22,6 +22,7 @@ from pathfit.wire.netlink import (
     every,
     fixed,
     inner,
+    ip_text,
     text,
     u8,
     u16,
@@ -215,15 +216,8 @@ def _vxlan(facts: dict[int, bytes]) -> Vxlan:
 def _address(facts: dict[int, bytes], v4: int, v6: int) -> str | None:
     for kind in (v4, v6):
         if (raw := facts.get(kind)) and any(raw):
-            return _ip(raw)
+            return ip_text(raw)
     return None
-
-
-def _ip(raw: bytes) -> str:
-    try:
-        return ip(raw)
-    except ValueError as e:
-        raise Malformed(str(e)) from None
 
 
 # --- bridge and its ports (IFLA_BR_*, IFLA_BRPORT_*) ---------------------------------------------------------------

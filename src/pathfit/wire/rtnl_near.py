@@ -7,8 +7,8 @@ drivers/net/vxlan/vxlan_core.c vxlan_fdb_info.
 from struct import Struct
 
 from pathfit.core.snapshot import Address, FdbEntry, Neighbour
-from pathfit.wire.addresses import AF_BRIDGE, AF_INET, AF_INET6, ip, mac
-from pathfit.wire.netlink import Malformed
+from pathfit.wire.addresses import AF_BRIDGE, AF_INET, AF_INET6, mac
+from pathfit.wire.netlink import ip_text
 from pathfit.wire.pattern import Field, Pattern
 
 _IFADDR = Struct("=4BI")
@@ -41,10 +41,10 @@ def _address(
         flags = old_flags
     return Address(
         link=index,
-        address=_ip(local),
+        address=ip_text(local),
         prefix=prefix,
         scope=scope,
-        peer=_ip(other) if other is not None and other != local else None,
+        peer=ip_text(other) if other is not None and other != local else None,
         flags=flags,
         tentative=bool(flags & IFA_F_TENTATIVE),
     )
@@ -65,7 +65,7 @@ def _neighbour(
         return None
     return Neighbour(
         link=index,
-        address=_ip(dst),
+        address=ip_text(dst),
         mac=mac(lladdr) if lladdr is not None else None,
         state=_STATES.get(state, str(state)),
         proxy=bool(flags & _NTF_PROXY),
@@ -95,7 +95,7 @@ def _fdb(
     return FdbEntry(
         link=index,
         mac=mac(lladdr),
-        remote=_ip(dst) if dst and any(dst) else None,
+        remote=ip_text(dst) if dst and any(dst) else None,
         remote_port=int.from_bytes(port, "big") if port else 0,
         remote_vni=vni,
         vlan=vlan,
@@ -111,10 +111,3 @@ fdb: Pattern[FdbEntry] = Pattern(
     _fdb,
 )
 """One RTM_NEWNEIGH of AF_BRIDGE, None for others. Raises Malformed."""
-
-
-def _ip(raw: bytes) -> str:
-    try:
-        return ip(raw)
-    except ValueError as e:
-        raise Malformed(str(e)) from None

@@ -14,11 +14,12 @@ from msgspec.structs import replace
 
 from pathfit.core.net import Family
 from pathfit.core.snapshot import NextHop, PmtuException, PolicyRule, Route
-from pathfit.wire.addresses import FAMILY, ip
+from pathfit.wire.addresses import FAMILY
 from pathfit.wire.netlink import (
     Malformed,
     attributes,
     fixed,
+    ip_text,
     text,
     u8,
     u16,
@@ -96,19 +97,19 @@ def _route(
     if family is None:
         return None
     locked = bool((lock or 0) & (1 << _RTAX_MTU))
-    near = _ip(gateway) if gateway else _ip(via[2:]) if via else None
+    near = ip_text(gateway) if gateway else ip_text(via[2:]) if via else None
     if flags & RTM_F_CLONED:
         return _exception(family, dst, src, oif or 0, near, mtu or 0, locked, cache or b"")
     hops = _multipath(several) if several else (_hop(oif, near, 1, flags, encap),) if oif is not None else ()
     made = Route(
         family=family,
         table=table if long_table is None else long_table,
-        dst=_ip(dst) if dst_len and dst is not None else "",
+        dst=ip_text(dst) if dst_len and dst is not None else "",
         prefix=dst_len,
         hops=hops,
         type=TYPES[kind] if kind < len(TYPES) else str(kind),
         scope=scope,
-        prefsrc=_ip(prefsrc) if prefsrc is not None else None,
+        prefsrc=ip_text(prefsrc) if prefsrc is not None else None,
         metric=metric or 0,
         tos=tos,
         mtu=mtu or None,
@@ -117,7 +118,7 @@ def _route(
         object=number_of_hops or 0,
     )  # at most fifteen keywords in one call: see rtnl_link
     if locked or initcwnd or src_len:
-        source = _ip(src) if src_len and src is not None else ""
+        source = ip_text(src) if src_len and src is not None else ""
         made = replace(made, mtu_lock=locked, initcwnd=initcwnd or None, src=source, src_prefix=src_len)
     return Indirect(made, made.object) if made.object and not hops else made
 
@@ -184,7 +185,7 @@ def nexthop(data: bytes, at: int, end: int) -> Ways:
         return Ways(number, (), members)
     if 4 in found:
         return Ways(number, (), (), True)
-    via = _ip(found[6]) if 6 in found else None
+    via = ip_text(found[6]) if 6 in found else None
     return Ways(number, (_hop(u32(found, 5), via, 1, flags, found.get(7)),))
 
 
@@ -219,9 +220,9 @@ def _multipath(value: bytes) -> tuple[NextHop, ...]:
 
 def _via(found: dict[int, bytes]) -> str | None:
     if raw := found.get(_GATEWAY):
-        return _ip(raw)
+        return ip_text(raw)
     if raw := found.get(_VIA):  # struct rtvia: family, then the address; an IPv4 route through an IPv6 neighbour
-        return _ip(raw[2:])
+        return ip_text(raw[2:])
     return None
 
 
@@ -240,21 +241,14 @@ def _exception(
         return None  # a redirect, or one that ran out: a learned path MTU always has an end (ip_rt_mtu_expires)
     return PmtuException(
         family=family,
-        dst=_ip(dst),
+        dst=ip_text(dst),
         mtu=mtu,
         link=link,
         via=via,
         expires=ticks / USER_HZ,
         locked=locked,
-        src=_ip(src) if src is not None else "",
+        src=ip_text(src) if src is not None else "",
     )
-
-
-def _ip(raw: bytes) -> str:
-    try:
-        return ip(raw)
-    except ValueError as e:
-        raise Malformed(str(e)) from None
 
 
 # --- rules (struct fib_rule_hdr, FRA_*) ------------------------------------------------------------------------------
@@ -296,9 +290,9 @@ def _rule(data: bytes, end: int) -> PolicyRule | None:
         priority=u32(found, _FRA_PRIORITY),
         table=u32(found, _FRA_TABLE, table),
         action=_ACTIONS.get(action, str(action)),
-        src=_ip(found[_FRA_SRC]) if _FRA_SRC in found else "",
+        src=ip_text(found[_FRA_SRC]) if _FRA_SRC in found else "",
         src_prefix=src_len,
-        dst=_ip(found[_FRA_DST]) if _FRA_DST in found else "",
+        dst=ip_text(found[_FRA_DST]) if _FRA_DST in found else "",
         dst_prefix=dst_len,
         iif=text(found[_FRA_IIF]) if _FRA_IIF in found else None,
         oif=text(found[_FRA_OIF]) if _FRA_OIF in found else None,

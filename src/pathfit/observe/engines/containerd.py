@@ -13,9 +13,11 @@ from msgspec.structs import replace
 from pathfit.core.engine import Container, Engine
 from pathfit.core.evidence_base import Missing
 from pathfit.host import clock, procfs, within
+from pathfit.observe import processes
 from pathfit.observe.engines import cni, cri, daemons
-from pathfit.observe.engines.daemons import Daemon, Homes, argv_of, option
+from pathfit.observe.engines.daemons import Daemon, Homes, option
 from pathfit.observe.engines.parse import MANY, table, text
+from pathfit.observe.processes import argv_of
 
 PROCESSES = ("containerd",)
 CONFIG = "/etc/containerd/config.toml"
@@ -27,9 +29,9 @@ TEXT = 1 << 20  # bytes of a configuration
 def found(seen: Mapping[str, Sequence[int]]) -> Iterator[Daemon]:
     """Every containerd that runs."""
     for pid in seen.get("containerd", ()):
-        root, argv = daemons.root_of(pid), argv_of(pid)
+        root, argv = processes.root_of(pid), argv_of(pid)
         state = _state(root, argv)
-        here, user = daemons.namespace_of(pid), daemons.user_of(pid)
+        here, user = processes.namespace_of(pid), processes.user_of(pid)
         yield Daemon("containerd", "", "", pid, root, argv, here, (), user, state)
 
 

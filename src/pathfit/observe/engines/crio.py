@@ -13,9 +13,11 @@ from msgspec.structs import replace
 from pathfit.core.engine import Container, Engine
 from pathfit.core.evidence_base import Missing
 from pathfit.host import clock, procfs, within
-from pathfit.observe.engines import cni, cri, daemons
-from pathfit.observe.engines.daemons import Daemon, Homes, argv_of, option
+from pathfit.observe import processes
+from pathfit.observe.engines import cni, cri
+from pathfit.observe.engines.daemons import Daemon, Homes, option
 from pathfit.observe.engines.parse import MANY, table, text
+from pathfit.observe.processes import argv_of
 
 PROCESSES = ("crio",)
 CONFIG = "/etc/crio/crio.conf"
@@ -29,10 +31,11 @@ FILES = 64  # of MORE
 def found(seen: Mapping[str, Sequence[int]]) -> Iterator[Daemon]:
     """Every cri-o that runs."""
     for pid in seen.get("crio", ()):
-        root, argv = daemons.root_of(pid), argv_of(pid)
+        root, argv = processes.root_of(pid), argv_of(pid)
         told = (option(argv, "--runroot") or [_setting(root, "runroot")])[-1]
         state = told if told.startswith("/") else RUNROOT
-        yield Daemon("cri-o", "", "", pid, root, argv, daemons.namespace_of(pid), (), daemons.user_of(pid), state)
+        here, user = processes.namespace_of(pid), processes.user_of(pid)
+        yield Daemon("cri-o", "", "", pid, root, argv, here, (), user, state)
 
 
 def _setting(root: str | None, key: str, *, section: str = "") -> str:

@@ -7,17 +7,18 @@ too narrow to tell (pathfit in a container that was given the socket).
 
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pathfit.host import procfs, within
+from pathfit.observe import processes
+from pathfit.observe.processes import argv_of
 
 SOCKETS = ("/run/docker.sock", "/var/run/docker.sock")
 DAEMON = "dockerd"
 CONFIG = "/etc/docker/daemon.json"
 Homes = Mapping[str, Sequence[int]]  # processes (as we number them) by the id of the namespace they live in
 _HOSTS = ("-H", "--host")
-_ARGV = 1 << 16
 AGAIN = 0.1  # seconds for a daemon that gave no answer in time before; a quiet one needs 0.002
 _silent: set[tuple[str, int]] = set()
 
@@ -49,18 +50,19 @@ class Daemon(NamedTuple):
 
     def read(self, path: str, limit: int) -> bytes:
         """A file of the daemon's. Raises OSError; what lives in another root may not point us into ours."""
-        return content(self.root, path, limit)
+        return _content(self.root, path, limit)
 
 
 def find(pids: Iterable[int] | None = None) -> tuple[Daemon, ...]:
     """Every dockerd there is, each once; those of our own mount namespace first. ``pids``: of that name, as seen."""
     found: dict[tuple[int, int], Daemon] = {}
-    for pid in processes(DAEMON) if pids is None else pids:
+    for pid in processes.of_name(DAEMON) if pids is None else pids:
         argv = argv_of(pid)
-        root = root_of(pid)
+        root = processes.root_of(pid)
         for socket in _listens(pid, argv, root):
             path = socket_of(root, socket)
-            daemon = Daemon("docker", socket, path, pid, root, argv, namespace_of(pid), user=user_of(pid))
+            here, user = processes.namespace_of(pid), processes.user_of(pid)
+            daemon = Daemon("docker", socket, path, pid, root, argv, here, user=user)
             inode = _socket(path)
             if inode and (inode not in found or (found[inode].root is not None and root is None)):
                 found[inode] = daemon  # one of another root may be named so, and point at the socket of ours
@@ -82,31 +84,6 @@ def answered(daemon: Daemon, in_time: bool) -> None:
     (_silent.discard if in_time else _silent.add)((daemon.path, daemon.pid))
 
 
-def content(root: str | None, path: str, limit: int) -> bytes:
-    """A file as a process with that root has it (None: ours). Raises OSError."""
-    return procfs.read(path, limit) if root is None else procfs.read_below(root, path, limit)
-
-
-def root_of(pid: int) -> str | None:
-    """What a process sees as "/", None when that is what we see, or when we may not know (then ours is the guess)."""
-    mounts = procfs.link(f"/proc/{pid}/ns/mnt")
-    if not mounts:
-        return None
-    same = mounts == procfs.link("/proc/self/ns/mnt")
-    if same and procfs.link(f"/proc/{pid}/root") == procfs.link("/proc/self/root"):
-        return None
-    return f"/proc/{pid}/root"
-
-
-def namespace_of(pid: int) -> str:
-    """The id of the network namespace of a process, "" when it cannot be seen."""
-    try:
-        st = os.stat(f"/proc/{pid}/ns/net")
-    except OSError:
-        return ""
-    return f"{st.st_dev}:{st.st_ino}"
-
-
 def option(argv: tuple[str, ...], *names: str) -> list[str]:
     """Values of an option in a command line of Go's pflag: "--name v", "--name=v", "-n v", "-nv"."""
     values: list[str] = []
@@ -121,13 +98,6 @@ def option(argv: tuple[str, ...], *names: str) -> list[str]:
     return values
 
 
-def processes(name: str) -> Iterator[int]:
-    """Processes of that name: one small read each, about five microseconds."""
-    for pid in procfs.pids():
-        if procfs.maybe(f"/proc/{pid}/comm", 64) == name:
-            yield pid
-
-
 def socket_of(root: str | None, socket: str) -> str:
     """The file we open for a socket of a process with that root: /var/run is an absolute link in most images, and
     would lead to the socket of our own daemon."""
@@ -137,27 +107,8 @@ def socket_of(root: str | None, socket: str) -> str:
         return ""
 
 
-def by_name(wanted: Collection[str]) -> dict[str, list[int]]:
-    """Processes of each of those names, lowest number first, in one look."""
-    found: dict[str, list[int]] = {}
-    for pid in procfs.pids():
-        name = procfs.maybe(f"/proc/{pid}/comm", 64)
-        if name in wanted:
-            found.setdefault(name, []).append(pid)
-    return found
-
-
-def user_of(pid: int) -> int:
-    """Whom a process runs for, as we number users; 0 when it went."""
-    try:
-        return os.stat(f"/proc/{pid}").st_uid
-    except OSError:
-        return 0
-
-
-def argv_of(pid: int) -> tuple[str, ...]:
-    """The words of its command line; one empty word when they cannot be seen."""
-    return tuple(procfs.maybe(f"/proc/{pid}/cmdline", _ARGV).removesuffix("\0").split("\0"))
+def _content(root: str | None, path: str, limit: int) -> bytes:
+    return procfs.read(path, limit) if root is None else within.read_plain(root, path, limit)
 
 
 def _listens(pid: int, argv: tuple[str, ...], root: str | None) -> Iterator[str]:
@@ -165,7 +116,7 @@ def _listens(pid: int, argv: tuple[str, ...], root: str | None) -> Iterator[str]
     hosts = option(argv, *_HOSTS) or _configured(root, argv)
     yield from (h.removeprefix("unix://") for h in hosts if h.startswith("unix:///"))
     yield from SOCKETS  # its default, and that of fd:// (docker.socket)
-    if owner := user_of(pid):
+    if owner := processes.user_of(pid):
         yield f"/run/user/{owner}/docker.sock"  # rootless
 
 
@@ -174,7 +125,7 @@ def _configured(root: str | None, argv: tuple[str, ...]) -> list[str]:
 
     path = (option(argv, "--config-file") or [CONFIG])[-1]
     try:
-        told = msgspec.json.decode(content(root, path, procfs.LIMIT))
+        told = msgspec.json.decode(_content(root, path, procfs.LIMIT))
     except (OSError, ValueError, RecursionError):
         return []
     hosts = told.get("hosts") if isinstance(told, dict) else None

@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 
 from pathfit.core.engine import Engine
 from pathfit.core.evidence_base import Missing
+from pathfit.observe import processes
 from pathfit.observe.engines import daemons
 from pathfit.observe.engines.daemons import Daemon, Homes
 
@@ -68,7 +69,7 @@ KINDS = (
 def find(wanted: Collection[str] = ()) -> tuple[tuple[Kind, Daemon], ...]:
     """Everything that could be read, of the kinds ``wanted`` (none: all). A look at the names of all processes."""
     kinds = [k for k in KINDS if not wanted or k.name in wanted]
-    seen = daemons.by_name({name for k in kinds for name in k.processes})
+    seen = processes.by_name({name for k in kinds for name in k.processes})
     found = []
     for kind in kinds:
         if kind.name == "docker" or any(seen.get(name) for name in kind.processes):

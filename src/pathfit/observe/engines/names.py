@@ -12,7 +12,7 @@ from pathfit.core.evidence_base import Missing
 from pathfit.core.snapshot import NetnsSnapshot
 from pathfit.host.unixhttp import Client, Late
 from pathfit.model.workloads import RUNS, Key, owns, plain_name, titles, word
-from pathfit.observe import discover
+from pathfit.observe import discover, processes
 from pathfit.observe.engines import daemons, docker, kinds, parse, read_all
 from pathfit.observe.engines.daemons import Daemon, Homes
 
@@ -149,7 +149,7 @@ def _is_id(name: str) -> bool:
 def _seen(one: Container, homes: Homes) -> int:
     """Our number of a process in the container's namespace, 0 when there is none to be seen."""
     candidates = [*([one.pid] if one.pid else []), *homes.get(one.netns, ())[:1]]
-    return next((pid for pid in candidates if one.netns and daemons.namespace_of(pid) == one.netns), 0)
+    return next((pid for pid in candidates if one.netns and processes.namespace_of(pid) == one.netns), 0)
 
 
 def _add(said: Search, client: Client, daemon: Daemon, name: str) -> Search:
@@ -197,7 +197,7 @@ def _pid(client: Client, one: Container, daemon: Daemon) -> int:
         owner = _one(client, full.network_mode.partition(":")[2])
         netns = docker.inspected(client, owner, daemon, homes).netns if owner is not None else ""
     candidates = [*([full.pid] if full.pid else []), *homes.get(netns, ())[:1]]
-    return next((pid for pid in candidates if not netns or daemons.namespace_of(pid) == netns), 0)
+    return next((pid for pid in candidates if not netns or processes.namespace_of(pid) == netns), 0)
 
 
 # --- what a namespace is called --------------------------------------------------------------------------------------

@@ -19,10 +19,12 @@ from pathfit.core.engine import Container, Endpoint, Engine, EngineNetwork
 from pathfit.core.evidence_base import Missing
 from pathfit.host import clock, procfs, within
 from pathfit.host.unixhttp import Client, Late
+from pathfit.observe import processes
 from pathfit.observe.engines import cni, conmon, cri, daemons, netavark, oci, spaces
 from pathfit.observe.engines.conmon import Monitored
-from pathfit.observe.engines.daemons import Daemon, Homes, argv_of
+from pathfit.observe.engines.daemons import Daemon, Homes
 from pathfit.observe.engines.parse import MANY, number, rows, table, text
+from pathfit.observe.processes import argv_of
 
 PROCESSES = ("podman", "conmon")
 SOCKET = "/run/podman/podman.sock"
@@ -37,8 +39,8 @@ def found(seen: Mapping[str, Sequence[int]]) -> Iterator[Daemon]:
     for pid in seen.get("conmon", ()):
         told = conmon.monitored(argv_of(pid))
         if told is not None and told.manager == "podman":
-            groups.setdefault((_seat(pid), daemons.user_of(pid), told.run), []).append(pid)
-    services = {(_seat(pid), daemons.user_of(pid)): pid for pid in seen.get("podman", ()) if _serves(argv_of(pid))}
+            groups.setdefault((_seat(pid), processes.user_of(pid), told.run), []).append(pid)
+    services = {(_seat(pid), processes.user_of(pid)): pid for pid in seen.get("podman", ()) if _serves(argv_of(pid))}
     for (seat, user, run), pids in groups.items():
         yield _daemon(services.pop((seat, user), 0), user, run, tuple(pids))
     for (_, user), pid in services.items():
@@ -47,10 +49,10 @@ def found(seen: Mapping[str, Sequence[int]]) -> Iterator[Daemon]:
 
 def _daemon(service: int, user: int, run: str, monitors: tuple[int, ...]) -> Daemon:
     witness = service or monitors[0]
-    root, argv = daemons.root_of(witness), argv_of(service) if service else ()
+    root, argv = processes.root_of(witness), argv_of(service) if service else ()
     socket = _socket(argv, user) if service else ""
     path = daemons.socket_of(root, socket) if socket else ""
-    here = daemons.namespace_of(witness)
+    here = processes.namespace_of(witness)
     return Daemon("podman", socket, path, service, root, argv, here, monitors, user, run)
 
 

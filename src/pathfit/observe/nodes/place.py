@@ -6,7 +6,6 @@ configuration is mounted there), and an environment.
 """
 
 import ipaddress
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from pathfit.core.snapshot import HostSnapshot, Link, NetnsSnapshot
 from pathfit.host import clock, procfs
 from pathfit.observe.nodes.cni import Plugin, plugins
 from pathfit.observe.nodes.files import Root
+from pathfit.observe.processes import argv_of, namespace_of, root_of
 
 AGENTS = frozenset({"flanneld", "calico-node", "cilium-agent", "weaver", "antrea-agent", "kindnetd", "ovnkube"})
 """Names of the makers' processes (comm, at most 15 characters)."""
@@ -36,7 +36,6 @@ WORDS = frozenset(
 )
 SECRETS = frozenset({"WEAVE_PASSWORD"})  # only that they are set is kept
 ENVIRONMENT = 1 << 17  # bytes
-COMMAND = 1 << 15  # bytes of a command line
 AGENTS_MOST = 16  # of one node
 
 
@@ -101,12 +100,12 @@ class Node(NamedTuple):
 
 def find(host: HostSnapshot, homes: Mapping[str, Sequence[int]]) -> tuple[Node, ...]:
     """Every node; the machine itself first. ``homes``: processes by the id of their namespace, as we number them."""
-    machine = _namespace(1) or host.own
+    machine = namespace_of(1) or host.own
     nodes = []
     for ns in sorted(host.namespaces, key=lambda n: n.id != machine):
         known = {p.pid: p.name for p in ns.processes}  # read already, but for a host's many
         agents, home = _living(homes.get(ns.id, ()), known)
-        address = node_ip(_argv(home)) if home else ""
+        address = node_ip(argv_of(home)) if home else ""
         if ns.id == machine:
             home = 1 if 1 in homes.get(ns.id, ()) else home  # whoever calls itself kubelet there
         elif home is None and not agents:
@@ -138,10 +137,6 @@ def _living(pids: Sequence[int], known: Mapping[int, str]) -> tuple[list[tuple[s
     return agents, next((homes[name] for name in HOMES if name in homes), None)
 
 
-def _argv(pid: int) -> tuple[str, ...]:
-    return tuple(procfs.maybe(f"/proc/{pid}/cmdline", COMMAND).removesuffix("\0").split("\0"))
-
-
 def node_ip(argv: tuple[str, ...]) -> str:
     """The first address of a kubelet's (or k3s') --node-ip, "" when it is not told one."""
     told = Agent("kubelet", Root(None), argv).option("--node-ip").partition(",")[0]
@@ -154,7 +149,7 @@ def node_ip(argv: tuple[str, ...]) -> str:
 
 def _agent(name: str, pid: int) -> Agent:
     variables = environment(procfs.maybe(f"/proc/{pid}/environ", ENVIRONMENT))
-    return Agent(name, Root(root_of(pid)), _argv(pid), variables, pid)
+    return Agent(name, Root(root_of(pid)), argv_of(pid), variables, pid)
 
 
 def environment(text: str) -> dict[str, str]:
@@ -167,22 +162,3 @@ def environment(text: str) -> dict[str, str]:
         elif equals and name in SECRETS and value:
             found[name] = "set"
     return found
-
-
-def root_of(pid: int) -> str | None:
-    """What a process sees as "/", None when that is what we see, or when we may not know (then ours is the guess)."""
-    mounts = procfs.link(f"/proc/{pid}/ns/mnt")
-    if not mounts:
-        return None
-    same = mounts == procfs.link("/proc/self/ns/mnt")
-    if same and procfs.link(f"/proc/{pid}/root") == procfs.link("/proc/self/root"):
-        return None
-    return f"/proc/{pid}/root"
-
-
-def _namespace(pid: int) -> str:
-    try:
-        st = os.stat(f"/proc/{pid}/ns/net")
-    except OSError:
-        return ""
-    return f"{st.st_dev}:{st.st_ino}"
