@@ -73,6 +73,12 @@ def test_the_same_sources_give_the_same_bytes(made: Path, tmp_path: Path) -> Non
     assert make(tmp_path / "again.py", seed="4711").read_bytes() == made.read_bytes()
 
 
+def test_its_end_is_its_last_line(made: Path) -> None:
+    """What a pipe that stays open is cut at (observe/beside.py)."""
+    lines = made.read_text("utf-8").splitlines()
+    assert [n for n, x in enumerate(lines) if x.startswith("# end of")] == [len(lines) - 1]
+
+
 @pytest.mark.parametrize("python", pythons())
 def test_it_runs_with_nothing_installed(made: Path, python: str) -> None:
     run = subprocess.run(

@@ -34,3 +34,4 @@ if __name__ == "__main__":
     from pathfit.cli.alone import main
 
     sys.exit(main())
+# end of the file: what reads it from a pipe that stays open stops here

@@ -21,6 +21,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
+from pathfit.core.engine import Container
 from pathfit.core.evidence import PlaceFact
 from pathfit.core.evidence_base import Missing
 from pathfit.host import netns, procfs
@@ -36,6 +39,8 @@ __all__ = ["NetnsHandle", "Where", "WhereError", "locate", "parse_where"]
 
 KINDS = ("host", "netns", "pid", "container", "docker", "podman", "containerd", "network", "pod")
 _CONTAINERS = ("container", "docker", "podman", "containerd")
+_ENGINES = (*_CONTAINERS, "cri-o")
+OR = "   or   "  # between two lines that could both be typed (pathfit.render.command)
 _PROXY_LIMIT = 4096  # bytes of one proxy variable
 
 
@@ -85,11 +90,22 @@ def parse_where(text: str) -> Where:
 
 
 def locate(where: str, ref: str = "") -> tuple[NetnsHandle, PlaceFact] | Missing:
-    """Find a WHERE and open it. The caller closes the handle. Never raises for what people type."""
+    """Find a WHERE and open it. The caller closes the handle. Never raises for what people type.
+
+    Where the source (``ref`` "source") may not be entered, a line that measures beside it is among the ways on.
+    """
     try:
         asked = parse_where(where)
     except WhereError as e:
         return Missing(ref=ref, what=where or "an empty WHERE", why=str(e), how=e.how, code="malformed")
+    found = _located(asked, where, ref)
+    if isinstance(found, Missing) and found.code in ("permission", "absent") and ref == "source":
+        ways = [way for way in (found.how, _beside(asked, denied=found.code == "permission")) if way]
+        return msgspec.structs.replace(found, how=OR.join(ways))
+    return found
+
+
+def _located(asked: Where, where: str, ref: str) -> tuple[NetnsHandle, PlaceFact] | Missing:
     try:
         handle, label = _open(asked, where)
     except _NotThere as e:
@@ -120,6 +136,26 @@ def _refused(where: str, e: OSError, ref: str) -> Missing:
             ref=ref, what=where, why="it belongs to somebody else (not permitted)", how=how, code="permission"
         )
     return Missing(ref=ref, what=where, why=e.strerror or str(e), how="ip netns list")
+
+
+def _beside(asked: Where, *, denied: bool) -> str:
+    """A line that measures beside a container whose engine knows it and that we may not enter, "" when there is none.
+
+    ``denied``: there is something, and the kernel or an engine tells us nothing of it.
+    """
+    from pathfit.observe import beside
+    from pathfit.observe.engines import names
+
+    if asked.kind not in (*_CONTAINERS, "pod"):
+        return ""
+    wanted = _ENGINES if asked.kind == "container" else (asked.kind,)
+    said = names.pods(asked.name) if asked.kind == "pod" else names.search(asked.name, wanted)
+    known = said.found[0].container if len(said.found) == 1 else None
+    if known is None and not said.unseen and not denied:
+        return ""
+    if known is None and said.unseen:
+        known = Container(id="", name=asked.name, engine=asked.kind)
+    return beside.line(asked.kind, asked.name, known)
 
 
 def _open(asked: Where, where: str) -> tuple[NetnsHandle, str]:
@@ -202,7 +238,7 @@ def _container(asked: Where) -> tuple[int, str]:
     """
     from pathfit.observe.engines import names
 
-    wanted = (*_CONTAINERS, "cri-o") if asked.kind == "container" else (asked.kind,)
+    wanted = _ENGINES if asked.kind == "container" else (asked.kind,)
     said = names.search(asked.name, wanted)
     if len(said.found) == 1:
         return said.found[0].pid, said.found[0].container.name or asked.name

@@ -7,16 +7,22 @@ stand between :data:`OR`.
 
 import shlex
 
+import msgspec
+
 from pathfit.core.ask import Ask
 
 OR = "   or   "
 AS_ROOT = "sudo pathfit …"
+PROBED = "PROBED"  # in a line: the target and the options of the asked command
 PROBE = ["pathfit", "probe"]  # how `probe` is called; where it stands in a file of its own, that replaces it
 
 
 def lines(how: str, ask: Ask, ref: str = "") -> list[str]:
     """Lines that can be typed. ``ref``: the request that was not answered; of "target" a place is the one asked for."""
-    return [_whole(part, ask, ref) for part in how.removeprefix("try: ").split(OR) if part]
+    parts = [part for part in how.removeprefix("try: ").split(OR) if part]
+    if ask.target.where is not None or not ask.target.text:  # the one file knows no place but its own
+        parts = [part for part in parts if PROBED not in part]
+    return [_whole(part, ask, ref) for part in parts]
 
 
 def _whole(part: str, ask: Ask, ref: str) -> str:
@@ -29,6 +35,9 @@ def _whole(part: str, ask: Ask, ref: str) -> str:
         if option == "--from" and ref == "target":
             option, value = "--to", value + (f":{ask.target.port}" if ask.target.port else "")
         return shlex.join(command(ask, option, value))
+    if PROBED in part:
+        asked = msgspec.structs.replace(ask, command="probe")
+        return part.replace(PROBED, shlex.join(command(asked)[len(PROBE) :]))
     return part.replace("TARGET", shlex.quote(ask.target.text))
 
 
