@@ -73,6 +73,13 @@ def test_the_same_sources_give_the_same_bytes(made: Path, tmp_path: Path) -> Non
     assert make(tmp_path / "again.py", seed="4711").read_bytes() == made.read_bytes()
 
 
+def test_it_holds_no_more_than_it_needs(made: Path) -> None:
+    """A module that imports the model as it is loaded would double it: let it import that where there is state."""
+    names = {p.stem for p in (made.parents[1] / "modules").iterdir()}
+    assert names.isdisjoint({"pathfit.model.walk", "pathfit.model.network", "pathfit.rules.state", "pathfit.observe"})
+    assert made.stat().st_size < 600_000
+
+
 def test_its_end_is_its_last_line(made: Path) -> None:
     """What a pipe that stays open is cut at (observe/beside.py)."""
     lines = made.read_text("utf-8").splitlines()

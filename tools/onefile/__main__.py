@@ -18,9 +18,8 @@ SOURCES = HERE.parents[1] / "src"
 START = "pathfit.cli.alone"
 FILE = "pathfit-probe.py"
 MARK = "pathfit-probe.py:"  # what tracebacks call its modules
-# What is only loaded when there is state to look at, or a terminal with colours: alone.py has none of them.
+# What is imported only when there is state to look at, or a terminal with colours: alone.py has none of them.
 LEFT_OUT = ("pathfit.model", "pathfit.remedies", "pathfit.rules.state", "rich")
-NEEDED = ("pathfit.model.hung", "pathfit.remedies.value")  # of those, what measurement alone asks as well
 SHIM = "msgspec"
 WORDS = ("en.toml", "zh.toml", "ui_en.toml", "ui_zh.toml")
 INSTEAD = {"next": "next-alone", "next-plain": "next-alone"}  # sentences that differ where pathfit is one file
@@ -46,7 +45,8 @@ def path_of(module: str) -> Path | None:
 
 
 def left_out(module: str) -> bool:
-    return module not in NEEDED and any(module == x or module.startswith(f"{x}.") for x in LEFT_OUT)
+    """Is it one that is never asked for here?"""
+    return any(module == x or module.startswith(f"{x}.") for x in LEFT_OUT)
 
 
 def imports(tree: ast.AST, top: bool = True) -> Iterator[tuple[str, bool]]:
@@ -67,7 +67,7 @@ def imports(tree: ast.AST, top: bool = True) -> Iterator[tuple[str, bool]]:
 def modules() -> dict[str, str]:
     """Every module that is needed, rewritten, by name. Packages are what they say of themselves, and no more.
 
-    Raises NotRewritable, also where a module cannot be loaded without one that is left out.
+    What a module imports as it is loaded is always needed. Raises NotRewritable.
     """
     found: dict[str, str] = {}
     todo = [START]
@@ -82,11 +82,9 @@ def modules() -> dict[str, str]:
         else:
             found[name] = rewrite(path.read_text(encoding="utf-8"), name)
             for wanted, top in imports(tree):
-                if not left_out(wanted):
+                if top or not left_out(wanted):
                     outside(name, wanted)
                     todo.append(wanted)
-                elif top:
-                    raise NotRewritable(f"{name} cannot be loaded without {wanted}, which is left out")
         while "." in name:
             name = name.rpartition(".")[0]
             todo.append(name)
