@@ -123,12 +123,12 @@ def _verdict(about: Iterable[Finding]) -> VerdictWord:
     return "broken" if "broken" in worst else "degraded" if "degraded" in worst else "healthy"
 
 
-JUDGED_ELSEWHERE = frozenset({"host-network", "no-network", "exited"})
-"""Notes of workloads that have no way of their own: nothing is unknown about them."""
+ASIDE = ("host-network", "no-network", "exited")
+"""Notes of workloads that have no way of their own: neither well, nor ill, nor unknown."""
 
 
 def _unseen(note: str) -> VerdictWord:
-    return "healthy" if note in JUDGED_ELSEWHERE else "unknown"
+    return "healthy" if note in ASIDE else "unknown"
 
 
 def _report(

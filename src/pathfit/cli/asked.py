@@ -14,12 +14,10 @@ LONGEST = 3600.0  # seconds; an examination that may take longer than an hour is
 def ask(command: Any, source: str, to: str, lang_: str, options: dict[str, Any]) -> Ask:
     """The question, from parsed options. Raises Stop (2)."""
     timeout = seconds(options["timeout"])
-    if options["v4"] and options["v6"]:
-        raise Stop("-4 and -6 exclude each other", "without -4 -6")
-    family: Family | None = 4 if options["v4"] else 6 if options["v6"] else None
+    family = family_of(options)
     option = "--to" if command == "diagnose" else "pathfit probe"
     goal = grammar.target(to, option)
-    if family and goal.host and (":" in goal.host) != (family == 6) and (":" in goal.host or _is_v4(goal.host)):
+    if family and goal.host and (":" in goal.host) != (family == 6) and grammar.is_address(goal.host):
         raise Stop(f"{goal.host} is not an IPv{family} address", f"without -{family}")
     return Ask(
         command=command,
@@ -35,12 +33,15 @@ def ask(command: Any, source: str, to: str, lang_: str, options: dict[str, Any])
     )
 
 
+def family_of(options: dict[str, Any]) -> Family | None:
+    """What -4 and -6 say. Raises Stop (2)."""
+    if options["v4"] and options["v6"]:
+        raise Stop("-4 and -6 exclude each other", "without -4 -6")
+    return 4 if options["v4"] else 6 if options["v6"] else None
+
+
 def seconds(timeout: float) -> float:
     """A timeout that makes sense. Raises Stop (2)."""
     if not (math.isfinite(timeout) and 0 < timeout <= LONGEST):
         raise Stop(f"a timeout of {timeout:g} s makes no sense: above 0, up to {LONGEST:g}", "--timeout 15")
     return timeout
-
-
-def _is_v4(host: str) -> bool:
-    return host.replace(".", "").isdigit()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pathfit.cli import options
+from pathfit.cli import options, placing
 from pathfit.cli import target as grammar
 from pathfit.cli.snapshots import open_all
 from pathfit.cli.stop import CANNOT, OR, Stop, line
@@ -18,7 +18,6 @@ from pathfit.core.net import TCP, UDP
 from pathfit.core.path import Predicted
 from pathfit.core.snapshot import HostSnapshot
 from pathfit.model.network import Net, Network
-from pathfit.model.place import places, word
 
 FORMATS = {".html": "html", ".htm": "html", ".json": "json", ".txt": "text"}
 MOST_ADDRESSES = 8  # of a target's that are tried
@@ -40,7 +39,7 @@ def draw(o: dict[str, Any]) -> int:
     if source and not o["to"]:
         raise Stop("--from needs a target: where the traffic goes", "--to 203.0.113.1")
     goal = grammar.target(o["to"]) if o["to"] else None
-    if goal is not None and goal.host and not _literal(goal.host):
+    if goal is not None and goal.host and not grammar.is_address(goal.host):
         raise Stop(
             f"a map asks no name server: '{goal.host[:60]}' is a name, not an address",
             OR.join((line("getent", "ahosts", goal.host), "--to 203.0.113.1")),
@@ -61,10 +60,6 @@ def draw(o: dict[str, Any]) -> int:
     drawn = build(asked.network, hosts, asked=words, ways=ways, findings=found, missing=missing)
     _put(out, kind, drawn, look)
     return 0
-
-
-def _literal(host: str) -> bool:
-    return ":" in host or host.replace(".", "").isdigit()
 
 
 def _format(out: Path | None, asked: str | None, *, as_json: bool) -> str:
@@ -146,7 +141,7 @@ def _ways(asked: _Asked, source: str, goal: Target) -> tuple[Predicted, Predicte
     if goal.host:
         return predict_both(network, net.key, goal.host, proto=proto, dport=goal.port)
     there = _net(asked, goal.where or "", "--to")
-    addresses = _addresses(there)
+    addresses = sorted(placing.addresses(there), key=lambda a: ":" in a)
     if not addresses:
         raise Stop(f"{goal.where} has no address to go to", "--to 203.0.113.1", CANNOT)
     tried = []
@@ -165,24 +160,7 @@ def _net(asked: _Asked, where: str, option: str) -> Net:
     opened = network.nets.get(asked.opened.get(where, ""))
     if opened is not None:
         return opened
-    found = places(network, asked.hosts, where)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        shown = OR.join(f"{option} {word(network, x)}" for x in found[:3])
-        raise Stop(f"{where} is in {len(found)} places", shown)
-    import difflib
-
-    known = [word(network, x) for x in network.nets.values()]
-    near = difflib.get_close_matches(where, known, 2, 0.5) or known[:2]
-    raise Stop(f"{where} is not on the map", OR.join(f"{option} {x}" for x in near) or "pathfit map", CANNOT)
-
-
-def _addresses(net: Net) -> list[str]:
-    """Its global addresses, IPv4 first."""
-    loopback = {x.index for x in net.snap.links if x.loopback}
-    found = [a.address for a in net.snap.addresses if a.scope == 0 and a.link not in loopback]
-    return sorted(dict.fromkeys(found), key=lambda a: ":" in a)
+    return placing.place(network, asked.hosts, where, "is not on the map", lambda x: f"{option} {x}")
 
 
 # --- out -------------------------------------------------------------------------------------------------------------

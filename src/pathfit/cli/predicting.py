@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pathfit import __version__
-from pathfit.cli import snapshots
+from pathfit.cli import asked, placing, snapshots
 from pathfit.cli import target as grammar
-from pathfit.cli.stop import CANNOT, OR, Stop
+from pathfit.cli.stop import CANNOT, Stop
 from pathfit.cli.talk import Style, readers_may_leave, style
 from pathfit.core.ask import Ask, Target
 from pathfit.core.evidence_base import Missing
-from pathfit.core.net import Family
 from pathfit.core.snapshot import HostSnapshot
 from pathfit.model import Net, Network
-from pathfit.model.place import places, word
 from pathfit.model.what_if import LARGEST, SMALLEST, Setting, Unchanged, changed
 
 if TYPE_CHECKING:
@@ -35,9 +33,7 @@ def predict(
     look = style(o["lang"])
     if size is not None and not SMALLEST_SIZE <= size <= LARGEST_SIZE:
         raise Stop(f"a packet of {size} bytes: {SMALLEST_SIZE} to {LARGEST_SIZE} is possible", "--size 1500")
-    if o["v4"] and o["v6"]:
-        raise Stop("-4 and -6 exclude each other", "without -4 -6")
-    family: Family | None = 4 if o["v4"] else 6 if o["v6"] else None
+    family = asked.family_of(o)
     resolved = tuple(grammar.resolve(r) for r in o["resolve"])
     goal = grammar.target(to, "--to")
     where = grammar.where(source)
@@ -47,14 +43,14 @@ def predict(
     return _show(_Asked(hosts, ask, size, missing), settings, look, o)
 
 
-def _show(asked: "_Asked", settings: Sequence[Setting], look: Style, o: dict[str, Any]) -> int:
+def _show(question: "_Asked", settings: Sequence[Setting], look: Style, o: dict[str, Any]) -> int:
     from pathfit.host.alarm import Late, alarm
     from pathfit.render import predicted
 
     try:
         with alarm(LONGEST):
-            seen = asked.foresee(asked.hosts)
-            then = asked.foresee(asked.changed(settings)) if settings else None
+            seen = question.foresee(question.hosts)
+            then = question.foresee(question.changed(settings)) if settings else None
     except Late as e:
         how = "pathfit scan --in FILE"
         raise Stop(f"{e}; hosts that people build take a second", how, CANNOT) from None
@@ -108,21 +104,10 @@ class _Asked:
         return hosts
 
     def _place(self, network: Network, hosts: Sequence[HostSnapshot], text: str, option: str) -> Net:
-        found = places(network, hosts, text)
-        if len(found) == 1:
-            return found[0]
-        if found:
-            shown = OR.join(f"{option} {w}" for w in [word(network, x) for x in found][:3])
-            if option == "--set":
-                shown = EXAMPLE.replace("container:web", word(network, found[0]))
-            raise Stop(f"{text} is in {len(found)} places", shown)
-        if not network.nets:
-            raise Stop("no namespace was read in these snapshots", "sudo pathfit snapshot -o FILE", CANNOT)
-        near = _near(text, [word(network, x) for x in network.nets.values()])
-        how = OR.join(f"{option} {w}" for w in near)
-        if option == "--set":
-            how = EXAMPLE.replace("container:web", near[0])
-        raise Stop(f"{text} is not in these snapshots", how, CANNOT)
+        def typed(where: str) -> str:
+            return EXAMPLE.replace("container:web", where) if option == "--set" else f"{option} {where}"
+
+        return placing.place(network, hosts, text, "is not in these snapshots", typed)
 
     def _goal(
         self, network: Network, hosts: Sequence[HostSnapshot], source: Net
@@ -132,7 +117,7 @@ class _Asked:
         if goal.where is not None:
             target = self._place(network, hosts, goal.where, "--to")
             return target, self._addresses(target, source)
-        if _literal(goal.host):
+        if grammar.is_address(goal.host):
             return None, (self._fitting(goal),)
         given = [a for h, a in self.ask.resolve if h == goal.host and self._family_fits(a)]
         if not given:
@@ -150,11 +135,7 @@ class _Asked:
 
     def _addresses(self, target: Net, source: Net) -> Sequence[str]:
         """Global ones that the source could use; addresses other namespaces have too come last."""
-        mine = [
-            a.address
-            for a in target.snap.addresses
-            if a.scope == 0 and self._family_fits(a.address) and not a.address.startswith(("127.", "fe80:", "::1"))
-        ]
+        mine = [a for a in placing.addresses(target) if self._family_fits(a)]
         families = {":" in a.address for a in source.snap.addresses if a.scope == 0}
         mine.sort(key=lambda a: (":" in a) not in families)
         if not mine:
@@ -178,14 +159,3 @@ def setting(text: str) -> Setting:
     if not slash or not link:
         raise Stop(f"'{text[:80]}' does not say where: WHERE/LINK.mtu=N", EXAMPLE)
     return Setting(text=text, where=grammar.where(place, "--set"), mtu=int(number), link=link)
-
-
-def _near(text: str, known: list[str]) -> list[str]:
-    import difflib
-
-    found = difflib.get_close_matches(text, known, 2, 0.5)
-    return found or known[:2]
-
-
-def _literal(host: str) -> bool:
-    return ":" in host or host.replace(".", "").isdigit()

@@ -202,6 +202,11 @@ def host(text: str, option: str = "--to") -> str:
     return name.lower()
 
 
+def is_address(host: str) -> bool:
+    """Is a host that :func:`host` has passed an address? No name's last label is digits alone."""
+    return ":" in host or host.replace(".", "").isdigit()
+
+
 def _idna(name: str, option: str) -> str:
     if any(c in name for c in _DEVIATE):
         raise Stop(

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathfit.core.finding import Finding
 from pathfit.core.report import Hung, Report, WorkloadVerdict
 from pathfit.render.layout import GAP, Page, columns, pad
+from pathfit.survey import ASIDE
 from pathfit.words import render as words
 
 NAMED = 3  # workloads named in a finding's line; "+11" stands for the others
@@ -17,8 +18,6 @@ MOST_INFO = 6
 WORD = 9  # columns of the severity at the left: "WARNING  "
 UNKNOWN_KINDS = 3
 NOT_JUDGED = "not-judged"
-ASIDE = ("host-network", "no-network", "exited")
-"""Notes of those who have no way of their own: neither well nor ill (survey.py)."""
 
 
 def render(
