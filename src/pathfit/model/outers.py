@@ -185,7 +185,8 @@ def _carries(row: str, family: Family, proto: int) -> bool:
 def _around(made: Outer, frame: Frame) -> Outer:
     """With the size the outer packet of this frame has."""
     made = made._replace(tags=frame.tags * TAG)
-    size = outer(made.layer, frame.packet.size, made.device.mtu) + made.tags
+    inside = min(frame.packet.piece or frame.packet.size, frame.packet.size)  # each piece is wrapped on its own
+    size = outer(made.layer, inside, made.device.mtu) + made.tags
     p = made.packet
     large, kept = frame.packet.big, p.secured
     packet = Packet(p.src, p.dst, p.proto, p.sport, p.dport, size, p.df, p.mark, big=large, secured=kept)
