@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from rig import COMMAND, run
+from test_onefile import pythons
 from test_places import NO_RIGHTS, ordinary
 
 from pathfit.lab import Lab, load
@@ -79,12 +80,13 @@ def test_the_same_numbers(one: str, scenario: str, who: str) -> None:
 
 @pytest.mark.lab
 def test_both_holes_to_the_byte(one: str) -> None:
-    """What the scenario says, not only what the other way to run it says."""
-    with Lab.up(load("article-000")) as lab:
-        enter = ["ip", "netns", "exec", lab.where("c").removeprefix("netns:")]
-        _, root = asked([*enter, python([]), "-S", "-I", one, lab.target()])
-        _, bare = asked([*enter, *NO_RIGHTS, python(NO_RIGHTS), "-S", "-I", one, lab.target()])
-    for report in (root, bare):
-        assert (report["measured"]["reverse"]["pass"], report["measured"]["reverse"]["fail"]) == (1450, 1451)
+    """What the scenario says, not only what the other way to run it says; by every Python there is."""
+    every: list[tuple[list[str], str]] = [([], p) for p in pythons()]
+    for rights, interpreter in (*every, (NO_RIGHTS, python(NO_RIGHTS))):
+        with Lab.up(load("article-000")) as lab:
+            enter = ["ip", "netns", "exec", lab.where("c").removeprefix("netns:")]
+            _, report = asked([*enter, *rights, interpreter, "-S", "-I", one, lab.target()])
+        back, out = report["measured"]["reverse"], report["measured"]["forward"]
+        assert (back["pass"], back["fail"]) == (1450, 1451), interpreter
+        assert (out["pass"], out["fail"]) == ((None, None) if rights else (1400, 1401)), interpreter
         assert report["findings"][0]["code"] == "MTU101"
-    assert (root["measured"]["forward"]["pass"], root["measured"]["forward"]["fail"]) == (1400, 1401)

@@ -137,7 +137,7 @@ def whole() -> str:
     parts = [
         "#!/usr/bin/env python3\n",
         HEAD.format(version=version()),
-        "import importlib.machinery\nimport sys\n\n",
+        "import importlib.machinery\nimport select\nimport sys\n\n",
         f"HERE = {MARK!r}\n",
         f"PACKAGES = {packages!r}\n",
         "MODULES = {}\nWORDS = {}\n\n",

@@ -29,6 +29,8 @@ class _Inside:
 if sys.version_info < (3, 8):
     sys.exit("pathfit-probe: needs Python 3.8 or newer\ntry: python3 --version")
 sys.meta_path.insert(0, _Inside())
+if not hasattr(select, "EPOLLRDHUP"):  # PyPy has no name for it
+    select.EPOLLRDHUP = 0x2000  # include/uapi/linux/eventpoll.h
 
 if __name__ == "__main__":
     from pathfit.cli.alone import main
