@@ -1,7 +1,8 @@
 """The kernel as oracle: random networks, real packets, and the same questions put to the model.
 
 * :mod:`oracle.generate` seed -> :class:`~oracle.generate.Lab`: a network as text (tests/unit/topo.py has the format),
-  what is asked in it, and the mechanisms that were put in. Pure: a seed is enough to have the same lab again;
+  what is asked in it, and the mechanisms that were put in (``chain``, ``routes``, ``noise``: what belongs to none of
+  them; ``labs``: those that stay). Pure: a seed is enough to have the same lab again;
 * :mod:`oracle.build` the text in real namespaces, by a few batches of netlink;
 * :mod:`oracle.truth` what the kernel does there with real packets: sizes found by bisection that knows nothing of the
   model, and what happens to packets of sizes around that limit, around the predicted one, and of a few others;

@@ -1,12 +1,17 @@
 """The command line: the outermost shell. It parses, calls, prints and chooses the exit status; it decides nothing.
 
 * :mod:`~pathfit.cli.entry` - the console script: ``--version`` without any import, signals, the last border;
+* :mod:`~pathfit.cli.border` - signals, streams, every way to end; :mod:`~pathfit.cli.stop` - how one ends on purpose;
 * :mod:`~pathfit.cli.app` - the commands (click); :mod:`~pathfit.cli.options` - what they have in common;
-* :mod:`~pathfit.cli.target` - the grammar of WHERE and TARGET, pure;
-* :mod:`~pathfit.cli.alone` - `probe` where it is one file on the standard library alone (tools/onefile);
+* :mod:`~pathfit.cli.target` - the grammar of WHERE and TARGET, pure; :mod:`~pathfit.cli.asked` - options to a question;
+  :mod:`~pathfit.cli.placing` - a WHERE among snapshots;
 * :mod:`~pathfit.cli.talk` - stdout is data, stderr is talk; language, width, colour, ASCII;
-* :mod:`~pathfit.cli.snapshots` - hosts in files, written and opened; :mod:`~pathfit.cli.predicting` - `predict`;
-* :mod:`~pathfit.cli.saved` - case folders on disk; :mod:`~pathfit.cli.demo`, :mod:`~pathfit.cli.isolation`.
+* :mod:`~pathfit.cli.saved` - case folders on disk.
+
+A module a command: ``examining`` (`diagnose`, `probe`, `replay`), ``scanning``, ``snapshots`` (which also opens files of
+them for others), ``predicting``, ``mapping``, ``overheads``, ``explaining``, ``fixing`` (``repairs``: those of before;
+``unfinished``: one that was interrupted), ``labs``, ``demo`` (``isolation``: where it can touch nothing). ``alone`` is
+`probe` as one file on the standard library alone (tools/onefile).
 
 Exit status: 0 no fault of severity error, 1 at least one, 2 usage, 3 could not examine or verdict unknown,
 130 interrupted. Whatever goes wrong on purpose is a :class:`~pathfit.cli.stop.Stop`: a sentence, a line that can be

@@ -1,4 +1,4 @@
-"""`probe` as one file on the standard library alone: what tools/onefile.py makes ``pathfit-probe.py`` of.
+"""`probe` as one file on the standard library alone: what tools/onefile makes ``pathfit-probe.py`` of.
 
 The same question, plan, measurement, rules and words as ``pathfit probe``, with a smaller :class:`World`: it reads no
 state (no netlink, no filters, no sockets of others), so nothing is predicted, no cause inside the machine is named and

@@ -2,7 +2,11 @@
 
 * :mod:`~pathfit.host.netns` - stand in another network namespace for a moment, and never stay there;
 * :mod:`~pathfit.host.nlsocket` - netlink dumps, repeated when the table changed meanwhile;
-* :mod:`~pathfit.host.procfs` - /proc and sysctls; :mod:`~pathfit.host.clock` - the clock;
+* :mod:`~pathfit.host.procfs` - /proc and sysctls; :mod:`~pathfit.host.within` - files below a root that is not ours;
+* :mod:`~pathfit.host.clock` - the clock, :mod:`~pathfit.host.alarm` - an end to what hangs,
+  :mod:`~pathfit.host.deferred` - signals that wait;
+* :mod:`~pathfit.host.unixhttp`, :mod:`~pathfit.host.loopback` - an engine's API, a status page of this host;
+* :mod:`~pathfit.host.run`, :mod:`~pathfit.host.process` - other programs; a daemon started again as it was;
 * :mod:`~pathfit.host.dns` - one DNS question, UDP then TCP, from inside a namespace;
 * :mod:`~pathfit.host.rawsock`, :mod:`~pathfit.host.tcpsock` - packets and connections of the prober.
 

@@ -3,11 +3,13 @@
 A *scenario* (:mod:`~pathfit.lab.scenario`, format in ``scenarios/README.md``) says what is cabled to what, what is
 broken, what must be true of it, and what a diagnosis must say. On the way to a running lab:
 
-* :mod:`~pathfit.lab.reader` reads and checks the file;
+* :mod:`~pathfit.lab.reader` reads and checks the file (:mod:`~pathfit.lab.strictyaml`, :mod:`~pathfit.lab.check`);
 * :mod:`~pathfit.lab.make` works it out (:mod:`~pathfit.lab.layout` finds and numbers the networks,
   :mod:`~pathfit.lab.routing` the routes, :mod:`~pathfit.lab.filters` NAT, clamps and faults); all pure;
 * :mod:`~pathfit.lab.build` makes the links, addresses, routes and filters, :mod:`~pathfit.lab.lab` starts
-  the servers (:mod:`~pathfit.lab.services`) and forwarders (:mod:`~pathfit.lab.delay`);
+  the servers (:mod:`~pathfit.lab.services`) and forwarders (:mod:`~pathfit.lab.delay`), each a
+  :mod:`~pathfit.lab.helper`; :mod:`~pathfit.lab.stale` plants a path MTU that no longer holds, and
+  :mod:`~pathfit.lab.kernel` says what this kernel can do;
 * :mod:`~pathfit.lab.registry` remembers what must be removed, before it is made;
 * :mod:`~pathfit.lab.judge` compares a report with what the scenario expects.
 

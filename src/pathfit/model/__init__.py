@@ -2,15 +2,23 @@
 
 * :mod:`~pathfit.model.network` joins the namespaces of one or many hosts;
   :mod:`~pathfit.model.join` says where a frame that leaves one host comes in at another;
+* :mod:`~pathfit.model.addr` compares addresses as numbers;
 * :mod:`~pathfit.model.place` says which namespaces a WHERE names, :mod:`~pathfit.model.what_if` changes an MTU in them;
 * :mod:`~pathfit.model.lookup` finds the route (rules, tables, longest prefix) and the source address;
+* :mod:`~pathfit.model.packet` is what walks, :mod:`~pathfit.model.state` where it is;
 * :mod:`~pathfit.model.mtu` says how large a packet a host sends, and how large ones its SYN invites;
 * :mod:`~pathfit.model.l2` carries a frame: veth, bridge, vlan, macvlan, bond;
 * :mod:`~pathfit.model.tunnel` wraps packets in packets and predicts the outer ones in turn: what goes around them is
   in :mod:`~pathfit.model.outers`, what that costs in :mod:`~pathfit.model.overhead`, who takes it off in
-  :mod:`~pathfit.model.exits`, and the MTU a tunnel should have in :mod:`~pathfit.model.right`;
-* :mod:`~pathfit.model.filter` evaluates packet filters, :mod:`~pathfit.model.nat` translates, forth and back;
+  :mod:`~pathfit.model.exits`, and the MTU a tunnel should have in :mod:`~pathfit.model.right`; IPsec without a device
+  is in :mod:`~pathfit.model.ipsec`, a stack as one writes it in :mod:`~pathfit.model.stacks`, what the makers of
+  cluster networks subtract in :mod:`~pathfit.model.makers`;
+* :mod:`~pathfit.model.filter` evaluates packet filters: ``filter_facts`` of a packet, ``filter_tests`` on them,
+  ``filter_index`` and ``filter_sieve`` (which rules need not be asked), ``filter_walk`` (all branches that are
+  possible), ``filter_values`` (what it says); ``_policy`` translates the model's packet for it;
+* :mod:`~pathfit.model.nat` translates, forth and back, :mod:`~pathfit.model.hooks` is where a walk passes both;
 * :mod:`~pathfit.model.journey` is the walk, step by step; :mod:`~pathfit.model.walk` has the two questions;
+* :mod:`~pathfit.model.hung` says which sockets hang, and in which direction;
 * :mod:`~pathfit.model.workloads` lists whose namespaces they are: containers, pods, and guests without an engine.
 
 Ask :func:`predict` for one direction, :func:`predict_both` for a conversation, :func:`advertised` for the MSS a SYN

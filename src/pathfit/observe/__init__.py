@@ -7,9 +7,11 @@
   enough; :mod:`~pathfit.observe.peers` finds where a link's other end is; :mod:`~pathfit.observe.features` offload
   features, :mod:`~pathfit.observe.holders` who holds a tun device,
   :mod:`~pathfit.observe.apart` peers of WireGuard, ports of Open vSwitch, IPsec;
-* :mod:`~pathfit.observe.processes` - who a process is, what it sees as "/"; both of these look at it:
 * :mod:`~pathfit.observe.engines` - container engines: their networks and containers, by their sockets or files;
 * :mod:`~pathfit.observe.nodes` - what a node's own files say: cluster overlays, Weave, a cloud's word, DHCP leases;
+* :mod:`~pathfit.observe.processes` - who a process is, and what it sees as "/": engines and nodes both ask;
+* :mod:`~pathfit.observe.beside` - how to measure beside a container that may not be entered;
+* :mod:`~pathfit.observe.platform` - who keeps a device's configuration (networkd, NetworkManager, ifupdown, netplan);
 * :mod:`~pathfit.observe.filters` - nftables and iptables, :mod:`~pathfit.observe.ipsets` what `-m set` looks into;
 * :mod:`~pathfit.observe.sockets`, :mod:`~pathfit.observe.counters` - TCP sockets and SNMP counters of a namespace;
 * :mod:`~pathfit.observe.recorded` - a HostSnapshot out of a file, and into one;

@@ -7,7 +7,9 @@
 Inside: :mod:`~pathfit.probe.conn` (a kernel TCP connection), :mod:`~pathfit.probe.talk` (TLS and HTTP, as little as
 needed), :mod:`~pathfit.probe.lookout` (the packet socket: who really answered), :mod:`~pathfit.probe.seat` and
 :mod:`~pathfit.probe.ahead` (segments injected beside a live connection), :mod:`~pathfit.probe.ping`,
-:mod:`~pathfit.probe.detect` (what does H:P speak?), :mod:`~pathfit.probe.contact` (facts put together).
+:mod:`~pathfit.probe.pushed` (the same without privileges), :mod:`~pathfit.probe.detect` (what does H:P speak?) and
+:mod:`~pathfit.probe.simple` (one conversation, waited for), :mod:`~pathfit.probe.contact` and
+:mod:`~pathfit.probe.outcome` (facts put together).
 
 Sockets are created inside the source's namespace (``host.netns.inside``); everything else happens where we are.
 Nothing stays behind: connections end with RST (SO_LINGER 0), also when we are interrupted, and what is injected

@@ -6,8 +6,8 @@ runs anything. The first fix of a finding is the recommended one; the value is m
 known device on the way), see :mod:`~pathfit.remedies.value`.
 
 One module a family: ``route`` (recommended), ``link``, ``clamp``; ``docker`` and ``lasting`` (a host's own devices)
-for good, with ``files`` and ``jsontext`` to edit what is kept in files; ``manual`` is what somebody else must decide.
-``known`` lists every repair there is.
+for good, with ``files`` and ``jsontext`` to edit what is kept in files; ``manual`` is what somebody else must decide,
+``apart`` what Docker keeps apart on purpose. ``base`` is what all of them need. ``known`` lists every repair there is.
 """
 
 from collections.abc import Callable

@@ -3,9 +3,14 @@
 * :mod:`~pathfit.render.json` - the document of CONTRACT ("pathfit.report/1"): every key always there;
 * :mod:`~pathfit.render.text` - what a person reads: verdict, what fails, both directions, why, proof, where, repair,
   next; in English or Chinese, for a given width, with or without colour, in ASCII when asked;
+* :mod:`~pathfit.render.scan` - a scan; :mod:`~pathfit.render.fixing` - a repair; :mod:`~pathfit.render.overhead` - what
+  encapsulations cost; :mod:`~pathfit.render.map` - the network as a picture;
 * :mod:`~pathfit.render.predicted` - a forecast (:mod:`pathfit.foresight`), as text and as the same document with more;
 * :mod:`~pathfit.render.command` - the asked command with one thing changed, as a line to type;
-* :mod:`~pathfit.render.steps` - one line for one step of a predicted way;
+* :mod:`~pathfit.render.ways` - the two directions in one line each, :mod:`~pathfit.render.steps` - one line for one
+  step;
+* :mod:`~pathfit.render.repair`, :mod:`~pathfit.render.questions` - the blocks of a report about its repair, and about
+  what people ask next;
 * :mod:`~pathfit.render.layout` - columns, wrapping and escaping, with East Asian width (UAX #11).
 
 Sentences are not here: they come from words/ by message id. What is here decides which of them are said, in which

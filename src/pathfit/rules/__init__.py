@@ -11,6 +11,11 @@ says less. Three words carry its confidence:
 State alone gives no error unless every hop of the failing path is seen and the drop is certain. Causes are
 warnings or infos, so that one fault gives one error; diagnose.py links them to what they explain.
 
+Families: ``mtu_holes``, ``mtu_path``, ``mtu_causes``; ``resets``; ``filters``; ``routes``; ``reach`` (loss, silence,
+names); ``configs`` (engines); ``apps``; ``system`` (ourselves); ``lasting`` (what ends with the next start). They
+stand on ``base`` (codes, findings), ``view`` (the evidence), ``forecast`` (the model) and on ``ends``, ``engines``,
+``hints``, ``places``, ``tables``, which answer one question each.
+
 The docstring of a rule is its manual page (``pathfit explain CODE``, docs/rules.md): a first line that names the
 fault, then the fields of :data:`FIELDS`. ``RULES`` is the whole registry of what is said of one path (what is said of
 whole machines stands in :mod:`pathfit.rules.state`); ``rule_crashed`` stands last because it

@@ -8,6 +8,8 @@
 * :mod:`~pathfit.wire.sockdiag`, :mod:`~pathfit.wire.tcpinfo` - sockets and struct tcp_info;
 * :mod:`~pathfit.wire.nft`, :mod:`~pathfit.wire.xt` - packet filters, as nftables and iptables keep them;
   :mod:`~pathfit.wire.ipset` the sets that iptables looks into;
+* :mod:`~pathfit.wire.rtnl_write` - what repairs write; :mod:`~pathfit.wire.filtertext` - rules as their own tools write
+  them; :mod:`~pathfit.wire.daemonjson` - daemon.json; :mod:`~pathfit.wire.dhcp` - options of a kept lease;
 * :mod:`~pathfit.wire.packets` - IPv4, IPv6, TCP, UDP, ICMP headers;
 * :mod:`~pathfit.wire.addresses` - addresses and their canonical text.
 

@@ -1,11 +1,12 @@
 """Container engines: which run here, and what they say of their networks and containers.
 
 * :mod:`~pathfit.observe.engines.kinds` - the engines that are known, one Protocol for the readers of all;
-* :mod:`~pathfit.observe.engines.daemons` - processes and sockets of this machine, wherever they live (another mount
+* :mod:`~pathfit.observe.engines.daemons` - engines' daemons and their sockets, wherever they live (another mount
   namespace is entered through /proc/PID/root);
 * :mod:`~pathfit.observe.engines.docker` - by its API and configuration; :mod:`~pathfit.observe.engines.podman` - by
   its service, or by conmon and netavark's files; :mod:`~pathfit.observe.engines.containerd` and
-  :mod:`~pathfit.observe.engines.crio` - by the folders of what runs;
+  :mod:`~pathfit.observe.engines.crio` - by the folders of what runs (:mod:`~pathfit.observe.engines.cri`: what the two
+  have in common);
 * :mod:`~pathfit.observe.engines.cni`, :mod:`~pathfit.observe.engines.netavark` - networks by their files;
 * :mod:`~pathfit.observe.engines.parse`, :mod:`~pathfit.observe.engines.oci`,
   :mod:`~pathfit.observe.engines.conmon` - documents and command lines -> values (pure; hostile ones lose their

@@ -5,9 +5,9 @@
   way laid over its devices;
 * :mod:`~pathfit.render.map.shapes` - what looks alike is drawn once: forty containers on one bridge are one box;
 * :mod:`~pathfit.render.map.text`, :mod:`~pathfit.render.map.document` (JSON, docs/map.md), and
-  :mod:`~pathfit.render.map.page` - one HTML file that needs nothing else, drawn by
-  :mod:`~pathfit.render.map.drawing` (SVG) on :mod:`~pathfit.render.map.placing` (namespaces, hosts) and
-  :mod:`~pathfit.render.map.layers` (a layered layout, after Sugiyama);
+  :mod:`~pathfit.render.map.page` - one HTML file that needs nothing else, drawn by :mod:`~pathfit.render.map.drawing`
+  (SVG) on :mod:`~pathfit.render.map.placing` (``boxed`` a namespace's inside, ``hosted`` a host's, ``ranks`` which
+  column, ``measures`` in pixels) and :mod:`~pathfit.render.map.layers` (a layered layout, after Sugiyama);
 * :mod:`~pathfit.render.map.speech` - what text and page say alike.
 
 The map says what is there. It judges nothing: a remark is a fact of state, and a limit is marked where the model
