@@ -8,10 +8,10 @@
 * :mod:`~pathfit.cli.talk` - stdout is data, stderr is talk; language, width, colour, ASCII;
 * :mod:`~pathfit.cli.saved` - case folders on disk.
 
-A module a command: ``examining`` (`diagnose`, `probe`, `replay`), ``scanning``, ``snapshots`` (which also opens files of
-them for others), ``predicting``, ``mapping``, ``overheads``, ``explaining``, ``fixing`` (``repairs``: those of before;
-``unfinished``: one that was interrupted), ``labs``, ``demo`` (``isolation``: where it can touch nothing). ``alone`` is
-`probe` as one file on the standard library alone (tools/onefile).
+A module a command: ``examining`` (`diagnose`, `probe`, `replay`), ``scanning``, ``snapshots`` (which opens files for
+the others as well), ``predicting``, ``mapping``, ``overheads``, ``explaining``, ``fixing`` (``repairs``: those of
+before; ``unfinished``: one that was interrupted), ``labs``, ``demo`` (``isolation``: where it can touch nothing).
+``alone`` is `probe` as one file on the standard library alone (tools/onefile).
 
 Exit status: 0 no fault of severity error, 1 at least one, 2 usage, 3 could not examine or verdict unknown,
 130 interrupted. Whatever goes wrong on purpose is a :class:`~pathfit.cli.stop.Stop`: a sentence, a line that can be
