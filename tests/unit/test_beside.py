@@ -53,7 +53,7 @@ def test_the_line(kind: str, name: str, known: Container | None, begins: str) ->
     line = beside.line(kind, name, known)
     assert line.startswith(begins)
     assert bool(line) == bool(begins)
-    assert not line or line.endswith("PROBED < pathfit-probe.py   # made by: make onefile")
+    assert not line or line.endswith("PROBED < dist/pathfit-probe.py   # made by: make onefile")
 
 
 def asking(to: Target, **more: Any) -> Ask:
@@ -123,7 +123,7 @@ def test_pods_of_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_the_line_works(tmp_path: Path, kind: str, known: Container | None) -> None:
     """Typed as it stands, with an engine that only runs the command: its stdin stays open, as kubectl's does."""
-    subprocess.run([sys.executable, str(TOOL), "-o", str(tmp_path / "pathfit-probe.py")], check=True)
+    subprocess.run([sys.executable, str(TOOL), "-o", str(tmp_path / "dist" / "pathfit-probe.py")], check=True)
     name = {"docker": "docker", "podman": "podman", "pod": "kubectl"}[kind]
     fake = tmp_path / name
     drop = (

@@ -1,7 +1,7 @@
 """Lines that measure beside a container which may not be entered: its engine puts a container of ours into its network.
 
 An engine, or a cluster, may let somebody do that whom the kernel lets into no namespace (the group "docker", a
-kubeconfig). The image need hold no more than Python: ``pathfit-probe.py`` (``make onefile``) goes in by stdin.
+kubeconfig). The image need hold no more than Python: ``dist/pathfit-probe.py`` (``make onefile``) goes in by stdin.
 """
 
 import shlex
@@ -11,7 +11,7 @@ from pathfit.model.workloads import plain_name
 
 IMAGE = "python:3-alpine"
 PROBED = "PROBED"  # stands for the target and the options of the asked command (pathfit.render.command)
-FILE = "pathfit-probe.py"
+FILE = "dist/pathfit-probe.py"  # where `make onefile` puts it
 # Docker gives raw sockets to every container, Podman (containers.conf, default_capabilities) does not.
 RUN = {"docker": ("docker", "run"), "podman": ("podman", "run", "--cap-add", "NET_RAW")}
 MADE = f"< {FILE}   # made by: make onefile"
