@@ -34,6 +34,7 @@ class Path:
     backends: tuple[int, ...] = ()  # limits of equal backends, one per flow by turn
     silent: bool = False
     serial: bool = False  # serves one connection at a time
+    holds: bool = False  # and, if serial, until its whole answer has arrived or the connection is closed
     apart: int = 0  # bytes written and sent apart, in front (a header)
 
 
@@ -92,6 +93,8 @@ class Sim:
         self.now = 0.0
         self.learned = 9999
         self.busy_until = 0.0
+        self.line: list[Flow] = []
+        self.served: Flow | None = None
 
     def lost(self) -> bool:
         return self.random.random() < self.path.loss
@@ -109,8 +112,19 @@ class Sim:
         flow = Flow(track, self.now, connected, limit, mss)
         self.flows[track.n] = flow
         track.port = 40000 + track.n
-        if not p.silent:
+        if p.holds:
+            self.line.append(flow)
+        elif not p.silent:
             self.answer(flow)
+
+    def serve(self) -> None:
+        """A server that holds on to a connection takes the next one."""
+        if self.served is None or self.served.closed or self.served.whole(self.now):
+            self.served = next((f for f in self.line if not f.closed), None)
+            if self.served is not None:
+                del self.line[: self.line.index(self.served) + 1]
+                self.busy_until = self.now
+                self.answer(self.served)
 
     def answer(self, flow: Flow) -> None:
         p, r = self.path, self.random
@@ -176,6 +190,7 @@ class Sim:
                     self.open(command.track)
                 elif isinstance(command, Close):
                     self.close(command.track)
+            self.serve()
             self.now += max(s.pause(self.now), 0.002 if self.now < 0.3 else 0.008)
             for flow in list(self.flows.values()):
                 if not flow.closed:

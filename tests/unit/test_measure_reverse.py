@@ -112,6 +112,14 @@ def test_whole_number_of_segments_leaves_no_tail() -> None:
     assert (b.passes, b.fails) == (1420, 1421)
 
 
+@pytest.mark.parametrize("limit", [1300, 1400, 1450])
+def test_server_that_serves_one_at_a_time_and_waits_for_it(limit: int) -> None:
+    """It hangs in the asked client's connection, which was there first; the others get their turn when that is closed
+    (OpenSSL's s_server, seen in tests/servers)."""
+    b = Sim(Path(limit=limit, serial=True, holds=True), seed=1).run()
+    assert (b.passes, b.fails, b.grade) == (limit, limit + 1, "proof")
+
+
 def test_silent_server_is_no_hole() -> None:
     b = Sim(Path(silent=True), seed=1).run()
     assert (b.passes, b.fails, b.grade, b.note) == (None, None, "none", "silent-at-every-size")

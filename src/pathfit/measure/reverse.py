@@ -270,14 +270,20 @@ class Reverse(msgspec.Struct):
             # Guides to the bracket, not evidence: they need not age. Those at the proof stay.
             proof = {t.size for t in self.tracks if t.purpose == "proof" or t.round == self.round}
             self._shed(now, times.tentative, times.hush, proof, commands)
+        if self.limits.polite and self._queue:
+            self._shed(now, times.settle, times.hush, set(), commands)
         if self._starved(now, times):
-            self._shed(now, times.settle, times.hush if self.limits.polite else 9e9, set(), commands)
+            # The asked client's as well: it hangs like the others, and was there first.
+            hush = times.hush if self.limits.polite else 9e9
+            self._shed(now, times.settle, hush, set(), commands, plain=True)
 
-    def _shed(self, now: float, age: float, hush: float, spare: set[int], commands: list[Command]) -> None:
+    def _shed(
+        self, now: float, age: float, hush: float, spare: set[int], commands: list[Command], *, plain: bool = False
+    ) -> None:
         """Close connections whose gap has stood for ``age``, or that were silent for ``hush``, except sizes in
-        ``spare`` and the asked client's."""
+        ``spare`` and, unless ``plain``, the asked client's."""
         for t in self.tracks:
-            if t.n not in self._open or t.size in spare or t.purpose == "plain":
+            if t.n not in self._open or t.size in spare or (t.purpose == "plain" and not plain):
                 continue
             if t.status(now, age, hush) in (Status.FAIL, Status.MUTE):
                 commands.append(Close(t))
@@ -285,10 +291,8 @@ class Reverse(msgspec.Struct):
 
     def _starved(self, now: float, times: verdict.Timing) -> bool:
         """A server that serves one connection at a time answers nobody while it waits for one that hangs: somebody
-        waits, and nobody who came after the one that hangs has been answered. And a polite search has no slot left.
-        Then gaps that have been judged are closed."""
-        if self.limits.polite and self._queue:
-            return True
+        waits, and nobody who came after the one that hangs has been answered. Then gaps that have been judged are
+        closed."""
         stuck = [t.n for t in self.tracks if t.gap_at is not None and not t.passed and t.n in self._open]
         if not stuck or any(t.got for t in self.tracks if t.n > min(stuck)):
             return False
