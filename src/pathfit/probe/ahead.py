@@ -28,6 +28,7 @@ class Ahead:
         )
         self.seats: dict[int, Seat] = {}
         self.packets = self.connections = 0
+        self.left = False
         with netns.inside(fd):
             self.raw = rawsock.sender(family)
         lookout.on_ack = self._ack
@@ -51,7 +52,11 @@ class Ahead:
         return self.search.hints()
 
     def step(self, now: float) -> None:
-        """Carry out what the search wants."""
+        """Carry out what the search wants. When it is over the lanes are given back: a server that serves one
+        connection at a time waits for what we never say."""
+        if self.search.finished:
+            self._leave()
+            return
         self._sit(now)
         for command in self.search.step(now):
             if isinstance(command, OpenLane):
@@ -62,7 +67,7 @@ class Ahead:
     def event(self, fd: int, now: float) -> None:
         """A kernel connection became writable, or ended."""
         for lane, seat in self.seats.items():
-            if seat.fd != fd:
+            if seat.fd != fd or self.left:
                 continue
             code = tcpsock.error(seat.sock)
             if code or seat.ready:
@@ -83,11 +88,16 @@ class Ahead:
         return ()
 
     def close(self) -> None:
-        for seat in self.seats.values():
-            seat.close()
+        self._leave()
         self.raw.close()
 
     # -- inside ----------------------------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        if not self.left:
+            self.left = True
+            for seat in self.seats.values():
+                seat.close()
 
     def _open(self, lane: int) -> None:
         seat = Seat(self.netns, self.request.address, self.request.port)

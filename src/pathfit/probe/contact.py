@@ -125,9 +125,14 @@ def _local(conns: list[Conn]) -> str | None:
 
 
 def _reset(engine: Engine) -> tuple[int | None, float, str] | None:
-    """TTL, seconds after the SYN, and phase of the first RST."""
-    for c in engine.all:
-        if c.trouble is not None and c.trouble.code in (errno.ECONNRESET, errno.ECONNREFUSED, errno.EPIPE):
+    """TTL, seconds after the SYN, and phase of the first RST. Where the asked client's connections stand, only theirs
+    count: a burst of others may be more than a backlog of five holds, and what overflows is reset (SYN cookies). Nor
+    does one that answers a row of requests: the server has hung up after the first of them (RFC 9112 9.6)."""
+    plain = [c for c in engine.all if c.keep]
+    for c in plain if any(c.track.connected is not None for c in plain) else engine.all:
+        if c.talk.stage == "many" or c.trouble is None:
+            continue
+        if c.trouble.code in (errno.ECONNRESET, errno.ECONNREFUSED, errno.EPIPE):
             heard = engine.lookout.resets.get(c.local_port) if engine.lookout else None
             return heard.ttl if heard else None, round(c.trouble.after, 6), c.trouble.phase
     return None

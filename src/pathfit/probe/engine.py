@@ -222,6 +222,8 @@ class Engine:
         if self.ahead is not None and not self.search.done:
             self.search.hints = self.ahead.hints()
         commands = self.search.step(now)
+        if self.ahead is not None and self.ahead.done:
+            self.ahead.step(now)  # gives its connections back
         if not commands and (self.ahead is None or self.ahead.done):
             return
         opens = [c.track for c in commands if isinstance(c, Open)]
@@ -359,7 +361,8 @@ class Engine:
             self.search.closed(conn.track)
             return
         answer = conn.talk.answer
-        if answer.endless and not conn.talk.plain and (answer.length is None or answer.length > 3 * conn.track.size):
+        endless = answer.endless and (answer.length is None or answer.length > 3 * conn.track.size)
+        if endless and not conn.talk.plain and not answer.closes:
             self.ranges_ignored = True
         if conn.talk.many and conn.talk.whole and conn.talk.done and not (conn.track.passed or conn.track.capped):
             self.rows_short = True

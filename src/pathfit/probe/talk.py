@@ -35,6 +35,8 @@ MOST_PIPELINED = 200
 STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})", re.I)
 CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked", re.I)
+CLOSES = re.compile(rb"\r\nconnection:[^\r\n]*close", re.I)
+KEPT = re.compile(rb"\r\nconnection:[^\r\n]*keep-alive", re.I)
 AGENT = "pathfit"
 
 
@@ -72,6 +74,7 @@ class Answer(msgspec.Struct):
     body: int = 0
     length: int | None = None
     chunked: bool = False
+    closes: bool = False  # the server hangs up after it (RFC 9112 9.3): asking for more is answered with a reset
     in_body: bool = False
     heads: int = 0
     bad: bool = False
@@ -107,6 +110,7 @@ class Answer(msgspec.Struct):
         length = LENGTH.search(head)
         self.length = int(length[1]) if length else None
         self.chunked = CHUNKED.search(head) is not None
+        self.closes = CLOSES.search(head) is not None or (head[:8] == b"HTTP/1.0" and KEPT.search(head) is None)
         if self.status in ("204", "304"):
             self.length = 0
         rest = bytes(self.head[end + 4 :])
@@ -258,7 +262,8 @@ class Talk:
             return b""
         if self.stage == "hello":
             return self._many() if self.many else self._get()
-        again = self.stage == "get" or (self.stage == "many" and self.asked_many < MANY_TIMES)
+        first = self.stage == "get" and not self.answer.closes
+        again = first or (self.stage == "many" and self.asked_many < MANY_TIMES)
         if again and self.size and not self.answer.bad and self.http != "garbage":
             return self._many()
         self.done = True
