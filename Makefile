@@ -2,14 +2,15 @@
 # Everything that makes packets runs under tools/isolated: the only link there is lo, nothing outside is touched.
 BIN := .venv/bin
 STATES := /var/lib/pathfit /run/pathfit
-CHECKED := src tests/unit tests/healthy tests/hostile tests/scenarios tests/engines tests/oracle tests/repair tests/*.py bench tools
+CHECKED := src tests/unit tests/healthy tests/hostile tests/scenarios tests/servers tests/engines tests/oracle tests/repair \
+  tests/*.py bench tools
 
 .PHONY: setup engines-setup demo test test-all lint onefile bench bench-cure bench-oracle record-demo uninstall
 
 setup: ## .venv with the command .venv/bin/pathfit
 	@sh tools/setup.sh
 
-engines-setup: ## also the container engines that test-all starts in lab hosts; none is started by this
+engines-setup: ## also the container engines and servers that test-all starts in labs; none is started by this
 	@sh tools/setup.sh --engines
 
 demo: setup ## builds a lab with a fault, shows it, diagnoses it, proves the repair
@@ -18,7 +19,7 @@ demo: setup ## builds a lab with a fault, shows it, diagnoses it, proves the rep
 test: setup ## unit tests, acceptance labs, scenarios
 	@tools/isolated $(BIN)/pytest -m "not slow and not matrix" tests
 
-test-all: engines-setup ## what `make test` leaves out because it takes minutes: real engines
+test-all: engines-setup ## what `make test` leaves out because it takes minutes: real engines, real servers
 	@tools/isolated $(BIN)/pytest -m slow tests
 
 lint: setup

@@ -2,7 +2,8 @@
 # setup.sh [--all | --engines]: makes .venv with the command .venv/bin/pathfit, and sees to the programs that labs need.
 # As root it installs what is missing; otherwise it prints the exact line to type and goes on as far as it can.
 # --all: also what only the benchmarks and the slow tests need. --engines: that, the container engines which
-# tests/engines starts in lab hosts of its own, and a browser. No service is started by anything installed here.
+# tests/engines starts in lab hosts of its own, the servers that tests/servers starts in labs, and a browser. No service
+# is started by anything installed here.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -32,10 +33,19 @@ aardvark-dns:aardvark-dns:aardvark-dns:aardvark-dns
 containerd:containerd:containerd:containerd
 host-local:containernetworking-plugins:containernetworking-plugins:cni-plugins
 chromium:chromium:chromium:chromium"
+# Real servers for tests/servers. Where the program alone has a package, without a service, that one.
+SERVERS="nginx:nginx:nginx:nginx
+apache2:apache2-bin:httpd:apache2
+haproxy:haproxy:haproxy:haproxy
+node:nodejs:nodejs:nodejs
+postgres:postgresql:postgresql-server:postgresql
+mariadbd:mariadb-server-core:mariadb-server:mariadb
+dnsmasq:dnsmasq-base:dnsmasq:dnsmasq"
 
 PATH=$PATH:/usr/sbin:/sbin
 # Where engines keep what is not for users: netavark, CNI plugins.
 PATH=$PATH:/usr/lib/podman:/usr/libexec/podman:/usr/lib/cni:/usr/libexec/cni
+for d in /usr/lib/postgresql/*/bin; do [ ! -d "$d" ] || PATH=$PATH:$d; done
 python=
 for p in python3 python3.14 python3.13 python3.12 python3.11; do
   if command -v $p >/dev/null 2>&1 && $p -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then python=$p; break; fi
@@ -46,7 +56,7 @@ missing() { # missing COLUMN: packages that are not there, in the words of one d
   {
     printf '%s\n' "$NEEDED"
     [ "$ALL" = 0 ] || printf '%s\n' "$MORE"
-    [ "$ENGINE" = 0 ] || printf '%s\n' "$ENGINES"
+    [ "$ENGINE" = 0 ] || printf '%s\n' "$ENGINES" "$SERVERS"
   } | while IFS=: read -r program deb rpm apk; do
     command -v "$program" >/dev/null 2>&1 || case $1 in deb) echo "$deb" ;; rpm) echo "$rpm" ;; apk) echo "$apk" ;; esac
   done | sort -u
@@ -75,6 +85,17 @@ quiet_apt() { # quiet_apt PACKAGE...: installs; for the duration nothing may sta
   trap - EXIT INT TERM
 }
 
+not_at_boot() { # not_at_boot PACKAGE...: nor at the next boot, what we installed for its program alone
+  for package in "$@"; do
+    case "
+$SERVERS" in *":$package:"*) ;; *) continue ;; esac
+    dpkg -L "$package" | sed -n 's|^.*/systemd/system/\([^/@]*\.service\)$|\1|p' | while read -r unit; do
+      deb-systemd-helper disable "$unit" >/dev/null 2>&1 || :
+    done
+    [ ! -e "/etc/init.d/$package" ] || update-rc.d "$package" disable >/dev/null 2>&1 || :
+  done
+}
+
 ALL=0 ENGINE=0
 case "${1:-}" in --all) ALL=1 ;; --engines) ALL=1 ENGINE=1 ;; esac
 want=$(missing deb | tr '\n' ' ')
@@ -83,6 +104,8 @@ if [ -n "$want" ]; then
     echo "installing: $want"
     # shellcheck disable=SC2086
     quiet_apt $want
+    # shellcheck disable=SC2086
+    not_at_boot $want
   else
     echo "missing on this system; please type:" >&2
     if command -v dnf >/dev/null 2>&1; then

@@ -1,0 +1,192 @@
+"""Servers that people run, on a path that is whole and on paths with a known fault: server x path x what is asked.
+
+Every cell has a lab and a server of its own. What is right for a path stands in ``PATHS``; what today's prober cannot
+do with a server that others serve as well stands in ``LIMITS``, each with its reason, and in docs/probing.md. A cell
+with a limit is asked like all others: it may say less, never something else.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from realservers import Server, data, lacking, running, web
+
+from pathfit.lab import Lab, load
+
+pytestmark = [pytest.mark.slow, pytest.mark.lab]
+
+COMMAND = str(Path(sys.executable).with_name("pathfit"))
+SECONDS = 60.0  # for one command; its own --timeout ends it long before
+BESIDE = 3  # cells at a time: most of them wait
+Size = tuple[int | None, int | None]  # largest that passes, smallest that does not
+
+
+class Truth(NamedTuple):
+    """What is right for a path: ``first``: code of the one error, "" for none."""
+
+    verdict: str
+    first: str
+    forward: Size
+    reverse: Size
+
+
+PATHS = {
+    "healthy": Truth("healthy", "", (1500, None), (1500, None)),
+    "inbound-only": Truth("broken", "MTU101", (1500, None), (1400, 1401)),
+    "v6-upload-hole": Truth("broken", "MTU102", (1420, 1421), (1500, None)),
+    "pmtud-works": Truth("degraded", "", (1412, 1413), (1412, 1413)),
+}
+IN, OUT, TOLD = "inbound-only", "v6-upload-hole", "pmtud-works"
+
+
+class Limit(NamedTuple):
+    """What a cell may say instead. ``verdicts``: instead of the right one (empty: only the right one), then without an
+    error. ``forward``, ``reverse``: "" exact; "none" not measured, with a note; "?" that or exact; "pass" the largest
+    that passes is right, the byte above it is not known."""
+
+    verdicts: tuple[str, ...] = ()
+    forward: str = ""
+    reverse: str = ""
+
+
+class Case(NamedTuple):
+    server: Server
+    path: str
+    kind: str  # a key of the server's ports
+    page: str
+
+    def __str__(self) -> str:
+        return "-".join(x for x in (self.server.name, self.path, self.kind, self.page) if x)
+
+
+# A long certificate chain fills packets by itself, so the page does not matter; a short one leaves it to the page.
+ASKS = {
+    "https": ("small",),
+    "https-ec": ("large", "small"),
+    "http": ("large", "small"),
+    "tcp": ("",),
+}
+CASES = [
+    Case(server, path, kind, page)
+    for server in (*web.SERVERS, *data.SERVERS)
+    for path in PATHS
+    for kind in server.ports
+    for page in ASKS[kind]
+]
+SHORT = {("s_server-https-ec", "https-ec"), ("http.server", "http"), ("http.server-tls", "https-ec")}
+ONE_BY_ONE = ("s_server-https-ec", "http.server", "http.server-tls")
+
+
+def limit(case: Case) -> Limit:
+    """What is known not to work today; docs/probing.md, "Real servers"."""
+    name, path = case.server.name, case.path
+    if case.kind == "tcp":
+        return _no_http(name, path)
+    if (name, case.kind) in SHORT and case.page == "small":
+        # HTTP/1.0, closed after three bytes: nothing can be asked that fills a packet, so nothing is known inwards. A
+        # connection that overflows a backlog of five may be the one by which the way out was to be measured.
+        return Limit({IN: ("unknown",), TOLD: ("unknown",)}.get(path, ()), forward="?", reverse="none")
+    if (case.kind, case.page) == ("http", "small"):
+        # Rows of answers of three bytes: a busy machine may send them one by one, and never a full packet.
+        return Limit(
+            {IN: ("unknown",), TOLD: ("unknown",)}.get(path, ()), forward="pass" if path == TOLD else "", reverse="?"
+        )
+    if path == IN and name in ONE_BY_ONE:
+        # A burst of fourteen is more than a backlog of five holds (SYN cookies round the MSS down, the rest waits for a
+        # second), or one connection after the other waits for a page without a tail that would show its gap.
+        return Limit(("unknown",), reverse="?")
+    if path == TOLD:
+        # Who has learned the limit invites no more than that from new connections: nothing above it can be asked. Who
+        # did so before the first answer was seen to be cut anew looks like a clamp.
+        return Limit(("unknown",), forward="pass", reverse="pass")
+    return Limit()
+
+
+def _no_http(name: str, path: str) -> Limit:
+    # Nothing is known to ask of it that would fill a packet. What comes in is not measured, and not judged: the verdict
+    # is about what goes out.
+    if name == "mariadb-stranger":
+        # Greets strangers with an error and hangs up, mostly before anything can be sent beside the connection.
+        return Limit({OUT: ("unknown",), TOLD: ("healthy", "unknown")}.get(path, ("healthy",)), "?", "none")
+    return Limit(("healthy",) if path == IN else (), reverse="none")
+
+
+def ask(case: Case) -> dict:
+    with Lab.up(load(case.path), services=False) as lab:
+        netns = f"/run/netns/{lab.prefix}-s"
+        address = lab.target().partition("//")[2].rpartition(":")[0]
+        to = f"{case.kind.partition('-')[0]}://{address}:{case.server.ports[case.kind]}"
+        words = ["diagnose", "--from", lab.where("c"), "--to", f"{to}/{case.page}" if case.page else to, "--json"]
+        env = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")} | {"LANG": "C.UTF-8"}
+        with running(case.server, netns):
+            done = subprocess.run(
+                [COMMAND, *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, env=env, check=False
+            )
+    try:
+        return json.loads(done.stdout)
+    except ValueError:
+        raise AssertionError(f"no report: {done.stdout!r} {done.stderr!r}") from None
+
+
+@pytest.fixture(scope="module")
+def reports(request: pytest.FixtureRequest) -> Iterator[Callable[[Case], dict]]:
+    """The report of a cell; those that were chosen are worked out several at a time."""
+    calls = [getattr(item, "callspec", None) for item in request.session.items if item.path == request.path]
+    chosen = [call.params["case"] for call in calls if call is not None and "case" in call.params]
+    with ThreadPoolExecutor(BESIDE) as pool:
+        under_way: dict[str, Future[dict]] = {
+            str(case): pool.submit(ask, case) for case in chosen if not lacking(case.server)
+        }
+        try:
+            yield lambda case: under_way[str(case)].result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+            data.forget()
+
+
+def required(server: Server) -> None:
+    """Skip where the server is not installed; fail where it must be (CI)."""
+    if why := lacking(server):
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{server.name}: {why}")
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_cell(case: Case, reports: Callable[[Case], dict]) -> None:
+    required(case.server)
+    report = reports(case)
+    measured = report["measured"]
+    findings = [(f["severity"], f["code"]) for f in report["findings"]]
+    said = f"{case}: {report['verdict']} {findings} {measured['forward']} {measured['reverse']}"
+    print(said)
+    truth, may = PATHS[case.path], limit(case)
+    errors = [code for severity, code in findings if severity == "error"]
+    if report["verdict"] == truth.verdict:
+        assert errors == ([truth.first] if truth.first else []), said
+    else:
+        assert report["verdict"] in may.verdicts and not errors, said
+    assert fits(measured["forward"], truth.forward, may.forward), said
+    assert fits(measured["reverse"], truth.reverse, may.reverse), said
+
+
+def fits(bracket: dict, right: Size, allowed: str) -> bool:
+    """Is this what is right, or what ``allowed`` (:class:`Limit`) lets it say?"""
+    here = (bracket["pass"], bracket["fail"])
+    nothing = bracket["evidence"] == "none" and bool(bracket["note"]) and here[1] is None
+    if allowed == "none":
+        return nothing
+    if allowed == "pass" and here[0] == right[0]:
+        return here[1] in (None, right[1])
+    return (here == right and bracket["evidence"] != "none") or (allowed == "?" and nothing)
+
+
+def test_limits_are_few() -> None:
+    """Every server that keeps connections and serves them side by side is right to the byte wherever nobody learns and
+    the answers are not tiny."""
+    asked = [c for c in CASES if c.kind != "tcp" and c.path != TOLD and (c.kind, c.page) != ("http", "small")]
+    assert {c.server.name for c in asked if limit(c) != Limit()} == set(ONE_BY_ONE)
