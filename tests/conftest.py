@@ -1,12 +1,37 @@
-"""Minutes of each suite at the end of a run: the folder (or file) under tests/ that the time was spent in."""
+"""Tests run where nothing outside can be touched, however they were started; and minutes of each suite at the end of a
+run: the folder (or file) under tests/ that the time was spent in."""
 
+import os
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from pathfit.cli import isolation
+
 HERE = Path(__file__).parent
+ISOLATES_ITSELF = "test_isolation.py"
 _seconds: Counter[str] = Counter()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin again under tools/isolated, as `make test` does: labs of a bare `pytest` would be this machine's."""
+    if isolation.inside() or isolation.refused():
+        return
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if capture is not None:
+        capture.stop_global_capturing()
+    words = ["sh", str(isolation.SCRIPT), sys.executable, "-m", "pytest", *map(str, config.invocation_params.args)]
+    os.chdir(config.invocation_params.dir)
+    os.execvp("sh", words)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Where that is refused no lab is built at all."""
+    if item.get_closest_marker("lab") and not isolation.inside() and item.path.name != ISOLATES_ITSELF:
+        pytest.fail("labs are built in isolation only: " + " ".join(isolation.refused()), pytrace=False)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,8 +86,6 @@ def test_refusal_says_why_and_what_would_allow_it(tmp_path: Path) -> None:
 
 
 def test_where_namespaces_are_refused_the_demo_replays(tmp_path: Path) -> None:
-    import sys
-
     fake = tmp_path / "unshare"
     fake.write_text("#!/bin/sh\necho 'unshare: unshare failed: Operation not permitted' >&2\nexit 1\n")
     fake.chmod(0o755)
@@ -104,3 +103,13 @@ def test_where_namespaces_are_refused_the_demo_replays(tmp_path: Path) -> None:
     assert "Operation not permitted" in done.stderr
     assert done.stdout.startswith("REPLAY")
     assert "\nMTU101 inbound-black-hole" in done.stdout
+
+
+@pytest.mark.lab
+def test_a_bare_pytest_begins_again_in_isolation() -> None:
+    """A test that builds a lab, which conftest.py lets nobody do elsewhere."""
+    environment = {k: v for k, v in os.environ.items() if k != "PATHFIT_ISOLATED"}
+    one = "tests/unit/test_observe_places.py::test_a_plain_file_left_behind_is_no_namespace"
+    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", one]
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout

@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 
+from pathfit.cli import isolation
+
 
 class Net:
     """Namespaces named PREFIX-NAME: ``net("a")`` is such a name, ``net.ip("a", "link set lo up")`` runs ip in it."""
 
     def __init__(self) -> None:
+        assert isolation.inside(), "namespaces of tests are made under tools/isolated only"
         self.prefix = f"pfo{uuid.uuid4().hex[:6]}"
         self.names: list[str] = []
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from netlab import Net, nets, run
 from nodetree import tree
 
@@ -55,6 +56,7 @@ def said(host: HostSnapshot, where: str) -> NodeFacts | None:
     return next((n for n in host.nodes if n.where == where), None)
 
 
+@pytest.mark.lab
 def test_an_agent_in_a_root_of_its_own_is_a_node(tmp_path: Path) -> None:
     """Its files are read below its root; a link that would lead into ours leads into its own."""
     (tmp_path / "ours.env").write_text(SUBNET.format(1111))
@@ -72,6 +74,7 @@ def test_an_agent_in_a_root_of_its_own_is_a_node(tmp_path: Path) -> None:
     assert second is not None and [(o.maker, o.granted) for o in second.overlays] == [("flannel", 1450)]
 
 
+@pytest.mark.lab
 def test_a_kubelets_root_is_the_nodes(tmp_path: Path) -> None:
     """An agent in a container sees other files; those of the node are the kubelet's."""
     tree(tmp_path / "node", {"run/flannel/subnet.env": SUBNET.format(1400), "var/lib/calico/mtu": "1390"})
@@ -88,6 +91,7 @@ def test_a_kubelets_root_is_the_nodes(tmp_path: Path) -> None:
     assert [(o.maker, o.granted, o.mtu) for o in found.overlays] == [("flannel", 1400, 1450), ("calico", 1390, None)]
 
 
+@pytest.mark.lab
 def test_a_container_without_any_of_them_is_none(tmp_path: Path) -> None:
     tree(tmp_path / "c", {"run/flannel/subnet.env": SUBNET.format(1400)})
     with nets() as net, _spaces(net, "c"), living("nginx", net("c"), tmp_path / "c"):
@@ -135,6 +139,7 @@ def passes(net: Net, size: int) -> bool:
     return subprocess.run(words, capture_output=True, timeout=20).returncode == 0
 
 
+@pytest.mark.lab
 def test_a_node_sized_by_the_wrong_device(tmp_path: Path) -> None:
     """flannel found eth0 (1500); the other node is reached by eth1 (1400). What the rule says fits is what really
     passes whole, and what flannel grants does not."""

@@ -175,6 +175,7 @@ server.serve_forever()
 """
 
 
+@pytest.mark.lab
 def test_a_weaver_in_a_lab_host_is_found_and_asked() -> None:
     """Its process in a namespace of its own, its environment, its devices, its page: all in one look."""
     with nets() as net:
