@@ -15,6 +15,7 @@ _ONCE = Lock()  # tests run side by side
 def _made(name: str) -> Path:
     """An empty database, made once: it takes as long as everything else. :func:`forget` removes it."""
     folder = Path(mkdtemp(prefix=f"pathfit-{name}-"))
+    _folders.append(folder)
     owned(folder)
     data = folder / "data"
     if name == "postgresql":
@@ -27,7 +28,6 @@ def _made(name: str) -> Path:
         owned(folder)
         words = [program("mariadbd"), "--no-defaults", "--bootstrap", f"--datadir={data}", *MARIADB_SMALL]
         as_nobody(words, folder, orders)
-    _folders.append(folder)
     return data
 
 
