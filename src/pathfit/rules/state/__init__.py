@@ -6,9 +6,9 @@ workloads in groups that are alike, the predicted ways of each group) or at a :c
 places, typed facts, evidence, never a sentence. What is new: ``workloads``, the keys of those who are affected.
 
 Families: ``mtu`` and ``clamps`` (sizes), ``reach`` (nothing passes), ``overlays`` and ``weave``, ``engines`` and
-``config`` (what was written), ``guest`` (virtual machines), ``kernels``. They stand on ``machine``, ``nodes`` (a
-node's own files) and ``fleet``; ``beside`` asks some of them for a path that fails (:mod:`pathfit.diagnose`).
-docs/decisions/0007 has the reasons.
+``config`` (what was written), ``guest`` (virtual machines), ``kernels``. They stand on ``machine`` (``shapes``: who is
+alike; ``standins``: which address stands for whom), ``nodes`` (a node's own files) and ``fleet``; ``beside`` asks some
+of them for a path that fails (:mod:`pathfit.diagnose`). docs/decisions/0007 has the reasons.
 
 * An *error* is only what is certain from state: every device up to the place of the drop is seen, and packets of the
   size that the two ends really exchange are dropped there without word. Everything else is a warning, at most

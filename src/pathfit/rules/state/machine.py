@@ -22,19 +22,19 @@ from pathfit.model.mtu import advertised
 from pathfit.model.network import Net, Network, lazy
 from pathfit.model.walk import predict, predict_both
 from pathfit.model.workloads import workloads
+from pathfit.rules.state.shapes import Shape, shape
+from pathfit.rules.state.standins import families, first, inside, neighbouring, nobody, own_link, valid, within
 
 REF = "state"  # evidence id of everything that was read
 PORT = 443  # what is asked for "elsewhere": filters often let this out if they let anything out
 FAR = 8  # ends tried where the default route leads nowhere
 MATES = 8  # groups of one network that are predicted towards each other
 ROUTES = 4  # gateways beside the default one that are looked at
-LOOPBACK = "127."
 ENDS_INSIDE = frozenset({Fate.NO_ROUTE, Fate.UNREACHABLE, Fate.LOOP})
 UNSPOKEN = {4: ("192.0.2.1", "198.51.100.1", "203.0.113.1", "192.88.99.7"), 6: ("2001:db8::1", "3fff::1", "2620::7")}
 """Addresses nobody has (RFC 5737, RFC 3849, RFC 9637), to stand for the rest of the world."""
 
 What = Literal["elsewhere", "route", "mate"]
-Shape = tuple[object, ...]
 
 
 class StateRule(NamedTuple):
@@ -127,7 +127,7 @@ class Group:
         return self.net.point(self.device.name if self.device else None)
 
     def _outside(self) -> Iterator[Way]:
-        for family in self.machine.families(self.net):
+        for family in families(self.net):
             to = self.machine.elsewhere(family)
             way = self._way("elsewhere", to, PORT) if to else None
             if way is None or not _leads_somewhere(way.forward):
@@ -152,7 +152,7 @@ class Group:
     def _mates(self) -> Iterator[Way]:
         for other in self.machine.neighbours(self):
             net = other.seats[-1].net if other is self else other.net
-            for to in _neighbouring(self.net, net) if net is not None and net is not self.net else ():
+            for to in neighbouring(self.net, net) if net is not None and net is not self.net else ():
                 yield self._way("mate", to, 0, other)
         for to in self.machine.beyond(self):
             yield self._way("mate", to, 0)
@@ -160,7 +160,7 @@ class Group:
     def _way(self, what: What, to: str, port: int, of: "Group | None" = None) -> Way:
         peer = None
         if of is not None:
-            mine = _address(self.net, 6 if ":" in to else 4)
+            mine = first(self.net, 6 if ":" in to else 4)
             peer = advertised(of.net, mine) if mine else None
         ways = predict_both(self.machine.network, self.net.key, to, proto=TCP, dport=port, peer_mss=peer)
         return Way(what, to, ways[0], ways[1], of)
@@ -196,7 +196,7 @@ class Machine:
         found: dict[Shape, list[Seat]] = {}
         for seat in self.seats:
             if seat.net is not None and not seat.workload.note:
-                found.setdefault(self._shape(seat.net), []).append(seat)
+                found.setdefault(shape(self.network, seat.net), []).append(seat)
         return tuple(Group(self, seats, seats[0].net) for seats in found.values() if seats[0].net is not None)
 
     @lazy
@@ -212,11 +212,6 @@ class Machine:
         except (KeyError, ValueError):
             return None
 
-    def families(self, net: Net) -> tuple[Family, ...]:
-        """Families it has an address of that is good for more than its own link."""
-        found = {6 if ":" in a.address else 4 for a in net.snap.addresses if a.scope == 0 and not _own_link(a.address)}
-        return tuple(f for f in (4, 6) if f in found)
-
     def elsewhere(self, family: Family) -> str:
         """An address that stands for the rest of the world: none that is seen here has a closer route to it."""
         return self._elsewhere[family]
@@ -229,10 +224,10 @@ class Machine:
             for r in net.snap.routes
             if r.prefix and r.type != "local"
         }
-        closer = [ipaddress.ip_network(f"{dst}/{prefix}", strict=False) for dst, prefix in nets if _valid(dst)]
+        closer = [ipaddress.ip_network(f"{dst}/{prefix}", strict=False) for dst, prefix in nets if valid(dst)]
         chosen: dict[Family, str] = {}
         for family, candidates in UNSPOKEN.items():
-            free = (a for a in candidates if not any(_within(a, n) for n in closer))
+            free = (a for a in candidates if not any(within(a, n) for n in closer))
             chosen[4 if family == 4 else 6] = next(free, "")
         return chosen
 
@@ -241,12 +236,12 @@ class Machine:
         near = [
             ipaddress.ip_network(f"{r.dst}/{r.prefix}", strict=False)
             for r in net.snap.routes
-            if r.family == family and r.prefix and _valid(r.dst)
+            if r.family == family and r.prefix and valid(r.dst)
         ]
         for other in self.network.nets.values():
-            address = _address(other, family) if other is not net else None
+            address = first(other, family) if other is not net else None
             alone = address is not None and len(self.network.owners(address)) == 1
-            if address is not None and alone and not any(_within(address, n) for n in near):
+            if address is not None and alone and not any(within(address, n) for n in near):
                 yield address
 
     def behind_gateways(self, way: Predicted, family: Family) -> Iterator[str]:
@@ -259,7 +254,7 @@ class Machine:
             for route in self._gateways(net, family):
                 h = route.hops[0]
                 key = (net.key, h.link, net.links[h.link].kind if h.link in net.links else "")
-                address = _inside(net, route) if key not in seen and len(seen) < ROUTES else None
+                address = inside(net, route) if key not in seen and len(seen) < ROUTES else None
                 if address is not None and all(n is not net for n, _ in self.network.owners(address)):
                     seen.add(key)
                     yield address
@@ -325,66 +320,10 @@ class Machine:
                 if overlay_number(port) is None:
                     continue
                 known = (n.address for n in net.snap.neighbours if n.link == port.index and n.mac)
-                far = next((a for a in known if not self.network.owners(a) and not _own_link(a)), None)
-                far = far or self._nobody(group.net)
+                far = next((a for a in known if not self.network.owners(a) and not own_link(a)), None)
+                far = far or nobody(self.network, group.net)
                 if far is not None:
                     yield far
-
-    def _nobody(self, net: Net) -> str | None:
-        """An address of its own subnet that nobody here has: whoever has it is at the far end of a tunnel."""
-        for a in net.snap.addresses:
-            if a.scope or _own_link(a.address):
-                continue
-            network = ipaddress.ip_network(f"{a.address}/{a.prefix}", strict=False)
-            for n in range(2, min(network.num_addresses - 1, 200)):
-                if not self.network.owners(str(network[-n])):
-                    return str(network[-n])
-        return None
-
-    # -- shapes --------------------------------------------------------------------------------------------------
-
-    def _shape(self, net: Net) -> Shape:
-        """Everything that decides what happens to its packets, and nothing that differs between twins."""
-        at = {x.index: n for n, x in enumerate(net.snap.links)}
-        snap = net.snap
-        links = tuple(self._device(net, x) for x in snap.links if not x.loopback)
-        routes = frozenset(
-            (r.family, r.table, r.dst, r.prefix, r.type, r.metric, r.mtu, r.mtu_lock, r.advmss,
-             tuple((at.get(h.link), h.via) for h in r.hops))
-            for r in snap.routes
-            if r.type not in ("local", "broadcast", "multicast", "anycast") and r.prefix not in (32, 128)
-        )  # fmt: skip
-        tables = tuple(t for t in snap.tables if not _only_loopback(t))
-        rest = () if snap.plain else (tables, tuple(snap.rules), tuple(snap.exceptions), _switches(net))
-        return (links, routes, rest, self.families(net))
-
-    def _device(self, net: Net, x: Link) -> Shape:
-        other = self.network.peer(net, x)
-        there: Shape = ()
-        if other is not None:
-            o = other[1]
-            there = (other[0].key, o.mtu, o.master, o.up, o.bridge_port, _on(o))
-        return (x.name, x.kind, x.mtu, x.up, x.carrier, _on(x), there, x.vxlan)
-
-
-def _on(link: Link) -> tuple[str, ...] | None:
-    """Offload features that are switched on; None: not known."""
-    return None if link.features is None else tuple(k for k, v in link.features.items() if v)
-
-
-def _switches(net: Net) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(net.snap.sysctls.items()))
-
-
-def _only_loopback(table: object) -> bool:
-    """A table that only turns an address of 127/8 round (Docker's resolver, on a port of its own in each container)."""
-    chains = getattr(table, "chains", ())
-    for chain in chains:
-        for rule in chain.rules:
-            tests = [e for e in rule.exprs if getattr(e, "field", "") in ("daddr", "saddr")]
-            if not any(v.startswith(LOOPBACK) for e in tests for v in e.values):
-                return False
-    return all(c.policy == "accept" for c in chains)
 
 
 def overlay_number(link: Link) -> tuple[str, int, int] | None:
@@ -411,55 +350,6 @@ def _exits(way: Predicted) -> Iterator[Point]:
         for step in hop.steps:
             if isinstance(step, Exit) and step.at.link:
                 yield step.at
-
-
-def _address(net: Net | None, family: Family) -> str | None:
-    """Its first address of a family that others can send to."""
-    for a in net.snap.addresses if net is not None else ():
-        if a.scope == 0 and (":" in a.address) == (family == 6) and not _own_link(a.address):
-            return a.address
-    return None
-
-
-def _neighbouring(net: Net, other: Net) -> Iterator[str]:
-    """For each family, an address of ``other`` that lies in a subnet of ``net``'s own."""
-    found: dict[bool, str] = {}
-    ours = [a for a in net.snap.addresses if a.scope == 0 and not _own_link(a.address)]
-    subnets = [ipaddress.ip_network(f"{a.address}/{a.prefix}", strict=False) for a in ours]
-    for a in other.snap.addresses:
-        if a.scope == 0 and not _own_link(a.address) and any(_within(a.address, n) for n in subnets):
-            found.setdefault(":" in a.address, a.address)
-    yield from found.values()
-
-
-def _own_link(address: str) -> bool:
-    return address.startswith(("127.", "169.254.", "fe80:")) or address == "::1"
-
-
-def _valid(dst: str) -> bool:
-    try:
-        ipaddress.ip_address(dst)
-    except ValueError:
-        return False
-    return True
-
-
-def _within(address: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
-    return ipaddress.ip_address(address) in network
-
-
-def _inside(net: Net, route: Route) -> str | None:
-    """An address that the route leads to: the last usable one, which a gateway seldom has; one that a peer of the
-    device has, where it has peers (WireGuard); None: none of them has any."""
-    network = ipaddress.ip_network(f"{route.dst}/{route.prefix}", strict=False)
-    device = net.links.get(route.hops[0].link)
-    if device is not None and device.wireguard is not None and device.wireguard.peers:
-        theirs = [ipaddress.ip_network(a, strict=False) for p in device.wireguard.peers for a in p.allowed]
-        shared = [t for t in theirs if t.version == network.version and t.overlaps(network)]
-        if not shared:
-            return None
-        network = max(network, shared[0], key=lambda n: n.prefixlen)
-    return str(network[-2] if network.num_addresses > 2 else network[0])
 
 
 def _is_tunnel(net: Net, route: Route) -> bool:
