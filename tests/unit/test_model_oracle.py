@@ -431,6 +431,75 @@ def test_a_rule_about_length_sees_pieces_as_they_are(more: str, passes: bool) ->
     assert said.large is (Fate.FRAGMENTED if passes else Fate.FILTERED)
 
 
+TWO_CUTS = THREE.replace("q qr 1500", "q qr 700")
+LONG_IN = LONG.replace("hook forward", "hook prerouting")
+TRACKS = """
+{ns} nft add table inet track
+{ns} nft add chain inet track f { type filter hook forward priority 0; }
+{ns} nft add rule inet track f ct state invalid drop
+"""
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(
+    ("rule", "more", "passes"),
+    [("b", "", True), ("b", line(TRACKS, "r"), True), ("r", "", True), ("r", line(TRACKS, "r"), False)],
+)
+def test_pieces_stay_as_small_as_they_were(rule: str, more: str, passes: bool) -> None:
+    """Behind a link that would carry larger ones, and where conntrack has put them together for its filters."""
+    with lab(TWO_CUTS + line(LONG_IN, rule) + more) as built:
+        said = asked(built, "a", "198.18.2.2", 1480, False)
+        assert built.send("a", "198.18.2.2", "b", 700, df=False).how == "whole"
+        assert built.send("a", "198.18.2.2", "b", 1480, df=False).how == ("pieces" if passes else "lost")
+    assert said.large is (Fate.FRAGMENTED if passes else Fate.FILTERED)
+
+
+SWITCH_TRACKS = SWITCH_LOW + line(TRACKS, "h")
+TUNNELS = """
+c eth0 1500 198.18.59.2/24 -- a vc 1500 198.18.59.1/24
+a eth0 1000 198.18.9.1/24 -- b eth0 1000 198.18.9.2/24
+a vx0 vxlan 1500 id=77 local=198.18.9.1 remote=198.18.9.2 198.18.50.1/24
+b vx0 vxlan 1500 id=77 local=198.18.9.2 remote=198.18.9.1 198.18.50.2/24
+b eth1 1500 198.18.8.1/24 -- d eth0 {far} 198.18.8.2/24
+b vx1 vxlan 1500 id=78 local=198.18.8.1 remote=198.18.8.2 198.18.51.1/24
+d vx1 vxlan 1500 id=78 local=198.18.8.2 remote=198.18.8.1 198.18.51.2/24
+c route default via 198.18.59.1
+a route default via 198.18.50.2
+b route 198.18.59.0/24 via 198.18.50.1
+d route default via 198.18.51.1
+a forward
+b forward
+"""
+PIECES = [  # name, text, from, to, in, size, what becomes of it without DF
+    ("bridge-cuts-pieces-again", SWITCH_LOW, "a", "198.18.1.3", "b", 1600, "pieces"),
+    ("bridge-puts-pieces-together", SWITCH_TRACKS, "a", "198.18.1.3", "b", 1600, "lost"),
+    ("bridge-cuts-what-was-whole", SWITCH_TRACKS, "a", "198.18.1.3", "b", 1450, "pieces"),
+    ("large-bridge-puts-pieces-together", SWITCH_TRACKS.replace("bridge 1400", "bridge 1500"),
+     "a", "198.18.1.3", "b", 1600, "lost"),
+    ("small-bridge-large-ports", SWITCH_TRACKS.replace("h vb 1400", "h vb 1500"), "a", "198.18.1.3", "b", 1600, "lost"),
+    ("pieces-are-eights", SWITCH_TRACKS.replace("a eth0 1500", "a eth0 1403"), "a", "198.18.1.3", "b", 1600, "pieces"),
+    ("pieces-are-eights-not-seven", SWITCH_TRACKS.replace("a eth0 1500", "a eth0 1404"),
+     "a", "198.18.1.3", "b", 1600, "lost"),
+    ("pieces-of-a-router-are-eights", ROUTER.format(mid=1411).replace("b eth0 1500", "b eth0 1400"),
+     "a", "198.18.2.2", "b", 1450, "pieces"),
+    ("pieces-of-a-router", ROUTER.format(mid=1412).replace("b eth0 1500", "b eth0 1400"),
+     "a", "198.18.2.2", "b", 1450, "lost"),
+    ("outer-pieces-end-with-their-tunnel", TUNNELS.format(far=1200), "c", "198.18.51.2", "d", 1300, "lost"),
+    ("outer-pieces-of-one-tunnel", TUNNELS.format(far=1500), "c", "198.18.51.2", "d", 1300, "pieces"),
+]  # fmt: skip
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(("name", "text", "ns", "to", "at", "size", "how"), PIECES, ids=[c[0] for c in PIECES])
+def test_pieces_go_on_as_they_are(name: str, text: str, ns: str, to: str, at: str, size: int, how: str) -> None:
+    with lab(text) as built:
+        assert built.send(ns, to, at, 100, df=False).how == "whole"
+        assert built.send(ns, to, at, size, df=False).how == how
+        built.forget()
+        said = asked(built, ns, to, size, False)
+    assert said.large is (Fate.FRAGMENTED if how == "pieces" else Fate.TOO_BIG_SILENT)
+
+
 @pytest.mark.lab
 @pytest.mark.parametrize(("offload", "arrives"), [("on", True), ("off", False)])
 def test_offload_hides_a_smaller_port(offload: str, arrives: bool) -> None:

@@ -23,7 +23,7 @@ from pathfit.model.l2 import MOST_FOLLOWED, VLAN_ROOM, Carried, Frame, Wire, emi
 from pathfit.model.lookup import Found, Query, describe, lookup, source_address
 from pathfit.model.mtu import SMALLEST_V6, accepts_source, device_mtu, route_mtu
 from pathfit.model.network import Net, Network
-from pathfit.model.packet import Bound, Fate1, Gap, Packet, too_big
+from pathfit.model.packet import Bound, Fate1, Gap, Packet, largest_piece, too_big
 from pathfit.model.state import End, Journey, State
 from pathfit.model.tunnel import Steps, secured, through
 
@@ -252,13 +252,14 @@ class Walk(Hooks):
         return got._replace(packet=p) if isinstance(got, End) else got
 
     def _cut(self, net: Net, p: Packet) -> Packet:
-        """What leaves when the packet of the asked size was too large here (ip_finish_output): one of its pieces."""
+        """What leaves when the packet of the asked size was too large here (ip_finish_output): one of its pieces. What
+        is in pieces already stays so, even where conntrack puts them together (frag_max_size in ip_do_fragment)."""
         mine = [
             x for x in self.notes if isinstance(x, Bound) and x.net == net.key and x.kind in ("l3", "route", "cached")
         ]
         for x in mine:
-            if x.mtu < p.size and x.then(p) == "fragment":
-                return msgspec.structs.replace(p, later=not p.big, piece=x.mtu)
+            if x.mtu < (p.piece or p.size) and x.then(p) == "fragment":
+                return msgspec.structs.replace(p, later=not p.big, piece=largest_piece(x.mtu, p.family))
         return p
 
     def _answered(self, net: Net, link: Link, there: State, p: Packet, asked: Resolve) -> End | None:

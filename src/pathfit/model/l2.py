@@ -20,12 +20,12 @@ from pathfit.core.net import TCP, Point
 from pathfit.core.path import Bridged, Fate, Step
 from pathfit.core.snapshot import Link
 from pathfit.model._policy import Family as PolicyFamily
-from pathfit.model._policy import Outcome, Where, hangs
+from pathfit.model._policy import Outcome, Where, hangs, index_of
 from pathfit.model.addr import is_link_local
 from pathfit.model.join import Landing, across
 from pathfit.model.network import AGGREGATES, STACKED, Net, Network
 from pathfit.model.overhead import resembling
-from pathfit.model.packet import Bound, Gap, Packet
+from pathfit.model.packet import Bound, Gap, Packet, largest_piece
 
 TAG = 4  # bytes of a VLAN tag
 VLAN_ROOM = TAG  # VLAN_HLEN in __is_skb_forwardable
@@ -386,16 +386,17 @@ def _out_by_port(
 
 
 def _port_bound(net: Net, bridge: Link, port: Link, frame: Frame, at: Point, by_iptables: bool) -> Bound:
-    """What a port takes. With bridge-nf, packets over its MTU are judged again: those with DF are dropped, others are
-    fragmented to the *bridge's* MTU (br_nf_ip_fragment; the fake dst is the bridge) and then meet the usual check."""
-    mtu, function, may = port.mtu + VLAN_ROOM - frame.beyond, "br_dev_queue_push_xmit", "silent"
+    """What a port takes. With bridge-nf, what is over its MTU is dropped with DF, else cut to the *bridge's*, whose dst
+    it has (br_nf_ip_fragment); pieces larger than that, put together by conntrack, are lost (frag_max_size)."""
+    mtu, function, piece = port.mtu + VLAN_ROOM - frame.beyond, "br_dev_queue_push_xmit", 0
+    joins = bridge.mtu if by_iptables and net.filtered and index_of(net).tracks[frame.packet.family] else 0
     if by_iptables and (frame.packet.df or frame.packet.family == 6):
         mtu, function = port.mtu, "br_nf_dev_queue_xmit"
     elif by_iptables and bridge.mtu <= mtu:
-        mtu, function, may = max(port.mtu, bridge.mtu), "br_nf_dev_queue_xmit", "fragment"
+        mtu, function, piece = max(port.mtu, bridge.mtu), "br_nf_dev_queue_xmit", largest_piece(bridge.mtu)
     return Bound(
-        mtu, "l2", at, "silent", "fragment" if may == "fragment" else "silent", net.key, frame.packet, "bridge",
-        function, 0, True, frame.gso,
+        mtu, "l2", at, "silent", "fragment" if piece else "silent", net.key, frame.packet, "bridge",
+        function, 0, True, frame.gso, piece=piece, joins=joins,
     )  # fmt: skip
 
 

@@ -4,9 +4,10 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from pathfit.core.net import ICMP, ICMPV6, TCP, Family, Flow, Point
+from pathfit.core.net import ICMP, ICMPV6, IP_HEADER, TCP, Family, Flow, Point
 
 Kind = Literal["request", "reply", "error"]
+FRAGMENT_HEADER = 8  # struct frag_hdr
 
 
 class Tuple5(msgspec.Struct, frozen=True, gc=False):
@@ -111,9 +112,17 @@ class Bound(msgspec.Struct, frozen=True, gc=False):
     mac: str = ""  # and is sent to this MAC address
     teaches: bool = False  # the route of what is made here learns it from any packet that is too big, with DF or not
     untold: str | None = None  # why nothing is heard of it, in words, when the walk already knows
+    piece: int = 0  # bytes of the largest piece it makes of a larger packet; 0 = what `mtu` leaves
+    joins: int = 0  # what comes in larger pieces than this is put together here and lost; 0 = pieces are left alone
 
     def then(self, packet: Packet) -> Fate1:
         return self.dont if packet.df else self.may
+
+
+def largest_piece(mtu: int, family: Family = 4) -> int:
+    """Bytes of the largest piece of a packet that does not fit: data in eights (ip_frag_next, ip6_frag_next)."""
+    header = IP_HEADER[family] + (FRAGMENT_HEADER if family == 6 else 0)
+    return header + ((mtu - header) & ~7) if mtu > header else mtu
 
 
 class Gap(NamedTuple):

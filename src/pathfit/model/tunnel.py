@@ -35,7 +35,7 @@ from pathfit.model.exits import exits
 from pathfit.model.l2 import Carried, Frame, Note
 from pathfit.model.network import Net, Network
 from pathfit.model.outers import TELLS, Lost, Outer, esp, outers
-from pathfit.model.packet import Bound, Fate1, Gap, Packet
+from pathfit.model.packet import Bound, Fate1, Gap, Packet, largest_piece
 
 SMALLEST_TOLD = {4: 576, 6: 1280}  # iptunnel_pmtud_check_icmp, _icmpv6: below that nothing is said
 LOCAL_PIECES = frozenset({"wireguard", "l2tp", "l2tp-ip"})  # they fragment their own outer packets, of IPv6 as well
@@ -191,6 +191,8 @@ def _inner(steps: Steps, entry: Entry, b: Bound, lossy: Journey | None) -> Bound
         mtu, "tunnel", entry.net.point(outer.device.name) if own else b.at, dont, may, entry.net.key,
         entry.frame.packet, outer.kind, _decider(outer, dont) if own else b.function, b.overhead + outer.overhead,
         inward=back[0], mac=back[1], teaches=teaches, untold=None if may == "fragment" else why,
+        piece=outer.inner_mtu(b.piece or largest_piece(b.mtu, outer.packet.family)) if pieces else 0,
+        joins=outer.inner_mtu(b.joins) if b.joins else 0,
     )  # fmt: skip
 
 

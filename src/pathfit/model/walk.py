@@ -13,10 +13,11 @@ from pathfit.core.net import TCP, Flow, Point, packet_of
 from pathfit.core.path import Clamped, Decap, Encap, Exit, Fate, Hop, Limit, Predicted, Step, Then
 from pathfit.core.snapshot import Link
 from pathfit.model.journey import Walk, told
+from pathfit.model.l2 import Note
 from pathfit.model.mtu import advertised, own_mtu
 from pathfit.model.nat import Memory
 from pathfit.model.network import Net, Network
-from pathfit.model.packet import Bound, Packet, packet_of_flow
+from pathfit.model.packet import Bound, Packet, largest_piece, packet_of_flow
 from pathfit.model.state import Journey, State
 
 MAX_WAYS = 8  # equal-cost alternatives that are tried
@@ -188,7 +189,7 @@ def _predicted(network: Network, door: Door, way: Journey, packet: Packet, memor
     home = "" if door.link else door.net.key
     bounds = [x for x in way.notes if isinstance(x, Bound)]
     known = memory or way.talks
-    biting = _biting(bounds, packet)
+    biting = _biting(way.notes, packet)
     limits = tuple([_limit(network, b, packet, known, home) for b in biting])
     passing = [b.mtu for b in bounds if not (b.hides and b.gso and packet.proto == TCP)]
     large, hiding = _large(way, biting, packet)
@@ -235,9 +236,8 @@ def _judged(network: Network, door: Door, way: Journey, packet: Packet, memory: 
 
 def _met(way: Journey, again: Journey, packet: Packet) -> bool:
     """Does the packet meet the bound that stops it before the filter that ends its other walk?"""
-    bounds = [x for x in way.notes if isinstance(x, Bound)]
     before = {(x.at, x.kind, x.function) for x in again.notes if isinstance(x, Bound)}
-    for x in _biting(bounds, packet):
+    for x in _biting(way.notes, packet):
         if x.then(packet) == "error" and x.kind != "tunnel":
             return True  # refused before the output hook sees it (ip_append_data)
         if x.then(packet) != "fragment" and not (x.hides and x.gso and packet.proto == TCP):
@@ -267,20 +267,33 @@ def _limit(network: Network, b: Bound, packet: Packet, memory: Memory, home: str
     )  # fmt: skip
 
 
-def _biting(bounds: Iterable[Bound], packet: Packet) -> list[Bound]:
+def _biting(notes: Iterable[Note], packet: Packet) -> list[Bound]:
     """The bounds that a packet of the asked size is too large for. What was cut into pieces travels on in pieces of
-    that size: the packet itself to its end, an outer packet to the end of its tunnel (they differ in overhead)."""
-    whole, found = packet.size, []
-    sizes: dict[int, int] = {}
-    for b in bounds:
-        if b.mtu >= (min(sizes.get(0, whole), sizes.get(b.overhead, whole)) if sizes else whole):
-            continue
-        found.append(b)
-        if b.then(packet) == "fragment" and not (b.hides and b.gso and packet.proto == TCP):
-            sizes[b.overhead] = b.mtu
-            if b.teaches and not packet.df:  # the next ones are cut before they go in
-                sizes[0] = b.mtu
+    that size: the packet itself to its end, an outer packet to the end of its tunnel."""
+    found: list[Bound] = []
+    pieces = [0]  # bytes of the largest piece, of the packet and of each that is around it; 0 = it is whole
+    for x in notes:
+        if isinstance(x, Encap):
+            pieces.append(0)
+        elif isinstance(x, Decap):
+            pieces = pieces[:-1] or [0]
+        elif isinstance(x, Bound):
+            met = _met_by(x, packet, pieces)
+            found += [met] if met else []
     return found
+
+
+def _met_by(b: Bound, packet: Packet, pieces: list[int]) -> Bound | None:
+    """The bound as it is for this packet, None: it fits. ``pieces`` is changed where it is cut."""
+    if pieces[-1] > b.joins > 0:
+        return msgspec.structs.replace(b, mtu=b.joins, dont="silent", may="silent")
+    if b.mtu >= min([x for x in pieces if x], default=packet.size):
+        return None
+    if b.then(packet) == "fragment" and not (b.hides and b.gso and packet.proto == TCP):
+        pieces[-1] = b.piece or largest_piece(b.mtu, packet.family)
+        if b.teaches and not packet.df:  # the next ones are cut before they go in
+            pieces[0] = largest_piece(b.mtu, packet.family)
+    return b
 
 
 def _large(way: Journey, biting: Iterable[Bound], packet: Packet) -> tuple[Fate, str]:
