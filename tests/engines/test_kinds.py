@@ -295,8 +295,6 @@ def test_a_swarm_s_hidden_namespaces() -> None:
     required()
     with Lab() as lab:
         swarm = Swarm(lab)
-        states = ("node", "ls", "--format", "{{.Status}}")
-        until(lambda: swarm.nodes[0](*states).split() == ["Ready"] * NODES, "every node ready")
         swarm.overlay("wide")
         swarm.nodes[0]("network", "create", "-d", "overlay", "--attachable", "--opt", MTU, "narrow")
         for number, node in enumerate(swarm.nodes, 1):
@@ -340,8 +338,6 @@ def test_three_daemons_that_share_an_overlay_s_id() -> None:
     required()
     with Lab() as lab:
         swarm = Swarm(lab)
-        states = ("node", "ls", "--format", "{{.Status}}")
-        until(lambda: swarm.nodes[0](*states).split() == ["Ready"] * NODES, "every node ready")
         swarm.overlay("wide")
         for number, node in enumerate(swarm.nodes, 1):
             node.run(f"c{number}", "--network", "wide")

@@ -12,7 +12,7 @@ from recipes import containerds, podmans
 from recipes.containerds import Containerd
 from recipes.nested import Nested
 from recipes.podmans import Podman
-from recipes.swarm import NODES, Swarm
+from recipes.swarm import Swarm
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
 
@@ -52,8 +52,6 @@ def test_a_swarm() -> None:
     required()
     with leaving_nothing() as lab:
         swarm = Swarm(lab)
-        states = ("node", "ls", "--format", "{{.Status}}")
-        until(lambda: swarm.nodes[0](*states).split() == ["Ready"] * NODES, "every node ready")
         swarm.overlay("wide")
         for number, node in enumerate(swarm.nodes, 1):
             node.run(f"c{number}", "--network", "wide")

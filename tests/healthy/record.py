@@ -23,7 +23,7 @@ from labhost import Lab, LabHost, Room, cable, until  # noqa: E402
 from recipes.containerds import Containerd  # noqa: E402
 from recipes.nested import Nested  # noqa: E402
 from recipes.podmans import Podman  # noqa: E402
-from recipes.swarm import NODES, Swarm  # noqa: E402
+from recipes.swarm import Swarm  # noqa: E402
 
 from pathfit.core.redact import redact  # noqa: E402
 from pathfit.observe import recorded  # noqa: E402
@@ -152,8 +152,6 @@ def docker_jumbo(lab: Lab) -> Recorded:
 def swarm(lab: Lab) -> Recorded:
     """An overlay over three hosts, sized by the engine; one given the MTU of its underlay."""
     made = Swarm(lab)
-    states = ("node", "ls", "--format", "{{.Status}}")
-    until(lambda: made.nodes[0](*states).split() == ["Ready"] * NODES, "every node ready")
     made.overlay("wide")
     made.nodes[0]("network", "create", "-d", "overlay", "--attachable", "--opt", f"{MTU}=1400", "narrow")
     for number, node in enumerate(made.nodes, 1):

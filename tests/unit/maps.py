@@ -1,5 +1,6 @@
 """Machines for the tests of the map, as texts of topo.py, and the maps of them."""
 
+from cases import NARROW
 from msgspec.structs import replace
 from topo import host
 
@@ -8,18 +9,7 @@ from pathfit.model import Network, predict_both
 from pathfit.render.map.build import build
 from pathfit.render.map.graph import Map
 
-LAB = """
-c eth0 1500 198.18.1.2/24 -- h vc 1500 @br0
-h br0 bridge 1500 198.18.1.1/24
-h eth0 1420 198.18.2.2/24 -- r rh 1420 198.18.2.1/24
-r rs 1500 198.18.3.1/24 -- s eth0 1500 198.18.3.2/24
-c route default via 198.18.1.1
-h route default via 198.18.2.1
-r route 198.18.1.0/24 via 198.18.2.2
-s route default via 198.18.3.1
-h forward
-r forward
-"""
+LAB = NARROW
 VXLAN = """
 a eth0 1500 198.18.9.1/24 -- b eth0 1500 198.18.9.2/24
 a vx0 vxlan 1500 id=77 local=198.18.9.1 remote=198.18.9.2 @br0

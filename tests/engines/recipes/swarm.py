@@ -12,14 +12,14 @@ address (VIP), the routing mesh and encrypted overlays need ip_vs and ESP in the
 from pathlib import Path
 
 from engine import Docker, image
-from labhost import Lab, Room, cable
+from labhost import Lab, Room, cable, until
 
 NODES = 3
 POOL = "198.19.64.0/18"  # of overlays; below the daemons' own (engine.Docker)
 
 
 class Swarm:
-    """The nodes, joined; ``nodes[0]`` is the manager. ``mtu``: bytes the switch and its cables carry."""
+    """The nodes, joined and ready; ``nodes[0]`` is the manager. ``mtu``: bytes the switch and its cables carry."""
 
     def __init__(self, lab: Lab, mtu: int = 1500) -> None:
         self.switch: Room = lab.room("switch")
@@ -32,6 +32,10 @@ class Swarm:
         token = manager("swarm", "join-token", "-q", "worker")
         for number, worker in enumerate(workers, 2):
             worker("swarm", "join", "--advertise-addr", address(number), "--token", token, f"{address(1)}:2377")
+        until(lambda: self._states() == ["Ready"] * NODES, "every node ready")
+
+    def _states(self) -> list[str]:
+        return self.nodes[0]("node", "ls", "--format", "{{.Status}}").split()
 
     def _node(self, lab: Lab, number: int, mtu: int, tar: Path) -> Docker:
         host = lab.host(f"n{number}")

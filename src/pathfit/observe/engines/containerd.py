@@ -63,15 +63,7 @@ def read(daemon: Daemon, homes: Homes, budget: float) -> Engine | Missing:
     """In at most ``budget`` seconds. Never raises."""
     end = clock.now() + budget
     folder = f"{daemon.state}/{TASKS}"
-    engine = Engine(
-        kind="containerd",
-        socket="",
-        pid=daemon.pid,
-        netns=daemon.namespace,
-        root=daemon.root,
-        flags=tuple(procfs.printable(word) for word in daemon.argv),
-        rootless=daemon.user or None,
-    )
+    engine = daemon.engine()
     try:
         spaces = within.listed(daemon.root, folder)
     except (OSError, ValueError) as e:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from pathfit.core.engine import Container, Engine
 from pathfit.core.evidence_base import Missing
-from pathfit.host import clock, procfs, within
+from pathfit.host import clock, within
 from pathfit.observe import processes
 from pathfit.observe.engines import cni, cri
 from pathfit.observe.engines.daemons import Daemon, Homes, option
@@ -79,15 +79,7 @@ def read(daemon: Daemon, homes: Homes, budget: float) -> Engine | Missing:
             containers.append(cri.container(daemon, bundle, cri.CRIO, devices, homes))
     configs = _setting(daemon.root, "network_dir", section="network") or cni.CONFIGS
     networks = cni.joined(cni.networks(daemon, configs), attached) if containers else ()
-    engine = Engine(
-        kind="cri-o",
-        socket="",
-        pid=daemon.pid,
-        netns=daemon.namespace,
-        root=daemon.root,
-        flags=tuple(procfs.printable(word) for word in daemon.argv),
-        rootless=daemon.user or None,
-    )
+    engine = daemon.engine()
     return replace(
         engine, containers=tuple(containers), networks=cri.with_members(networks, containers), missing=missing
     )

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from pathfit.core.engine import Engine
 from pathfit.host import procfs, within
 from pathfit.observe import processes
 from pathfit.observe.processes import argv_of
@@ -47,6 +48,18 @@ class Daemon(NamedTuple):
     def witness(self) -> int:
         """A process that sees paths and numbers as the engine does; 0 when there is none in sight."""
         return self.pid or (self.monitors[0] if self.monitors else 0)
+
+    def engine(self) -> Engine:
+        """What is known of it before it, or a file of its, says a word."""
+        return Engine(
+            kind=self.kind,
+            socket=self.socket,
+            pid=self.pid,
+            netns=self.namespace,
+            root=self.root,
+            flags=tuple(procfs.printable(word) for word in self.argv),
+            rootless=self.user or None,
+        )
 
     def read(self, path: str, limit: int) -> bytes:
         """A file of the daemon's. Raises OSError; what lives in another root may not point us into ours."""

@@ -256,20 +256,14 @@ def _outside(daemon: Daemon) -> Engine:
     path = (option(daemon.argv, "--config-file") or [CONFIG])[-1]
     config, error = _config(daemon, path) if daemon.pid else (None, None)
     how, unit = _restart(daemon)
-    return Engine(
-        kind=daemon.kind,
-        socket=daemon.socket,
-        pid=daemon.pid,
-        netns=daemon.namespace,
-        root=daemon.root,
+    return replace(
+        daemon.engine(),
         inner=_inner(daemon.pid),
         config_path=path,
         config=config,
         config_error=error,
-        flags=tuple(procfs.printable(word) for word in daemon.argv),
         restart=how,
         unit=unit,
-        rootless=daemon.user or None,
         network_mtu=parse.network_mtu(config, daemon.argv),
     )
 

@@ -72,15 +72,7 @@ def _socket(argv: tuple[str, ...], user: int) -> str:
 def read(daemon: Daemon, homes: Homes, budget: float) -> Engine | Missing:
     """By its service where one runs, else by files, in at most ``budget`` seconds. Never raises."""
     end = clock.now() + budget
-    engine = Engine(
-        kind="podman",
-        socket=daemon.socket,
-        pid=daemon.pid,
-        netns=daemon.namespace,
-        root=daemon.root,
-        flags=tuple(procfs.printable(word) for word in daemon.argv),
-        rootless=daemon.user or None,
-    )
+    engine = daemon.engine()
     trouble: tuple[Missing, ...] = ()
     if daemon.path:
         try:
