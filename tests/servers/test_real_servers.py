@@ -47,8 +47,8 @@ IN, OUT, TOLD = "inbound-only", "v6-upload-hole", "pmtud-works"
 
 class Limit(NamedTuple):
     """What a cell may say instead. ``verdicts``: instead of the right one (empty: only the right one), then without an
-    error. ``forward``, ``reverse``: "" exact; "none" not measured, with a note; "?" that or exact; "pass" the largest
-    that passes is right, the byte above it is not known."""
+    error. ``forward``, ``reverse``: "" exact; "none" not measured, with a note; "?" that or exact; "~" that, exact, or
+    a wider bracket that is true; "pass" the largest that passes is right, the byte above it is not known."""
 
     verdicts: tuple[str, ...] = ()
     forward: str = ""
@@ -95,7 +95,7 @@ def limit(case: Case) -> Limit:
     if case.page == "small" and case.kind != "https":
         # Rows of answers of three bytes: a busy machine may send them one by one, and never a full packet.
         return Limit(
-            {IN: ("unknown",), TOLD: ("unknown",)}.get(path, ()), forward="pass" if path == TOLD else "", reverse="?"
+            {IN: ("unknown",), TOLD: ("unknown",)}.get(path, ()), forward="pass" if path == TOLD else "", reverse="~"
         )
     if path == IN and name in ONE_BY_ONE:
         # A burst of fourteen is more than a backlog of five holds (SYN cookies round the MSS down, the rest waits for a
@@ -182,7 +182,10 @@ def fits(bracket: dict, right: Size, allowed: str) -> bool:
         return nothing
     if allowed == "pass" and here[0] == right[0]:
         return here[1] in (None, right[1])
-    return (here == right and bracket["evidence"] != "none") or (allowed == "?" and nothing)
+    wider = right[1] is not None and None not in here and here[0] <= right[0] < right[1] <= here[1] and here != right
+    if nothing or wider:
+        return allowed == "~" or (allowed == "?" and nothing)
+    return here == right and bracket["evidence"] != "none"
 
 
 def test_limits_are_few() -> None:
