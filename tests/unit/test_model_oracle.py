@@ -454,7 +454,6 @@ def test_pieces_stay_as_small_as_they_were(rule: str, more: str, passes: bool) -
     assert said.large is (Fate.FRAGMENTED if passes else Fate.FILTERED)
 
 
-SWITCH_TRACKS = SWITCH_LOW + line(TRACKS, "h")
 TUNNELS = """
 c eth0 1500 198.18.59.2/24 -- a vc 1500 198.18.59.1/24
 a eth0 1000 198.18.9.1/24 -- b eth0 1000 198.18.9.2/24
@@ -470,6 +469,41 @@ d route default via 198.18.51.1
 a forward
 b forward
 """
+# name, text, from, to, in, who has a rule about length, on which hook, longer than, who tracks, does it pass
+OUTER_LENGTH = [
+    ("learned", VXLAN.format(under=1500, mtu=1500, extra=""),
+     "a", "198.18.50.2", "b", "b", "prerouting", 1500, "", True),
+    ("learned-where-made", VXLAN.format(under=1500, mtu=1500, extra=""),
+     "a", "198.18.50.2", "b", "a", "output", 1500, "", False),
+    ("outer-pieces", ROUTED, "c", "198.18.60.2", "d", "b", "prerouting", 1500, "", True),
+    ("outer-pieces-too-long", ROUTED, "c", "198.18.60.2", "d", "b", "prerouting", 1491, "", False),
+    ("outer-pieces-put-together", ROUTED, "c", "198.18.60.2", "d", "b", "prerouting", 1500, "b", False),
+    ("outer-before-it-is-cut", ROUTED, "c", "198.18.60.2", "d", "a", "output", 1500, "", False),
+    ("inner-behind-outer-pieces", TUNNELS.format(far=1500), "c", "198.18.51.2", "d", "b", "forward", 1480, "", False),
+    ("outer-behind-outer-pieces", TUNNELS.format(far=1500), "c", "198.18.51.2", "d", "d", "prerouting", 1500, "", True),
+    ("outer-behind-too-long", TUNNELS.format(far=1500), "c", "198.18.51.2", "d", "d", "prerouting", 1480, "", False),
+]  # fmt: skip
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(
+    ("name", "text", "ns", "to", "at", "where", "hook", "longer", "tracked", "passes"),
+    OUTER_LENGTH,
+    ids=[c[0] for c in OUTER_LENGTH],
+)
+def test_a_rule_about_length_sees_outer_pieces_as_they_are(
+    name: str, text: str, ns: str, to: str, at: str, where: str, hook: str, longer: int, tracked: str, passes: bool
+) -> None:
+    rules = line(LONG, where).replace("hook forward", f"hook {hook}").replace("> 1200", f"> {longer}")
+    with lab(text + rules + (line(TRACKS, tracked) if tracked else "")) as built:
+        assert built.send(ns, to, at, 100, df=False).how == "whole"
+        seen = [built.send(ns, to, at, 1490, df=False).how for _ in range(2)][1]  # the first may be what is learned of
+        built.forget()
+        said = asked(built, ns, to, 1490, False)
+    assert (seen, said.large) == (("pieces", Fate.FRAGMENTED) if passes else ("lost", Fate.FILTERED))
+
+
+SWITCH_TRACKS = SWITCH_LOW + line(TRACKS, "h")
 PIECES = [  # name, text, from, to, in, size, what becomes of it without DF
     ("bridge-cuts-pieces-again", SWITCH_LOW, "a", "198.18.1.3", "b", 1600, "pieces"),
     ("bridge-puts-pieces-together", SWITCH_TRACKS, "a", "198.18.1.3", "b", 1600, "lost"),

@@ -23,7 +23,7 @@ from pathfit.model.l2 import MOST_FOLLOWED, VLAN_ROOM, Carried, Frame, Wire, emi
 from pathfit.model.lookup import Found, Query, describe, lookup, source_address
 from pathfit.model.mtu import SMALLEST_V6, accepts_source, device_mtu, route_mtu
 from pathfit.model.network import Net, Network
-from pathfit.model.packet import Bound, Fate1, Gap, Packet, largest_piece, too_big
+from pathfit.model.packet import Bound, Fate1, Gap, Packet, cut, too_big
 from pathfit.model.state import End, Journey, State
 from pathfit.model.tunnel import Steps, secured, through
 
@@ -259,7 +259,7 @@ class Walk(Hooks):
         ]
         for x in mine:
             if x.mtu < (p.piece or p.size) and x.then(p) == "fragment":
-                return msgspec.structs.replace(p, later=not p.big, piece=largest_piece(x.mtu, p.family))
+                return cut(p, x.mtu)
         return p
 
     def _answered(self, net: Net, link: Link, there: State, p: Packet, asked: Resolve) -> End | None:
@@ -401,12 +401,12 @@ class Walk(Hooks):
         return secured(self._steps(), net, link, frame) if self.depth < MAX_NESTED else None
 
     def _steps(self) -> Steps:
-        return Steps(self.network, self._outer, self._outer_told, self._enter)
+        return Steps(self.network, self._outer, self._outer_told, self._enter, self.pieces)
 
-    def _outer(self, net: Net, outer: Packet, lower: int) -> Journey:
+    def _outer(self, net: Net, outer: Packet, lower: int, pieces: bool = False) -> Journey:
         """The way of an outer packet: a walk of its own, one level deeper."""
         self.spent[0] += OUTER_COSTS
-        walk = Walk(self.network, depth=self.depth + 1, spent=self.spent)
+        walk = Walk(self.network, depth=self.depth + 1, spent=self.spent, pieces=self.pieces or pieces)
         way = walk.run(State("output", net, outer, oif=lower))
         self.later = self.later or way.later
         return way

@@ -183,12 +183,15 @@ def _carries(row: str, family: Family, proto: int) -> bool:
 
 
 def _around(made: Outer, frame: Frame) -> Outer:
-    """With the size the outer packet of this frame has."""
-    made = made._replace(tags=frame.tags * TAG)
-    inside = min(frame.packet.piece or frame.packet.size, frame.packet.size)  # each piece is wrapped on its own
+    return around(made._replace(tags=frame.tags * TAG), frame.packet)
+
+
+def around(made: Outer, packet: Packet) -> Outer:
+    """With the size the outer packet of this one has: each piece is wrapped on its own."""
+    inside = min(packet.piece or packet.size, packet.size)
     size = outer(made.layer, inside, made.device.mtu) + made.tags
     p = made.packet
-    large, kept = frame.packet.big, p.secured
+    large, kept = packet.big, p.secured
     packet = Packet(p.src, p.dst, p.proto, p.sport, p.dport, size, p.df, p.mark, big=large, secured=kept)
     return made._replace(packet=packet)
 
@@ -256,4 +259,4 @@ def chosen(wg: Wireguard, address: str) -> WireguardPeer | None:
     return best[1]
 
 
-__all__ = ["ROWS", "TELLS", "ZERO_MAC", "Lost", "Outer", "chosen", "layer_of", "outers", "unread"]
+__all__ = ["ROWS", "TELLS", "ZERO_MAC", "Lost", "Outer", "around", "chosen", "layer_of", "outers", "unread"]

@@ -125,6 +125,11 @@ def largest_piece(mtu: int, family: Family = 4) -> int:
     return header + ((mtu - header) & ~7) if mtu > header else mtu
 
 
+def cut(p: Packet, to: int) -> Packet:
+    """One of the pieces of at most ``to`` bytes: a later one, of a ``big`` packet the first, which has ports."""
+    return msgspec.structs.replace(p, later=not p.big, piece=largest_piece(to, p.family))
+
+
 class Gap(NamedTuple):
     """A stretch that was passed without seeing it: the wire between two hosts, left by ``at``."""
 

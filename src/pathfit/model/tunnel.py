@@ -34,8 +34,8 @@ from pathfit.core.snapshot import Link
 from pathfit.model.exits import exits
 from pathfit.model.l2 import Carried, Frame, Note
 from pathfit.model.network import Net, Network
-from pathfit.model.outers import TELLS, Lost, Outer, esp, outers
-from pathfit.model.packet import Bound, Fate1, Gap, Packet, largest_piece
+from pathfit.model.outers import TELLS, Lost, Outer, around, esp, outers
+from pathfit.model.packet import Bound, Fate1, Gap, Packet, cut, largest_piece
 
 SMALLEST_TOLD = {4: 576, 6: 1280}  # iptunnel_pmtud_check_icmp, _icmpv6: below that nothing is said
 LOCAL_PIECES = frozenset({"wireguard", "l2tp", "l2tp-ip"})  # they fragment their own outer packets, of IPv6 as well
@@ -65,12 +65,14 @@ class Journey(Protocol):
 
 
 class Steps(NamedTuple):
-    """The walk, as a tunnel needs it: walk an outer packet; would its "too big" come home?"""
+    """The walk, as a tunnel needs it: walk an outer packet (cut where it is too large?); would its "too big" come home?
+    ``pieces``: what is too large is to be cut in any walk."""
 
     network: Network
-    walk: Callable[[Net, Packet, int], "Journey"]
+    walk: Callable[[Net, Packet, int, bool], "Journey"]
     told: Callable[[Bound], bool | None]
     enter: Callable[[Net, Link, Frame], Carried]
+    pieces: bool
 
 
 class Entry(NamedTuple):
@@ -118,12 +120,15 @@ def _one(steps: Steps, entry: Entry) -> Carried:
     outer, frame = entry.outer, entry.frame
     name = outer.device.name
     at = entry.net.point(name)
-    way = steps.walk(entry.base, outer.packet, outer.lower)
+    way = steps.walk(entry.base, outer.packet, outer.lower, False)
     notes: list[Note] = [
         Encap(at=at, kind=outer.kind, overhead=outer.overhead, outer=way.packet.flow(), df=outer.packet.df)
     ]
     lossy = _fragments_lost(steps, entry, [x for x in way.notes if isinstance(x, Bound)])
     notes += [_inner(steps, entry, x, lossy) if isinstance(x, Bound) else x for x in way.notes]
+    if steps.pieces and (learned := _learned(notes, frame.packet)):
+        piece = cut(frame.packet, learned)
+        return _one(steps, entry._replace(frame=frame._replace(packet=piece), outer=around(outer, piece)))
     done = tuple(notes)
     if way.fate is Fate.UNKNOWN:
         gone = Carried("unseen" if way.ends else "unknown", done, at=way.ends or at, why=way.why)
@@ -135,6 +140,12 @@ def _one(steps: Steps, entry: Entry) -> Carried:
         return Carried("lost", done, at=at, fate=way.fate, why=why, culprit=way.culprit, gaps=way.gaps)
     rest = _out_of(steps, way, way.net, outer, frame, done)
     return rest._replace(gaps=(*way.gaps, *rest.gaps)) if way.gaps else rest
+
+
+def _learned(notes: list[Note], p: Packet) -> int:
+    """The path MTU that its sender learns here, so that the next ones are cut before they go in; 0 = it learns none."""
+    taught = [x.mtu for x in notes if isinstance(x, Bound) and x.teaches and x.then(p) == "fragment"]
+    return min([x for x in taught if x < (p.piece or p.size)], default=0)
 
 
 def _out_of(steps: Steps, way: Journey, far: Net, outer: Outer, frame: Frame, done: tuple[Note, ...]) -> Carried:
@@ -161,7 +172,8 @@ def _fragments_lost(steps: Steps, entry: Entry, bounds: list[Bound]) -> Journey 
     small = any(b.mtu < outer.packet.size and (b.then(outer.packet) == "fragment" or local) for b in bounds)
     if not small or (outer.packet.family == 6 and not local):
         return None
-    way = steps.walk(entry.base, msgspec.structs.replace(outer.packet, later=True), outer.lower)
+    made = msgspec.structs.replace(outer.packet, later=True) if local else outer.packet
+    way = steps.walk(entry.base, made, outer.lower, True)
     return way if way.fate not in (Fate.DELIVERED, Fate.UNKNOWN) else None
 
 
