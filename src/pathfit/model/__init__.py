@@ -7,7 +7,7 @@
 * :mod:`~pathfit.model.lookup` finds the route (rules, tables, longest prefix) and the source address;
 * :mod:`~pathfit.model.packet` is what walks, :mod:`~pathfit.model.state` where it is;
 * :mod:`~pathfit.model.mtu` says how large a packet a host sends, and how large ones its SYN invites;
-* :mod:`~pathfit.model.l2` carries a frame: veth, bridge, vlan, macvlan, bond;
+* :mod:`~pathfit.model.l2` carries a :mod:`~pathfit.model.frame`: veth, bridge, vlan, macvlan, bond;
 * :mod:`~pathfit.model.tunnel` wraps packets in packets and predicts the outer ones in turn: what goes around them is
   in :mod:`~pathfit.model.outers`, what that costs in :mod:`~pathfit.model.overhead`, who takes it off in
   :mod:`~pathfit.model.exits`, and the MTU a tunnel should have in :mod:`~pathfit.model.right`; IPsec without a device

@@ -8,7 +8,7 @@ from pathfit.core.snapshot import Link
 from pathfit.model import _policy, nat
 from pathfit.model._policy import PASSED, Outcome, Where
 from pathfit.model.filter import Memo
-from pathfit.model.l2 import Note
+from pathfit.model.frame import Note
 from pathfit.model.lookup import Found
 from pathfit.model.network import Net
 from pathfit.model.packet import Bound, Packet, Tuple5

@@ -18,8 +18,9 @@ from pathfit.core.path import Decap, Enter, Exit, Fate, Filtered, Lookup, Resolv
 from pathfit.core.snapshot import Link, NextHop
 from pathfit.model import nat
 from pathfit.model._policy import PASSED
+from pathfit.model.frame import MOST_FOLLOWED, Carried, Frame, Wire
 from pathfit.model.hooks import Hooks
-from pathfit.model.l2 import MOST_FOLLOWED, VLAN_ROOM, Carried, Frame, Wire, emit, receive
+from pathfit.model.l2 import VLAN_ROOM, emit, receive
 from pathfit.model.lookup import Found, Query, describe, lookup, source_address
 from pathfit.model.mtu import SMALLEST_V6, accepts_source, device_mtu, route_mtu
 from pathfit.model.network import Net, Network

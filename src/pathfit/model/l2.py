@@ -12,111 +12,40 @@ then every port is followed until one leads to the host that owns the MAC, or an
 visible ends the search with ``unseen``.
 """
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
-
 from pathfit.core.filters import Hook
 from pathfit.core.net import TCP, Point
-from pathfit.core.path import Bridged, Fate, Step
+from pathfit.core.path import Bridged, Fate
 from pathfit.core.snapshot import Link
 from pathfit.model._policy import Family as PolicyFamily
 from pathfit.model._policy import Outcome, Where, hangs, index_of
 from pathfit.model.addr import is_link_local
+from pathfit.model.frame import MOST_FOLLOWED, RANK, TAG, Carried, Frame, Note, Wire, after, lost
 from pathfit.model.join import Landing, across
-from pathfit.model.network import AGGREGATES, STACKED, Net, Network
+from pathfit.model.network import AGGREGATES, STACKED, Net
 from pathfit.model.overhead import resembling
-from pathfit.model.packet import Bound, Gap, Packet, largest_piece
+from pathfit.model.packet import Bound, Gap, largest_piece
 
-TAG = 4  # bytes of a VLAN tag
 VLAN_ROOM = TAG  # VLAN_HLEN in __is_skb_forwardable
 BR_BLOCKING = 4  # BR_STATE_BLOCKING: by the spanning tree; the states before forwarding last a moment only
 BR_FORWARDING = 3  # BR_STATE_FORWARDING
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 MAX_DEPTH = 24  # devices a frame may pass between two IP hops
-MOST_FOLLOWED = 20_000  # ports in one search: bridges in a mesh have more simple ways than anybody can follow
 NO_RECEIVE = frozenset({"dummy", "nlmon", "ifb"})
 UNDERSTOOD_ENDS = frozenset({"", "tun"})  # beyond these nothing of ours is visible
-
-Note = Step | Bound
-
-
-class Frame(NamedTuple):
-    """What travels. ``dmac`` None: not known yet, whoever answers for ``want`` (the next hop) will get it."""
-
-    packet: Packet
-    dmac: str | None
-    want: str
-    gso: bool | None = False  # may it still be a GSO super-packet? None: the sender's features were not read
-    smac: str = ""  # who sent it on this segment, and the address it has there
-    local: bool = False  # made by the namespace that sends it here
-    vlan: int | None = None  # the outermost tag
-    under: tuple[int, ...] = ()  # tags beneath it
-    secured: int = 0  # bytes MACsec has put around it; 0 = none
-    seen: tuple[tuple[str, int], ...] = ()  # devices it came in by, to end loops
-
-    @property
-    def tags(self) -> int:
-        """How many VLAN tags it has."""
-        return (self.vlan is not None) + len(self.under)
-
-    @property
-    def beyond(self) -> int:
-        """Bytes of the frame between its Ethernet header and the IP packet, but for the first tag, which devices keep
-        beside the frame (skb->vlan_tci)."""
-        return self.secured + TAG * len(self.under)
-
-
-class Carried(NamedTuple):
-    """Where it ended. ``kind``: "ip" (the IP stack of ``net`` takes it, as from ``link``), "unseen" (it leaves our
-    view at ``at``), "unknown" (something not understood), "lost" (``fate``)."""
-
-    kind: Literal["ip", "unseen", "unknown", "lost"]
-    notes: tuple[Note, ...] = ()
-    net: Net | None = None
-    link: Link | None = None
-    at: Point | None = None
-    fate: Fate = Fate.UNKNOWN
-    why: str = ""
-    packet: Packet | None = None
-    gso: bool | None = False
-    culprit: Step | None = None
-    gaps: tuple[Gap, ...] = ()
-
-
-Hooked = Callable[[Net, PolicyFamily, Hook, Packet, Where], Outcome]
-Tunnel = Callable[[Net, Link, Frame, bool], Carried]
-RANK = {"ip": 0, "unseen": 1, "unknown": 2, "lost": 3}
-
-
-class Wire(NamedTuple):
-    """What the search needs: the network, the filters, and the way into a tunnel (all passed in, none imported)."""
-
-    network: Network
-    hook: Hooked
-    tunnel: Tunnel
-    spent: list[int]  # one number: ports that were followed, of MOST_FOLLOWED
-
-
-def _lost(fate: Fate, why: str, at: Point, culprit: Step | None = None) -> Carried:
-    return Carried("lost", at=at, fate=fate, why=why, culprit=culprit)
-
-
-def _after(notes: tuple[Note, ...], rest: Carried) -> Carried:
-    return Carried(rest[0], notes + rest[1], *rest[2:]) if notes else rest
 
 
 def emit(wire: Wire, net: Net, link: Link, frame: Frame) -> Carried:
     """The frame is given to ``link`` (dev_queue_xmit). Never raises."""
     at = net.point(link.name)
     if len(frame.seen) >= MAX_DEPTH:
-        return _lost(Fate.LOOP, "a frame goes round in circles", at)
+        return lost(Fate.LOOP, "a frame goes round in circles", at)
     if not link.up:
-        return _lost(Fate.LINK_DOWN, f"{link.name} is down", at)
+        return lost(Fate.LINK_DOWN, f"{link.name} is down", at)
     if not link.carrier and link.kind not in ("vxlan", "geneve"):
         other = wire.network.peer(net, link) if link.kind == "veth" else None
         if other is not None and not other[1].up:  # the half to be repaired is the other one
             return _half_down(other[0].point(other[1].name), other[1], link)
-        return _lost(Fate.LINK_DOWN, f"{link.name} has no carrier", at)
+        return lost(Fate.LINK_DOWN, f"{link.name} has no carrier", at)
     gso = _still_gso(link, frame.gso)
     if gso is not frame.gso:
         frame = frame._replace(gso=gso)
@@ -125,7 +54,7 @@ def emit(wire: Wire, net: Net, link: Link, frame: Frame) -> Carried:
     out = wire.hook(net, "netdev", "egress", frame.packet, Where(oif=link))
     if out.verdict != "accept":
         return _filtered(out, at)
-    return _after(out.steps, _by_kind(wire, net, link, frame, at))
+    return after(out.steps, _by_kind(wire, net, link, frame, at))
 
 
 def _by_kind(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> Carried:
@@ -139,7 +68,7 @@ def _by_kind(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> Carri
     if kind in AGGREGATES:
         return _best([emit(wire, net, p, frame) for p in net.ports.get(link.index, ()) if p.up and p.carrier], at)
     if kind in NO_RECEIVE:
-        return _lost(Fate.UNREACHABLE, f"{link.name} ({kind}) swallows what is sent to it", at)
+        return lost(Fate.UNREACHABLE, f"{link.name} ({kind}) swallows what is sent to it", at)
     if link.loopback:
         return Carried("ip", net=net, link=link, packet=frame.packet, gso=frame.gso)
     if kind in UNDERSTOOD_ENDS:
@@ -164,7 +93,7 @@ def _filtered(out: Outcome, at: Point) -> Carried:
 
 
 def _half_down(at: Point, half: Link, link: Link) -> Carried:
-    return _lost(Fate.LINK_DOWN, f"{half.name}, the other half of {link.name}, is down", at)
+    return lost(Fate.LINK_DOWN, f"{half.name}, the other half of {link.name}, is down", at)
 
 
 def _through_veth(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> Carried:
@@ -179,14 +108,14 @@ def _through_veth(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> 
         half.mtu + VLAN_ROOM - frame.beyond, "receive", here, "silent", "silent", net.key, frame.packet, "veth",
         "__dev_forward_skb2", 0, True, frame.gso,
     )  # fmt: skip
-    return _after((bound,), receive(wire, far, half, frame))
+    return after((bound,), receive(wire, far, half, frame))
 
 
 def receive(wire: Wire, net: Net, link: Link, frame: Frame) -> Carried:
     """The frame comes in by ``link`` (__netif_receive_skb_core): filters, then bridge, stacked devices or IP."""
     at = net.point(link.name)
     if (net.key, link.index) in frame.seen or len(frame.seen) >= MAX_DEPTH:
-        return _lost(Fate.LOOP, "a frame goes round in circles", at)
+        return lost(Fate.LOOP, "a frame goes round in circles", at)
     if link.xdp:
         return Carried("unknown", at=at, why=f"an XDP program on {link.name}")
     packet, dmac, want, gso, smac, _, vlan, under, secured, seen = frame  # _replace takes four times as long
@@ -196,7 +125,7 @@ def receive(wire: Wire, net: Net, link: Link, frame: Frame) -> Carried:
     out = wire.hook(net, "netdev", "ingress", packet, Where(iif=link))
     if out.verdict != "accept":
         return _filtered(out, at)
-    return _after(out.steps, _handed_up(wire, net, link, frame, at))
+    return after(out.steps, _handed_up(wire, net, link, frame, at))
 
 
 def _handed_up(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> Carried:
@@ -207,9 +136,9 @@ def _handed_up(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> Car
         if found:
             return found
     if frame.secured and not (master and master.kind == "bridge"):
-        return _lost(Fate.UNREACHABLE, f"{link.name} has no MACsec", at)
+        return lost(Fate.UNREACHABLE, f"{link.name} has no MACsec", at)
     if frame.vlan is not None and not (master and master.kind == "bridge"):
-        return _lost(Fate.UNREACHABLE, f"{link.name} has no VLAN {frame.vlan}", at)
+        return lost(Fate.UNREACHABLE, f"{link.name} has no VLAN {frame.vlan}", at)
     if master and master.kind == "bridge":
         return switch(wire, net, master, link, frame)
     if master and master.kind in AGGREGATES:
@@ -222,14 +151,14 @@ def _handed_up(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> Car
 def _to_ip(net: Net, link: Link, frame: Frame, at: Point) -> Carried:
     """Does this host take the frame (eth_type_trans, PACKET_OTHERHOST in ip_rcv_core)?"""
     if not link.up:
-        return _lost(Fate.LINK_DOWN, f"{link.name} is down", at)
+        return lost(Fate.LINK_DOWN, f"{link.name} is down", at)
     if frame.dmac is not None and frame.dmac != BROADCAST:
         mine = not link.mac or frame.dmac == link.mac
     else:
         mine = answers(net, link, frame.want)
     if mine:
         return Carried("ip", (), net, link, None, Fate.UNKNOWN, "", frame.packet, frame.gso)
-    return _lost(Fate.UNREACHABLE, f"{link.name} is not the one addressed", at)
+    return lost(Fate.UNREACHABLE, f"{link.name} is not the one addressed", at)
 
 
 def answers(net: Net, link: Link, address: str) -> bool:
@@ -263,7 +192,7 @@ def switch(wire: Wire, net: Net, bridge: Link, came: Link | None, frame: Frame) 
     """A bridge passes the frame on (br_handle_frame_finish; br_dev_xmit when the host itself sends)."""
     at = net.point(bridge.name)
     if not bridge.up:
-        return _lost(Fate.LINK_DOWN, f"{bridge.name} is down", at)
+        return lost(Fate.LINK_DOWN, f"{bridge.name} is down", at)
     notes: tuple[Note, ...] = ()
     if came is not None:
         port = came.bridge_port
@@ -281,19 +210,19 @@ def switch(wire: Wire, net: Net, bridge: Link, came: Link | None, frame: Frame) 
             up = wire.hook(net, "netdev", "ingress", frame.packet, Where(iif=bridge))
         if up.verdict != "accept":
             return _filtered(up, at)
-        return _after(notes, Carried("ip", net=net, link=bridge, packet=frame.packet, gso=frame.gso))
+        return after(notes, Carried("ip", net=net, link=bridge, packet=frame.packet, gso=frame.gso))
     known = net.switched.get((bridge.index, frame.dmac)) if frame.dmac else None
     port_link = net.links.get(known.link) if known else None
     if port_link and port_link.index != bridge.index and port_link.master == bridge.index:
         if came is not None and came.index == port_link.index and not (came.bridge_port and came.bridge_port.hairpin):
-            return _lost(Fate.UNREACHABLE, f"{bridge.name} would send it back by {came.name}", at)
-        return _after(notes, _out_by_port(wire, net, bridge, came, port_link, frame, flooded=False))
-    return _after(notes, _flood(wire, net, bridge, came, frame, at))
+            return lost(Fate.UNREACHABLE, f"{bridge.name} would send it back by {came.name}", at)
+        return after(notes, _out_by_port(wire, net, bridge, came, port_link, frame, flooded=False))
+    return after(notes, _flood(wire, net, bridge, came, frame, at))
 
 
 def _not_forwarding(port: Link, state: int, at: Point) -> Carried:
     if state == BR_BLOCKING or not (port.up and port.carrier):
-        return _lost(Fate.LINK_DOWN, f"bridge port {port.name} is not forwarding", at)
+        return lost(Fate.LINK_DOWN, f"bridge port {port.name} is not forwarding", at)
     return Carried("unknown", at=at, why=f"bridge port {port.name} is about to forward")
 
 
@@ -340,11 +269,11 @@ def _flood(wire: Wire, net: Net, bridge: Link, came: Link | None, frame: Frame, 
 def _best(tried: list[Carried], at: Point) -> Carried:
     """The most telling of several ways: one that arrives, else one that leaves our view, else unknown, else lost."""
     if not tried:
-        return _lost(Fate.UNREACHABLE, "no device there leads on", at)
+        return lost(Fate.UNREACHABLE, "no device there leads on", at)
     best = min(tried, key=lambda c: RANK[c.kind])
     if best.kind == "lost" and len({c.fate for c in tried}) > 1:
         told = [c for c in tried if c.fate is not Fate.UNREACHABLE]
-        return told[0] if len(told) == 1 else _lost(Fate.UNREACHABLE, "nobody there is the one addressed", at)
+        return told[0] if len(told) == 1 else lost(Fate.UNREACHABLE, "nobody there is the one addressed", at)
     return best
 
 
@@ -363,7 +292,7 @@ def _out_by_port(
     if state and state.state != BR_FORWARDING:
         return _not_forwarding(port, state.state, at)
     if state and state.isolated and came and came.bridge_port and came.bridge_port.isolated:
-        return _lost(Fate.UNREACHABLE, f"bridge ports {came.name} and {port.name} are isolated from each other", at)
+        return lost(Fate.UNREACHABLE, f"bridge ports {came.name} and {port.name} are isolated from each other", at)
     steps: list[Note] = [Bridged(at=net.point(bridge.name), out=port.name, flooded=flooded)]
     filtered_by_ip = came is not None and _bridge_nf(net, bridge, frame.packet.family)
     where = Where(iif=bridge, oif=bridge, bridge_in=came, bridge_out=port)
@@ -382,7 +311,7 @@ def _out_by_port(
                 notes=tuple(steps), culprit=out.steps[-1] if out.steps else None
             )
     steps.append(_port_bound(net, bridge, port, frame, at, filtered_by_ip))
-    return _after(tuple(steps), emit(wire, net, port, frame))
+    return after(tuple(steps), emit(wire, net, port, frame))
 
 
 def _port_bound(net: Net, bridge: Link, port: Link, frame: Frame, at: Point, by_iptables: bool) -> Bound:
@@ -423,7 +352,7 @@ def _stacked_out(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> C
     if mode in ("", "bridge", 4, "l2", 0):
         for far, sibling in siblings:
             if sibling.up and _is_addressee(far, sibling, frame):
-                return _after((_sibling_bound(net, below, device, frame),), receive(wire, far, sibling, frame))
+                return after((_sibling_bound(net, below, device, frame),), receive(wire, far, sibling, frame))
     elif mode != "vepa" and link.kind.startswith("ip"):
         return Carried("unknown", at=at, why=f"{link.kind} mode {mode}")
     return emit(wire, below, device, frame)

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from pathfit.core.net import UDP, Family
 from pathfit.core.snapshot import FdbEntry, Link, Vxlan, Wireguard, WireguardPeer, XfrmState
 from pathfit.model.addr import family_of, is_multicast, within
+from pathfit.model.frame import TAG, Frame
 from pathfit.model.ipsec import Wrapped, wrapped
-from pathfit.model.l2 import TAG, Frame
 from pathfit.model.network import Net
 from pathfit.model.overhead import Layer, header, inner, outer
 from pathfit.model.packet import Packet

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from pathfit.core.net import Family, Point
 from pathfit.core.snapshot import Link, Wireguard
 from pathfit.model.addr import family_of, is_multicast
-from pathfit.model.l2 import TAG, macsec
+from pathfit.model.frame import TAG
+from pathfit.model.l2 import macsec
 from pathfit.model.lookup import Query, lookup
 from pathfit.model.mtu import route_mtu
 from pathfit.model.network import STACKED, TUNNELS, Net, Network

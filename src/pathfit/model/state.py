@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 from pathfit.core.net import Point
 from pathfit.core.path import Clamped, Fate, Step
 from pathfit.core.snapshot import Link, NextHop
-from pathfit.model.l2 import Note
+from pathfit.model.frame import Note
 from pathfit.model.lookup import Found
 from pathfit.model.nat import Memory
 from pathfit.model.network import Net

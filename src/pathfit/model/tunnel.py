@@ -32,7 +32,7 @@ from pathfit.core.net import Point
 from pathfit.core.path import Decap, Encap, Fate, Step
 from pathfit.core.snapshot import Link
 from pathfit.model.exits import exits
-from pathfit.model.l2 import Carried, Frame, Note
+from pathfit.model.frame import Carried, Frame, Note
 from pathfit.model.network import Net, Network
 from pathfit.model.outers import TELLS, Lost, Outer, around, esp, outers
 from pathfit.model.packet import Bound, Fate1, Gap, Packet, cut, largest_piece

@@ -12,8 +12,8 @@ import msgspec
 from pathfit.core.net import TCP, Flow, Point, packet_of
 from pathfit.core.path import Clamped, Decap, Encap, Exit, Fate, Hop, Limit, Predicted, Step, Then
 from pathfit.core.snapshot import Link
+from pathfit.model.frame import Note
 from pathfit.model.journey import Walk, told
-from pathfit.model.l2 import Note
 from pathfit.model.mtu import advertised, own_mtu
 from pathfit.model.nat import Memory
 from pathfit.model.network import Net, Network

@@ -8,7 +8,7 @@
   :mod:`~pathfit.observe.engines.crio` - by the folders of what runs (:mod:`~pathfit.observe.engines.cri`: what the two
   have in common);
 * :mod:`~pathfit.observe.engines.cni`, :mod:`~pathfit.observe.engines.netavark` - networks by their files;
-* :mod:`~pathfit.observe.engines.parse`, :mod:`~pathfit.observe.engines.oci`,
+* :mod:`~pathfit.observe.engines.answers`, :mod:`~pathfit.observe.engines.parse`, :mod:`~pathfit.observe.engines.oci`,
   :mod:`~pathfit.observe.engines.conmon` - documents and command lines -> values (pure; hostile ones lose their
   fields, not our run);
 * :mod:`~pathfit.observe.engines.spaces` - the namespace that a path or a process means, seen from outside;

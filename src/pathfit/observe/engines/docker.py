@@ -21,7 +21,7 @@ from pathfit.core.evidence_base import Missing
 from pathfit.host import procfs, within
 from pathfit.host.unixhttp import Client, Late
 from pathfit.observe import discover
-from pathfit.observe.engines import daemons, parse, spaces
+from pathfit.observe.engines import answers, daemons, parse, spaces
 from pathfit.observe.engines.daemons import CONFIG, Daemon, Homes, option
 from pathfit.observe.engines.parse import number, rows, table, text
 from pathfit.wire.daemonjson import mtu_of
@@ -78,14 +78,16 @@ def _ask(client: Client, engine: Engine, daemon: Daemon, homes: Homes) -> Engine
         from pathfit.observe.engines import podman
 
         return podman.asked(client, replace(engine, kind="podman"), daemon, homes)
-    listed = rows(decoded(answer.body)) if answer.status == 200 else []
+    listed = rows(answers.decoded(answer.body)) if answer.status == 200 else []
     engine = replace(engine, version=answer.server.partition("/")[2].partition(" ")[0])
     missing: list[Missing] = []
     containers: tuple[Container, ...] = ()
     stays = False
     try:
-        stays = _may_live_restore(engine) and table(document(client, "/info")).get("LiveRestoreEnabled") is True
-        containers = tuple(parse.container(x, engine.kind) for x in rows(document(client, "/containers/json?all=1")))
+        stays = _may_live_restore(engine) and table(answers.document(client, "/info")).get("LiveRestoreEnabled") is True
+        containers = tuple(
+            parse.container(x, engine.kind) for x in rows(answers.document(client, "/containers/json?all=1"))
+        )
         containers, left_out = _inspected(client, containers, daemon, homes)
         missing += left_out
     except (OSError, ValueError) as e:
@@ -132,7 +134,7 @@ def _overlays(
 def _with_nodes(client: Client, one: EngineNetwork) -> EngineNetwork:
     """With what only GET /networks/ID says. What goes wrong costs this alone, and the time that is left."""
     try:
-        full = parse.network(table(document(client, f"/networks/{one.id}")))
+        full = parse.network(table(answers.document(client, f"/networks/{one.id}")))
     except (OSError, ValueError):
         return one
     return replace(one, nodes=full.nodes, vnis=one.vnis or full.vnis)
@@ -164,22 +166,6 @@ def _may_live_restore(engine: Engine) -> bool:
     return "live-restore" in (engine.config or "") or any(w.startswith("--live-restore") for w in engine.flags)
 
 
-def document(client: Client, path: str) -> object:
-    """The document at a path. Raises OSError, Late, ValueError."""
-    answer = client.get(path)
-    if answer.status != 200:
-        raise ValueError(f"{path.partition('?')[0]}: it answers {answer.status}")
-    return decoded(answer.body)
-
-
-def decoded(body: bytes) -> object:
-    """A JSON document. Raises ValueError."""
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as e:
-        raise ValueError(f"its answer is no JSON ({e})") from None
-
-
 def _inspected(
     client: Client, containers: tuple[Container, ...], daemon: Daemon, homes: Homes
 ) -> tuple[tuple[Container, ...], list[Missing]]:
@@ -207,7 +193,7 @@ def _inspected(
 
 def inspected(client: Client, one: Container, daemon: Daemon, homes: Homes) -> Container:
     """One running container in full. Raises OSError, Late, ValueError."""
-    raw = table(document(client, f"/containers/{one.id}/json"))
+    raw = table(answers.document(client, f"/containers/{one.id}/json"))
     host = table(raw.get("HostConfig"))
     inner = number(table(raw.get("State")).get("Pid"), 1 << 22) or 0
     netns = spaces.namespace(daemon, text(table(raw.get("NetworkSettings")).get("SandboxKey"), 4096), inner)

@@ -13,7 +13,7 @@ from pathfit.core.snapshot import NetnsSnapshot
 from pathfit.host.unixhttp import Client, Late
 from pathfit.model.workloads import RUNS, Key, owns, plain_name, titles, word
 from pathfit.observe import discover, processes
-from pathfit.observe.engines import daemons, docker, kinds, parse, read_all
+from pathfit.observe.engines import answers, daemons, docker, kinds, parse, read_all
 from pathfit.observe.engines.daemons import Daemon, Homes
 
 BUDGET = 2.0  # seconds for one engine
@@ -172,7 +172,7 @@ def _one(client: Client, name: str) -> Container | None:
     answer = client.get(f"/containers/{quote(name, safe='')}/json")
     if answer.status != 200:
         return None
-    raw = parse.table(docker.decoded(answer.body))
+    raw = parse.table(answers.decoded(answer.body))
     return Container(
         id=parse.text(raw.get("Id")),
         name=parse.text(raw.get("Name")).removeprefix("/"),
@@ -183,7 +183,7 @@ def _one(client: Client, name: str) -> Container | None:
 
 def _names(client: Client) -> list[str]:
     """Names of all its containers, running ones first."""
-    listed = [parse.container(x, "docker") for x in parse.rows(docker.document(client, "/containers/json?all=1"))]
+    listed = [parse.container(x, "docker") for x in parse.rows(answers.document(client, "/containers/json?all=1"))]
     listed.sort(key=lambda c: c.state not in docker.RUNS)
     return [c.name for c in listed if plain_name(c.name)]
 

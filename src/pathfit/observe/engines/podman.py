@@ -20,7 +20,7 @@ from pathfit.core.evidence_base import Missing
 from pathfit.host import clock, procfs, within
 from pathfit.host.unixhttp import Client, Late
 from pathfit.observe import processes
-from pathfit.observe.engines import cni, conmon, cri, daemons, netavark, oci, spaces
+from pathfit.observe.engines import answers, cni, conmon, cri, daemons, netavark, oci, spaces
 from pathfit.observe.engines.conmon import Monitored
 from pathfit.observe.engines.daemons import Daemon, Homes
 from pathfit.observe.engines.parse import MANY, number, rows, table, text
@@ -106,14 +106,13 @@ def _unheard(daemon: Daemon, e: Exception) -> Missing:
 
 def asked(client: Client, engine: Engine, daemon: Daemon, homes: Homes) -> Engine:
     """What its service says. Raises OSError, Late, ValueError."""
-    from pathfit.observe.engines import docker
 
     for prefix in API:
         answer = client.get(f"{prefix}/networks/json")
         if answer.status == 200:
             break
-    networks = tuple(n for x in rows(docker.decoded(answer.body)) if (n := netavark.network(x)).name)
-    listed = rows(docker.document(client, f"{prefix}/containers/json?all=true"))
+    networks = tuple(n for x in rows(answers.decoded(answer.body)) if (n := netavark.network(x)).name)
+    listed = rows(answers.document(client, f"{prefix}/containers/json?all=true"))
     made = [container(x, networks) for x in listed]
     containers = [_at_home(one, daemon, homes) if one.state in RUNS else one for one in made]
     version = answer.server.partition("/")[2].partition(" ")[0]
