@@ -4,6 +4,8 @@ Workloads of one shape are predicted once (:class:`~pathfit.rules.state.machine.
 here hides twins behind each other.
 """
 
+from collections.abc import Mapping
+
 from pathfit.core.snapshot import Link
 from pathfit.model.network import Net, Network
 from pathfit.rules.state.standins import families
@@ -16,7 +18,7 @@ def shape(network: Network, net: Net) -> Shape:
     """Of ``net``; equal for twins alone."""
     at = {x.index: n for n, x in enumerate(net.snap.links)}
     snap = net.snap
-    links = tuple(_device(network, net, x) for x in snap.links if not x.loopback)
+    links = tuple(_device(network, net, x, at) for x in snap.links if not x.loopback)
     routes = frozenset(
         (r.family, r.table, r.dst, r.prefix, r.type, r.metric, r.mtu, r.mtu_lock, r.advmss,
          tuple((at.get(h.link), h.via) for h in r.hops))
@@ -28,13 +30,14 @@ def shape(network: Network, net: Net) -> Shape:
     return (links, routes, rest, families(net))
 
 
-def _device(network: Network, net: Net, x: Link) -> Shape:
+def _device(network: Network, net: Net, x: Link, at: Mapping[int, int]) -> Shape:
     other = network.peer(net, x)
     there: Shape = ()
     if other is not None:
         o = other[1]
         there = (other[0].key, o.mtu, o.master, o.up, o.bridge_port, _on(o))
-    return (x.name, x.kind, x.mtu, x.up, x.carrier, _on(x), there, x.vxlan)
+    leads = (x.vxlan, x.wireguard, tuple(sorted(x.info.items())))  # tunnels to different ends are not twins
+    return (x.name, x.kind, x.mtu, x.up, x.carrier, _on(x), there, at.get(x.master), leads)
 
 
 def _on(link: Link) -> tuple[str, ...] | None:
