@@ -101,7 +101,7 @@ def hook(net: Net, family: Family, name: Hook, p: Packet, where: Where, memo: pf
         if dear is not asked:
             walk = pf.judge(index, bases, name, dear, layer, memo)
             got = pf.outcome(walk, dear, name)
-    return _answer(net, name, p, got, walk.later)
+    return _answer(net, p, got, walk.later)
 
 
 class Asked:
@@ -238,7 +238,7 @@ def _dear(asked: Asked, name: str) -> Asked:
     return dear
 
 
-def _answer(net: Net, name: str, p: Packet, got: pf.Outcome, later: bool) -> Outcome:
+def _answer(net: Net, p: Packet, got: pf.Outcome, later: bool) -> Outcome:
     at = net.point()
     step = got.step(at) if got.verdict != "accept" else None
     steps = (step,) if step else ()

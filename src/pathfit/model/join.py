@@ -77,7 +77,7 @@ def _near(network: Network, net: Net, link: Link, dmac: str | None, want: str) -
             return _only(named, want, dmac)
         doors = {far.host: door for far, x in stations if (door := entrance(network, far, x)) is not None}
         return Landing(*next(iter(doors.values())), dmac) if len(doors) == len(hosts) == 1 else ""
-    sharing = [c for c in claims if _shares_subnet(network, net, c) and _agree(net, link, c)]
+    sharing = [c for c in claims if _shares_subnet(network, net, c) and _agree(net, c)]
     return _only(sharing, want, None) if sharing else ""
 
 
@@ -105,7 +105,7 @@ def _shares_subnet(network: Network, net: Net, claim: _Claim) -> bool:
     return any(within(x.address, a.address, a.prefix) for x in network.addresses_of(net.host) if x.address != a.address)
 
 
-def _agree(net: Net, link: Link, claim: _Claim) -> bool:
+def _agree(net: Net, claim: _Claim) -> bool:
     """Do both know the same stations? The same subnet at two places has gateways with different MAC addresses."""
     mine = {x.address: x.mac for x in net.snap.neighbours if x.mac and x.state not in USELESS}
     theirs = {x.address: x.mac for x in claim.net.snap.neighbours if x.mac and x.state not in USELESS}

@@ -249,7 +249,7 @@ class Walk(Hooks):
             carried = emit(self._wire(), net, link, frame)
         got = self._arrived(p, carried, step)
         if step is not None and mac is None and isinstance(got, State) and any(type(x) is Decap for x in carried.notes):
-            got = self._answered(net, link, got, p, step) or got
+            got = self._answered(link, got, p, step) or got
         return got._replace(packet=p) if isinstance(got, End) else got
 
     def _cut(self, net: Net, p: Packet) -> Packet:
@@ -263,7 +263,7 @@ class Walk(Hooks):
                 return cut(p, x.mtu)
         return p
 
-    def _answered(self, net: Net, link: Link, there: State, p: Packet, asked: Resolve) -> End | None:
+    def _answered(self, link: Link, there: State, p: Packet, asked: Resolve) -> End | None:
         """Does the answer to the question for a MAC address come back (arp_process, ndisc_recv_ns)? Filters of IP see
         it only where a tunnel wraps it: through a tunnel of which one direction is dead nobody is found."""
         assert there.link is not None

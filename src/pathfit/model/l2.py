@@ -132,7 +132,7 @@ def _handed_up(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> Car
     master = net.links.get(link.master) if link.master else None
     uppers = wire.network.stacked_on(net, link)
     if uppers:
-        found = _to_stacked(wire, net, link, uppers, frame)
+        found = _to_stacked(wire, uppers, frame)
         if found:
             return found
     if frame.secured and not (master and master.kind == "bridge"):
@@ -383,8 +383,8 @@ def _is_addressee(net: Net, link: Link, frame: Frame) -> bool:
     return answers(net, link, frame.want)
 
 
-def _to_stacked(wire: Wire, net: Net, link: Link, uppers: tuple[tuple[Net, Link], ...], frame: Frame) -> Carried | None:
-    """The device on top that takes a frame coming in by ``link`` (vlan_do_receive, macvlan_handle_frame)."""
+def _to_stacked(wire: Wire, uppers: tuple[tuple[Net, Link], ...], frame: Frame) -> Carried | None:
+    """The device on top that takes a frame coming in (vlan_do_receive, macvlan_handle_frame)."""
     for far, upper in uppers:
         if not upper.up:
             continue

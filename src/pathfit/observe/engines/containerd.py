@@ -76,7 +76,7 @@ def read(daemon: Daemon, homes: Homes, budget: float) -> Engine | Missing:
     missing: list[Missing] = []
     for space, one in _tasks(daemon, folder, spaces):
         if clock.now() > end or len(containers) >= MANY:
-            missing.append(_more(daemon, folder, clock.now() > end))
+            missing.append(_more(folder, clock.now() > end))
             break
         where = f"{folder}/{space}/{one}"
         try:
@@ -112,7 +112,7 @@ def _tasks(daemon: Daemon, folder: str, spaces: Sequence[str]) -> Iterator[tuple
         yield from ((space, name) for name in names)
 
 
-def _more(daemon: Daemon, folder: str, late: bool) -> Missing:
+def _more(folder: str, late: bool) -> Missing:
     why = "no time was left" if late else f"only {MANY} are read"
     what = f"more of containerd's containers in {folder}"
     return Missing(what=what, why=why, how="ctr namespaces ls", code="limit")

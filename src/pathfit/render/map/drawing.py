@@ -49,7 +49,7 @@ class Picture:
         self.limits = limits(m)
         self.chips = {c.id: c for boxes in self.plan.boxes for b in boxes for c in b.chips}
         self.faces = {k: self._face(c) for k, c in self.chips.items()}
-        self.buses = buses(m, self.plan)
+        self.buses = buses(self.plan)
         self.pills = {b.id: self._pill_lines(b) for b in self.buses}
         sizes = {k: f.size for k, f in self.faces.items()}
         sizes |= {k: Size(pill_width(lines), 0) for k, lines in self.pills.items()}

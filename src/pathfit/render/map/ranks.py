@@ -19,7 +19,7 @@ class Bus(NamedTuple):
     far: tuple[str, ...]
 
 
-def buses(m: Map, plan: Plan) -> tuple[Bus, ...]:
+def buses(plan: Plan) -> tuple[Bus, ...]:
     """Tunnels, joined by what they are joined with: a full mesh of fifty hosts is one bus with fifty ends."""
     chips = {c.id: c for boxes in plan.boxes for b in boxes for c in b.chips}
     root: dict[str, str] = {}
