@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from pathfit.cli import isolation
 from pathfit.core.request import ReadState
 from pathfit.host import netns
 from pathfit.live import LiveWorld
@@ -32,6 +33,7 @@ Readers = dict[str, tuple[int, Callable[[], object]]]
 
 
 def build(prefix: str, count: int) -> list[str]:
+    assert isolation.inside(), "namespaces are built under tools/isolated only"
     names = [f"{prefix}-{i}" for i in range(count)]
     batch(None, "\n".join(f"netns add {n}" for n in [f"{prefix}-hub", *names]))
     lines = ["link add br0 type bridge", "link set br0 up"]

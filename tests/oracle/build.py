@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import topo
 from msgspec.structs import replace
 
+from pathfit.cli import isolation
 from pathfit.core.snapshot import HostSnapshot
 from pathfit.host.netns import inside
 from pathfit.lab import kernel
@@ -147,6 +148,7 @@ class Built:
     """A built lab; a context manager that removes it."""
 
     def __init__(self, text: str, offload: bool = False) -> None:
+        assert isolation.inside(), "labs are built under tools/isolated only"
         self.topo, self.offload = topo.parse(text), offload
         self.spaces: dict[str, Space] = {}
 
