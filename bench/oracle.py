@@ -34,7 +34,7 @@ def line_of(run: Run) -> Line:
     v = run.verdict
     return {
         "seed": run.lab.seed, "main": run.lab.main, "inside": run.lab.inside, "deciding": sorted(v.deciding),
-        "wrong": v.wrong, "unknown": v.unknown, "asked": v.asked, "took": round(run.took, 2), "hasty": len(run.hasty),
+        "wrong": v.wrong, "unknown": v.unknown, "asked": v.asked, "took": round(run.took, 2), "hasty": list(run.hasty),
         "family": run.lab.family,
     }  # fmt: skip
 

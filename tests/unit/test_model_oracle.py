@@ -503,6 +503,18 @@ def test_a_rule_about_length_sees_outer_pieces_as_they_are(
     assert (seen, said.large) == (("pieces", Fate.FRAGMENTED) if passes else ("lost", Fate.FILTERED))
 
 
+@pytest.mark.lab
+@pytest.mark.parametrize(("bridge", "tracked", "passes"), [(1400, "", True), (1380, "", False), (1380, "b", True)])
+def test_pieces_of_a_bridge_are_filtered_as_they_are(bridge: int, tracked: str, passes: bool) -> None:
+    """It cuts to its own MTU (br_nf_ip_fragment); a rule about length sees that, unless conntrack was there."""
+    rule = line(LONG_IN, "b").replace("> 1200", "1360-1380")
+    text = SWITCH_LOW.replace("bridge 1400", f"bridge {bridge}") + rule
+    with lab(text + (line(TRACKS, tracked) if tracked else "")) as built:
+        said = asked(built, "a", "198.18.1.3", 1450, False)
+        assert built.send("a", "198.18.1.3", "b", 1450, df=False).how == ("pieces" if passes else "lost")
+    assert said.large is (Fate.FRAGMENTED if passes else Fate.FILTERED)
+
+
 SWITCH_TRACKS = SWITCH_LOW + line(TRACKS, "h")
 PIECES = [  # name, text, from, to, in, size, what becomes of it without DF
     ("bridge-cuts-pieces-again", SWITCH_LOW, "a", "198.18.1.3", "b", 1600, "pieces"),

@@ -73,6 +73,7 @@ class Wire(NamedTuple):
     hook: Hooked
     tunnel: Tunnel
     spent: list[int]  # one number: ports that were followed, of MOST_FOLLOWED
+    pieces: bool = False  # what is too large is to be cut where a bridge does
 
 
 def lost(fate: Fate, why: str, at: Point, culprit: Step | None = None) -> Carried:

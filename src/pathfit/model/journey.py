@@ -24,7 +24,7 @@ from pathfit.model.l2 import VLAN_ROOM, emit, receive
 from pathfit.model.lookup import Found, Query, describe, lookup, source_address
 from pathfit.model.mtu import SMALLEST_V6, accepts_source, device_mtu, route_mtu
 from pathfit.model.network import Net, Network
-from pathfit.model.packet import Bound, Fate1, Gap, Packet, cut, too_big
+from pathfit.model.packet import Bound, Fate1, Gap, Packet, cut_at, too_big
 from pathfit.model.state import End, Journey, State
 from pathfit.model.tunnel import Steps, secured, through
 
@@ -61,7 +61,7 @@ class Walk(Hooks):
     def _wire(self) -> Wire:
         """Made for each frame: kept here it would be a circle, and everything the walk has seen wait for the garbage
         collector."""
-        return Wire(self.network, self._l2_hook, self._tunnel, self.spent)
+        return Wire(self.network, self._l2_hook, self._tunnel, self.spent, self.pieces)
 
     def run(self, state: State) -> Journey:
         """To the end."""
@@ -259,8 +259,7 @@ class Walk(Hooks):
             x for x in self.notes if isinstance(x, Bound) and x.net == net.key and x.kind in ("l3", "route", "cached")
         ]
         for x in mine:
-            if x.mtu < (p.piece or p.size) and x.then(p) == "fragment":
-                return cut(p, x.mtu)
+            p = cut_at(x, p)
         return p
 
     def _answered(self, link: Link, there: State, p: Packet, asked: Resolve) -> End | None:

@@ -23,7 +23,7 @@ from pathfit.model.frame import MOST_FOLLOWED, RANK, TAG, Carried, Frame, Note, 
 from pathfit.model.join import Landing, across
 from pathfit.model.network import AGGREGATES, STACKED, Net
 from pathfit.model.overhead import resembling
-from pathfit.model.packet import Bound, Gap, largest_piece
+from pathfit.model.packet import Bound, Gap, cut_at, largest_piece
 
 VLAN_ROOM = TAG  # VLAN_HLEN in __is_skb_forwardable
 BR_BLOCKING = 4  # BR_STATE_BLOCKING: by the spanning tree; the states before forwarding last a moment only
@@ -310,8 +310,10 @@ def _out_by_port(
             return _filtered(out._replace(steps=()), at)._replace(
                 notes=tuple(steps), culprit=out.steps[-1] if out.steps else None
             )
-    steps.append(_port_bound(net, bridge, port, frame, at, filtered_by_ip))
-    return after(tuple(steps), emit(wire, net, port, frame))
+    bound = _port_bound(net, bridge, port, frame, at, filtered_by_ip)
+    if wire.pieces:
+        frame = frame._replace(packet=cut_at(bound, frame.packet))
+    return after((*steps, bound), emit(wire, net, port, frame))
 
 
 def _port_bound(net: Net, bridge: Link, port: Link, frame: Frame, at: Point, by_iptables: bool) -> Bound:

@@ -125,6 +125,12 @@ def largest_piece(mtu: int, family: Family = 4) -> int:
     return header + ((mtu - header) & ~7) if mtu > header else mtu
 
 
+def cut_at(b: Bound, p: Packet) -> Packet:
+    """What leaves behind ``b``: the packet, or where it is too large and cut, one of its pieces."""
+    small = b.mtu >= (p.piece or p.size) or b.then(p) != "fragment"
+    return p if small else cut(p, b.piece or b.mtu)
+
+
 def cut(p: Packet, to: int) -> Packet:
     """One of the pieces of at most ``to`` bytes: a later one, of a ``big`` packet the first, which has ports."""
     return msgspec.structs.replace(p, later=not p.big, piece=largest_piece(to, p.family))
