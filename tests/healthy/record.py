@@ -26,6 +26,7 @@ from recipes.podmans import Podman  # noqa: E402
 from recipes.swarm import Swarm  # noqa: E402
 
 from pathfit.core.redact import redact  # noqa: E402
+from pathfit.host import whole  # noqa: E402
 from pathfit.observe import recorded  # noqa: E402
 
 KEY = b"healthy machines of the tests, no secret"
@@ -440,7 +441,7 @@ def record(host: LabHost, label: str, folder: Path, names: dict[str, dict[str, s
         if space.where.startswith(("netns:", "pod:")) and "/run/" not in space.where:
             names.setdefault(label, {})[other.where.partition(":")[2]] = space.where.partition(":")[2]
     path = folder / f"{label}.json.gz"
-    recorded.write(path, recorded.pack(hidden, compress=True))
+    whole.write(path, recorded.pack(hidden, compress=True))
     path.chmod(0o644)
     print(path.name, path.stat().st_size, done.stderr.strip())
 

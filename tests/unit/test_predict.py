@@ -16,6 +16,7 @@ from pathfit.cli.stop import Stop
 from pathfit.core.engine import Container, Engine
 from pathfit.core.filters import Clamp, Match, Table, Verdict
 from pathfit.core.snapshot import HostSnapshot
+from pathfit.host import whole
 from pathfit.observe import recorded
 
 VETH = """
@@ -68,7 +69,7 @@ def files(tmp_path: Path) -> Any:
     def write(*them: HostSnapshot) -> list[str]:
         words = []
         for n, host in enumerate(them):
-            recorded.write(tmp_path / f"{n}.json", recorded.pack(host))
+            whole.write(tmp_path / f"{n}.json", recorded.pack(host))
             words += ["--in", str(tmp_path / f"{n}.json")]
         return words
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from pathfit.core.engine import Engine
 from pathfit.core.sane import check
+from pathfit.host import whole
 from pathfit.observe import recorded
 
 HOST = topo.host("c eth0 1500 198.18.1.2/24 -- h vc 1500 @br0\nh br0 bridge 1500 198.18.1.1/24\n")
@@ -19,7 +20,7 @@ HOST = topo.host("c eth0 1500 198.18.1.2/24 -- h vc 1500 @br0\nh br0 bridge 1500
 
 @pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
 def test_what_is_written_is_read_again(tmp_path: Path, name: str) -> None:
-    recorded.write(tmp_path / name, recorded.pack(HOST, compress=name.endswith(".gz")))
+    whole.write(tmp_path / name, recorded.pack(HOST, compress=name.endswith(".gz")))
     assert recorded.load_snapshot(tmp_path / name) == HOST
     assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
     assert os.listdir(tmp_path) == [name]
@@ -32,15 +33,15 @@ def test_the_same_host_gives_the_same_bytes() -> None:
 def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     with pytest.raises(OSError):
-        recorded.write(tmp_path / "taken", b"x")
+        whole.write(tmp_path / "taken", b"x")
     with pytest.raises(OSError):
-        recorded.write(tmp_path / "no" / "such", b"x")
+        whole.write(tmp_path / "no" / "such", b"x")
     assert os.listdir(tmp_path) == ["taken"]
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("real")
-    recorded.write(tmp_path / "link", b"x")
+    whole.write(tmp_path / "link", b"x")
     assert (tmp_path / "link").is_symlink() and (tmp_path / "real").read_bytes() == b"x"
 
 

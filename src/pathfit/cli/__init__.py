@@ -6,7 +6,7 @@
 * :mod:`~pathfit.cli.target` - the grammar of WHERE and TARGET, pure; :mod:`~pathfit.cli.asked` - options to a question;
   :mod:`~pathfit.cli.placing` - a WHERE among snapshots;
 * :mod:`~pathfit.cli.talk` - stdout is data, stderr is talk; language, width, colour, ASCII;
-* :mod:`~pathfit.cli.saved` - case folders on disk.
+* :mod:`~pathfit.cli.output` - stdout or a file; :mod:`~pathfit.cli.saved` - case folders on disk.
 
 A module a command: ``examining`` (`diagnose`, `probe`, `replay`), ``scanning``, ``snapshots`` (which opens files for
 the others as well), ``predicting``, ``mapping``, ``overheads``, ``explaining``, ``fixing`` (``repairs``: those of

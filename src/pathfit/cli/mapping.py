@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from pathfit.cli import options, placing
 from pathfit.cli import target as grammar
+from pathfit.cli.output import put
 from pathfit.cli.snapshots import open_all
 from pathfit.cli.stop import CANNOT, OR, Stop, line
-from pathfit.cli.talk import Style, Talk, readers_may_leave, style
+from pathfit.cli.talk import Style, Talk, style
 from pathfit.core.ask import Target
 from pathfit.core.evidence_base import Missing
 from pathfit.core.finding import Finding
@@ -173,20 +174,9 @@ def _put(out: Path | None, kind: str, drawn: Any, look: Style) -> None:
 
     to_file = out is not None and str(out) != "-"
     data = _rendered(kind, drawn, look, to_file=to_file)
+    put(str(out or "-"), data, line("ls", "-ld", out.parent) if out else "")
     if not to_file:
-        with readers_may_leave():
-            sys.stdout.flush()
-            sys.stdout.buffer.write(data)
-            sys.stdout.flush()
         return
-    assert out is not None
-    from pathfit.observe import recorded
-
-    try:
-        recorded.write(out, data)
-    except (OSError, ValueError) as e:
-        why = e.strerror if isinstance(e, OSError) else "no such path can exist"
-        raise Stop(f"cannot write {out}: {why}", line("ls", "-ld", out.parent), CANNOT) from None
     spaces, devices = counts(drawn, look.lang)
     size = f"{max(1, len(data) // 1000)} kB"
     Talk().remark(say("map.written", {"path": out, "spaces": spaces, "devices": devices, "size": size}, look.lang))

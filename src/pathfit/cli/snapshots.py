@@ -8,6 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from pathfit import __version__
+from pathfit.cli.output import put
 from pathfit.cli.stop import CANNOT, Stop, line
 from pathfit.cli.talk import Style, Talk, readers_may_leave, style, told
 from pathfit.core.evidence_base import Missing
@@ -87,7 +88,8 @@ def snapshot(output: str, redacted: bool, key_file: Path | None, o: dict[str, An
         from pathfit.core.redact import redact
 
         host = redact(host, key)
-    _write(output, recorded.pack(host, compress=output.endswith(".gz")))
+    data = recorded.pack(host, compress=output.endswith(".gz"))
+    put(output, data, "pathfit snapshot -o ./host.json")
     _tell(summary, look)
     if o["as_json"]:
         _json(summary)
@@ -143,21 +145,6 @@ def _tell(summary: dict[str, Any], look: Style) -> None:
 def typed(how: str) -> str:
     """A way on as a whole line: what wants root is this command with sudo."""
     return "sudo pathfit snapshot -o FILE" if "sudo pathfit" in how else how
-
-
-def _write(output: str, data: bytes) -> None:
-    if output == "-":
-        with readers_may_leave():
-            sys.stdout.flush()
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-        return
-    path = Path(output)
-    try:
-        recorded.write(path, data)
-    except (OSError, ValueError) as e:
-        why = e.strerror if isinstance(e, OSError) else "no such path can exist"
-        raise Stop(f"cannot write {path}: {why}", "pathfit snapshot -o ./host.json", CANNOT) from None
 
 
 def _json(summary: dict[str, Any]) -> None:

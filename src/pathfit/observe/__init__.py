@@ -14,7 +14,7 @@
 * :mod:`~pathfit.observe.platform` - who keeps a device's configuration (networkd, NetworkManager, ifupdown, netplan);
 * :mod:`~pathfit.observe.filters` - nftables and iptables, :mod:`~pathfit.observe.ipsets` what `-m set` looks into;
 * :mod:`~pathfit.observe.sockets`, :mod:`~pathfit.observe.counters` - TCP sockets and SNMP counters of a namespace;
-* :mod:`~pathfit.observe.recorded` - a HostSnapshot out of a file, and into one;
+* :mod:`~pathfit.observe.recorded` - a HostSnapshot out of a file, and the bytes of one;
 * :mod:`~pathfit.observe.names` - a name resolved as the source would (:mod:`~pathfit.observe.resolvconf`).
 
 Namespaces are "device:inode" of their nsfs file (ioctl_ns(2)). What is refused, absent or malformed becomes a

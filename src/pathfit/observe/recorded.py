@@ -1,11 +1,10 @@
-"""Snapshots in files: written whole or not at all, read within bounds.
+"""Snapshots in files: read within bounds, and the bytes of one (host/whole.py writes them).
 
 A file comes from strangers, so reading one never waits (a pipe, a device), never takes more memory than
 :data:`MOST_BYTES` of text and about :data:`MOST_MEMORY` of values, and believes nothing that was not decoded and
 checked (:mod:`pathfit.core.codec`). One read, one pass: a file of a hundred containers takes about two milliseconds.
 """
 
-import contextlib
 import gzip
 import io
 import os
@@ -21,7 +20,7 @@ from pathfit.core.sane import Impossible, check
 from pathfit.core.secrets import masked
 from pathfit.core.snapshot import SCHEMA, HostSnapshot
 
-__all__ = ["OpenError", "files", "load_snapshot", "load_stdin", "pack", "write"]
+__all__ = ["OpenError", "files", "load_snapshot", "load_stdin", "pack"]
 
 MOST_BYTES = 128 << 20  # of text, after unpacking; a host of 1000 containers has about 4 MB, 300 000 routes 50
 MOST_MEMORY = 512 << 20  # bytes its values may take once decoded
@@ -118,31 +117,3 @@ def pack(host: HostSnapshot, *, compress: bool = False) -> bytes:
     """The bytes of a file. The same host gives the same bytes. Passwords in URLs (an engine's configuration) go."""
     data = masked(codec.pack(host).decode()).encode()
     return gzip.compress(data, 6, mtime=0) if compress else data
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write ``path`` whole or not at all, readable by its owner only. Raises OSError.
-
-    What stands there and is no regular file (/dev/null, a pipe) is written into, and stays what it is.
-    """
-    try:
-        special = not stat.S_ISREG(os.stat(path).st_mode)
-    except FileNotFoundError:
-        special = False
-    if special:
-        with open(path, "wb") as f:
-            f.write(data)
-        return
-    target = Path(os.path.realpath(path))  # through a link, as any program would
-    part = target.with_name(f".{target.name[:200]}.{os.urandom(4).hex()}.part")
-    try:
-        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(part, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(part)
-        raise
