@@ -26,12 +26,11 @@ SYSCTLS = {
     "net.ipv6.icmp.ratelimit": "0",
     "net.ipv6.icmp.ratemask": "",
     "net.ipv4.tcp_timestamps": "0",  # a segment is its headers and the MSS, to the byte
-    "net.ipv4.neigh.default.retrans_time_ms": "40",  # a question that came too early is soon asked again
-    "net.ipv6.neigh.default.retrans_time_ms": "40",
     "net.ipv6.conf.default.accept_dad": "0",
     "net.ipv6.conf.all.accept_dad": "0",
     "net.ipv6.conf.default.router_solicitations": "0",
 }
+ASKED_AGAIN = {f"net.{x}.neigh.{{}}.retrans_time_ms": "40" for x in ("ipv4", "ipv6")}  # milliseconds, not a second
 BRIDGE_NF = dict.fromkeys((f"net.{x}" for x in topo.BRIDGE_NF), "0")
 FILTERS = ("iptables", "ip6tables", "iptables-legacy", "ip6tables-legacy")
 READY = 10.0  # seconds until every device that should run does
@@ -206,8 +205,10 @@ class Built:
                 kernel.set_sysctls({**SYSCTLS, **BRIDGE_NF}, optional=True)
                 kernel.set_sysctls(dict(_early(t, ns)))
         self._batches({ns: _links(t, ns) for ns in t.names})
+        self._patience()
         self._offloads(("veth",))
         self._batches({ns: _rest(t, ns) for ns in t.names})
+        self._patience()
         self._offloads(("vxlan",))
         for ns in t.names:
             with self.at(ns):
@@ -217,6 +218,14 @@ class Built:
         while not all(x.ready() for x in self.spaces.values()) or not self._forwarding():
             if time.monotonic() > end:
                 raise BuildError("a device does not come up")
+
+    def _patience(self) -> None:
+        """A neighbour that was asked for too early is soon asked for again. Each device has its own setting, before it
+        is up: the default of all is the first namespace's alone (lookup_neigh_parms)."""
+        for ns in self.spaces:
+            with self.at(ns):
+                for d in self.topo.of(ns):
+                    kernel.set_sysctls({k.format(d.name): v for k, v in ASKED_AGAIN.items()}, optional=True)
 
     def _offloads(self, kinds: tuple[str, ...]) -> None:
         for ns in self.spaces:
