@@ -14,6 +14,8 @@ from pathfit import __version__
 from pathfit.cli.stop import CANNOT, Stop, line
 from pathfit.core import codec
 from pathfit.core.case import SCHEMA, Case
+from pathfit.core.evidence import StateFact
+from pathfit.core.sane import Impossible, check
 from pathfit.core.secrets import masked
 
 CASE, REPORT, TEXT = "case.json", "report.json", "report.txt"
@@ -74,9 +76,21 @@ def open_case(folder: Path) -> Case:
     """Open a saved case. Raises Stop (3): not there, damaged, or made by a newer version."""
     data = read(folder / CASE)
     try:
-        return codec.load(data, Case, schema=SCHEMA, version=__version__)
+        case = codec.load(data, Case, schema=SCHEMA, version=__version__)
+        for n, answer in enumerate(case.evidence):
+            if isinstance(answer, StateFact):
+                _possible(answer, n)
     except codec.OpenError as e:
         raise Stop(f"{folder / CASE}: {e}", line("ls", "-l", folder), CANNOT) from None
+    return case
+
+
+def _possible(state: StateFact, n: int) -> None:
+    """A case comes from strangers as a snapshot does. Raises OpenError for what no kernel says."""
+    try:
+        check(state.host)
+    except Impossible as e:
+        raise codec.OpenError(f"damaged {SCHEMA}, answer {n}: {e}") from None
 
 
 def read(path: Path) -> bytes:

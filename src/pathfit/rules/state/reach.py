@@ -325,7 +325,7 @@ def overlapping(machine: Machine) -> Iterable[Finding]:
         covering = _by_prefix(net) if ours else {}
         for mine in ours:
             subnet = _subnet(mine)
-            for length in {length for family, length in covering if family == mine.family and length <= mine.prefix}:
+            for length in {x for family, x in covering if family == mine.family and x <= subnet.prefixlen}:
                 for other in covering[mine.family, length].get(int(subnet.supernet(new_prefix=length)[0]), ()):
                     if _clashes(net, mine, other):
                         yield _overlap(machine, net, mine, other)
