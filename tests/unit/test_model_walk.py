@@ -137,6 +137,23 @@ def test_offload_hides_a_port_from_tcp_but_not_from_udp() -> None:
     assert predict(Network.of(topo.host(text)), "netns:c", tcp).large is Fate.TOO_BIG_SILENT
 
 
+@pytest.mark.parametrize(
+    ("offload", "drops", "large"),
+    [
+        ("off", "1450-65535", Fate.DELIVERED),  # segments of 1400, each looked at by itself
+        ("on", "1450-65535", Fate.UNKNOWN),  # several may be looked at as one
+        ("on", "1300-65535", Fate.FILTERED),  # one is too long already
+        ("on", "0-39", Fate.DELIVERED),  # and none is as short as that
+    ],
+)
+def test_a_rule_on_length_may_see_a_super_packet(offload: str, drops: str, large: Fate) -> None:
+    text = HOST + "".join(f"{ns} offload {link} {offload}\n" for ns, link in (("c", "eth0"), ("h", "vc")))
+    rule = (Match(field="length", values=(drops,)), Verdict(kind="drop"))
+    flow = Flow(src="", dst="198.18.3.2", proto=TCP, dport=443, size=1400)
+    said = predict(Network.of(topo.host(text, tables={"h": (chain("forward", rule),)})), "netns:c", flow)
+    assert (said.fate, said.large) == (Fate.DELIVERED, large)
+
+
 ONE = "c eth0 1500 198.18.1.2/24 2001:db8::2/64 -- h vc 1500 198.18.1.1/24\n"
 
 

@@ -3,6 +3,7 @@
 import msgspec
 
 from pathfit.core.filters import Hook, Nat
+from pathfit.core.net import TCP
 from pathfit.core.path import Clamped, Fate, Step, Translated
 from pathfit.core.snapshot import Link
 from pathfit.model import _policy, nat
@@ -24,6 +25,7 @@ class Hooks:
         self.talks: dict[str, nat.Talk] = {}
         self.clamps: list[Clamped] = []
         self.later = False
+        self.gso: bool | None = False  # may the packet be a super-packet where the walk stands?
         self._memo: Memo = {}
         self._talk: tuple[Packet | None, Tuple5 | None] = (None, None)  # the last packet, and who talks in it
 
@@ -49,6 +51,8 @@ class Hooks:
         state, reply, came, left = self._tracked(net, p, talk)
         where = Where(iif, oif, None, None, state, reply, came, left, turned, local, found)
         out = _policy.hook(net, "ip", hook, p, where, self._memo)
+        if p.big and out.verdict == "accept" and self.gso is not False and p.proto == TCP:
+            out = self._as_super(net, "ip", hook, p, where, out)
         self.notes += out.steps
         self.clamps += out.clamps
         self.later = self.later or (out.later and net.takes)
@@ -62,7 +66,21 @@ class Hooks:
         state, reply, came, left = self._tracked(net, p, talk)
         where = where._replace(state=state, reply=reply, came=came, left=left)
         out = _policy.hook(net, family, hook, p, where, self._memo)
+        if p.big and out.verdict == "accept" and self.gso is not False and p.proto == TCP:
+            out = self._as_super(net, family, hook, p, where, out)
         self.later = self.later or (out.later and net.takes)
+        return out
+
+    def _as_super(self, net: Net, family: _policy.Family, hook: Hook, p: Packet, where: Where, out: Outcome) -> Outcome:
+        """A filter that lets a segment pass may see many of them as one packet (nft_meta_get_eval NFT_META_LEN,
+        skb->len of a GSO packet), of any size up to 64 kB: where it would take one of those, nothing is certain."""
+        for size in net.lengths:
+            if size > p.size:
+                whole = msgspec.structs.replace(p, size=size, piece=0)
+                if _policy.hook(net, family, hook, whole, where, {}).verdict != "accept":
+                    return out._replace(
+                        verdict="unknown", why="a rule on length may see several segments as one packet"
+                    )
         return out
 
     def _tracked(

@@ -73,6 +73,7 @@ class Walk(Hooks):
                 if key in seen:
                     break
                 seen.add(key)
+            self.gso = state.gso
             got = _STEPS[phase](self, state)
             if isinstance(got, End):
                 return self._journey(state, got)

@@ -5,10 +5,10 @@ A :class:`Net` is one namespace with lookup structures that are made when they a
 many, with the cables between them: veth halves, devices stacked across namespaces, VTEPs.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar, overload
 
-from pathfit.core.filters import Choice, Verdict
+from pathfit.core.filters import Choice, Concat, Match, Verdict
 from pathfit.core.net import Family, Point
 from pathfit.core.snapshot import Address, FdbEntry, HostSnapshot, Link, Neighbour, NetnsSnapshot, PolicyRule, Route
 
@@ -33,11 +33,26 @@ class lazy(Generic[T]):
 
 
 STACKED = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"})  # Link.peer is the lower device
+MOST = 65_535  # bytes of an IP packet
 FEW_PORTS = 8  # of a bridge: more are sorted before they are tried
 AGGREGATES = frozenset({"bond", "team"})
 TUNNELS = frozenset(  # besides vxlan: devices that put a packet into another one
     ("geneve", "wireguard", "gre", "gretap", "erspan", "ip6gre", "ip6gretap", "ip6erspan", "ipip", "sit", "ip6tnl")
 ) | {"l2tp", "xfrm"}
+
+
+def _sizes(e: object) -> Iterator[int]:
+    """Bounds of the sizes that an expression names."""
+    texts: Iterable[str] = ()
+    if type(e) is Match and e.field == "length":
+        texts = e.values
+    elif type(e) in (Concat, Choice) and "length" in e.fields:  # type: ignore[attr-defined]
+        n = e.fields.index("length")  # type: ignore[attr-defined]
+        texts = [row[n] for row in e.rows if n < len(row)]  # type: ignore[attr-defined]
+    for text in texts:
+        for word in text.split("-"):
+            if word.isdigit() and len(word) <= 5:
+                yield from (min(int(word), MOST), min(int(word) + 1, MOST))
 
 
 def _takes(e: object) -> bool:
@@ -156,6 +171,14 @@ class Net:
         chains = [c for t in self.snap.tables for c in t.chains]
         rules = [r for c in chains for r in c.rules]
         return any(c.policy == "drop" for c in chains) or any(_takes(e) for r in rules for e in r.exprs)
+
+    @lazy
+    def lengths(self) -> tuple[int, ...]:
+        """Packet sizes at which a filter here may change its mind (bounds of tests on ``length``, and one more)."""
+        found: set[int] = set()
+        for e in (e for t in self.snap.tables for c in t.chains for r in c.rules for e in r.exprs):
+            found.update(_sizes(e))
+        return tuple(sorted(found))
 
     @lazy
     def has_vrf(self) -> bool:
