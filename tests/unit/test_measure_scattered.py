@@ -117,17 +117,3 @@ def test_late_on_every_connection_is_no_loss_although_something_of_ours_was_sent
     got = bracket([*tracks, small], 1.0, timing([*tracks, small], False), 1500)
     assert (got.passes, got.note) == (1450, note)
     assert got.fails == (1451 if note == "taught-while-asking" else None)
-
-
-@pytest.mark.parametrize("row", [True, False])
-def test_a_scattered_row_with_something_overtaken_tells_of_no_limit(row: bool) -> None:
-    """A row of small answers, one of which overtook another, beside a size that passes (seen with HAProxy on a whole
-    path). An answer of the same kind that was not a row has been cut anew: told."""
-    tracks = [track(1500, 1, plain=True), track(1400, 2)]
-    for t in tracks:
-        t.see(0.0, reading(500, 1))
-        t.see(0.001, reading(3000, 20, t.payload() if t.size == 1400 else 600, int(t.plain)))
-        t.complete = True
-    tracks[0].row = row
-    got = bracket(tracks, 1.0, timing(tracks, False), 1500)
-    assert (got.fails, got.grade) == ((None, "none") if row else (1401, "told"))

@@ -160,10 +160,8 @@ def _outvoted(states: Sequence[tuple[Track, Status]], arrived: int) -> bool:
 
 def _healed(tracks: Sequence[Track]) -> list[Track]:
     """Whole answers that had a gap first and came in smaller segments then: the sender was told - unless others came
-    small, with nothing missing, before the first of those gaps opened: nobody can have told it by then. A row of small
-    answers that came scattered says nothing: it would have been no larger had nothing overtaken anything."""
+    small, with nothing missing, before the first of those gaps opened: nobody can have told it by then."""
     healed = [t for t in tracks if t.cut_from is not None and not t.passed and t.complete and t.arrived]
-    healed = [t for t in healed if not t.scattered]
     opened = min((t.cut_from or 0.0 for t in healed), default=0.0)
     before = (t for t in tracks if t.capped and t.mended is None and t.first is not None and t.first < opened)
     return [] if any(before) else healed
@@ -288,9 +286,7 @@ def _open_end(tracks: Sequence[Track], w: Weighed, promised: int) -> Bracket:
     if w.arrived >= promised:
         return Bracket(method="tcp-maxseg", tests="reverse", passes=w.arrived, grade="proof")
     passed = max((t.arrived for t in tracks if t.passed), default=0)
-    capped = max(
-        (t.arrived for t in tracks if t.capped or (t.mended is not None and t.complete and not t.scattered)), default=0
-    )
+    capped = max((t.arrived for t in tracks if t.capped or (t.mended is not None and t.complete)), default=0)
     if capped >= passed and capped:
         return Bracket(method="tcp-maxseg", tests="reverse", passes=max(passed, capped), grade="proof", note="capped")
     passed = max(passed, w.arrived)
