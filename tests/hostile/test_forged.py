@@ -108,7 +108,9 @@ def test_a_lie_that_changes_nothing(case: Case, runs: Callable[[Case], Run]) -> 
     assert run.ended.status == truth.status, said(case, run)
     assert leading(run.report) == truth.code, said(case, run)
     assert (out["pass"], out["fail"]) == truth.out, said(case, run)
-    assert (back["pass"], back["fail"]) == truth.back, said(case, run)
+    # A sender that was told keeps small what we see: that a larger size fails can only be seen if it was slow to learn.
+    learned = ((truth.back[0], None),) if truth.code == "MTU106" else ()
+    assert (back["pass"], back["fail"]) in (truth.back, *learned), said(case, run)
     assert run.remembered == ""
 
 

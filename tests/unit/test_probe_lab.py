@@ -78,6 +78,9 @@ TABLE = {
 }
 
 
+TOLD = {"pmtud-works"}
+
+
 @pytest.mark.parametrize("name", TABLE)
 def test_truth_per_direction(name: str) -> None:
     with scene(name) as (_, fd, address, port, protocol, path):
@@ -85,7 +88,9 @@ def test_truth_per_direction(name: str) -> None:
         for bracket, (passes, state) in zip((r.reverse[0], r.forward[0]), TABLE[name], strict=True):
             assert bracket.grade in ("proof", "told", "step"), bracket
             assert bracket.passes == passes, bracket
-            assert bracket.fails == (passes + 1 if state is HOLE else None), bracket
+            # A sender that is told at once keeps its segments small before we can see a larger one fail.
+            learned = name in TOLD and bracket.note == "capped"
+            assert bracket.fails == (passes + 1 if state is HOLE and not learned else None), bracket
         assert not _exceptions(fd)  # trap 1: measuring leaves no path MTU behind
 
 

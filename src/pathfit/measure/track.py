@@ -75,7 +75,9 @@ class Track(msgspec.Struct):
     measured: int = 0  # largest segment the kernel measured, payload bytes; 0: none above its initial value
     advmss: int = 0
     snd_mss: int = 0
+    looked: float | None = None  # the last reading
     gap_at: float | None = None  # since when something has been missing
+    gap_from: float | None = None  # the last reading that saw nothing missing before that
     mended: float | None = None  # how long the longest gap that was filled had stood
     cut: float | None = None  # the same, of gaps that may have come from segments too large (see _mend)
     cut_from: float | None = None  # when the first of those opened
@@ -118,6 +120,7 @@ class Track(msgspec.Struct):
         self._arrivals(now, r)
         self._evidence(r, *was)
         self.kept = self.capped or (self.kept and self.measured == before)
+        self.looked = now
 
     def _arrivals(self, now: float, r: Reading) -> None:
         received = r.received - (r.received > 0 and r.state in FINISHED)
@@ -133,7 +136,8 @@ class Track(msgspec.Struct):
             self.ooo = r.ooo or 0
             if moved:  # both between two readings: it came and went, or something is missing still
                 self._mend(now, 0.0, r)
-            self.gap_at = now if self.gap_at is None else self.gap_at
+            if self.gap_at is None:
+                self.gap_at, self.gap_from = now, self.looked
 
     def _mend(self, now: float, stood: float, r: Reading) -> None:
         """A gap was filled. Was what had been missing too large, and is cut anew? Not where segments of the size that
@@ -142,7 +146,9 @@ class Track(msgspec.Struct):
         self.mended = max(self.mended or 0.0, stood)
         if not self.kept and not (stood and self.measured and r.rcv_mss <= self.measured):
             self.cut = max(self.cut or 0.0, stood)
-            self.cut_from = now - stood if self.cut_from is None else self.cut_from
+            if self.cut_from is None:  # it opened after a reading that saw nothing missing, however soon it was filled
+                seen = self.gap_from if self.gap_at is not None else self.looked
+                self.cut_from = now - stood if seen is None else min(seen, now - stood)
 
     def _evidence(self, r: Reading, got: int, segments: int) -> None:
         """The largest segment that arrived, from what the kernel measured (tcp_measure_rcv_mss; probing.md 3).
