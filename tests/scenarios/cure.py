@@ -11,6 +11,8 @@ them in `make bench-cure` (test_cure.py). One run:
 """
 
 import argparse
+import difflib
+import itertools
 import os
 import subprocess
 import sys
@@ -30,6 +32,7 @@ from netlab import settled
 
 from pathfit.lab import Lab, Scenario, load, scenarios
 
+MOST_LINES = 24  # of a difference
 BODY = 200_000  # bytes down and up
 PATIENCE = 8.0  # seconds for them
 
@@ -146,9 +149,8 @@ def different(before: str, after: str) -> list[str]:
     """The first lines that differ."""
     if before == after:
         return []
-    pairs = zip(before.splitlines(), after.splitlines(), strict=False)
-    first = next(((a.strip(), b.strip()) for a, b in pairs if a != b), ("", "more lines"))
-    return [f"undo left something: {first[0]!r} became {first[1]!r}"]
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), "before", "after", n=2, lineterm="")
+    return ["undo left something: " + " ".join(x.strip() for x in itertools.islice(lines, 2, 2 + MOST_LINES))]
 
 
 def _asked(lab: Lab) -> list[str]:

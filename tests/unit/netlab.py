@@ -61,14 +61,17 @@ SETTLED = 5.0  # seconds until IPv6 of new devices has come to rest
 
 def settled(prefix: str) -> str:
     """The configuration of every namespace of that prefix (tests/accept/state.py), once IPv6 has come to rest: every
-    device that runs has its link-local address, and none asks for duplicates any more (RFC 4862)."""
+    device that runs has its link-local address, none asks for duplicates any more (RFC 4862), and two looks see the
+    same (routes of a new address come after it)."""
     until = time.monotonic() + SETTLED
+    last = ""
     while True:
         words = [sys.executable, str(STATE), prefix]
         text = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
         assert len(text) > 100, "no state"
-        if not _restless(json.loads(text)) or time.monotonic() > until:
+        if (text == last and not _restless(json.loads(text))) or time.monotonic() > until:
             return text
+        last = text
 
 
 def _restless(state: dict[str, Any]) -> bool:
