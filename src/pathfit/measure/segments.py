@@ -60,7 +60,8 @@ class Lane(msgspec.Struct):
     ready: float | None = None
     port: int = 0
     header: int = 0
-    top: int = 0  # largest packet its kernel would send
+    invited: int = 0  # largest packet the peer's SYN-ACK and our own route allow
+    top: int = 0  # largest packet to write
     pmtu: int = 0
     rtt: float = 0.0
     retrans: int = 0
@@ -158,7 +159,7 @@ class Segments(msgspec.Struct):
         if lane.ready is None:
             lane.ready, lane.port, lane.pmtu = now, port, f.pmtu
             lane.header = IP_HEADER[self.family] + TCP_HEADER + (TIMESTAMPS if f.timestamps else 0)
-            lane.top = f.snd_mss + lane.header
+            lane.invited = lane.top = f.snd_mss + lane.header
             if self.ceiling is not None:
                 lane.top = min(lane.top, self.ceiling)
             self._fit(lane, SMALL_WINDOW if f.window is None else f.window)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from pathfit.core.evidence import Missing, ProbeResult
 from pathfit.core.measured import Attempt, Bracket, SideEffect, Used
+from pathfit.core.net import Family, packet_of
 from pathfit.host import netns, tcpsock
 from pathfit.measure import verdict
 from pathfit.probe.contact import contact_of
+from pathfit.probe.pushed import Pushed
 
 if TYPE_CHECKING:
     from pathfit.probe.engine import Engine
@@ -31,7 +35,11 @@ def result_of(engine: Engine, now: float) -> ProbeResult:
     if _learned(engine) and not any(s.where == "here" for s in side):
         side.append(SideEffect(where="here", what="learned-path-mtu", lasts=REMEMBERED))
         _disturbed(engine)
-    if any(t.mended is not None and t.complete and not t.passed for t in tracks):
+    inwards = engine.inwards or search.result(now)
+    taught = _taught(engine, inwards)
+    if taught and inwards.note == "capped" and inwards.passes:
+        inwards = msgspec.structs.replace(inwards, grade="told", fails=inwards.passes + 1, exact=True, note=None)
+    if taught or any(t.mended is not None and t.complete and not t.passed for t in tracks):
         side.append(SideEffect(where=engine.request.address, what="learned-path-mtu", lasts=REMEMBERED))
     both: tuple[Bracket, ...] = ()
     if engine.pinger is not None:
@@ -42,7 +50,7 @@ def result_of(engine: Engine, now: float) -> ProbeResult:
         ref=engine.request.ref,
         contact=contact_of(engine, now),
         forward=forward,
-        reverse=(engine.inwards or search.result(now),) if not engine.request.contact_only else (),
+        reverse=(inwards,) if not engine.request.contact_only else (),
         both=both,
         attempts=tuple(attempts),
         too_big=tuple(engine.lookout.too_big) if engine.lookout is not None else (),
@@ -54,6 +62,30 @@ def result_of(engine: Engine, now: float) -> ProbeResult:
         rescued_size=rescued[1] if rescued else None,
         missing=tuple(engine.missing),
     )
+
+
+def _taught(engine: Engine, inwards: Bracket) -> bool:
+    """Did the target learn a path MTU from the answers we asked for? Where that was over before our first look, nothing
+    is seen missing; but its SYN-ACKs then invite just what arrives here, and its first ones invited more: they follow
+    what it knows of the way to us (ipv4_default_advmss(), ip6_default_advmss())."""
+    if not inwards.passes or inwards.fails is not None or _learned(engine):
+        return False  # what bounds the invitation may be our own kernel's memory
+    invited = _invitations(engine)
+    return bool(invited) and invited[-1] == inwards.passes < invited[0] and min(invited) == invited[-1]
+
+
+def _invitations(engine: Engine) -> list[int]:
+    """What the target's SYN-ACKs invited, bytes of IP packet, in their order. Without a packet socket: what our kernel
+    would send on connections of any size, our own route allowing more."""
+    family: Family = 6 if engine.family == 6 else 4
+    if engine.lookout is not None:
+        heard = sorted(engine.lookout.synacks.values(), key=lambda h: h.at)
+        return [packet_of(family, h.tcp.mss) for h in heard if h.tcp.mss]
+    plain = [c.track for c in engine.all if c.track.plain and c.track.connected is not None and c.track.snd_mss]
+    sent = [(t.opened, t.snd_mss + t.header()) for t in plain]
+    if isinstance(engine.ahead, Pushed):
+        sent += [(lane.opened, lane.invited) for lane in engine.ahead.search.lanes if lane.invited]
+    return [size for _, size in sorted(sent)]
 
 
 def _learned(engine: Engine) -> bool:
