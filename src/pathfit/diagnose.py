@@ -18,6 +18,7 @@ from pathfit.core.case import Case
 from pathfit.core.evidence import Missing, ProbeResult
 from pathfit.core.finding import Facts, Finding
 from pathfit.core.measured import Bracket, SideEffect, Used
+from pathfit.core.net import Direction
 from pathfit.core.path import Fate
 from pathfit.core.report import MeasuredAddress, Report, VerdictWord
 from pathfit.rules.base import Rule
@@ -26,7 +27,10 @@ from pathfit.rules.system import rule_crashed
 from pathfit.rules.view import MODEL, NOTHING, View
 from pathfit.words import render as words
 
-ORDER = ("MTU101", "MTU102", "MTU118", "MTU119", "RST", "FLT", "RTE", "NET", "DNS", "MTU106", "MTU110", "APP", "MTU")
+ORDER = (
+    *("MTU101", "MTU102", "MTU109", "MTU118", "MTU119", "RST", "FLT", "RTE", "NET", "DNS"),
+    *("MTU106", "MTU110", "APP", "MTU"),
+)
 """What fails for the asker stands before its causes, those before remarks (CONTRACT, "Order")."""
 
 SEVERITIES = ("error", "warning", "info")
@@ -46,7 +50,7 @@ CAUSES: dict[str, tuple[str, ...]] = {
 }
 """Which findings explain which, nearest cause first. Only a warning or info can be a cause."""
 
-DEGRADING = frozenset({"MTU101", "MTU102", "MTU106", "MTU110", "MTU118", "MTU119", "NET151"})
+DEGRADING = frozenset({"MTU101", "MTU102", "MTU106", "MTU109", "MTU110", "MTU118", "MTU119", "MTU120", "NET151"})
 SPEAKS_LITTLE = ("http", "https")  # protocols whose server we can always make say a full segment
 EXIT = {"healthy": 0, "degraded": 0, "broken": 1, "unknown": 3}
 
@@ -266,16 +270,27 @@ def _measured(probe: ProbeResult, view: View, ends: Ends) -> MeasuredAddress:
     if probe is view.probe and view.hole_out is not None and forward.grade == "told":
         forward = msgspec.structs.replace(forward, note="deaf")
     reverse = probe.reverse[0] if probe.reverse else NOTHING
+    if probe is view.probe and view.hole_in is not None and reverse.grade == "told":
+        reverse = msgspec.structs.replace(reverse, note="deaf")
     if probe.uneven is not None and probe.uneven.bad and reverse.fails is None:
         reverse = msgspec.structs.replace(reverse, note="uneven")
     return MeasuredAddress(
         contact=probe.contact,
         forward=forward,
         reverse=reverse,
-        forward_tried=(*probe.forward, *probe.both),
-        reverse_tried=(*probe.reverse, *probe.both),
+        forward_tried=(*probe.forward, *probe.both, *_pieces(probe, "forward")),
+        reverse_tried=(*probe.reverse, *probe.both, *_pieces(probe, "reverse")),
         ends_at=ends,
     )
+
+
+def _pieces(probe: ProbeResult, direction: Direction) -> Iterable[Bracket]:
+    """Packets that may be in pieces, as things that were tried."""
+    for s in probe.splits:
+        if s.direction == direction and s.sure:
+            passes, fails = (s.size, None) if s.arrived else (None, s.size)
+            method = "udp-fragments" if s.kind == "fragments" else "udp-whole"
+            yield Bracket(method=method, tests=direction, passes=passes, fails=fails)
 
 
 def _side_effects(probes: Iterable[ProbeResult]) -> tuple[SideEffect, ...]:

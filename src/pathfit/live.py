@@ -158,15 +158,20 @@ class LiveWorld:
         return resolve(self._handle(r.source), r)
 
     def _measure(self, r: Measure) -> Evidence:
-        from pathfit.probe.engine import measure
-
         def witness() -> None:
             from pathfit.observe.sockets import read
 
             for where in r.witnesses:
                 self._beside.append(read(f"{r.ref}/{where}", self._handle(where)))
 
-        return measure(self._handle(r.source).fd, r, witness if r.witnesses else None)
+        said = witness if r.witnesses else None
+        if r.far and not r.contact_only:
+            from pathfit.probe.paired import measure_pair
+
+            return measure_pair(self._handle(r.source).fd, self._handle(r.far).fd, r, said)
+        from pathfit.probe.engine import measure
+
+        return measure(self._handle(r.source).fd, r, said)
 
     def _hops(self, r: MeasureHops) -> Evidence:
         from pathfit.probe.hops import measure_hops

@@ -117,7 +117,8 @@ def _follow(case: Case) -> tuple[Request, ...]:
     contact = probe.contact
     forward = probe.forward[0] if probe.forward else None
     place = source(case)
-    if is_hole(forward) and forward is not None and place is not None and place.privileged:
+    reached = case.ask.target.where is None or (contact.tcp == "ok" and case.ask.target.port > 0)
+    if reached and is_hole(forward) and forward is not None and place is not None and place.privileged:
         requests.append(
             MeasureHops(
                 ref="hops",
@@ -321,6 +322,7 @@ def _measure_one(case: Case, ref: str, address: str, *, contact_only: bool) -> M
         patient=min(PATIENT, ask.timeout * 0.6) if ask.patient else 0.0,
         seed=ask.seed,
         proxy=f"{target.host}:{target.port}" if proxy else None,
+        far=(target.where or "") if not contact_only and case.one("target", PlaceFact) is not None else "",
         witnesses=() if contact_only else _witnesses(case),
     )
 

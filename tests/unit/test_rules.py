@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import pytest
@@ -35,7 +35,7 @@ from pathfit.core.engine import Container, Endpoint, Engine, EngineNetwork
 from pathfit.core.evidence import CounterFact, Missing, NameFact, PlatformFact, ProbeResult, SocketFact
 from pathfit.core.filters import Clamp, Match, Verdict
 from pathfit.core.finding import Finding
-from pathfit.core.measured import Attempt, Bracket, LossSeen, TooBig, Uneven
+from pathfit.core.measured import Attempt, Bracket, LossSeen, Split, TooBig, Uneven
 from pathfit.core.net import packet_of
 from pathfit.core.platform import LinkOwner
 from pathfit.core.request import ReadPlatform
@@ -70,6 +70,11 @@ class Example(NamedTuple):
 
 def silent(n: int = 2, size: int = 560) -> tuple[Attempt, ...]:
     return tuple(Attempt(n=i, method="tcp-maxseg", size=size, outcome="silent") for i in range(n))
+
+
+def split(kind: Literal["fragments", "whole"], **more: Any) -> Split:
+    usual: dict[str, Any] = {"size": 1500, "piece": 552, "sent": 6, "sure": True}
+    return Split(direction="forward", kind=kind, **{**usual, **more})
 
 
 HOLE_1420 = probe(reverse=(hole(1420),))
@@ -272,6 +277,22 @@ EXAMPLES = (
         "info",
         "likely",
         {"limit": 1400},
+    ),
+    Example(
+        "MTU108",
+        case(BLIND, probe(forward=(out(1420, fails=1421),), splits=(split("whole", arrived=3, cut=3),))),
+        case(BLIND, probe(splits=(split("whole", arrived=3),))),
+        "info",
+        "confirmed",
+        {"limit": 1420, "own": 1500, "direction": "outbound"},
+    ),
+    Example(
+        "MTU109",
+        case(BLIND, probe(splits=(split("fragments", lost=6),))),
+        case(BLIND, probe(splits=(split("fragments", arrived=1, lost=5),))),
+        "info",
+        "confirmed",
+        {"direction": "outbound", "piece": 552},
     ),
     Example(
         "RST201",

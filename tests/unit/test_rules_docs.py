@@ -31,7 +31,7 @@ Asked traffic is TCP to the target's port, with any segment size the two ends pr
 |---|---|---|
 | broken | a finding of severity error | 1 |
 | unknown | no error, but a direction was not measurable, a gap could not be proven, or nothing was said at all | 3 |
-| degraded | a warning among MTU106, 110, 118, 119, NET151: slow, late, or while something fragile holds | 0 |
+| degraded | a warning among MTU106, 109, 110, 118-120, NET151: slow, late, or while something fragile holds | 0 |
 | healthy | both directions carry what the ends promise each other | 0 |
 
 Decisions that may surprise:
@@ -39,7 +39,8 @@ Decisions that may surprise:
 * The same limit both ways is one fault: MTU101 is the error, MTU102 a warning. Different limits are two errors.
 * A closed port (RST201) is an error: what was asked for does fail, and the report says that the target does it.
 * Answers kept smaller than promised with nothing missing (a clamp, the server's own MTU, SYN cookies) are healthy.
-* A limit for ICMP or UDP above what TCP uses is no fault of TCP (MTU120, info).
+* A limit for ICMP or UDP above what TCP uses is no fault of TCP (MTU120, info). Between two ends of ours without a port
+  any traffic is asked: there it is a warning, as are fragments that do not arrive (MTU109), and the verdict "degraded".
 * A certificate that is not trusted (APP802) and an HTTP error (APP803) are warnings, the verdict is of the path.
 * A plain TCP service that never sends a full packet leaves `measured.reverse` null with a note, and is healthy; HTTP
   and TLS servers can be made to send one, so there the verdict is "unknown" unless all of the way is visible.

@@ -9,6 +9,7 @@ from pathfit.core.measured import (
     HopAnswer,
     LossSeen,
     SideEffect,
+    Split,
     TooBig,
     Uneven,
     Used,
@@ -109,6 +110,7 @@ class ProbeResult(Tagged, frozen=True, kw_only=True):
     rescued_after: float | None = None  # seconds until a stuck connection was rescued by its sender
     rescued_size: int | None = None
     missing: tuple[Missing, ...] = ()
+    splits: tuple[Split, ...] = ()
 
 
 class HopsFact(Tagged, frozen=True, kw_only=True):

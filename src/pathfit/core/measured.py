@@ -54,6 +54,7 @@ class Attempt(Value, frozen=True, kw_only=True):
     mtu: int | None = None  # what a "too big" said
     ttl: int = 0  # of the packet sent, when limited
     note: str = ""
+    tests: str = ""  # "forward" or "reverse", where the method itself does not say it
 
 
 Grade = Literal["proof", "step", "told", "none"]
@@ -66,7 +67,9 @@ class Bracket(Value, frozen=True, kw_only=True):
     without the gap; "told" somebody said "too big"; "none" nothing measured. ``note`` is a message id.
     """
 
-    method: str  # "tcp-maxseg", "tcp-sack", "tcp-segments", "icmp-echo", "udp-closed", "tcp-trial"
+    # "tcp-maxseg", "tcp-sack", "tcp-segments", "icmp-echo", "udp-closed", "tcp-trial"; where both ends are ours
+    # "udp-pair", "tcp-pair"
+    method: str
     tests: Literal["forward", "reverse", "both"]
     passes: int | None = None
     fails: int | None = None
@@ -75,6 +78,26 @@ class Bracket(Value, frozen=True, kw_only=True):
     exact: bool = False
     told_by: str | None = None
     told_mtu: int | None = None
+
+
+class Split(Value, frozen=True, kw_only=True):
+    """Packets that may be in pieces, of one kind in one direction, seen from both ends.
+
+    ``kind`` "fragments": datagrams of ``size`` bytes sent in fragments of at most ``piece``; "whole": sent in one piece
+    without DF (IPv4). ``arrived`` of ``sent``, ``cut`` of those in pieces; ``door``: came in there, but were not handed
+    on; ``lost``: did not arrive although small packets sent after them did; ``sure``: one arrived, or enough were lost.
+    """
+
+    direction: Direction
+    kind: Literal["fragments", "whole"]
+    size: int
+    piece: int = 0
+    sent: int = 0
+    arrived: int = 0
+    cut: int = 0
+    door: int = 0
+    lost: int = 0
+    sure: bool = False
 
 
 class TooBig(Value, frozen=True, kw_only=True):
@@ -89,6 +112,7 @@ class TooBig(Value, frozen=True, kw_only=True):
     ours: bool = True
     sane: bool = True
     link: str | None = None
+    tests: str = ""  # "reverse": it came to the far end, which is ours
 
 
 class HopAnswer(Value, frozen=True, kw_only=True):
@@ -133,6 +157,7 @@ class Contact(Value, frozen=True, kw_only=True):
     echo_ttl: int | None = None
     handshake_retrans: int = 0
     alpn: str | None = None
+    invited: int | None = None  # what our SYN invites as it arrived there (clamps!), where both ends are ours
 
 
 class SideEffect(Value, frozen=True, kw_only=True):

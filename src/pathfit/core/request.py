@@ -96,6 +96,7 @@ class Measure(Tagged, frozen=True, kw_only=True):
     patient: float = 0.0  # seconds to keep one failing connection open, waiting for a rescue
     seed: int = 0
     proxy: str | None = None  # "host:port" of an HTTP proxy to CONNECT through
+    far: str = ""  # WHERE of the target, when it is ours: packets are then seen arriving there
     witnesses: tuple[str, ...] = ()  # WHEREs whose sockets are read while nothing at all answers: one SocketFact each
 
 

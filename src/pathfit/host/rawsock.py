@@ -135,6 +135,35 @@ def _answers6(address: bytes, port: int) -> list[Instruction]:
     return _resolve(lines)
 
 
+def to_ports(family: int, ports: list[int]) -> list[Instruction]:
+    """Accept every ICMP packet, UDP and TCP packets to one of ``ports`` (at most 64), and every fragment but IPv4's
+    first ones, which have a port."""
+    line = list[tuple[str, int, str, str, int]]
+    own: line = [("", JEQ, "yes", "", port) for port in ports[:64]]
+    end: line = [("no", RET, "", "", 0), ("yes", RET, "", "", SNAP)]
+    if family == 4:
+        head: line = [
+            ("", LDB, "", "", 9),
+            ("", JEQ, "yes", "", 1),
+            ("", JEQ, "ports", "", 17),
+            ("", JEQ, "", "no", 6),
+            ("ports", LDH, "", "", 6),
+            ("", JSET, "yes", "", 0x1FFF),
+            ("", LDXMSH, "", "", 0),
+            ("", LDHX, "", "", 2),
+        ]
+        return _resolve([*head, *own, *end])
+    head = [
+        ("", LDB, "", "", 6),
+        ("", JEQ, "yes", "", 58),
+        ("", JEQ, "yes", "", 44),
+        ("", JEQ, "ports", "", 17),
+        ("", JEQ, "", "no", 6),
+        ("ports", LDH, "", "", 42),
+    ]
+    return _resolve([*head, *own, *end])
+
+
 def send(s: socket.socket, packet: bytes, address: str) -> str:
     """Send one packet: "sent", "local" (larger than our own link: EMSGSIZE is no hole, probing.md 5), "full" (try
     again later) or "refused" (our own filter or route)."""

@@ -1,6 +1,7 @@
 """The burst engine: sends what :mod:`pathfit.measure` asks for and reports facts. One thread, one epoll, no asyncio.
 
 * :func:`pathfit.probe.engine.measure` - one address, both ways, and how the asked client fares;
+* :func:`pathfit.probe.paired.measure_pair` - the same where both ends are ours (:mod:`~pathfit.probe.pair`);
 * :func:`pathfit.probe.hops.measure_hops` - who on the way out drops large packets;
 * :func:`pathfit.probe.trial.try_fix` - the asked connection as a repair would make it.
 

@@ -98,7 +98,7 @@ class _Text:
         if b.grade == "told" or b.told_by:
             by, mtu = b.told_by or "?", b.told_mtu or b.passes
             if b.note == "deaf":
-                source = self.report.source_label
+                source = self.report.source_label if direction == "forward" else self.report.target_label
                 deaf = self.say("way-deaf", passes=b.passes, by=by, mtu=mtu, source=source)
                 return deaf, self.say("flag-hole"), "hole"
             if b.told_by is None:

@@ -11,10 +11,10 @@ says less. Three words carry its confidence:
 State alone gives no error unless every hop of the failing path is seen and the drop is certain. Causes are
 warnings or infos, so that one fault gives one error; diagnose.py links them to what they explain.
 
-Families: ``mtu_holes``, ``mtu_path``, ``mtu_causes``; ``resets``; ``filters``; ``routes``; ``reach`` (loss, silence,
-names); ``configs`` (engines); ``apps``; ``system`` (ourselves); ``lasting`` (what ends with the next start). They
-stand on ``base`` (codes, findings), ``view`` (the evidence), ``forecast`` (the model) and on ``ends``, ``engines``,
-``hints``, ``places``, ``tables``, which answer one question each.
+Families: ``mtu_holes``, ``mtu_path``, ``mtu_pieces``, ``mtu_causes``; ``resets``; ``filters``; ``routes``; ``reach``
+(loss, silence, names); ``configs`` (engines); ``apps``; ``system`` (ourselves); ``lasting`` (what ends with the next
+start). They stand on ``base`` (codes, findings), ``view`` (the evidence), ``forecast`` (the model) and on ``ends``,
+``engines``, ``hints``, ``places``, ``promises``, ``tables``, which answer one question each.
 
 The docstring of a rule is its manual page (``pathfit explain CODE``, docs/rules.md): a first line that names the
 fault, then the fields of :data:`FIELDS`. ``RULES`` is the whole registry of what is said of one path (what is said of
@@ -32,6 +32,7 @@ from pathfit.rules import (
     mtu_causes,
     mtu_holes,
     mtu_path,
+    mtu_pieces,
     reach,
     resets,
     routes,
@@ -48,6 +49,8 @@ RULES: tuple[Rule, ...] = (
     Rule("MTU104", mtu_causes.overlay),
     Rule("MTU106", mtu_path.pmtud_dependent),
     Rule("MTU107", mtu_causes.too_big_lost),
+    Rule("MTU108", mtu_pieces.cut_on_the_way),
+    Rule("MTU109", mtu_pieces.fragments_dropped),
     Rule("MTU110", mtu_path.stale),
     Rule("MTU111", mtu_path.clamp_one_sided),
     Rule("MTU112", mtu_path.clamp_wrong),

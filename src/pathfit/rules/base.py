@@ -18,6 +18,7 @@ NAMES: dict[str, str] = {
     "MTU106": "pmtud-dependent",
     "MTU107": "too-big-ineffective",
     "MTU108": "fragmented-on-path",
+    "MTU109": "fragments-dropped",
     "MTU110": "stale-path-mtu",
     "MTU111": "mss-clamp-one-sided",
     "MTU112": "mss-clamp-wrong",

@@ -144,7 +144,7 @@ def too_big_lost(view: View) -> Iterable[Finding]:
                 break
     if view.probe is None:
         return
-    real = [t for t in view.probe.too_big if t.ours and t.sane]
+    real = [t for t in view.probe.too_big if t.ours and t.sane and t.tests != "reverse"]
     if real and view.hole_out is not None and not any(x.told_home is False for x in view.limits("forward")):
         own = view.deaf
         facts: Facts = {"case": "ignored", "direction": "outbound", "by": real[0].by, "limit": real[0].mtu}

@@ -9,6 +9,7 @@ from pathfit.model.hung import Kind, look
 from pathfit.rules.base import found, line
 from pathfit.rules.hints import resembles
 from pathfit.rules.places import place_text
+from pathfit.rules.promises import PAIRS, any_traffic
 from pathfit.rules.view import SAID, Hole, View
 
 HUNG_SECONDS = 1.0  # longer than any retransmission timeout on a healthy short path (RFC 6298: minimum 1 s)
@@ -75,24 +76,26 @@ def masked(view: View) -> Iterable[Finding]:
     limit are lost.
     Example: a tunnel carries 1400, a correct MSS clamp keeps all TCP segments below; `ping -s 1472` fails.
     Repair: none needed for TCP; lower the MTU of the container's network if UDP matters.
-    Severity: info.
+    Severity: info; warning where any traffic is asked (a target of ours without a port), and the verdict is "degraded".
     Possible: never said.
     Likely: an echo or UDP packet above a size repeatedly found no answer. A filter that drops large pings looks
-    the same, therefore never more than likely.
-    Confirmed: never said.
+    the same, therefore no more than likely.
+    Confirmed: both ends are ours: UDP packets above a size did not arrive, and a clamp keeps TCP below it.
     References: RFC 4821 section 7.7; RFC 9000 section 14.
     """
     if view.holes or view.probe is None or not (view.carries("forward") and view.carries("reverse")):
         return
     ours = view.contact.promised if view.contact else None
-    for b in (*view.probe.both, *view.tried("forward")):
+    for b in (*view.probe.both, *view.tried("forward"), *view.tried("reverse")):
         if b.method.startswith("tcp") or b.passes is None or b.fails is None or b.grade not in ("proof", "step"):
             continue
         if ours is not None and b.fails > ours:
             continue
         facts: Facts = {"limit": b.passes, "method": b.method, "direction": b.tests}
         proof = line(view.ref, "bracket", method=b.method, passes=b.passes, fails=b.fails)
-        yield found("MTU120", "info", "likely", view.edge, facts, proof)
+        sure = b.method in PAIRS
+        severity: Severity = "warning" if sure and any_traffic(view.ask) else "info"
+        yield found("MTU120", severity, "confirmed" if sure else "likely", view.edge, facts, proof)
         return
 
 
@@ -139,13 +142,13 @@ def _hole_found(code: str, severity: Severity, view: View, hole: Hole) -> Findin
 def _proof(view: View, hole: Hole) -> list[EvidenceLine]:
     passed = "in-passes" if hole.direction == "reverse" else "out-passes"
     lines = [line(hole.ref, passed, passes=hole.passes, fails=hole.fails, method=hole.method)]
-    gaps = view.attempts(hole.method, ("gap",))
+    gaps = view.attempts(hole.method, ("gap",), tests=hole.direction)
     if gaps:
         smallest = min(a.size for a in gaps)
         again = [a for a in gaps if a.size == smallest]
         ms = round(max(a.gap for a in again) * 1000)
         lines.append(line(hole.ref, "gap-stays", size=smallest, times=len(again), ms=ms))
-    silent = len(view.attempts(hole.method, ("silent", "lost", "unacked")))
+    silent = len(view.attempts(hole.method, ("silent", "lost", "unacked"), tests=hole.direction))
     if silent and len(gaps) < 2:  # answers that end with a full segment leave no gap, only silence
         lines.append(line(hole.ref, "silence", times=silent, fails=hole.fails))
     hung = _hung(view, "inbound-gap")

@@ -32,7 +32,7 @@ from pathfit.core.path import Encap, Fate, Filtered, Limit, Predicted
 from pathfit.core.request import Measure
 from pathfit.core.snapshot import HostSnapshot, Link, NetnsSnapshot
 from pathfit.core.sockets import Socket
-from pathfit.rules import forecast
+from pathfit.rules import forecast, promises
 from pathfit.rules.places import bare, exits
 from pathfit.rules.tables import Moved, drops_too_big, moved
 
@@ -254,17 +254,8 @@ class View(msgspec.Struct, frozen=True, dict=True):
         return _first(self.tried(direction)) or NOTHING
 
     def promised(self, direction: Direction) -> int | None:
-        """Largest IP packet that TCP may put on the wire in that direction, bytes; None when not known.
-
-        Inbound it is what our SYN invites. Outbound it is what their SYN-ACK invites, but never more than our own
-        device or route lets out (our own promise says that, tcp_advmss_sock()).
-        """
-        if self.contact is None:
-            return None
-        if direction == "reverse":
-            return self.contact.promised
-        known = [x for x in (self.contact.offered, self.contact.promised) if x is not None]
-        return min(known, default=None)
+        """Largest IP packet that TCP may put on the wire in that direction, bytes; None when not known."""
+        return promises.promise(self.contact, direction) if self.contact is not None else None
 
     def hole(self, direction: Direction) -> Hole | None:
         """The hole measurement proves in that direction: repeated, with a smaller size passing, within the promise."""
@@ -272,7 +263,8 @@ class View(msgspec.Struct, frozen=True, dict=True):
         promised = self.promised(direction)
         if self.probe is None or b.passes is None or b.fails is None:
             return None
-        if b.grade not in PROVEN and not (b.grade == "told" and direction == "forward" and self.deaf):
+        deaf = self.deaf if direction == "forward" else promises.deaf_there(b.method, self.target, self.family)
+        if b.grade not in PROVEN and not (b.grade == "told" and deaf):
             return None
         if promised is not None and b.fails > promised:
             return None  # nobody sends such packets here: masked, no fault of TCP
@@ -326,12 +318,12 @@ class View(msgspec.Struct, frozen=True, dict=True):
         kept_small = whole and b.grade in PROVEN and b.fails is None
         return True if b.grade == "told" or kept_small else None
 
-    def attempts(self, method: str, outcome: tuple[str, ...], size: int | None = None) -> tuple[Attempt, ...]:
-        """Connections or packets of a method that ended in one of ``outcome`` (of one size)."""
+    def attempts(
+        self, method: str, outcome: tuple[str, ...], size: int | None = None, tests: str = ""
+    ) -> tuple[Attempt, ...]:
+        """Connections or packets of a method that ended in one of ``outcome`` (of one size, in one direction)."""
         found = self.probe.attempts if self.probe else ()
-        return tuple(
-            a for a in found if a.method == method and a.outcome in outcome and (size is None or a.size == size)
-        )
+        return tuple(promises.attempts(found, method, outcome, size, tests))
 
     # -- sockets, counters, names -------------------------------------------------------------------------------
 
@@ -428,7 +420,10 @@ class View(msgspec.Struct, frozen=True, dict=True):
         broken = any(code == MODEL for code, _ in self.crashes)
         if self.state is None or self.source is None or not self.address or broken:
             return None, None
-        return forecast.both(self.state, self.source.id, self.address, self.port, self.ask.target.protocol, size=size)
+        protocol: str = self.ask.target.protocol
+        if promises.any_traffic(self.ask):  # what our own packets were, or will be
+            protocol = self.contact.protocol if self.contact is not None else "udp"
+        return forecast.both(self.state, self.source.id, self.address, self.port, protocol, size=size)
 
     @property
     def predicted_forward(self) -> Predicted | None:

@@ -131,6 +131,14 @@ def tcp_segment(
     return ip_header(src, dst, TCP, length, ttl=ttl, ident=ident) + head + payload
 
 
+def tcp_data(src: bytes, dst: bytes, sport: int, dport: int, seq: int, ack: int, payload: bytes, ident: int) -> bytes:
+    """A whole IP packet with a TCP segment that carries ``payload``, without options."""
+    length = 20 + len(payload)
+    args = (sport, dport, seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, 20 << 2, ACK, 502)
+    check = checksum(TCPH.pack(*args, 0, 0) + payload, pseudo(src, dst, TCP, length))
+    return ip_header(src, dst, TCP, length, ident=ident) + TCPH.pack(*args, check, 0) + payload
+
+
 def echo_request(src: bytes, dst: bytes, ident: int, seq: int, size: int, *, ttl: int = OUR_TTL) -> bytes:
     """A whole IP packet of ``size`` bytes with an echo request (RFC 792; RFC 4443) and zero payload."""
     v6 = len(dst) == 16

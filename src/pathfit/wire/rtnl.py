@@ -42,6 +42,7 @@ _U32 = Struct("=I")
 _I32 = Struct("=i")
 
 _NETNSA_NSID, _NETNSA_FD = 1, 3
+_RTA_DST, _RTA_OIF = 1, 4
 
 
 @cache
@@ -60,6 +61,18 @@ def addresses() -> bytes:
 def routes(family: int, *, table: int = 0, cached: bool = False) -> bytes:
     """Routes of one family (0: all). ``table`` 0: every table. ``cached``: path MTU exceptions instead."""
     return request(GETROUTE, _RTMSG.pack(family, 0, 0, 0, table, 0, 0, 0, RTM_F_CLONED if cached else 0))
+
+
+def way_to(address: bytes) -> bytes:
+    """By which route a packet to ``address`` (packed) would leave (`ip route get`). One answer."""
+    family = AF_INET if len(address) == 4 else AF_INET6
+    body = _RTMSG.pack(family, 8 * len(address), 0, 0, 0, 0, 0, 0, 0)
+    return request(GETROUTE, body + attribute(_RTA_DST, address))
+
+
+def leaves_by(data: bytes, at: int, end: int) -> int:
+    """Index of the device in an answer to :func:`way_to`; 0 when it names none."""
+    return i32(attributes(data, at + _RTMSG.size, end), _RTA_OIF)
 
 
 @cache

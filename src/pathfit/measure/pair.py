@@ -1,0 +1,498 @@
+"""The search for the largest packet that gets from one end of ours to the other: one direction, alone. Pure.
+
+Both ends are ours, so nothing has to be answered: every packet is numbered, and whoever holds both ends sees which of
+them arrived. What does not come back proves nothing here, and nothing has to.
+
+A packet that arrived passed, whenever that was. A size fails only when packets of it, on several flows, did not come
+although small ones sent *after* them on the same flow did, again and again, and none of them came late either
+(probing.md 4). All flows are asked before a direction is called even: one path of several may be the bad one.
+
+Beside the packets that must not be cut (DF) go two kinds that may be in pieces: a datagram sent as fragments, each
+small enough for any path, and (IPv4) one sent whole without DF, as large as the sender's own link lets out.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from pathfit.core.measured import Attempt, Bracket, Outcome, Split, Uneven
+from pathfit.core.net import Direction
+from pathfit.measure import sizes
+from pathfit.measure.verdict import SETTLE
+
+SMALL = 100  # bytes of IP packet: every path carries it; room for TCP with timestamps over IPv6 and our own mark
+FLOWS = 12  # as many as a path that is called even needs in the other searches
+ROUND = 12  # sizes in one round
+BURST = 128_000  # bytes in one round: what a socket's buffer and a queue hold for certain
+REPEATS, REPEATS_LOSS = 6, 10  # packets of the failing size
+AT_ONCE = 3  # of them in one batch: a burst of loss takes one batch, not all
+PACE = 0.005  # seconds, or one and a half times the way's own delay, until the next control
+WARM = (0.0, 0.02, 0.04, 0.08, 0.16, 0.3)  # seconds between the first packets: neighbours have to be found first
+PATIENCE = 1.6  # seconds without any arrival
+REFUSED = 3  # refusals of the first packets that are believed
+SIGN = 3  # controls in a row that did not come: a sign of loss
+EVEN = 6  # packets of the largest size on a flow that lacks it
+FLAWED = 2  # flows of either kind that make a direction uneven
+PIECE = {4: 552, 6: 1280}  # bytes of IP packet of one fragment: below every limit worth naming; RFC 8200 section 5
+TOLD_SOON, TOLD_LATER = 0.3, 2  # as in measure/forward.py: who is rate-limited and who is silent
+LONG_PAUSE = 0.010
+MOST = 800  # packets in one direction, whatever happens
+Kind = Literal["df", "whole", "fragments"]
+METHODS: dict[str, str] = {"whole": "udp-whole", "fragments": "udp-fragments"}
+
+
+class Shot(msgspec.Struct):
+    """One numbered packet. ``kind``: "df" must not be cut, "whole" may be, "fragments" is in pieces from the start.
+
+    ``arrived``: when, at the socket there; ``door``: it was seen to come in there; ``cut``: in pieces."""
+
+    seq: int
+    size: int
+    flow: int
+    at: float
+    round: int
+    kind: Kind = "df"
+    arrived: float | None = None
+    door: bool = False
+    cut: bool = False
+    told: tuple[int, str] | None = None
+    local: bool = False
+    refused: bool = False
+
+
+class OneWay(msgspec.Struct):
+    """See the module. The shell sends what :meth:`step` returns, and calls ``arrived``, ``told``, ``local``,
+    ``refused``. ``flows``: numbers of those that may be used; the shell adds to them as they are opened.
+
+    ``ceiling``: the largest packet the sender's own device lets out; ``split``: pieces can be sent (UDP)."""
+
+    tests: Direction
+    method: str
+    family: int
+    ceiling: int
+    start: float
+    floor: int = 576
+    budget: float = 3.0
+    flows: set[int] = msgspec.field(default_factory=lambda: {0})
+    split: bool = True
+    shots: list[Shot] = msgspec.field(default_factory=list)
+    round: int = 0
+    done: bool = False
+    note: str | None = None
+    lossy: bool = False
+    delay: float | None = None  # seconds, one way
+    heard: float = 0.0  # the last arrival
+    _control: int = 0  # number of the packet that closes the round
+    _asked: float = 0.0  # when something was last sent
+    _silent: int = 0
+    _warm: int = 0
+    _settled: float = 0.0
+
+    # -- events ----------------------------------------------------------------------------------------------
+
+    def arrived(self, now: float, seq: int, size: int, *, door: bool = False, cut: bool = False) -> None:
+        """Packet ``seq`` came, with ``size`` bytes (what has another size than was sent is somebody's mischief).
+        ``door``: seen at the packet socket only, which for UDP is not yet the socket it was meant for."""
+        shot = self._shot(seq)
+        if shot is None or (size != shot.size and not cut):
+            return
+        self.heard = now
+        shot.cut = shot.cut or cut
+        shot.door = True
+        if door or shot.arrived is not None:
+            return
+        shot.arrived = now
+        self.delay = min(self.delay or 9e9, max(now - shot.at, 1e-5))
+
+    def told(self, seq: int, mtu: int, by: str) -> None:
+        """A sane "too big" that quotes our packet ``seq``."""
+        shot = self._shot(seq)
+        if shot is not None and shot.told is None:
+            shot.told = (mtu, by)
+
+    def local(self, seq: int) -> None:
+        """EMSGSIZE: our own device is smaller (probing.md 5: no hole)."""
+        shot = self._shot(seq)
+        if shot is not None:
+            shot.local = True
+            if shot.kind == "df":
+                self.ceiling = min(self.ceiling, shot.size - 1)
+
+    def unsent(self, seq: int) -> None:
+        """It never left this process: no buffer, no way to the far end's flow."""
+        shot = self._shot(seq)
+        if shot is not None:
+            shot.local = True
+
+    def refused(self, seq: int) -> None:
+        """Our own filter, or an ICMP "unreachable" for this packet."""
+        shot = self._shot(seq)
+        if shot is not None:
+            shot.refused = True
+
+    def _shot(self, seq: int) -> Shot | None:
+        return self.shots[seq - 1] if 0 < seq <= len(self.shots) else None
+
+    # -- the machine -----------------------------------------------------------------------------------------
+
+    def step(self, now: float) -> list[Shot]:
+        """What to send now."""
+        if self.done:
+            return []
+        before = len(self.shots)
+        if self.round == 0:
+            self._begin(now)
+        elif now - self.start > self.budget or before > MOST:
+            self._finish("time")
+        elif self._over(now):
+            self._go_on(now)
+        return self.shots[before:]
+
+    def pause(self, now: float) -> float:
+        """Seconds until the next look is worth while. An arrival wakes the shell by itself."""
+        if now < self._settled:
+            return min(self._settled - now, LONG_PAUSE)
+        return min(max((self.delay or 0.0) / 4, 0.0005), 0.005)
+
+    @property
+    def open(self) -> bool:
+        """Something has arrived."""
+        return self.delay is not None
+
+    @property
+    def passed(self) -> int:
+        """Largest packet that must not be cut and arrived, bytes; 0: none."""
+        return max((s.size for s in self.shots if s.kind == "df" and s.arrived is not None), default=0)
+
+    def edge(self) -> tuple[int, int | None]:
+        """Largest that arrived, smallest above it that did not (so far)."""
+        lo = self.passed
+        above = [s.size for s in self.shots if self._vanished(s) and lo < s.size <= self.ceiling]
+        return lo, min(above, default=None)
+
+    @staticmethod
+    def _vanished(s: Shot) -> bool:
+        return s.kind == "df" and s.arrived is None and not s.local
+
+    def lost(self, size: int, kind: Kind = "df") -> list[Shot]:
+        """Packets of this size that did not come although a later one of the same flow did."""
+        last: dict[int, int] = {}
+        for s in self.shots:
+            if s.arrived is not None:
+                last[s.flow] = s.seq
+        return [
+            s
+            for s in self.shots
+            if s.size == size and s.kind == kind and s.arrived is None and not s.local and last.get(s.flow, 0) > s.seq
+        ]
+
+    def _add(self, now: float, size: int, flow: int, kind: Kind = "df") -> Shot:
+        shot = Shot(len(self.shots) + 1, size, flow, now, self.round, kind)
+        self.shots.append(shot)
+        self._asked = now
+        return shot
+
+    def _control_on(self, now: float, flow: int) -> None:
+        self._control = self._add(now, SMALL, flow).seq
+
+    def _turn(self, n: int) -> int:
+        """The ``n``-th flow of those that are open, round and round."""
+        known = sorted(self.flows)
+        return known[n % len(known)]
+
+    def _begin(self, now: float) -> None:
+        """Small packets until one arrives: neighbours are found, tables of translations filled."""
+        if self.open:
+            self._first(now)
+            return
+        if len([s for s in self.shots if s.refused]) >= REFUSED:
+            self._finish("refused")
+        elif self._warm < len(WARM):
+            if now - self._asked >= WARM[self._warm]:
+                few = sorted(self.flows) if self._warm % 2 == 0 else sorted(self.flows)[:2]
+                self._warm += 1
+                for flow in few:
+                    self._add(now, SMALL, flow)
+        elif now - self.shots[0].at > PATIENCE:
+            self._finish("nothing-arrives")
+
+    def _first(self, now: float) -> None:
+        """The whole range at once, the sender's own size in front: who tells is still fresh (rate limits)."""
+        self.round = 1
+        self._add(now, self.ceiling, self._turn(0))
+        if self.ceiling * ROUND <= BURST:
+            self._add(now, self.ceiling, self._turn(1))
+        rungs = [*sizes.ladder(self.floor, self.ceiling, self._room(self.ceiling)), 296]
+        for size in sorted({s for s in rungs if SMALL < s < self.ceiling}):
+            self._add(now, size, self._turn(0))
+        self._extras(now)
+        self._control_on(now, self._turn(0))
+
+    def _room(self, largest: int) -> int:
+        return max(3, min(ROUND, BURST // max(largest, 1)))
+
+    def _over(self, now: float) -> bool:
+        """The packet sent last has arrived, and what was in front of it had its chance."""
+        if all(s.arrived is not None for s in self.shots if s.round == self.round):
+            return True
+        if any(s.arrived is not None for s in self.shots[self._control - 1 :]):
+            self._silent = 0
+            return now - self.heard >= max((self.delay or 0.0) / 4, 0.001)
+        if now - self._asked > max(PACE, 1.5 * (self.delay or 0.0)):
+            if now - self.heard > PATIENCE:
+                self._finish("vanished")
+                return False
+            self._silent += 1
+            self.lossy = self.lossy or self._silent >= SIGN
+            self._add(now, SMALL, self._turn(self._silent))
+        return False
+
+    def _go_on(self, now: float) -> None:
+        lo, hi = self.edge()
+        if hi is None and lo < self.ceiling:  # the first try was larger than our own device
+            self.round += 1
+            self._add(now, self.ceiling, self._turn(0))
+            self._control_on(now, self._turn(0))
+        elif hi is None:
+            self._even(now, lo)
+        elif hi - lo > 1:
+            self.round += 1
+            for n, size in enumerate(sorted(self._cut(lo, hi))):
+                self._add(now, size, self._turn(self.round + n % 2))
+            self._extras(now)
+            for n in (0, 1):
+                self._control_on(now, self._turn(self.round + n))
+        else:
+            self._prove(now, lo, hi)
+
+    def _cut(self, lo: int, hi: int) -> set[int]:
+        """Sizes between; what a "too big" said comes first, it is mostly true."""
+        said = {s.told[0] for s in self.shots if s.told is not None}
+        near = {s for m in said for s in (m, m + 1) if lo < s < hi}
+        return near | set(sizes.section(lo, hi, self._room(hi)))
+
+    @property
+    def need(self) -> int:
+        return REPEATS_LOSS if self.lossy else REPEATS
+
+    def _prove(self, now: float, lo: int, hi: int) -> None:
+        """The failing size again, on one flow after the other, a small packet behind each."""
+        gone = len(self.lost(hi))
+        silent = any(s.told for s in self.shots) and not any(s.told for s in self.shots if s.size >= self.ceiling)
+        top = silent and hi < self.ceiling and len(self.lost(self.ceiling)) < AT_ONCE
+        if gone < self.need or top or self._wanting():
+            asked = sum(1 for s in self.shots if s.size == hi and s.kind == "df")
+            if asked > 4 * self.need:
+                self._finish("unproven")
+                return
+            self.round += 1
+            flow = self._turn(asked)
+            for n in range(AT_ONCE if top else 0):
+                self._add(now, self.ceiling, self._turn(asked + n))
+            for n in range(AT_ONCE if gone < self.need else 0):
+                flow = self._turn(asked + n)
+                self._add(now, hi, flow)
+                self._add(now, SMALL, flow)
+            self._add(now, lo, flow)
+            self._extras(now)
+            self._control_on(now, flow)
+        elif self._quiet(now):
+            self._finish(None)
+
+    def _even(self, now: float, top: int) -> None:
+        """Everything passes: on every flow? What is missing on one is repeated there."""
+        fine = {s.flow for s in self.shots if s.size == top and s.kind == "df" and s.arrived is not None}
+        tries = {f: sum(1 for s in self.shots if s.flow == f and s.size == top) for f in self.flows}
+        todo = sorted(f for f in self.flows - fine if tries[f] < EVEN)[: max(1, BURST // top)]
+        if todo or self._wanting():
+            self.round += 1
+            for flow in todo:
+                self._add(now, top, flow)
+                self._add(now, SMALL, flow)
+            self._extras(now)
+            self._control_on(now, self._turn(self.round))
+        elif (self.flows <= fine and not self._lacking("fragments")) or self._quiet(now):
+            self._finish(None)
+
+    def _quiet(self, now: float) -> bool:
+        """Has everything that is missing been missing for long enough?"""
+        last = max((s.at for s in self.shots if s.arrived is None and s.size > SMALL), default=0.0)
+        self._settled = last + max(4 * (self.delay or 0.0), SETTLE)
+        return now >= self._settled
+
+    # -- packets in pieces -----------------------------------------------------------------------------------
+
+    def _lacking(self, kind: Kind) -> bool:
+        """Sent, and none of them came."""
+        mine = [s for s in self.shots if s.kind == kind and not s.local]
+        return bool(mine) and all(s.arrived is None for s in mine)
+
+    def _kinds(self) -> list[Kind]:
+        """Which of them belong to this search; a whole one only says something where there is a limit."""
+        if not self.split:
+            return []
+        limited = self.family == 4 and self.round > 1 and self.passed < self.ceiling
+        return ["fragments", "whole"] if limited else ["fragments"]
+
+    def _wanting(self) -> bool:
+        """Is one of the kinds not settled yet: none came, and too few were sent to say so?"""
+        return any(self._open_kind(kind) for kind in self._kinds())
+
+    def _open_kind(self, kind: Kind) -> bool:
+        size = self._size_of(kind)
+        mine = [s for s in self.shots if s.kind == kind and s.size == size]
+        if any(s.arrived is not None or s.local for s in mine):
+            return False
+        return len(self.lost(size, kind)) < self.need and len(mine) < 4 * self.need
+
+    def _size_of(self, kind: Kind) -> int:
+        return self.ceiling if kind == "whole" else self.pieces()[0]
+
+    def _extras(self, now: float) -> None:
+        for kind in self._kinds():
+            if self._open_kind(kind):
+                for _ in range(1 if self.round == 1 else AT_ONCE):
+                    flow = self._turn(len(self.shots) // 2)
+                    self._add(now, self._size_of(kind), flow, kind)
+                    self._add(now, SMALL, flow)
+
+    def pieces(self) -> tuple[int, int]:
+        """(bytes of the datagram as one IP packet, bytes of the largest fragment it is sent in)."""
+        head = 20 if self.family == 4 else 48
+        piece = PIECE[self.family] if self.round <= 1 else min(PIECE[self.family], max(self.passed, SMALL))
+        chunk = (piece - head) // 8 * 8
+        return (20 if self.family == 4 else 40) + 2 * chunk, head + chunk
+
+    def give_up(self, note: str) -> None:
+        """End the search; what was measured stands."""
+        self._finish(note)
+
+    def _finish(self, note: str | None) -> None:
+        self.done = True
+        self.note = self.note or note
+
+    # -- the facts -------------------------------------------------------------------------------------------
+
+    def bracket(self) -> Bracket:
+        """The verdict. Notes: "nothing-arrives" (not even small packets do), "refused", "vanished", "unproven",
+        "time", "told-in-part" (the largest vanish in silence, some that fail as well are answered "too big")."""
+        lo, hi = self.edge()
+        if not lo:
+            return Bracket(method=self.method, tests=self.tests, note=self.note or "nothing-arrives")
+        if hi is None:
+            whole = lo >= self.ceiling
+            return Bracket(
+                method=self.method,
+                tests=self.tests,
+                passes=lo,
+                grade="proof" if whole else "none",
+                note=None if whole else self.note,
+            )
+        told = [s.told for s in self.shots if s.told is not None and s.kind == "df" and s.size >= hi]
+        best = next((t for t in told if t[0] == lo), told[0] if told else None)
+        gone = self.lost(hi)
+        if len(gone) < (TOLD_LATER if told else self.need):
+            return Bracket(method=self.method, tests=self.tests, passes=lo, note=self.note or "unproven")
+        partly = self._silent_above()
+        return Bracket(
+            method=self.method,
+            tests=self.tests,
+            passes=lo,
+            fails=hi,
+            grade="told" if told and not partly else "proof",
+            exact=lo + 1 == hi,
+            told_by=best[1] if best and not partly else None,
+            told_mtu=best[0] if best and not partly else None,
+            note="told-in-part" if partly else None,
+        )
+
+    def _silent_above(self) -> bool:
+        """Does the largest size vanish untold, again and again, while smaller ones sent after it are told at once?"""
+        told = [s for s in self.shots if s.told is not None and s.kind == "df"]
+        gone = self.lost(self.ceiling)
+        if not told or len(gone) < AT_ONCE or max(s.size for s in told) >= self.ceiling:
+            return False
+        return sum(1 for s in told if any(0 <= s.at - g.at <= TOLD_SOON for g in gone)) >= TOLD_LATER
+
+    def uneven(self, ports: dict[int, int]) -> Uneven | None:
+        """Flows of the largest size of which some always fail and the others do not (MTU118). ``ports``: by flow."""
+        top = self.ceiling
+        good = {s.flow for s in self.shots if s.size == top and s.kind == "df" and s.arrived is not None}
+        gone = self.lost(top)
+        bad = {f for f in self.flows - good if sum(1 for s in gone if s.flow == f) >= EVEN}
+        if len(good) < FLAWED or len(bad) < FLAWED:
+            return None
+        return Uneven(
+            size=top,
+            good=len(good),
+            bad=len(bad),
+            ports_good=tuple(sorted(ports.get(f, 0) for f in good)),
+            ports_bad=tuple(sorted(ports.get(f, 0) for f in bad)),
+        )
+
+    def splits(self) -> tuple[Split, ...]:
+        """What became of the packets that may be in pieces, one fact a kind that was sent."""
+        found: list[Split] = []
+        kinds: tuple[Literal["fragments", "whole"], ...] = ("fragments", "whole")
+        for kind in (k for k in kinds if k in self._kinds()):
+            size = self._size_of(kind)
+            mine = [s for s in self.shots if s.kind == kind and s.size == size and not s.local]
+            came = [s for s in mine if s.arrived is not None]
+            if not mine:
+                continue
+            found.append(
+                Split(
+                    direction=self.tests,
+                    kind=kind,
+                    size=size,
+                    piece=self.pieces()[1] if kind == "fragments" else 0,
+                    sent=len(mine),
+                    arrived=len(came),
+                    cut=sum(1 for s in came if s.cut),
+                    door=sum(1 for s in mine if s.door and s.arrived is None),
+                    lost=len(self.lost(size, kind)),
+                    sure=bool(came) or len(self.lost(size, kind)) >= self.need,
+                )
+            )
+        return tuple(found)
+
+    def loss(self) -> tuple[int, int]:
+        """(packets of sizes that pass, those of them that got lost), from the first arrival on."""
+        first = next((s.seq for s in self.shots if s.arrived is not None), len(self.shots) + 1)
+        fine = [s for s in self.shots if s.kind == "df" and s.seq >= first and s.size <= self.passed]
+        gone = {s.seq for size in {s.size for s in fine} for s in self.lost(size)}
+        return len(fine), len(gone)
+
+    def attempts(self, first: int, start: float, ports: dict[int, int]) -> list[Attempt]:
+        """Every packet as one attempt, numbered from ``first``."""
+        gone = {x.seq for size, kind in {(s.size, s.kind) for s in self.shots} for x in self.lost(size, kind)}
+        return [
+            Attempt(
+                n=first + i,
+                method=METHODS.get(s.kind, self.method),
+                tests=self.tests,
+                size=s.size,
+                arrived=s.size if s.arrived is not None else 0,
+                outcome=_outcome(s, s.seq in gone),
+                port=ports.get(s.flow, 0),
+                at=round(s.at - start, 4),
+                took=round(s.arrived - s.at, 6) if s.arrived is not None else 0.0,
+                round=s.round,
+                by=s.told[1] if s.told else None,
+                mtu=s.told[0] if s.told else None,
+                note="in-pieces" if s.cut else "at-the-door" if s.door and s.arrived is None else "",
+            )
+            for i, s in enumerate(self.shots)
+        ]
+
+
+def _outcome(s: Shot, lost: bool) -> Outcome:
+    if s.local:
+        return "local"
+    if s.arrived is not None:
+        return "passed"
+    if s.told is not None:
+        return "told"
+    if s.refused:
+        return "refused"
+    return "lost" if lost else "aborted"

@@ -1,0 +1,173 @@
+"""What a measurement between two ends of ours found out, put together with what the asked port itself did.
+
+With a port, the asked traffic is TCP to it: what its own connections proved stands first, and what packets of ours
+showed beside it stands in where they proved nothing (a service that says little, or a port nobody listens on).
+Without a port, any traffic between both is asked, and the packets are the judge.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from typing import Literal
+
+import msgspec
+
+from pathfit.core.evidence import Missing, ProbeResult
+from pathfit.core.measured import Attempt, Bracket, Contact, LossSeen, Uneven, Used
+from pathfit.core.net import Direction
+from pathfit.core.request import Measure
+from pathfit.measure.pair import OneWay
+from pathfit.probe.engine import Witness, measure
+from pathfit.probe.pair import DIRECTIONS, Pair
+
+PROVEN = ("proof", "step", "told")
+Tcp = Literal["ok", "refused", "reset", "timeout", "unreachable", "n/a"]
+
+
+def measure_pair(fd: int | None, far: int | None, request: Measure, witness: Witness | None = None) -> (
+    ProbeResult | Missing
+):  # fmt: skip
+    """Measure from namespace ``fd`` to ``request.address`` in namespace ``far``, each direction alone."""
+    asked = measure(fd, request, witness) if request.port else None
+    try:
+        pair = Pair(fd, far, request)
+    except OSError as e:
+        return _without(fd, request, asked, witness, e)
+    try:
+        pair.run()
+        return _together(asked, _result(pair, request)) if isinstance(asked, ProbeResult) else _result(pair, request)
+    finally:
+        pair.close()
+
+
+def _without(
+    fd: int | None, request: Measure, asked: ProbeResult | Missing | None, witness: Witness | None, e: OSError
+) -> ProbeResult | Missing:
+    """No sockets of ours between both: what can be measured as of any target, and why it is no more."""
+    if e.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH) and asked is None:
+        family = 6 if ":" in request.address else 4
+        name = errno.errorcode.get(e.errno or 0)
+        contact = Contact(address=request.address, family=family, port=request.port, tcp="unreachable", error=name)
+        return ProbeResult(ref=request.ref, contact=contact)
+    found = asked or measure(fd, request, witness)
+    denied = isinstance(e, PermissionError)
+    missing = Missing(
+        ref=request.ref,
+        what=f"each direction alone, seen from {request.address} as well",
+        why=e.strerror or str(e),
+        how="run as root (sudo pathfit …)" if denied else "",
+        code="permission" if denied else "absent",
+    )
+    if isinstance(found, Missing):
+        return missing if denied else found
+    return msgspec.structs.replace(found, missing=(*found.missing, missing))
+
+
+def _result(pair: Pair, request: Measure) -> ProbeResult:
+    """The facts of a finished ``pair`` alone."""
+    attempts: list[Attempt] = []
+    for (tests, _), way in pair.ways.items():
+        ports = pair.ports if tests == "forward" else {f: line.dport for f, line in pair.lines[tests, "udp"].items()}
+        attempts += way.attempts(len(attempts) + 1, pair.start, ports if way.split else {})
+    ways = list(pair.ways.values())
+    losses = [w.loss() for w in ways]
+    return ProbeResult(
+        ref=request.ref,
+        contact=_contact(pair),
+        forward=_brackets(pair, "forward"),
+        reverse=_brackets(pair, "reverse"),
+        attempts=tuple(attempts),
+        too_big=tuple(pair.too_big),
+        loss=LossSeen(attempts=sum(n for n, _ in losses), disturbed=sum(n for _, n in losses)),
+        uneven=_uneven(pair),
+        used=Used(
+            packets=pair.packets + 3 * pair.connecting,
+            connections=pair.connecting,
+            seconds=round(time.monotonic() - pair.start, 4),
+        ),
+        splits=tuple(s for w in ways for s in w.splits()),
+    )
+
+
+def _brackets(pair: Pair, tests: Direction) -> tuple[Bracket, ...]:
+    """Best first: what something arrived by."""
+    mine = [w for (t, _), w in pair.ways.items() if t == tests]
+    return tuple(w.bracket() for w in sorted(mine, key=lambda w: not w.open))
+
+
+def _uneven(pair: Pair) -> Uneven | None:
+    for (tests, mode), way in pair.ways.items():
+        if mode == "udp":
+            back = {f: line.dport for f, line in pair.lines["reverse", "udp"].items()}
+            found = way.uneven(pair.ports if tests == "forward" else back)
+            if found is not None:
+                return found
+    return None
+
+
+def _open(pair: Pair, tests: Direction, mode: Literal["udp", "tcp"]) -> OneWay | None:
+    way = pair.ways.get((tests, mode))
+    return way if way is not None and way.open else None
+
+
+def _contact(pair: Pair) -> Contact:
+    """How it looks to a client: by UDP both ways there is no connection to speak of (tcp "n/a"); by TCP alone it
+    stands; where nothing comes back, it does not."""
+    udp = [_open(pair, t, "udp") for t in DIRECTIONS]
+    tcp_ways = [_open(pair, t, "tcp") for t in DIRECTIONS]
+    delays = [w.delay for w in (udp if all(udp) else tcp_ways) if w is not None and w.delay is not None]
+    both = [x for x in (pair.near_mtu, pair.far_mtu) if x is not None]
+    promised = min(both, default=None)
+    tcp: Tcp = "n/a" if all(udp) else "ok" if pair.offered is not None else "timeout"
+    error = next(iter(pair.errors), None)
+    if tcp == "timeout" and error is not None:
+        tcp = "unreachable"
+    return Contact(
+        address=pair.address,
+        family=pair.family,
+        port=pair.port if all(udp) or tcp != "ok" else pair.tcp_port,
+        tcp=tcp,
+        protocol="udp" if all(udp) else "tcp",
+        rtt=sum(delays) if len(delays) == len(DIRECTIONS) else None,
+        promised=promised,
+        offered=None if promised is None or pair.offered is None else min(pair.offered, promised),
+        invited=None if promised is None or pair.invited is None else min(pair.invited, promised),
+        sendable=promised,
+        local_address=pair.near.address,
+        local_ports=tuple(pair.ports.values()),
+        error_from=error.by if error and tcp == "unreachable" else None,
+        icmp=(error.type, error.code) if error and tcp == "unreachable" else None,
+    )
+
+
+def _together(asked: ProbeResult, ours: ProbeResult) -> ProbeResult:
+    """The connections to the asked port, and the packets beside them."""
+    n = len(asked.attempts)
+    return msgspec.structs.replace(
+        asked,
+        contact=msgspec.structs.replace(asked.contact, invited=ours.contact.invited),
+        forward=_judges(asked.forward, ours.forward),
+        reverse=_judges(asked.reverse, ours.reverse),
+        attempts=(*asked.attempts, *(msgspec.structs.replace(a, n=a.n + n) for a in ours.attempts)),
+        too_big=tuple(dict.fromkeys((*asked.too_big, *ours.too_big))),
+        loss=LossSeen(
+            attempts=asked.loss.attempts + ours.loss.attempts,
+            disturbed=asked.loss.disturbed + ours.loss.disturbed,
+            unanswered_syns=asked.loss.unanswered_syns,
+        ),
+        uneven=asked.uneven or ours.uneven,
+        used=Used(
+            packets=asked.used.packets + ours.used.packets,
+            connections=asked.used.connections + ours.used.connections,
+            seconds=round(asked.used.seconds + ours.used.seconds, 4),
+        ),
+        splits=ours.splits,
+    )
+
+
+def _judges(asked: tuple[Bracket, ...], ours: tuple[Bracket, ...]) -> tuple[Bracket, ...]:
+    """What the asked connections proved counts first; where they proved nothing, what packets of ours did."""
+    sure = [b for b in asked if b.passes is not None and b.grade in PROVEN]
+    rest = [b for b in asked if b not in sure]
+    return (*sure, *ours, *rest) if ours else asked
