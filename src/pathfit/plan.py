@@ -7,6 +7,8 @@ function of the case alone, request ids are stable, and a saved case takes the s
 Order matters twice (research behind it: docs/probing.md): state and hung sockets are read before the first packet
 is sent, because measuring may change them; and the reverse direction is measured before anything that could teach
 this host a path MTU - that one is inside the single Measure request.
+
+What only looks back (rules, remedies, the model) is imported where it is used: the first packet shall not wait for it.
 """
 
 import ipaddress
@@ -33,9 +35,6 @@ from pathfit.core.request import (
 from pathfit.core.snapshot import NetnsSnapshot, Route
 from pathfit.measure.reverse import CONNECT, CONNECT_SHORT
 from pathfit.model.addr import family_of
-from pathfit.remedies.value import repair_value
-from pathfit.rules.forecast import route_of
-from pathfit.rules.view import DIRECTIONS, View
 
 OTHER_ADDRESSES = 3  # further addresses are only contacted, not measured to the byte
 SMALL = 560  # bytes: below every limit worth naming (576), above the headers of anything
@@ -129,6 +128,9 @@ def _follow(case: Case) -> tuple[Request, ...]:
                 large=forward.fails or 1500,
             )
         )
+    from pathfit.remedies.value import repair_value
+    from pathfit.rules.view import View
+
     view = View.of(case)
     value = repair_value(case, view.predicted_forward, view.predicted_reverse)
     if value is not None and not case.ask.fast:
@@ -164,6 +166,9 @@ def _spoken(contact: Contact, asked: Measure) -> Protocol:
 
 def _platform(case: Case) -> tuple[Request, ...]:
     """Who keeps the device of the host itself whose MTU is above what was measured: asked only when it matters."""
+    from pathfit.rules.forecast import route_of
+    from pathfit.rules.view import DIRECTIONS, View
+
     view = View.of(case)
     own = view.source
     if view.state is None or own is None or own.id != view.state.own or not case.asked("clock:measured"):
@@ -329,6 +334,10 @@ def _measure_one(case: Case, ref: str, address: str, *, contact_only: bool) -> M
 
 def _witnesses(case: Case) -> tuple[str, ...]:
     """Whose sockets say more when nothing answers: the source's (a local proxy in it has a far half), the target's."""
+    if _open_door(case):
+        return (case.ask.source,)
+    from pathfit.rules.view import View
+
     target = View.of(case).target
     return tuple(dict.fromkeys((case.ask.source, *((target.where,) if target is not None else ()))))
 
@@ -336,11 +345,26 @@ def _witnesses(case: Case) -> tuple[str, ...]:
 def _doomed(case: Case, address: str) -> bool:
     """Does state say already that no connection to this address will stand, or carry anything? Then it need not be
     waited for long."""
+    if _open_door(case):
+        return False
+    from pathfit.rules.view import View
+
     try:
         view = View(case, asking=address)
         return view.explained or any(view.large_filtered())
     except Exception:  # the model is treated as a rule: diagnose.py reports its error, once
         return False
+
+
+def _open_door(case: Case) -> bool:
+    """Is the source's namespace all we see, with one device, up, and nothing in it that could take packets in silence?
+    Then the model, which is large, has nothing to say before the first packet: where no route is, connect() says so."""
+    state, ns = case.one("state", StateFact), source_state(case)
+    if state is None or ns is None or len(state.host.namespaces) > 1:
+        return False
+    doors = [x for x in ns.links if not x.loopback]
+    plain = not (ns.tables or ns.xfrm_policies or any(n.state == "failed" for n in ns.neighbours))
+    return plain and len(doors) == 1 and doors[0].up and doors[0].carrier
 
 
 def _host_header(ask: Ask) -> str:

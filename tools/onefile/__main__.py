@@ -20,6 +20,7 @@ FILE = "pathfit-probe.py"
 MARK = "pathfit-probe.py:"  # what tracebacks call its modules
 # What is imported only when there is state to look at, or a terminal with colours: alone.py has none of them.
 LEFT_OUT = ("pathfit.model", "pathfit.remedies", "pathfit.rules.state", "rich")
+NEEDED = ("pathfit.remedies.value",)  # of these: the plan asks what is to be tried
 SHIM = "msgspec"
 WORDS = ("en.toml", "zh.toml", "ui_en.toml", "ui_zh.toml")
 INSTEAD = {"next": "next-alone", "next-plain": "next-alone"}  # sentences that differ where pathfit is one file
@@ -46,7 +47,7 @@ def path_of(module: str) -> Path | None:
 
 def left_out(module: str) -> bool:
     """Is it one that is never asked for here?"""
-    return any(module == x or module.startswith(f"{x}.") for x in LEFT_OUT)
+    return module not in NEEDED and any(module == x or module.startswith(f"{x}.") for x in LEFT_OUT)
 
 
 def imports(tree: ast.AST, top: bool = True) -> Iterator[tuple[str, bool]]:

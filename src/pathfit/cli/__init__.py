@@ -3,6 +3,7 @@
 * :mod:`~pathfit.cli.entry` - the console script: ``--version`` without any import, signals, the last border;
 * :mod:`~pathfit.cli.border` - signals, streams, every way to end; :mod:`~pathfit.cli.stop` - how one ends on purpose;
 * :mod:`~pathfit.cli.app` - the commands (click); :mod:`~pathfit.cli.options` - what they have in common;
+  :mod:`~pathfit.cli.lean` - options and files without the parts of click that are slow to import;
 * :mod:`~pathfit.cli.target` - the grammar of WHERE and TARGET, pure; :mod:`~pathfit.cli.asked` - options to a question;
   :mod:`~pathfit.cli.placing` - a WHERE among snapshots;
 * :mod:`~pathfit.cli.talk` - stdout is data, stderr is talk; language, width, colour, ASCII;

@@ -1,15 +1,18 @@
 """The commands. Each is a few lines: parse, call, print, choose the status; the work is elsewhere."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pathfit import __version__
 from pathfit.cli import options
 from pathfit.cli.border import usage
+from pathfit.cli.lean import File, Group, Option, option
 from pathfit.cli.stop import Stop
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LATER = ("trace", "pcap", "watch", "agent", "hub", "mesh")
 EXAMPLES = {  # options that are checked
@@ -33,7 +36,7 @@ HELP = """Finds out why packets stop fitting on a container's way through the ne
 """
 
 
-class Commands(click.Group):
+class Commands(Group):
     """A group that suggests the command that was meant."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
@@ -92,7 +95,7 @@ def _with_to(argv: Sequence[str], ctx: click.Context) -> str:
     help=HELP,
     context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
 )
-@click.version_option(__version__, message="pathfit %(version)s")
+@click.version_option(__version__, message="pathfit %(version)s", cls=Option)
 @click.pass_context
 def pathfit(ctx: click.Context) -> int:
     if ctx.invoked_subcommand != "fix":  # which says it itself
@@ -105,7 +108,7 @@ def pathfit(ctx: click.Context) -> int:
 
 
 @pathfit.command()
-@click.option("--in", "files", multiple=True, metavar="FILE", help="Saved snapshots, or folders of them.")
+@option("--in", "files", multiple=True, metavar="FILE", help="Saved snapshots, or folders of them.")
 @options.scanning
 @options.everywhere
 def scan(files: tuple[str, ...], **o: Any) -> int:
@@ -122,8 +125,8 @@ def scan(files: tuple[str, ...], **o: Any) -> int:
 
 
 @pathfit.command()
-@click.option("--from", "source", default="host", metavar="WHERE", help="Where the traffic comes from (default: host).")
-@click.option("--to", "to", required=True, metavar="TARGET", help="Where it goes: https://…, H:P, tcp://H:P, …")
+@option("--from", "source", default="host", metavar="WHERE", help="Where the traffic comes from (default: host).")
+@option("--to", "to", required=True, metavar="TARGET", help="Where it goes: https://…, H:P, tcp://H:P, …")
 @options.reaching
 @options.running
 @options.everywhere
@@ -144,8 +147,8 @@ def diagnose(source: str, to: str, **o: Any) -> int:
 
 @pathfit.command()
 @click.argument("code", required=False)
-@click.option("--from", "source", metavar="WHERE", help="Where the traffic comes from (default: host).")
-@click.option("--to", "to", metavar="TARGET", help="Where it goes; without it only state is looked at.")
+@option("--from", "source", metavar="WHERE", help="Where the traffic comes from (default: host).")
+@option("--to", "to", metavar="TARGET", help="Where it goes; without it only state is looked at.")
 @options.repairing
 @options.reaching
 @options.running
@@ -189,12 +192,12 @@ def probe(target: str, **o: Any) -> int:
 
 
 @pathfit.command("map")
-@click.option("-o", "output", type=click.Path(path_type=Path), metavar="FILE", help="Write .html, .json or .txt.")
-@click.option("--format", type=click.Choice(["text", "html", "json"]), help="What to write (default: by the name).")
-@click.option("--in", "inputs", multiple=True, metavar="FILE", help="Saved snapshots, folders of them, or - (stdin).")
-@click.option("--from", "source", metavar="WHERE", help="Where a path to show begins (default: host).")
-@click.option("--to", "to", metavar="TARGET", help="Where it ends: an address, H:P, or a WHERE.")
-@click.option("--timeout", default=15.0, show_default=True, metavar="S", help="Seconds for reading this machine.")
+@option("-o", "output", type=File(), metavar="FILE", help="Write .html, .json or .txt.")
+@option("--format", type=click.Choice(["text", "html", "json"]), help="What to write (default: by the name).")
+@option("--in", "inputs", multiple=True, metavar="FILE", help="Saved snapshots, folders of them, or - (stdin).")
+@option("--from", "source", metavar="WHERE", help="Where a path to show begins (default: host).")
+@option("--to", "to", metavar="TARGET", help="Where it ends: an address, H:P, or a WHERE.")
+@option("--timeout", default=15.0, show_default=True, metavar="S", help="Seconds for reading this machine.")
 @options.everywhere
 def map_(**o: Any) -> int:
     """The network of this machine as a picture. Sends no packet.
@@ -252,10 +255,10 @@ def demo(**o: Any) -> int:
 
 
 @pathfit.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR", type=File())
 @options.save
 @options.everywhere
-def replay(folder: Path, **o: Any) -> int:
+def replay(folder: "Path", **o: Any) -> int:
     """Diagnose a saved case again, from what was recorded. Sends nothing, needs no
     privileges."""
     from pathfit.cli.examining import replay as again
@@ -264,11 +267,11 @@ def replay(folder: Path, **o: Any) -> int:
 
 
 @pathfit.command()
-@click.option("-o", "--output", required=True, metavar="FILE", help="Where to; - is stdout, *.gz is packed.")
-@click.option("--redact", is_flag=True, help="Replace addresses, names and secrets by others of their kind.")
-@click.option("--redact-key", type=click.Path(path_type=Path), metavar="FILE", help="So that several files agree.")
+@option("-o", "--output", required=True, metavar="FILE", help="Where to; - is stdout, *.gz is packed.")
+@option("--redact", is_flag=True, help="Replace addresses, names and secrets by others of their kind.")
+@option("--redact-key", type=File(), metavar="FILE", help="So that several files agree.")
 @options.everywhere
-def snapshot(output: str, redact: bool, redact_key: Path | None, **o: Any) -> int:
+def snapshot(output: str, redact: bool, redact_key: "Path | None", **o: Any) -> int:
     """Write all that can be read of this machine's network into one file. Sends no packet.
 
     \b
@@ -283,14 +286,14 @@ def snapshot(output: str, redact: bool, redact_key: Path | None, **o: Any) -> in
 
 @pathfit.command()
 @click.argument("more", nargs=-1, metavar="")
-@click.option("--in", "files", multiple=True, metavar="FILE", help="Snapshots, folders of them, or - (default: here).")
-@click.option("--from", "source", required=True, metavar="WHERE", help="Where the traffic comes from.")
-@click.option("--to", "to", required=True, metavar="TARGET", help="Where it goes: H:P, https://…, or WHERE:PORT.")
-@click.option("--size", type=int, metavar="N", help="Packets of N bytes (default: as large as the ends make them).")
-@click.option("--set", "sets", multiple=True, metavar="WHERE/LINK.mtu=N", help="What if? Also WHERE/route:DST.mtu=N.")
-@click.option("-4", "v4", is_flag=True, help="IPv4 only.")
-@click.option("-6", "v6", is_flag=True, help="IPv6 only.")
-@click.option("--resolve", multiple=True, metavar="H:ADDR", help="Take this address for the name H.")
+@option("--in", "files", multiple=True, metavar="FILE", help="Snapshots, folders of them, or - (default: here).")
+@option("--from", "source", required=True, metavar="WHERE", help="Where the traffic comes from.")
+@option("--to", "to", required=True, metavar="TARGET", help="Where it goes: H:P, https://…, or WHERE:PORT.")
+@option("--size", type=int, metavar="N", help="Packets of N bytes (default: as large as the ends make them).")
+@option("--set", "sets", multiple=True, metavar="WHERE/LINK.mtu=N", help="What if? Also WHERE/route:DST.mtu=N.")
+@option("-4", "v4", is_flag=True, help="IPv4 only.")
+@option("-6", "v6", is_flag=True, help="IPv6 only.")
+@option("--resolve", multiple=True, metavar="H:ADDR", help="Take this address for the name H.")
 @options.everywhere
 def predict(
     more: tuple[str, ...],
@@ -350,7 +353,7 @@ def lab_show(scenario: str, **o: Any) -> int:
 
 @lab.command("up")
 @click.argument("scenario")
-@click.option("--prefix", metavar="P", help="Prefix of the namespaces' names (default: a fresh one).")
+@option("--prefix", metavar="P", help="Prefix of the namespaces' names (default: a fresh one).")
 @options.everywhere
 def lab_up(scenario: str, prefix: str | None, **o: Any) -> int:
     """Build a SCENARIO and leave it up, until `pathfit lab down`."""
@@ -371,7 +374,7 @@ def lab_down(name: str, **o: Any) -> int:
 
 @lab.command("run")
 @click.argument("scenarios", nargs=-1, required=True)
-@click.option("--blind", is_flag=True, help="Also with only the container's side visible.")
+@option("--blind", is_flag=True, help="Also with only the container's side visible.")
 @options.running
 @options.everywhere
 def lab_run(scenarios: tuple[str, ...], blind: bool, **o: Any) -> int:

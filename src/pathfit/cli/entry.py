@@ -8,6 +8,7 @@ import _signal  # type: ignore[import-not-found]
 import gc
 import os
 import sys
+from types import ModuleType
 
 from pathfit import __version__
 
@@ -40,9 +41,39 @@ def _main() -> int:
 
             return unprinted(e)
     try:
+        _spared()
         from pathfit.cli.border import guarded
 
         return guarded(sys.argv[1:])
     except KeyboardInterrupt:  # before the border stood
         print("\npathfit: interrupted", file=sys.stderr)
         return 130
+
+
+class Later(ModuleType):
+    """Stands for a module that is imported when something of it is first asked for. (importlib.util.LazyLoader's are
+    loaded by the next import statement, which asks for ``__spec__``.)"""
+
+    def __getattr__(self, name: str) -> object:
+        from importlib import import_module
+
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(import_module(self.__name__), name)
+
+
+def _spared() -> None:
+    """Let msgspec, click and socket not import what is not used here; it costs 10 ms before our first packet.
+
+    Where somebody has installed typing_extensions, msgspec asks it for what typing itself has since Python 3.11: asking
+    is made to fail.
+    """
+    for name in ("inspect", "textwrap", "selectors"):
+        if name not in sys.modules:
+            sys.modules[name] = Later(name)
+    if "typing_extensions" not in sys.modules:
+        sys.modules["typing_extensions"] = None  # type: ignore[assignment]  # importing it: ModuleNotFoundError
+        try:
+            import msgspec  # noqa: F401
+        finally:
+            del sys.modules["typing_extensions"]

@@ -1,16 +1,19 @@
 """`diagnose`, `probe` and `replay`: the same loop on this machine or on a saved case, then one way to print."""
 
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pathfit.cli import saved
 from pathfit.cli.stop import CANNOT, Stop, line
 from pathfit.cli.talk import Style, Talk, readers_may_leave, style
 from pathfit.core.ask import Ask
 from pathfit.core.case import Case
-from pathfit.core.report import Report
 from pathfit.core.request import Request
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pathfit.core.report import Report
 
 REPLAY = 120.0  # seconds; a case of a thousand containers takes one
 DOING = {  # what the progress line says while a request is performed
@@ -67,7 +70,7 @@ def trace(e: BaseException) -> None:
     traceback.print_exception(e, file=sys.stderr)
 
 
-def conclude(case: Case, look: Style, *, as_json: bool, save: Path | None, every: bool = False) -> int:
+def conclude(case: Case, look: Style, *, as_json: bool, save: "Path | None", every: bool = False) -> int:
     """Diagnose a finished case, print the report, save the folder; returns the exit status."""
     report = reported(case)
     with readers_may_leave():
@@ -78,7 +81,7 @@ def conclude(case: Case, look: Style, *, as_json: bool, save: Path | None, every
     return exit_status(report)
 
 
-def reported(case: Case) -> Report:
+def reported(case: Case) -> "Report":
     """What a case means: of one path, or of a whole machine."""
     if case.ask.command == "scan":
         from pathfit import survey
@@ -89,14 +92,14 @@ def reported(case: Case) -> Report:
     return diagnose.report(case)
 
 
-def exit_status(report: Report) -> int:
+def exit_status(report: "Report") -> int:
     """0 no fault of severity error, 1 at least one, 3 verdict unknown; 3 wins over 1."""
     from pathfit import diagnose
 
     return diagnose.exit_status(report)
 
 
-def show(report: Report, look: Style, *, as_json: bool, every: bool = False) -> None:
+def show(report: "Report", look: Style, *, as_json: bool, every: bool = False) -> None:
     """Print a report on stdout. ``every``: of a scan, each workload as well."""
     if as_json:
         from pathfit.render import json
@@ -115,7 +118,7 @@ def show(report: Report, look: Style, *, as_json: bool, every: bool = False) -> 
     sys.stdout.write(out)
 
 
-def documents(report: Report) -> tuple[bytes, str]:
+def documents(report: "Report") -> tuple[bytes, str]:
     """report.json and report.txt of a case folder: the text in the asker's language, for 80 columns."""
     from pathfit.render import json, scan, text
 
@@ -131,13 +134,13 @@ def again(case: Case) -> Case:
     return loop.run(case.ask, ReplayWorld(case))
 
 
-def replay(folder: Path, o: dict[str, Any]) -> int:
+def replay(folder: "Path", o: dict[str, Any]) -> int:
     """Diagnose a saved case again; says on stderr when the outcome differs from the saved one. Raises Stop."""
     with saved.prepared(o["save"]):
         return _replay(folder, saved.open_case(folder), o)
 
 
-def _replay(folder: Path, old: Case, o: dict[str, Any]) -> int:
+def _replay(folder: "Path", old: Case, o: dict[str, Any]) -> int:
     from pathfit.host.alarm import Late, alarm
 
     look = style(o["lang"])

@@ -8,7 +8,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pathfit import __version__
 from pathfit.cli.stop import CANNOT, Stop, line
@@ -18,11 +18,14 @@ from pathfit.core.evidence import StateFact
 from pathfit.core.sane import Impossible, check
 from pathfit.core.secrets import masked
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 CASE, REPORT, TEXT = "case.json", "report.json", "report.txt"
 MOST_BYTES = 256 << 20  # a host of 1000 containers is about 30 MB; more than this is no case of ours
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: "Path") -> None:
     """Make ``folder``. Raises Stop (2) when it could not hold a case."""
     again = f"--save {folder}-2" if folder.name.strip(".") else "--save ./case-1"
     try:
@@ -37,7 +40,7 @@ def prepare(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def prepared(folder: Path | None) -> Iterator[None]:
+def prepared(folder: "Path | None") -> Iterator[None]:
     """``folder`` is there before the examination starts; it is taken away again when nothing came into it."""
     if folder is None:
         yield
@@ -52,7 +55,7 @@ def prepared(folder: Path | None) -> Iterator[None]:
                 path.rmdir()
 
 
-def save(folder: Path, case: Case, report: bytes, text: str) -> None:
+def save(folder: "Path", case: Case, report: bytes, text: str) -> None:
     """Write the three files; they appear whole, and together or not at all. Raises Stop (3).
 
     Passwords of proxies (in the source's environment, in an engine's configuration) are no part of a case.
@@ -72,7 +75,7 @@ def save(folder: Path, case: Case, report: bytes, text: str) -> None:
         raise Stop(f"cannot save in {folder}: {e.strerror}", line("df", folder), CANNOT) from None
 
 
-def open_case(folder: Path) -> Case:
+def open_case(folder: "Path") -> Case:
     """Open a saved case. Raises Stop (3): not there, damaged, or made by a newer version."""
     data = read(folder / CASE)
     try:
@@ -93,7 +96,7 @@ def _possible(state: StateFact, n: int) -> None:
         raise codec.OpenError(f"damaged {SCHEMA}, answer {n}: {e}") from None
 
 
-def read(path: Path) -> bytes:
+def read(path: "Path") -> bytes:
     """A regular file of bounded size. Raises Stop (3); never waits on a pipe or device."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -114,9 +117,9 @@ def read(path: Path) -> bytes:
     return data
 
 
-def _there(path: Path) -> Path:
+def _there(path: "Path") -> "Path":
     """The nearest folder above that exists."""
-    return next((p for p in path.parents if os.path.isdir(str(p).replace("\0", "?"))), Path("."))
+    return next((p for p in path.parents if os.path.isdir(str(p).replace("\0", "?"))), type(path)("."))
 
 
 def _all_of(fd: int) -> bytes:

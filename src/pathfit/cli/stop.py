@@ -1,7 +1,5 @@
 """How a command ends when it cannot go on."""
 
-import shlex
-
 USAGE, CANNOT, INTERRUPTED = 2, 3, 130  # exit statuses (CONTRACT)
 OR = "   or   "  # between two lines that could both be typed
 LONGEST_WORD = 300  # characters of a line shown; nobody types more
@@ -27,6 +25,8 @@ def _quoted(word: str) -> str:
     if len(word) > LONGEST_WORD:
         word = word[:LONGEST_WORD] + "..."
     if word.isprintable():
+        import shlex
+
         return shlex.quote(word)
     data = word.encode("utf-8", "surrogateescape")
     return "$'" + "".join(chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\x{b:02x}" for b in data) + "'"

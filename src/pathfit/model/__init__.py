@@ -26,8 +26,31 @@ promises. A route's, a device's and a cached MTU bound what a host *sends*; what
 Sizes are bytes of IP packet, header included. What cannot be known is ``Fate.UNKNOWN``, with ``why`` and ``ends``.
 """
 
-from pathfit.model.mtu import advertised, own_mtu
-from pathfit.model.network import Net, Network
-from pathfit.model.walk import predict, predict_both
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from pathfit.model.mtu import advertised as advertised
+    from pathfit.model.mtu import own_mtu as own_mtu
+    from pathfit.model.network import Net as Net
+    from pathfit.model.network import Network as Network
+    from pathfit.model.walk import predict as predict
+    from pathfit.model.walk import predict_both as predict_both
+
+_HOME = {
+    "Net": "network",
+    "Network": "network",
+    "advertised": "mtu",
+    "own_mtu": "mtu",
+    "predict": "walk",
+    "predict_both": "walk",
+}
 __all__ = ["Net", "Network", "advertised", "own_mtu", "predict", "predict_both"]
+
+
+def __getattr__(name: str) -> Any:
+    """Lazy: whoever wants one module of this package need not pay for a walk (8 ms before the first packet)."""
+    if name in _HOME:
+        from importlib import import_module
+
+        return getattr(import_module(f"pathfit.model.{_HOME[name]}"), name)
+    raise AttributeError(name)

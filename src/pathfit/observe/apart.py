@@ -3,17 +3,21 @@ ports of Open vSwitch, IPsec.
 
 Asking loads nothing: generic netlink families are looked up in the list of those that are there, and a socket of
 NETLINK_XFRM is opened only where /proc/net/netlink shows the kernel's own end of it (opening one would load the module,
-netlink_create).
+netlink_create). What reads the answers is loaded where there are any.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from pathfit.core.snapshot import Link, Wireguard, XfrmPolicy, XfrmState
 from pathfit.host import procfs
 from pathfit.host.nlsocket import NETLINK_GENERIC, NetlinkSocket
-from pathfit.wire import genl, ovs, wireguard, xfrm
+from pathfit.wire import genl
+
+if TYPE_CHECKING:
+    from pathfit.wire import ovs
 
 IPSEC = 50_000  # states or policies of one namespace
 PEERS = 10_000  # messages about one device
@@ -33,28 +37,32 @@ class Families:
 
 
 def has_ipsec() -> bool:
-    """Whether NETLINK_XFRM is there. Column "Eth" of /proc/net/netlink is the protocol, the kernel's own "Portid" 0."""
+    """Whether NETLINK_XFRM, 6, is there: column "Eth" of /proc/net/netlink, where the kernel's own "Portid" is 0."""
     lines = procfs.maybe("/proc/thread-self/net/netlink").splitlines()[1:]
-    return any(fields[1:3] == [str(xfrm.NETLINK_XFRM), "0"] for line in lines if (fields := line.split()))
+    return any(fields[1:3] == ["6", "0"] for line in lines if (fields := line.split()))
 
 
 def of_wireguard(families: Families, index: int) -> Wireguard | None:
     """One device. Raises OSError, netlink.Malformed."""
+    from pathfit.wire import wireguard
+
     with NetlinkSocket(NETLINK_GENERIC) as sock:
         if family := families.find(sock, wireguard.FAMILY):
             return wireguard.joined(sock.dump(wireguard.request(family, index), wireguard.device, PEERS))
     return None
 
 
-def of_switch(families: Families, index: int) -> dict[str, ovs.Vport]:
+def of_switch(families: Families, index: int) -> "dict[str, ovs.Vport]":
     """Ports of the datapath with that device, by name. Raises OSError, netlink.Malformed."""
+    from pathfit.wire import ovs
+
     with NetlinkSocket(NETLINK_GENERIC) as sock:
         if family := families.find(sock, ovs.FAMILY):
             return {port.name: port for port in sock.dump(ovs.request(family, index), ovs.vport)}
     return {}
 
 
-def with_ports(links: Sequence[Link], ports: dict[str, ovs.Vport]) -> list[Link]:
+def with_ports(links: Sequence[Link], ports: "dict[str, ovs.Vport]") -> list[Link]:
     """The links with what the switch calls them: ``ovs_type``, and ``ovs_port`` of tunnels (UDP)."""
     return [
         replace(x, info={**x.info, "ovs_type": port.kind, **({"ovs_port": port.port} if port.port else {})})
@@ -66,6 +74,8 @@ def with_ports(links: Sequence[Link], ports: dict[str, ovs.Vport]) -> list[Link]
 
 def ipsec() -> tuple[tuple[XfrmState, ...], tuple[XfrmPolicy, ...]]:
     """States and policies of the namespace this thread stands in. Raises OSError, netlink.Malformed."""
+    from pathfit.wire import xfrm
+
     with NetlinkSocket(xfrm.NETLINK_XFRM) as sock:
         states = tuple(sock.dump(xfrm.states(), xfrm.state, IPSEC))
         return states, tuple(sock.dump(xfrm.policies(), xfrm.policy, IPSEC))
@@ -73,5 +83,7 @@ def ipsec() -> tuple[tuple[XfrmState, ...], tuple[XfrmPolicy, ...]]:
 
 def policies() -> int:
     """How many IPsec policies there are. Raises OSError, netlink.Malformed."""
+    from pathfit.wire import xfrm
+
     with NetlinkSocket(xfrm.NETLINK_XFRM) as sock:
         return sock.ask(xfrm.counts(), xfrm.counted) or 0

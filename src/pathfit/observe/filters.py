@@ -1,4 +1,5 @@
 """Reads the packet filters of the network namespace this thread stands in: nftables and iptables-legacy.
+What translates rules is loaded where there are any.
 
 Nothing is asked for that is not there: a namespace without tables costs one dump request. Nothing is loaded by
 reading: a request to nf_tables would make the kernel load that module (nfnetlink_rcv_msg, request_module), and
@@ -11,16 +12,16 @@ import socket
 from collections.abc import Callable, Iterator
 from functools import cache
 from struct import pack
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pathfit.core.evidence_base import Missing
 from pathfit.core.filters import Table
-from pathfit.observe import ipsets
 from pathfit.wire.netlink import Malformed, split
 from pathfit.wire.nft import messages as m
-from pathfit.wire.nft.sets import SetContent
-from pathfit.wire.nft.tables import RawRuleset, tables
-from pathfit.wire.xt.blobs import ENTRIES, INFO, Info, info, info_request, table
+
+if TYPE_CHECKING:
+    from pathfit.wire.nft.sets import SetContent
+    from pathfit.wire.nft.tables import RawRuleset
 
 RECEIVE = 1 << 20  # larger than any message; the kernel fills at most what one recv offers
 TRIES = 5  # of a dump during which the ruleset changed; busy hosts (kube-proxy) change it a few times a second
@@ -42,6 +43,10 @@ def read_tables() -> tuple[tuple[Table, ...], tuple[Missing, ...]]:
     """
     found, missing = read_nft() if nf_tables_present() else ((), ())
     legacy, missing_legacy = read_legacy()
+    if not found and not legacy:
+        return (), missing + missing_legacy
+    from pathfit.observe import ipsets
+
     resolved, missing_sets = ipsets.resolve(found + legacy)
     return resolved, missing + missing_legacy + missing_sets
 
@@ -69,6 +74,8 @@ def read_nft() -> tuple[tuple[Table, ...], tuple[Missing, ...]]:
             s.settimeout(TIMEOUT)
             if _untouched(s):
                 return (), ()
+            from pathfit.wire.nft.tables import tables
+
             for attempt in range(TRIES):
                 missing = []
                 try:
@@ -162,7 +169,9 @@ class _Reader:
         return found
 
 
-def _ruleset(r: _Reader) -> RawRuleset:
+def _ruleset(r: _Reader) -> "RawRuleset":
+    from pathfit.wire.nft.tables import RawRuleset
+
     raw = RawRuleset(tables=r.read("tables", m.dump(m.GETTABLE), m.table))
     if not raw.tables:
         return raw
@@ -194,7 +203,9 @@ def _referenced(rules: list[m.RawRule]) -> tuple[set[tuple[str, str, str]], bool
     return wanted, flowtables
 
 
-def _elements(r: _Reader, s: m.RawSet) -> SetContent:
+def _elements(r: _Reader, s: m.RawSet) -> "SetContent":
+    from pathfit.wire.nft.sets import SetContent
+
     found: list[m.RawElement] = []
     what, complete = f"set {s.family} {s.table} {s.name}", True
     for data, start, end in r.bodies(what, m.dump(m.GETSETELEM, family=s.family, table=s.table, set_name=s.name)):
@@ -261,6 +272,8 @@ def _read_table(
     s: socket.socket, level: int, family: str, name: str, found: list[Table], missing: list[Missing]
 ) -> None:
     """One table. Between the two calls it may have been replaced by a larger one (EAGAIN): ask again."""
+    from pathfit.wire.xt.blobs import ENTRIES, INFO, info, info_request, table
+
     for _ in range(TRIES):
         try:
             facts = info(_getsockopt(s, level, INFO, info_request(name)))
@@ -302,4 +315,4 @@ def _libc() -> Any:
     return ctypes.CDLL(None, use_errno=True)
 
 
-__all__ = ["Info", "nf_tables_present", "read_legacy", "read_nft", "read_tables"]
+__all__ = ["nf_tables_present", "read_legacy", "read_nft", "read_tables"]

@@ -8,7 +8,7 @@ import gc
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from msgspec.structs import replace
 
@@ -16,10 +16,13 @@ from pathfit.core.evidence import SocketFact, StateFact
 from pathfit.core.evidence_base import Missing
 from pathfit.core.snapshot import SCHEMA, HostSnapshot, Kernel, NetnsSnapshot, Process
 from pathfit.host import netns, procfs
-from pathfit.observe import discover, holders, peers, survey
+from pathfit.observe import discover, holders, peers
 from pathfit.observe.features import Features
 from pathfit.observe.namespace import Detail, read, refused, tables
 from pathfit.observe.sockets import hanging
+
+if TYPE_CHECKING:
+    from pathfit.observe.survey import Ground
 
 Scope = Literal["all", "source"]
 Asked = Literal["auto", "full", "survey"]
@@ -50,11 +53,12 @@ class Observer:
     def _with_engines(self, host: HostSnapshot, census: discover.Census) -> HostSnapshot:
         """With the container engines that run here, and namespaces called as their containers are."""
         from pathfit.observe import engines
-        from pathfit.observe.engines import members, names
 
         found, missing = engines.read_all({one.id: one.pids for one in census.found})
         if not found and not missing:
             return host
+        from pathfit.observe.engines import members, names
+
         asked = self._source.id if self._source else ""
         found = members.joined(found, host.namespaces)
         called = names.call(host.namespaces, found, host.own, asked)
@@ -150,7 +154,7 @@ class _Visit:
         self._whole = whole
         self._sockets = sockets
         self._features = Features()
-        self._ground: survey.Ground | None = None
+        self._ground: Ground | None = None
 
     def read(self, found: Iterable[discover.Found], enter: Callable[[int, str], None]) -> None:
         for one in found:
@@ -168,6 +172,8 @@ class _Visit:
 
     def _read(self, one: discover.Found) -> NetnsSnapshot:
         if self.detail == "survey" and one.id not in self._whole:
+            from pathfit.observe import survey
+
             self._ground = self._ground or survey.Ground()
             return survey.read(one.id, one.names[0], one.names[1:], self._features, self._ground, self.peers.meet)
         detail: Detail = "light" if self.detail == "light" else "full"

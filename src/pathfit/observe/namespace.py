@@ -6,7 +6,7 @@ Each part is read on its own: what is refused or not there becomes a Missing and
 import errno
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from msgspec.structs import replace
 
@@ -26,8 +26,11 @@ from pathfit.host import procfs
 from pathfit.host.nlsocket import NETLINK_ROUTE, NetlinkSocket
 from pathfit.observe import apart
 from pathfit.observe.features import Features
-from pathfit.wire import ovs, rtnl, rtnl_conf, rtnl_link, rtnl_near, rtnl_route
+from pathfit.wire import rtnl, rtnl_conf, rtnl_link, rtnl_near, rtnl_route
 from pathfit.wire.netlink import Malformed
+
+if TYPE_CHECKING:
+    from pathfit.wire import ovs
 
 T = TypeVar("T")
 Detail = Literal["light", "survey", "full"]
@@ -206,7 +209,8 @@ def _apart(reader: Reader, links: list[Link], features: Features) -> list[Link]:
             link = replace(link, wireguard=reader.part(f"peers of {link.name}", ask, None))
         elif link.kind == "openvswitch" and link.name == DATAPATH:
             ask_ports = partial(apart.of_switch, features.families, link.index)
-            ports |= reader.part("ports of Open vSwitch", ask_ports, dict[str, ovs.Vport]())
+            none: dict[str, ovs.Vport] = {}
+            ports |= reader.part("ports of Open vSwitch", ask_ports, none)
         made.append(link)
     return apart.with_ports(made, ports) if ports else made
 
