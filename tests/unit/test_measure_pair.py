@@ -8,7 +8,8 @@ from random import Random
 import pytest
 
 from pathfit.core.net import Family
-from pathfit.measure.pair import FLOWS, SMALL, OneWay, Shot
+from pathfit.measure.pair import FLOWS, SMALL, OneWay
+from pathfit.measure.shots import Shot
 
 STEP = 0.0005
 
@@ -22,7 +23,7 @@ class Path:
     delay: float = 0.0002
     jitter: float = 0.0
     loss: float = 0.0
-    told: Callable[[int], bool] = lambda size: False
+    told: Callable[[int], int | None] = lambda size: None  # what is said about that size
     flows: dict[int, int] = field(default_factory=dict)
     cuts: bool = False
     fragments: bool = True
@@ -62,8 +63,9 @@ def outcome(path: Path, way: OneWay, shot: Shot, now: float, rng: Random, events
         if shot.kind == "whole" and path.cuts:
             cut = True
         else:
-            if path.told(shot.size) and rng.random() >= path.loss:
-                heappush(events, (now + delay, shot.seq, lambda at: way.told(shot.seq, limit, "r")))
+            said = path.told(shot.size)
+            if said is not None and rng.random() >= path.loss:
+                heappush(events, (now + delay, shot.seq, lambda at: way.told(shot.seq, said, "r")))
             return
     heappush(events, (now + delay, shot.seq, lambda at: way.arrived(at, shot.seq, shot.size, cut=cut)))
 
@@ -106,15 +108,35 @@ def test_never_wrong_under_loss(loss: float) -> None:
 
 
 def test_who_is_told_is_told() -> None:
-    way, _ = play(Path(limit=1412, told=lambda size: True))
+    way, _ = play(Path(limit=1412, told=lambda size: 1412))
     b = way.bracket()
     assert (b.passes, b.fails, b.grade, b.told_by, b.told_mtu) == (1412, 1413, "told", "r", 1412)
 
 
 def test_some_are_told_and_the_largest_vanish() -> None:
-    way, _ = play(Path(limit=1380, told=lambda size: size <= 1400))
+    way, _ = play(Path(limit=1380, told=lambda size: 1380 if size <= 1400 else None))
     b = way.bracket()
     assert (b.passes, b.fails, b.grade, b.note) == (1380, 1381, "proof", "told-in-part")
+
+
+def test_who_obeys_falls_into_silence() -> None:
+    way, _ = play(Path(limit=716, told=lambda size: 1500 if size > 1500 else None), ceiling=1690)
+    b = way.bracket()
+    assert (b.passes, b.fails, b.grade, b.note, b.told_by) == (716, 717, "proof", "told-in-part", None)
+
+
+@pytest.mark.parametrize("tokens", [1, 3, 6, 99])
+@pytest.mark.parametrize("seed", range(4))
+def test_two_routers_that_tell_and_are_rate_limited(tokens: int, seed: int) -> None:
+    left = {1480: tokens, 1400: tokens}
+
+    def said(size: int) -> int | None:
+        mtu = 1480 if size > 1480 else 1400
+        left[mtu] -= 1
+        return mtu if left[mtu] >= 0 else None
+
+    b = play(Path(limit=1400, told=said), seed)[0].bracket()
+    assert (b.passes, b.fails, b.grade, b.told_mtu) == (1400, 1401, "told", 1400)
 
 
 def test_one_bad_path_of_two() -> None:

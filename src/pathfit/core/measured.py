@@ -113,6 +113,7 @@ class TooBig(Value, frozen=True, kw_only=True):
     sane: bool = True
     link: str | None = None
     tests: str = ""  # "reverse": it came to the far end, which is ours
+    heard: bool = True  # False: it came in, but not as far as the kernel there (a filter of its own, a bad checksum)
 
 
 class HopAnswer(Value, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 from pathfit.host import netns, rawsock, tcpsock
 from pathfit.host.nlsocket import NETLINK_ROUTE, NetlinkSocket
-from pathfit.wire import rtnl
+from pathfit.wire import packets, rtnl
 
 SO_RCVBUFFORCE = 33
 SIOCGIFMTU = 0x8921
@@ -94,11 +94,20 @@ class End:
         self.door: socket.socket | None = None
         with netns.inside(fd):
             self.raw = rawsock.sender(family)
+            # Errors as this end's own kernel hears them: behind its filters (raw_local_deliver(), rawv6_rcv()).
+            proto = socket.IPPROTO_ICMP if family == 4 else socket.IPPROTO_ICMPV6
+            self.heard = socket.socket(AF[family], socket.SOCK_RAW | socket.SOCK_NONBLOCK, proto)
 
-    def add_udp(self, count: int) -> None:
+    def add_udp(self, count: int, port: int = 0) -> None:
+        """``port``: the one to take when it is free (0: any)."""
         with netns.inside(self.fd):
             for _ in range(count):
-                self.udp.append(udp(self.family, self.address))
+                try:
+                    self.udp.append(udp(self.family, self.address, port))
+                except OSError as e:
+                    if not port or e.errno != errno.EADDRINUSE:
+                        raise
+                    self.udp.append(udp(self.family, self.address))
 
     def add_tcp(self, count: int) -> None:
         """Sockets to connect with later, bound so that their ports are known."""
@@ -126,10 +135,10 @@ class End:
             self.door = rawsock.listener(self.family, rawsock.to_ports(self.family, ports))
 
     def sockets(self) -> list[socket.socket]:
-        return [s for s in (*self.udp, self.door) if s is not None]
+        return [s for s in (*self.udp, self.door, self.heard) if s is not None]
 
     def close(self) -> None:
-        for s in (*self.udp, *self.tcp, self.raw):
+        for s in (*self.udp, *self.tcp, self.raw, self.heard):
             s.close()
         if self.door is not None:
             rawsock.close(self.door)
@@ -168,3 +177,20 @@ def send(end: End, packet: bytes, address: str) -> str:
 def arrivals(door: socket.socket) -> list[tuple[bytes, str]]:
     """What has come to a door, one batch of it: (packet, name of the link)."""
     return rawsock.read(door)
+
+
+def errors_heard(end: End) -> list[bytes]:
+    """ICMP messages that have come as far as this end's kernel, from the ICMP header on. Those with a wrong checksum
+    are not among them, as for the kernel (icmp_rcv(); over IPv6 the socket looks at it)."""
+    out: list[bytes] = []
+    for _ in range(MOST):
+        try:
+            data = end.heard.recv(rawsock.SNAP)
+        except OSError:
+            return out
+        if end.family == 4:
+            data = data[(data[0] & 15) * 4 :] if data else data
+            if packets.checksum(data):
+                continue
+        out.append(data)
+    return out

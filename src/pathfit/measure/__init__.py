@@ -11,6 +11,7 @@ carries out the commands it returns. So a simulated path can play it by the thou
 * :mod:`~pathfit.measure.verdict` - what a set of connections proves, and what it does not;
 * :mod:`~pathfit.measure.forward` - the largest packet that gets *out*, judged by SACKs of injected segments;
 * :mod:`~pathfit.measure.pair` - one direction between two ends of ours, judged by what arrives at the other;
+  :mod:`~pathfit.measure.shots` its numbered packets;
 * :mod:`~pathfit.measure.echo` - ICMP echo: both directions at once, never the judge of one;
 * :mod:`~pathfit.measure.place` - who on the way out drops large packets (TTL-limited pairs).
 

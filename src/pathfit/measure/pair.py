@@ -15,9 +15,10 @@ from typing import Literal
 
 import msgspec
 
-from pathfit.core.measured import Attempt, Bracket, Outcome, Split, Uneven
+from pathfit.core.measured import Attempt, Bracket, Split, Uneven
 from pathfit.core.net import Direction
 from pathfit.measure import sizes
+from pathfit.measure.shots import AT_ONCE, TOLD_LATER, Kind, Shot, lost, outcome, taught
 from pathfit.measure.verdict import SETTLE
 
 SMALL = 100  # bytes of IP packet: every path carries it; room for TCP with timestamps over IPv6 and our own mark
@@ -25,7 +26,6 @@ FLOWS = 12  # as many as a path that is called even needs in the other searches
 ROUND = 12  # sizes in one round
 BURST = 128_000  # bytes in one round: what a socket's buffer and a queue hold for certain
 REPEATS, REPEATS_LOSS = 6, 10  # packets of the failing size
-AT_ONCE = 3  # of them in one batch: a burst of loss takes one batch, not all
 PACE = 0.005  # seconds, or one and a half times the way's own delay, until the next control
 WARM = (0.0, 0.02, 0.04, 0.08, 0.16, 0.3)  # seconds between the first packets: neighbours have to be found first
 PATIENCE = 1.6  # seconds without any arrival
@@ -34,30 +34,9 @@ SIGN = 3  # controls in a row that did not come: a sign of loss
 EVEN = 6  # packets of the largest size on a flow that lacks it
 FLAWED = 2  # flows of either kind that make a direction uneven
 PIECE = {4: 552, 6: 1280}  # bytes of IP packet of one fragment: below every limit worth naming; RFC 8200 section 5
-TOLD_SOON, TOLD_LATER = 0.3, 2  # as in measure/forward.py: who is rate-limited and who is silent
 LONG_PAUSE = 0.010
 MOST = 800  # packets in one direction, whatever happens
-Kind = Literal["df", "whole", "fragments"]
 METHODS: dict[str, str] = {"whole": "udp-whole", "fragments": "udp-fragments"}
-
-
-class Shot(msgspec.Struct):
-    """One numbered packet. ``kind``: "df" must not be cut, "whole" may be, "fragments" is in pieces from the start.
-
-    ``arrived``: when, at the socket there; ``door``: it was seen to come in there; ``cut``: in pieces."""
-
-    seq: int
-    size: int
-    flow: int
-    at: float
-    round: int
-    kind: Kind = "df"
-    arrived: float | None = None
-    door: bool = False
-    cut: bool = False
-    told: tuple[int, str] | None = None
-    local: bool = False
-    refused: bool = False
 
 
 class OneWay(msgspec.Struct):
@@ -176,15 +155,7 @@ class OneWay(msgspec.Struct):
 
     def lost(self, size: int, kind: Kind = "df") -> list[Shot]:
         """Packets of this size that did not come although a later one of the same flow did."""
-        last: dict[int, int] = {}
-        for s in self.shots:
-            if s.arrived is not None:
-                last[s.flow] = s.seq
-        return [
-            s
-            for s in self.shots
-            if s.size == size and s.kind == kind and s.arrived is None and not s.local and last.get(s.flow, 0) > s.seq
-        ]
+        return lost(self.shots, size, kind)
 
     def _add(self, now: float, size: int, flow: int, kind: Kind = "df") -> Shot:
         shot = Shot(len(self.shots) + 1, size, flow, now, self.round, kind)
@@ -213,7 +184,7 @@ class OneWay(msgspec.Struct):
                 self._warm += 1
                 for flow in few:
                     self._add(now, SMALL, flow)
-        elif now - self.shots[0].at > PATIENCE:
+        elif now - self.shots[0].at > min(PATIENCE, self.budget):
             self._finish("nothing-arrives")
 
     def _first(self, now: float) -> None:
@@ -278,17 +249,18 @@ class OneWay(msgspec.Struct):
     def _prove(self, now: float, lo: int, hi: int) -> None:
         """The failing size again, on one flow after the other, a small packet behind each."""
         gone = len(self.lost(hi))
-        silent = any(s.told for s in self.shots) and not any(s.told for s in self.shots if s.size >= self.ceiling)
-        top = silent and hi < self.ceiling and len(self.lost(self.ceiling)) < AT_ONCE
-        if gone < self.need or top or self._wanting():
+        told = any(s.told is not None for s in self.shots)
+        again = taught(self.shots, lo, hi, self.ceiling).again if told else None
+        if gone < self.need or again is not None or self._wanting():
             asked = sum(1 for s in self.shots if s.size == hi and s.kind == "df")
             if asked > 4 * self.need:
                 self._finish("unproven")
                 return
             self.round += 1
             flow = self._turn(asked)
-            for n in range(AT_ONCE if top else 0):
-                self._add(now, self.ceiling, self._turn(asked + n))
+            for n in range(AT_ONCE if again is not None else 0):
+                self._add(now, again or hi, self._turn(asked + n))
+                self._add(now, SMALL, self._turn(asked + n))
             for n in range(AT_ONCE if gone < self.need else 0):
                 flow = self._turn(asked + n)
                 self._add(now, hi, flow)
@@ -388,31 +360,22 @@ class OneWay(msgspec.Struct):
                 grade="proof" if whole else "none",
                 note=None if whole else self.note,
             )
-        told = [s.told for s in self.shots if s.told is not None and s.kind == "df" and s.size >= hi]
-        best = next((t for t in told if t[0] == lo), told[0] if told else None)
+        told = any(s.told is not None and s.kind == "df" and s.size >= hi for s in self.shots)
+        best = taught(self.shots, lo, hi, self.ceiling).said
         gone = self.lost(hi)
         if len(gone) < (TOLD_LATER if told else self.need):
             return Bracket(method=self.method, tests=self.tests, passes=lo, note=self.note or "unproven")
-        partly = self._silent_above()
         return Bracket(
             method=self.method,
             tests=self.tests,
             passes=lo,
             fails=hi,
-            grade="told" if told and not partly else "proof",
+            grade="told" if best else "proof",
             exact=lo + 1 == hi,
-            told_by=best[1] if best and not partly else None,
-            told_mtu=best[0] if best and not partly else None,
-            note="told-in-part" if partly else None,
+            told_by=best[1] if best else None,
+            told_mtu=best[0] if best else None,
+            note="told-in-part" if told and not best else None,
         )
-
-    def _silent_above(self) -> bool:
-        """Does the largest size vanish untold, again and again, while smaller ones sent after it are told at once?"""
-        told = [s for s in self.shots if s.told is not None and s.kind == "df"]
-        gone = self.lost(self.ceiling)
-        if not told or len(gone) < AT_ONCE or max(s.size for s in told) >= self.ceiling:
-            return False
-        return sum(1 for s in told if any(0 <= s.at - g.at <= TOLD_SOON for g in gone)) >= TOLD_LATER
 
     def uneven(self, ports: dict[int, int]) -> Uneven | None:
         """Flows of the largest size of which some always fail and the others do not (MTU118). ``ports``: by flow."""
@@ -473,7 +436,7 @@ class OneWay(msgspec.Struct):
                 tests=self.tests,
                 size=s.size,
                 arrived=s.size if s.arrived is not None else 0,
-                outcome=_outcome(s, s.seq in gone),
+                outcome=outcome(s, s.seq in gone),
                 port=ports.get(s.flow, 0),
                 at=round(s.at - start, 4),
                 took=round(s.arrived - s.at, 6) if s.arrived is not None else 0.0,
@@ -484,15 +447,3 @@ class OneWay(msgspec.Struct):
             )
             for i, s in enumerate(self.shots)
         ]
-
-
-def _outcome(s: Shot, lost: bool) -> Outcome:
-    if s.local:
-        return "local"
-    if s.arrived is not None:
-        return "passed"
-    if s.told is not None:
-        return "told"
-    if s.refused:
-        return "refused"
-    return "lost" if lost else "aborted"

@@ -20,7 +20,8 @@ from pathfit.core.net import Direction, packet_of
 from pathfit.core.request import Measure
 from pathfit.host import farend, netns, tcpsock
 from pathfit.host.farend import End
-from pathfit.measure.pair import FLOWS, OneWay, Shot
+from pathfit.measure.pair import FLOWS, OneWay
+from pathfit.measure.shots import Shot
 from pathfit.wire import datagram, packets
 
 clock = time.monotonic
@@ -87,6 +88,7 @@ class Pair:
         self.connecting = 0
         self.tcp_wanted: float | None = None
         self.too_big: list[TooBig] = []
+        self.heard: set[tuple[Direction, int]] = set()  # "too big" (mtu) that the kernel of that end has heard
         self.errors: list[Refused] = []
         self.packets = 0
         self.poll = select.poll()
@@ -105,7 +107,7 @@ class Pair:
         self.near.add_tcp(CONNECTIONS)
         self.far = End(far, self.family, r.address)
         self.ends.append(self.far)
-        self.far.add_udp(1)
+        self.far.add_udp(1, r.port)
         self.listener = self.far.listen((r.port, 0) if r.port else (0,))
         self.near.watch()
         self.far.watch()
@@ -203,7 +205,7 @@ class Pair:
         return limited and now - self.start < HANDSHAKE + 4 * delay
 
     def _tcp_awaited(self, now: float) -> bool:
-        if self.tcp_wanted is None or self.listener is None or now - self.tcp_wanted > STANDS:
+        if self.tcp_wanted is None or self.listener is None or now - self.tcp_wanted > min(STANDS, self.request.budget):
             return False
         return not any(mode == "tcp" for _, mode in self.ways)
 
@@ -249,6 +251,8 @@ class Pair:
             if end.door is not None:
                 for data, link in farend.arrivals(end.door):
                     self._at_door(end, data, link)
+            for message in farend.errors_heard(end):
+                self._heard(end, message)
         for s in self.far.udp:
             farend.receive(s, self._out)
         for s in self.near.udp:
@@ -348,6 +352,11 @@ class Pair:
             way.refused(seq)
             if len(self.errors) < KEPT:
                 self.errors.append(Refused(by, icmp.type, icmp.code))
+
+    def _heard(self, end: End, message: bytes) -> None:
+        icmp = packets.parse_icmp(message, 0, self.family)
+        if icmp is not None and icmp.mtu is not None:
+            self.heard.add(("forward" if end is self.near else "reverse", icmp.mtu))
 
     def _quoted(self, tests: Direction, data: bytes, quoted: packets.Ip) -> int | None:
         """The number of the packet of ours that an error quotes: by our mark where enough is quoted, over IPv4 by the

@@ -78,7 +78,9 @@ def _result(pair: Pair, request: Measure) -> ProbeResult:
         forward=_brackets(pair, "forward"),
         reverse=_brackets(pair, "reverse"),
         attempts=tuple(attempts),
-        too_big=tuple(pair.too_big),
+        too_big=tuple(
+            msgspec.structs.replace(t, heard=(t.tests, t.mtu) in pair.heard) if t.ours else t for t in pair.too_big
+        ),
         loss=LossSeen(attempts=sum(n for n, _ in losses), disturbed=sum(n for _, n in losses)),
         uneven=_uneven(pair),
         used=Used(

@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Iterator
 
 from pathfit.core.ask import Ask
+from pathfit.core.evidence import ProbeResult
 from pathfit.core.measured import Attempt, Contact
 from pathfit.core.net import Direction
-from pathfit.core.snapshot import NetnsSnapshot
-from pathfit.rules.tables import drops_too_big
 
 PAIRS = ("udp-pair", "tcp-pair")  # methods that look at both ends
 
@@ -27,10 +26,11 @@ def promise(contact: Contact, direction: Direction) -> int | None:
     return min((x for x in said if x is not None), default=None)
 
 
-def deaf_there(method: str, target: NetnsSnapshot | None, family: int) -> bool:
-    """Does the far end's own filter take every "too big" away? Asked only of packets of ours: with segments of its own
-    it has shown what it does."""
-    return method in PAIRS and drops_too_big(target, family) is not None
+def deaf(probe: ProbeResult, direction: Direction, method: str) -> bool:
+    """Did each "too big" about packets of ours come in, and none as far as the kernel of that end? With segments of its
+    own an end has shown what it does; then nothing needs to be known of that."""
+    said = [t for t in probe.too_big if t.ours and t.sane and t.tests == direction]
+    return method in PAIRS and bool(said) and not any(t.heard for t in said)
 
 
 def attempts(

@@ -62,6 +62,8 @@ def model_disagrees(view: View) -> Iterable[Finding]:
         if limit is not None and best is not None and best > limit.mtu:
             yield _contradiction(view, direction, limit.mtu, best, place_text(limit.at))
         elif hole is not None and way.complete and way.mtu is not None and hole.fails <= way.mtu:
+            if _filtered_at(view, direction, hole.fails):
+                continue  # a rule on length behind a device that is smaller than the sender's own
             yield _contradiction(view, direction, way.mtu, hole.passes, "-")
         elif (
             way.fate in (Fate.FILTERED, Fate.NO_ROUTE, Fate.LINK_DOWN, Fate.FORWARDING_OFF)
@@ -114,6 +116,11 @@ def _one_of_many(view: View, way: Predicted) -> bool:
     """Do flows go different ways? The model walks one of them."""
     choices = (s.choices for h in way.hops for s in h.steps if isinstance(s, Lookup))
     return any(n > 1 for n in choices) or (view.probe is not None and view.probe.uneven is not None)
+
+
+def _filtered_at(view: View, direction: Direction, size: int) -> bool:
+    way = view.forecast(size)[0 if direction == "forward" else 1]
+    return way is not None and Fate.FILTERED in (way.fate, way.large)
 
 
 def _hard(view: View, direction: Direction) -> Limit | None:

@@ -263,7 +263,7 @@ class View(msgspec.Struct, frozen=True, dict=True):
         promised = self.promised(direction)
         if self.probe is None or b.passes is None or b.fails is None:
             return None
-        deaf = self.deaf if direction == "forward" else promises.deaf_there(b.method, self.target, self.family)
+        deaf = (direction == "forward" and self.deaf) or promises.deaf(self.probe, direction, b.method)
         if b.grade not in PROVEN and not (b.grade == "told" and deaf):
             return None
         if promised is not None and b.fails > promised:

@@ -1,0 +1,88 @@
+"""Numbered packets between two ends of ours, and what a row of them says. Pure."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from pathfit.core.measured import Outcome
+
+AT_ONCE = 3  # packets of one size in one batch: a burst of loss takes one batch, not all
+# As in measure/forward.py: Linux tells one destination six times at once, then once a second (icmp_ratelimit). What was
+# not told although two others were, this soon after it, would not have been told at all.
+TOLD_SOON, TOLD_LATER = 0.3, 2
+MOST_LESSONS = 8  # limits of one path, each told by another device
+Kind = Literal["df", "whole", "fragments"]
+
+
+class Shot(msgspec.Struct):
+    """One numbered packet. ``kind``: "df" must not be cut, "whole" may be, "fragments" is in pieces from the start.
+
+    ``arrived``: when, at the socket there; ``door``: it was seen to come in there; ``cut``: in pieces."""
+
+    seq: int
+    size: int
+    flow: int
+    at: float
+    round: int
+    kind: Kind = "df"
+    arrived: float | None = None
+    door: bool = False
+    cut: bool = False
+    told: tuple[int, str] | None = None
+    local: bool = False
+    refused: bool = False
+
+
+def lost(shots: Sequence[Shot], size: int, kind: Kind = "df") -> list[Shot]:
+    """Packets of this size that did not come although a later one of the same flow did."""
+    last: dict[int, int] = {}
+    for s in shots:
+        if s.arrived is not None:
+            last[s.flow] = s.seq
+    mine = (s for s in shots if s.size == size and s.kind == kind and s.arrived is None and not s.local)
+    return [s for s in mine if last.get(s.flow, 0) > s.seq]
+
+
+class Lesson(NamedTuple):
+    """``said``: (mtu, by whom) the sender is told last, None: there is silence on its way down. ``again``: a size to be
+    sent again before that is certain."""
+
+    said: tuple[int, str] | None
+    again: int | None
+
+
+def taught(shots: Sequence[Shot], lo: int, hi: int, ceiling: int) -> Lesson:
+    """Does a sender that obeys come down from ``ceiling`` to ``lo``, which passes (``hi`` does not)?
+
+    Who was told one size sends that next, and has to be told again. Sizes told in between stand for one that was not
+    told, unless two of them were told at once after it (:data:`TOLD_SOON`): those are rate limits, this is silence.
+    """
+    size, again = ceiling, None
+    for _ in range(MOST_LESSONS):
+        near = [s for s in shots if s.told is not None and s.kind == "df" and hi <= s.size <= size]
+        said = next((s.told for s in near if s.size == size), None)
+        if said is None:
+            gone = lost(shots, size)
+            again = size if again is None and len(gone) < AT_ONCE else again
+            later = sum(1 for s in near if any(s.seq > g.seq and s.at - g.at <= TOLD_SOON for g in gone))
+            if not near or (len(gone) >= AT_ONCE and later >= TOLD_LATER):
+                return Lesson(None, again)
+            said = near[-1].told
+        if said is None or said[0] <= lo:
+            return Lesson(said, again)
+        size = min(said[0], size - 1)
+    return Lesson(None, again)
+
+
+def outcome(s: Shot, lost: bool) -> Outcome:
+    """What is reported of one packet; ``lost``: a later one of its flow arrived."""
+    if s.local:
+        return "local"
+    if s.arrived is not None:
+        return "passed"
+    if s.told is not None:
+        return "told"
+    if s.refused:
+        return "refused"
+    return "lost" if lost else "aborted"
