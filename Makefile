@@ -5,6 +5,8 @@ STATES := /var/lib/pathfit /run/pathfit
 CHECKED := src tests/unit tests/healthy tests/hostile tests/scenarios tests/servers tests/engines tests/oracle tests/repair \
   tests/*.py bench tools
 
+QUICK := tools/isolated $(BIN)/pytest -m "not slow and not matrix"
+
 .PHONY: setup engines-setup demo test test-all lint onefile bench bench-cure bench-oracle record-demo uninstall
 
 setup: ## .venv with the command .venv/bin/pathfit
@@ -16,8 +18,8 @@ engines-setup: ## also the container engines and servers that test-all starts in
 demo: setup ## builds a lab with a fault, shows it, diagnoses it, proves the repair
 	@$(BIN)/pathfit demo
 
-test: setup ## unit tests, acceptance labs, scenarios
-	@tools/isolated $(BIN)/pytest -m "not slow and not matrix" tests
+test: setup ## unit tests, acceptance labs, scenarios; two halves side by side, because most of it is waiting
+	@$(BIN)/python tools/beside.py '$(QUICK) tests --ignore=tests/unit --ignore=tests/repair' '$(QUICK) tests/unit tests/repair'
 
 test-all: engines-setup ## what `make test` leaves out because it takes minutes: real engines, real servers
 	@tools/isolated $(BIN)/pytest -m slow tests
