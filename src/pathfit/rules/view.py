@@ -11,30 +11,22 @@ from typing import TypeVar
 
 import msgspec
 
-from pathfit.core.ask import Ask
 from pathfit.core.case import Case
 from pathfit.core.evidence import (
-    CounterFact,
-    HopsFact,
-    Missing,
-    NameFact,
     PlaceFact,
-    PlatformFact,
     ProbeResult,
-    SocketFact,
-    TrialFact,
 )
-from pathfit.core.evidence import StateFact as State
 from pathfit.core.filters import Chain, Table
 from pathfit.core.measured import Attempt, Bracket, Contact
 from pathfit.core.net import Direction, Point
 from pathfit.core.path import Encap, Fate, Filtered, Limit, Predicted
 from pathfit.core.request import Measure
-from pathfit.core.snapshot import HostSnapshot, Link, NetnsSnapshot
+from pathfit.core.snapshot import Link, NetnsSnapshot
 from pathfit.core.sockets import Socket
 from pathfit.rules import forecast, promises
-from pathfit.rules.places import bare, exits
-from pathfit.rules.tables import Moved, drops_too_big, moved
+from pathfit.rules.held import Held, first
+from pathfit.rules.places import exits
+from pathfit.rules.tables import drops_too_big
 
 E = TypeVar("E")
 NOTHING = Bracket(method="none", tests="both", note="note.not-measured")
@@ -62,11 +54,10 @@ class Hole(msgspec.Struct, frozen=True):
     ref: str
 
 
-class View(msgspec.Struct, frozen=True, dict=True):
+class View(Held, frozen=True, dict=True):
     """See the module. ``crashes``: (code, error) of rules that raised, filled in by diagnose.py. ``asking``: the
     address to look at before any was measured; ``given``: the prediction, where it was made of several hosts."""
 
-    case: Case
     crashes: tuple[tuple[str, str], ...] = ()
     asking: str = ""
     given: tuple[Predicted | None, Predicted | None] | None = None
@@ -80,37 +71,6 @@ class View(msgspec.Struct, frozen=True, dict=True):
         return msgspec.structs.replace(self, crashes=(*self.crashes, (code, text[:200])))
 
     # -- the question and the places ----------------------------------------------------------------------------
-
-    @property
-    def ask(self) -> Ask:
-        return self.case.ask
-
-    @cached_property
-    def place(self) -> PlaceFact | None:
-        """Where the asked client lives."""
-        return self.case.one("source", PlaceFact)
-
-    @cached_property
-    def state_fact(self) -> State | None:
-        """What was read before the first packet."""
-        return self.case.one("state", State) or _first(self.case.all(State))
-
-    @property
-    def state(self) -> HostSnapshot | None:
-        return self.state_fact.host if self.state_fact else None
-
-    @property
-    def host(self) -> str:
-        return self.state.host if self.state else ""
-
-    @property
-    def namespaces(self) -> tuple[NetnsSnapshot, ...]:
-        return self.state.namespaces if self.state else ()
-
-    @cached_property
-    def source(self) -> NetnsSnapshot | None:
-        """The snapshot of the source's namespace."""
-        return next((n for n in self.namespaces if self.place and n.id == self.place.netns), None)
 
     @cached_property
     def target(self) -> NetnsSnapshot | None:
@@ -130,18 +90,6 @@ class View(msgspec.Struct, frozen=True, dict=True):
         """The target's address after NAT, as far as we can see."""
         way = self.predicted_forward
         return way.final.dst if way and way.final else self.address
-
-    @property
-    def source_label(self) -> str:
-        return (self.place.label if self.place else "") or bare(self.ask.source)
-
-    @property
-    def target_label(self) -> str:
-        return self.ask.target.host or bare(self.ask.target.where or self.ask.target.text)
-
-    def namespace(self, where: str) -> NetnsSnapshot | None:
-        """A namespace by one of its WHEREs."""
-        return next((n for n in self.namespaces if where == n.where or where in n.names), None)
 
     @cached_property
     def source_link(self) -> Link | None:
@@ -172,22 +120,9 @@ class View(msgspec.Struct, frozen=True, dict=True):
     # -- what was measured --------------------------------------------------------------------------------------
 
     @cached_property
-    def probes(self) -> tuple[ProbeResult, ...]:
-        """One for each address, the fullest one, in the order the asked client would try them."""
-        shallow = {
-            x.request.ref for x in self.case.exchanges if isinstance(x.request, Measure) and x.request.contact_only
-        }
-        best: dict[str, ProbeResult] = {}
-        for probe in self.case.all(ProbeResult):
-            known = best.get(probe.contact.address)
-            if known is None or (known.ref in shallow and probe.ref not in shallow):
-                best[probe.contact.address] = probe
-        return tuple(best.values())
-
-    @cached_property
     def probe(self) -> ProbeResult | None:
         """The path the asked client would take: the first address that answers, else the first."""
-        return next((p for p in self.probes if p.contact.tcp in ("ok", "n/a")), _first(self.probes))
+        return next((p for p in self.probes if p.contact.tcp in ("ok", "n/a")), first(self.probes))
 
     @property
     def contact(self) -> Contact | None:
@@ -197,10 +132,6 @@ class View(msgspec.Struct, frozen=True, dict=True):
     def ref(self) -> str:
         """Evidence id of the measurement (of the state when nothing was measured)."""
         return self.probe.ref if self.probe else self.state_ref
-
-    @property
-    def state_ref(self) -> str:
-        return self.state_fact.ref if self.state_fact else "state"
 
     @property
     def address(self) -> str:
@@ -251,7 +182,7 @@ class View(msgspec.Struct, frozen=True, dict=True):
 
     def bracket(self, direction: Direction) -> Bracket:
         """The best bracket of a direction; NOTHING when none."""
-        return _first(self.tried(direction)) or NOTHING
+        return first(self.tried(direction)) or NOTHING
 
     def promised(self, direction: Direction) -> int | None:
         """Largest IP packet that TCP may put on the wire in that direction, bytes; None when not known."""
@@ -328,10 +259,6 @@ class View(msgspec.Struct, frozen=True, dict=True):
     # -- sockets, counters, names -------------------------------------------------------------------------------
 
     @cached_property
-    def socket_facts(self) -> tuple[SocketFact, ...]:
-        return self.case.all(SocketFact)
-
-    @cached_property
     def sockets(self) -> tuple[Socket, ...]:
         """Established sockets of the source towards the asked address and port: those that hung before we sent
         anything, and (when nothing answered us) those that hang beside ours, such as the far half of a local proxy."""
@@ -355,58 +282,6 @@ class View(msgspec.Struct, frozen=True, dict=True):
         return tuple(
             (f.ref, s) for f in self.socket_facts if f.where in there for s in f.sockets if s.sport == self.port
         )
-
-    @cached_property
-    def counters(self) -> dict[str, int]:
-        """SNMP and netstat counters that grew while we measured, by how much."""
-        before = self.case.one("counters:before", CounterFact)
-        after = self.case.one("counters:after", CounterFact)
-        if before is None or after is None:
-            return {}
-        deltas = {k: v - before.counters.get(k, 0) for k, v in after.counters.items()}
-        return {k: v for k, v in deltas.items() if v > 0}
-
-    @cached_property
-    def moved(self) -> tuple[Moved, ...]:
-        """Filter rules whose counter grew while we measured."""
-        later = self.case.one("rules:after", State)
-        if later is None:
-            return ()
-        return tuple(m for ns in later.host.namespaces for m in moved(self._before(ns.id), ns))
-
-    def _before(self, ns_id: str) -> NetnsSnapshot | None:
-        return next((n for n in self.namespaces if n.id == ns_id), None)
-
-    def grew(self, step: Filtered) -> int:
-        """By how many packets the counter of the rule (or policy) of ``step`` grew while we measured."""
-        for m in self.moved:
-            same_table = f"{m.table.family} {m.table.name}" == step.table
-            if m.where == step.at.netns and same_table and m.chain.name == step.chain and m.rule.handle == step.handle:
-                return m.packets
-        return 0
-
-    @cached_property
-    def names(self) -> tuple[NameFact, ...]:
-        return self.case.all(NameFact)
-
-    @cached_property
-    def hops(self) -> HopsFact | None:
-        return _first(self.case.all(HopsFact))
-
-    @cached_property
-    def trials(self) -> tuple[TrialFact, ...]:
-        return self.case.all(TrialFact)
-
-    @cached_property
-    def missing(self) -> tuple[Missing, ...]:
-        """Everything that could not be seen, each once."""
-        said: list[Missing] = [*self.case.all(Missing)]
-        if self.state is not None:
-            said += self.state.missing
-            said += [m for ns in self.state.namespaces for m in ns.missing]
-        said += [m for p in self.probes for m in p.missing]
-        said += [m for p in self.case.all(PlatformFact) for m in p.missing]
-        return tuple(dict.fromkeys(said))
 
     # -- what state predicts ------------------------------------------------------------------------------------
 
@@ -488,7 +363,3 @@ class View(msgspec.Struct, frozen=True, dict=True):
     def _tunnelled(self) -> bool:
         way = self.predicted_forward
         return way is not None and any(isinstance(s, Encap) for h in way.hops for s in h.steps)
-
-
-def _first(items: tuple[E, ...]) -> E | None:
-    return items[0] if items else None
