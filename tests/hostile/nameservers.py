@@ -51,6 +51,25 @@ def many(query: bytes) -> bytes:
     return header(query, answers=len(found)) + b"".join(found)
 
 
+def many_of_both(query: bytes) -> bytes:
+    """A thousand of each family, all of which lead nowhere."""
+    if kind_of(query) == A:
+        found = [record(A, struct.pack("!I", 0xC6336400 + n)) for n in range(1000)]
+    else:
+        found = [record(AAAA, socket.inet_pton(socket.AF_INET6, f"2001:db8:ffff::{n + 1:x}")) for n in range(1000)]
+    return header(query, answers=len(found)) + b"".join(found)
+
+
+def itself(query: bytes) -> bytes:
+    """The name is an alias of itself."""
+    return header(query, answers=1) + record(CNAME, b"\xc0\x0c")
+
+
+def next_alias(query: bytes) -> bytes:
+    """An alias of a name that is an alias of the next, and no address, ever."""
+    return header(query, answers=1) + record(CNAME, b"\x08" + JUNK.randbytes(4).hex().encode() + b"\xc0\x0c")
+
+
 def loop(query: bytes) -> bytes:
     """Two aliases of each other."""
     first, second = labels("one.example"), labels("two.example")
@@ -117,6 +136,9 @@ KINDS: dict[str, Answers] = {
     "wrong-id": lambda query: struct.pack("!H", query[0] ^ 1) + header(query)[2:],
     "other-question": lambda query: header(query)[:12] + labels("other.example") + struct.pack("!HH", A, 1),
     "many": many,
+    "many-of-both": many_of_both,
+    "alias-of-itself": itself,
+    "aliases-for-ever": next_alias,
     "loop": loop,
     "chain": chain,
     "others": others,
@@ -124,6 +146,7 @@ KINDS: dict[str, Answers] = {
     "wrong-length": wrong_length,
     "counts-lie": counts_lie,
     "odd-addresses": odd_addresses,
+    "cut-for-ever": truncated,
     "cut-and-nobody-at-tcp": truncated,
     "cut-and-junk-at-tcp": truncated,
     "cut-and-drip-at-tcp": truncated,

@@ -38,3 +38,9 @@ def running(namespace: str, script: str, *words: str) -> Iterator[subprocess.Pop
             yield process
         finally:
             process.kill()
+
+
+def opened(net: Net) -> int:
+    """TCP connections that were opened from namespace "c" since it was made (tcpActiveOpens, RFC 4022)."""
+    names, values = (x.split() for x in net.inside("c", "cat", "/proc/net/snmp").splitlines() if x.startswith("Tcp:"))
+    return int(dict(zip(names, values, strict=True))["ActiveOpens"])

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import nameservers
 import pytest
@@ -18,6 +18,7 @@ from stage import SERVER, pair, running
 
 BOUND = 6.0  # seconds for --timeout 4 and what starting and ending take; an answer may be waited for 3 s
 BESIDE = 4
+CONNECTIONS = 140  # of one run, however many addresses there are
 NAME = "www.example.org"
 
 
@@ -29,12 +30,13 @@ class Case(NamedTuple):
     code: str
     resolv: str = f"nameserver {SERVER[0]}\noptions attempts:1\n"
     name: str = NAME
+    routed: bool = False  # there is a way to every address, and at its end nobody
 
     def __str__(self) -> str:
         return self.kind if self.name == NAME else self.name[:20]
 
 
-def named(kind: str, status: int | set[int], code: str = "", **more: str) -> Case:
+def named(kind: str, status: int | set[int], code: str = "", **more: Any) -> Case:
     return Case(kind, frozenset(status if isinstance(status, set) else {status}), code, **more)
 
 
@@ -57,6 +59,10 @@ CASES = [
     named("wrong-id", 1, DNS),
     named("other-question", 1, DNS),
     named("many", {1, 3}),
+    named("many-of-both", {1, 3}, routed=True),
+    named("alias-of-itself", 1, DNS),
+    named("aliases-for-ever", 1, DNS),
+    named("cut-for-ever", 1, DNS),
     named("loop", 1, DNS),
     named("chain", 1, DNS),
     named("others", 1, DNS),
@@ -90,6 +96,9 @@ def asker(net: Net, resolv: str, folder: Path) -> Iterator[int]:
 
 def ask(one: Case, folder: Path) -> Ended:
     with pair() as net, running(net("s"), "nameservers.py", one.kind), asker(net, one.resolv, folder) as pid:
+        if one.routed:
+            for way in SERVER:
+                net.ip("c", f"route add default via {way}")
         words = ("diagnose", "--from", f"pid:{pid}", "--to", f"http://{one.name}:81/", "--json", "--timeout", "4")
         return pathfit(*words, seconds=BOUND)
 
@@ -115,6 +124,7 @@ def test_names(case: Case, judgements: Callable[[Case], Ended]) -> None:
     assert "SYS902" not in codes, said
     assert not case.code or codes[0] == case.code, said
     assert len(ended.out) < 200_000
+    assert report["measured"]["used"] is None or report["measured"]["used"]["connections"] <= CONNECTIONS, said
     assert report["measured"]["target"] is None or "bank" not in ended.out
 
 

@@ -146,7 +146,7 @@ class Forward(msgspec.Struct):
             self.note = "no-sack"
         elif it.ceiling < it.header + 8:  # a SYN proxy opens its window only when the server behind it answers
             it.dead = True
-            self.note = "small-window"
+            self.note = "small-mss" if min(offered, sendable) < it.header + 8 else "small-window"
 
     def failed(self, lane: int, note: str) -> None:
         """The lane's connection did not come about, or ended."""

@@ -16,6 +16,7 @@ INITIAL_MSS = 536  # tcp_initialize_rcv_mss(): what rcv_mss says before any segm
 ESTABLISHED = 1
 STANDING = (ESTABLISHED, 8)  # 8, TCP_CLOSE_WAIT: the FIN came before we looked
 FINISHED = (8, 9, 11)  # CLOSE_WAIT, LAST_ACK, CLOSING: the peer's FIN counts as a byte (tcp_rcv_nxt_update())
+CRUMBS = 16  # segments, with a quarter of the asked size at most, after which a sender is known to make them small
 SLACK = 3  # segments that may be less than full: the ends of two or three writes
 
 
@@ -144,11 +145,16 @@ class Track(msgspec.Struct):
         came then had been here before, behind the gap (recent kernels measure those as well; seen on 6.18): the sender
         makes them no larger, and one of them was lost. Nor what gets lost after many of that size."""
         self.mended = max(self.mended or 0.0, stood)
-        if not self.kept and not (stood and self.measured and r.rcv_mss <= self.measured):
+        if not self.kept and not self._crumbs() and not (stood and self.measured and r.rcv_mss <= self.measured):
             self.cut = max(self.cut or 0.0, stood)
             if self.cut_from is None:  # it opened after a reading that saw nothing missing, however soon it was filled
                 seen = self.gap_from if self.gap_at is not None else self.looked
                 self.cut_from = now - stood if seen is None else min(seen, now - stood)
+
+    def _crumbs(self) -> bool:
+        """Had so much come in so small pieces that none of what was missing can have been too large? (An MSS of 1 in
+        somebody's SYN: segments of 36 bytes, below anything the kernel measures, tcp_measure_rcv_mss.)"""
+        return self.segments >= CRUMBS and 4 * self.got <= self.payload() * self.segments
 
     def _evidence(self, r: Reading, got: int, segments: int) -> None:
         """The largest segment that arrived, from what the kernel measured (tcp_measure_rcv_mss; probing.md 3).

@@ -185,6 +185,7 @@ def _together(parts: list[Answer], server: str, *, complete: bool) -> Answer:
 
 def _read(message: "Message", server: str) -> Answer:
     """The addresses of a message: aliases are followed inside it, from the name that was asked."""
+    import dns.flags as flags
     import dns.rcode as rcodes
     import dns.rdatatype as types
 
@@ -210,6 +211,7 @@ def _read(message: "Message", server: str) -> Answer:
         if addresses:
             return _kept(addresses, server)
         if alias is None:
-            return Answer(error="nodata", server=server)
+            cut = bool(message.flags & flags.TC)  # over TCP as well: nobody knows what it left out
+            return Answer(error="malformed" if cut else "nodata", server=server)
         at = alias
     return Answer(error="servfail", server=server)  # a loop, or a chain no resolver would follow

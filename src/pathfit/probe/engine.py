@@ -82,11 +82,13 @@ def measure(fd: int | None, request: Measure, witness: Witness | None = None) ->
 
 def _measured(fd: int | None, request: Measure, family: int, witness: Witness | None) -> ProbeResult:
     """Raises OSError."""
+    allowed = request.connections_total
     if request.protocol in ("any", "tcp") and request.port not in SPEAK_NOT and not request.proxy:
         from pathfit.probe.detect import detect
 
         request = detect(fd, request)
     engine = Engine(fd, request, family, witness)
+    engine.besides = allowed - request.connections_total
     try:
         return engine.run()
     finally:
@@ -127,6 +129,7 @@ class Engine:
         self.rows_short = False  # rows of requests were answered whole, and never in a full segment
         self.without_echo = False
         self.certificate: str | None = None
+        self.besides = 0  # connections of no search: those that found out what is spoken, that for the certificate
         self.believed: int | None = None  # what our kernel took for the path's MTU before we sent anything
         self.promised: int | None = None  # None: the connection failed before a SYN was made
         self.inwards: Bracket | None = None  # the direction towards us, once it was measured
@@ -242,7 +245,10 @@ class Engine:
         """Without raw sockets: our kernel's own segments. They may teach it a path MTU, so the reverse direction is
         measured before, and where that has a hole they are not sent: the next SYN would invite less, and the fault be
         gone for ten minutes (probing.md 1)."""
-        ready = self.search.done and self.search.why not in ("no-connection", "contact") and self._connected()
+        # Where not even small requests are acknowledged, larger pieces of one tell nothing.
+        ready = (
+            self.search.done and self.search.why != "contact" and any(c.track.heard or c.track.got for c in self.all)
+        )
         if not ready or self.request.contact_only:
             return
         without_sack = self._without_sack()
@@ -430,6 +436,7 @@ class Engine:
         from pathfit.measure.sizes import SENTINEL
         from pathfit.probe.simple import Where, converse
 
+        self.besides += 1
         talk = Talk(self.script, 0, plain=True, verify=True, handshake_only=True)
         where = Where(self.fd, self.request.address, self.request.port)
         converse(where, talk, mss_of(6 if self.family == 6 else 4, SENTINEL), clock() + VERIFY)

@@ -118,7 +118,7 @@ def _rescued(engine: Engine) -> tuple[float, int] | None:
 
 def _used(engine: Engine, now: float) -> Used:
     packets = sum(3 + c.track.segments + c.track.retrans for c in engine.all)
-    connections = len(engine.all)
+    connections = len(engine.all) + engine.besides
     for one in (engine.ahead, engine.replaced):
         if one is not None:
             packets += one.packets
