@@ -43,8 +43,9 @@ class _StructMeta(type):
             frozen = getattr(base, "_frozen", False) if frozen is None else frozen
         new = [f for f in own if f not in fields]
         defaults.update({f: _default(space.pop(f)) for f in own if f in space})
-        slots = tuple(new) + (("__dict__",) if dict else ())
-        space = {**space, "__slots__": slots, "_defaults": defaults, "_frozen": bool(frozen)}
+        roomy = any(getattr(base, "_roomy", False) for base in bases)
+        slots = tuple(new) + (("__dict__",) if dict and not roomy else ())
+        space = {**space, "__slots__": slots, "_defaults": defaults, "_frozen": bool(frozen), "_roomy": dict or roomy}
         cls = type.__new__(meta, name, bases, space)
         keywords |= set(own) if kw_only else set()
         # Fields by position first, as msgspec orders them.

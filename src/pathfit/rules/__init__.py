@@ -13,8 +13,9 @@ warnings or infos, so that one fault gives one error; diagnose.py links them to 
 
 Families: ``mtu_holes``, ``mtu_path``, ``mtu_pieces``, ``mtu_causes``; ``resets``; ``filters``; ``routes``; ``reach``
 (loss, silence, names); ``configs`` (engines); ``apps``; ``system`` (ourselves); ``lasting`` (what ends with the next
-start). They stand on ``base`` (codes, findings), ``view`` (the evidence), ``forecast`` (the model) and on ``ends``,
-``engines``, ``hints``, ``places``, ``promises``, ``tables``, which answer one question each.
+start). They stand on ``base`` (codes, findings), ``held`` and ``view`` (the evidence: what there is, and what it means),
+``forecast`` (the model) and on ``ends``, ``engines``, ``hints``, ``places``, ``promises``, ``tables``, which answer
+one question each.
 
 The docstring of a rule is its manual page (``pathfit explain CODE``, docs/rules.md): a first line that names the
 fault, then the fields of :data:`FIELDS`. ``RULES`` is the whole registry of what is said of one path (what is said of
