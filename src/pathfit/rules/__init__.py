@@ -13,7 +13,7 @@ warnings or infos, so that one fault gives one error; diagnose.py links them to 
 
 Families: ``mtu_holes``, ``mtu_path``, ``mtu_pieces``, ``mtu_causes``; ``resets``; ``filters``; ``routes``; ``reach``
 (loss, silence, names); ``configs`` (engines); ``apps``; ``system`` (ourselves); ``lasting`` (what ends with the next
-start). They stand on ``base`` (codes, findings), ``held`` and ``view`` (the evidence: what there is, and what it means),
+start). They stand on ``base`` (codes, findings), ``held`` and ``view`` (the evidence: what there is, what it means),
 ``forecast`` (the model) and on ``ends``, ``engines``, ``hints``, ``places``, ``promises``, ``tables``, which answer
 one question each.
 
