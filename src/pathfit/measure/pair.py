@@ -54,6 +54,7 @@ class OneWay(msgspec.Struct):
     budget: float = 3.0
     flows: set[int] = msgspec.field(default_factory=lambda: {0})
     split: bool = True
+    patience: float = PATIENCE
     shots: list[Shot] = msgspec.field(default_factory=list)
     round: int = 0
     done: bool = False
@@ -184,7 +185,7 @@ class OneWay(msgspec.Struct):
                 self._warm += 1
                 for flow in few:
                     self._add(now, SMALL, flow)
-        elif now - self.shots[0].at > min(PATIENCE, self.budget):
+        elif now - self.shots[0].at > min(self.patience, self.budget):
             self._finish("nothing-arrives")
 
     def _first(self, now: float) -> None:
@@ -346,11 +347,13 @@ class OneWay(msgspec.Struct):
     # -- the facts -------------------------------------------------------------------------------------------
 
     def bracket(self) -> Bracket:
-        """The verdict. Notes: "nothing-arrives" (not even small packets do), "refused", "vanished", "unproven",
+        """The verdict. Notes: "nothing-arrives" (not even small packets do), "not-handed-on" (they come in,
+        and the socket does not get them), "refused", "vanished", "unproven",
         "time", "told-in-part" (the largest vanish in silence, some that fail as well are answered "too big")."""
         lo, hi = self.edge()
         if not lo:
-            return Bracket(method=self.method, tests=self.tests, note=self.note or "nothing-arrives")
+            note = "not-handed-on" if any(s.door for s in self.shots) else self.note or "nothing-arrives"
+            return Bracket(method=self.method, tests=self.tests, note=note)
         if hi is None:
             whole = lo >= self.ceiling
             return Bracket(

@@ -20,7 +20,7 @@ from pathfit.core.net import Direction, packet_of
 from pathfit.core.request import Measure
 from pathfit.host import farend, netns, tcpsock
 from pathfit.host.farend import End
-from pathfit.measure.pair import FLOWS, OneWay
+from pathfit.measure.pair import FLOWS, PATIENCE, OneWay
 from pathfit.measure.shots import Shot
 from pathfit.wire import datagram, packets
 
@@ -34,7 +34,8 @@ CONNECTIONS = 2
 BESIDE = 16  # bytes beyond snd_nxt: outside the connection's window for errors (probing.md 1), inside for filters
 HANDSHAKE = 0.25  # seconds for the connection that only shows what clamps do to a SYN
 UDP_BEHIND = 0.3  # seconds it may be behind a connection that stands, besides round trips
-STANDS = 1.3  # seconds for the one that segments are to be sent beside: one SYN may be lost
+STANDS = 1.7  # seconds for the one that segments are to be sent beside: one SYN may be lost
+SOON = 0.3  # and at least so long after it was found to be needed
 KEPT = 64  # ICMP errors remembered
 FALLBACK = 1500  # bytes: a device that does not tell its MTU
 UDP_HEAD = {4: 28, 6: 48}
@@ -125,6 +126,7 @@ class Pair:
             floor=self.request.floor,
             budget=self.request.budget,
             split=mode == "udp",
+            patience=min(PATIENCE, self.request.connect),
         )
 
     def _outward(self) -> dict[int, Line]:
@@ -163,7 +165,8 @@ class Pair:
                 self._connect()
             for tests in DIRECTIONS:
                 udp = self.ways.get((tests, "udp"))
-                if (udp is None or (udp.done and not udp.open)) and self.lines[tests, "tcp"]:
+                # Accepted: handshake and acknowledgement were handed on, and did not only come in at the door.
+                if (udp is None or (udp.done and not udp.open)) and self.lines[tests, "tcp"] and self.accepted:
                     self._beside(tests)
 
     def _without_udp(self, now: float) -> None:
@@ -205,7 +208,11 @@ class Pair:
         return limited and now - self.start < HANDSHAKE + 4 * delay
 
     def _tcp_awaited(self, now: float) -> bool:
-        if self.tcp_wanted is None or self.listener is None or now - self.tcp_wanted > min(STANDS, self.request.budget):
+        if self.tcp_wanted is None or self.listener is None:
+            return False
+        # The first SYN went out at the beginning, its repetition a second later.
+        until = max(self.start + min(STANDS, self.request.connect, self.request.budget), self.tcp_wanted + SOON)
+        if now > until:
             return False
         return not any(mode == "tcp" for _, mode in self.ways)
 

@@ -37,8 +37,12 @@ def fragments_dropped(view: View) -> Iterable[Finding]:
             "piece": s.piece,
             "sent": s.sent,
         }
+        way = view.way(s.direction)
+        whole = way is not None and way.complete
         if s.door:
             facts["case"] = "door"
+        else:
+            facts |= {"beyond": not whole, "unexplained": whole}
         severity: Severity = "warning" if any_traffic(view.ask) else "info"
         proof = line(view.ref, "fragments", direction=SAID[s.direction], sent=s.sent, piece=s.piece)
         yield found("MTU109", severity, "confirmed", _where(view, s), facts, proof)
