@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from pathfit.core.case import Case
-from pathfit.core.evidence import Missing, ProbeResult
+from pathfit.core.evidence import Missing, PlaceFact, ProbeResult
 from pathfit.core.finding import Facts, Finding
 from pathfit.core.measured import Bracket, SideEffect, Used
 from pathfit.core.net import Direction
@@ -228,6 +228,12 @@ def _way_on(view: View, why: str | None) -> tuple[Missing, ...]:
     if why is None or any(m.how for m in view.missing):
         return ()
     host = f"[{view.address}]" if ":" in view.address else view.address
+    there = view.case.one("target", PlaceFact)
+    if why == "why.no-address" and there is not None:
+        kind, _, name = there.where.partition(":")
+        look = f"ip -n {name}" if kind == "netns" and "/" not in name else f"nsenter -t {there.pid or 'PID'} -n ip"
+        said = words.say(why, {}, "en")
+        return (Missing(ref=there.ref, what=view.target_label, why=said, how=f"{look} address", code="undecided"),)
     how = AGAIN.get(why, "--timeout 60") if view.ask.target.text else "--to https://example.org/"
     how = how.format(host=host, at=shlex.quote(f"{host}:{view.port}"), protocol=view.ask.target.protocol)
     return (Missing(what="a verdict", why=words.say(why, {}, "en"), how=how, code="undecided"),)

@@ -37,6 +37,7 @@ from pathfit.measure.reverse import CONNECT, CONNECT_SHORT
 from pathfit.model.addr import family_of
 
 OTHER_ADDRESSES = 3  # further addresses are only contacted, not measured to the byte
+LOOPBACK = ("127.0.0.1", "::1")
 SMALL = 560  # bytes: below every limit worth naming (576), above the headers of anything
 PATIENT = 8.0  # seconds: tcp_mtu_probing=1 needs about 3, its second halving about 7
 
@@ -207,7 +208,7 @@ def source(case: Case) -> PlaceFact | None:
 def chosen(case: Case) -> ProbeResult | None:
     """The measurement of the path that the asked client would take: the first address that answers, or the first."""
     full = [p for p in case.all(ProbeResult) if not _contact_only(case, p.ref)]
-    return next((p for p in full if p.contact.tcp == "ok"), full[0] if full else None)
+    return next((p for p in full if p.contact.tcp in ("ok", "n/a")), full[0] if full else None)
 
 
 def is_hole(bracket: Bracket | None) -> bool:
@@ -269,6 +270,9 @@ def addresses(case: Case) -> tuple[str, ...]:
     if ask.target.where is not None:
         place = case.one("target", PlaceFact)
         found = place.addresses if place else ()
+        here = source(case)
+        if place is not None and here is not None and place.netns == here.netns:
+            found = found or LOOPBACK  # with itself
     else:
         proxy = proxy_of(case)
         name = proxy[0] if proxy else ask.target.host

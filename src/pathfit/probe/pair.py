@@ -178,6 +178,23 @@ class Pair:
             if way is not None and not way.open and not way.done and now - way.start > UDP_BEHIND:
                 way.give_up("nothing-arrives")
 
+    def taught(self) -> dict[Direction, int]:
+        """Path MTUs that the kernel of an end has learned since, although we send nothing it should learn from: a
+        tunnel of its own namespace tells it on the spot (skb_tunnel_check_pmtu())."""
+        found: dict[Direction, int] = {}
+        ends: tuple[tuple[Direction, End, str | None, int | None], ...] = (
+            ("forward", self.near, self.address, self.near_mtu),
+            ("reverse", self.far, self.seen_from, self.far_mtu),
+        )
+        for tests, end, towards, before in ends:
+            if towards is None or before is None:
+                continue
+            with netns.inside(end.fd):
+                now = tcpsock.path_mtu(self.family, towards, 9)
+            if now is not None and now < before:
+                found[tests] = now
+        return found
+
     def _beside(self, tests: Direction) -> None:
         """Segments beside the connections that stand, in this direction."""
         if (tests, "tcp") not in self.ways:

@@ -14,11 +14,12 @@ from typing import Literal
 import msgspec
 
 from pathfit.core.evidence import Missing, ProbeResult
-from pathfit.core.measured import Attempt, Bracket, Contact, LossSeen, Uneven, Used
+from pathfit.core.measured import Attempt, Bracket, Contact, LossSeen, SideEffect, Uneven, Used
 from pathfit.core.net import Direction
 from pathfit.core.request import Measure
 from pathfit.measure.pair import OneWay
 from pathfit.probe.engine import Witness, measure
+from pathfit.probe.outcome import REMEMBERED
 from pathfit.probe.pair import DIRECTIONS, Pair
 
 PROVEN = ("proof", "step", "told")
@@ -71,12 +72,13 @@ def _result(pair: Pair, request: Measure) -> ProbeResult:
         ports = pair.ports if tests == "forward" else {f: line.dport for f, line in pair.lines[tests, "udp"].items()}
         attempts += way.attempts(len(attempts) + 1, pair.start, ports if way.split else {})
     ways = list(pair.ways.values())
+    taught = pair.taught()
     losses = [w.loss() for w in ways]
     return ProbeResult(
         ref=request.ref,
         contact=_contact(pair),
-        forward=_brackets(pair, "forward"),
-        reverse=_brackets(pair, "reverse"),
+        forward=_brackets(pair, "forward", taught.get("forward")),
+        reverse=_brackets(pair, "reverse", taught.get("reverse")),
         attempts=tuple(attempts),
         too_big=tuple(
             msgspec.structs.replace(t, heard=(t.tests, t.mtu) in pair.heard) if t.ours else t for t in pair.too_big
@@ -89,13 +91,25 @@ def _result(pair: Pair, request: Measure) -> ProbeResult:
             seconds=round(time.monotonic() - pair.start, 4),
         ),
         splits=tuple(s for w in ways for s in w.splits()),
+        side_effects=tuple(
+            SideEffect(where="here" if t == "forward" else pair.address, what="learned-path-mtu", lasts=REMEMBERED)
+            for t in taught
+        ),
     )
 
 
-def _brackets(pair: Pair, tests: Direction) -> tuple[Bracket, ...]:
-    """Best first: what something arrived by."""
+def _brackets(pair: Pair, tests: Direction, taught: int | None) -> tuple[Bracket, ...]:
+    """Best first: what something arrived by. ``taught``: the path MTU the sender's own kernel has learned on the spot;
+    when it is the one that passes, nothing vanishes there for long."""
     mine = [w for (t, _), w in pair.ways.items() if t == tests]
-    return tuple(w.bracket() for w in sorted(mine, key=lambda w: not w.open))
+    found = [w.bracket() for w in sorted(mine, key=lambda w: not w.open)]
+    by = (pair.near if tests == "forward" else pair.far).address
+    return tuple(
+        msgspec.structs.replace(b, grade="told", told_by=by, told_mtu=taught, note=None)
+        if b.grade == "proof" and b.fails is not None and taught == b.passes
+        else b
+        for b in found
+    )
 
 
 def _uneven(pair: Pair) -> Uneven | None:
@@ -164,6 +178,7 @@ def _together(asked: ProbeResult, ours: ProbeResult) -> ProbeResult:
             connections=asked.used.connections + ours.used.connections,
             seconds=round(asked.used.seconds + ours.used.seconds, 4),
         ),
+        side_effects=tuple(dict.fromkeys((*asked.side_effects, *ours.side_effects))),
         splits=ours.splits,
     )
 

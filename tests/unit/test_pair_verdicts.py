@@ -1,0 +1,160 @@
+"""What is said of a target of ours, from the question to the report: any traffic without a port, TCP with one."""
+
+import pytest
+from netlab import Net
+from test_probe_pair import filtered, lab
+
+from pathfit import diagnose, examine
+from pathfit.core.ask import Ask, Target
+from pathfit.core.net import Family
+from pathfit.core.report import Report
+from pathfit.lab.lab import Lab
+from pathfit.lab.reader import load
+from pathfit.live import LiveWorld
+from pathfit.render.json import document
+from pathfit.replay import ReplayWorld
+
+CLAMP = "tcp flags syn tcp option maxseg size set 1340"
+NARROW = "meta length > 1400 drop"
+
+
+def report(net: Net, family: Family = 4, port: int = 0, source: str = "a") -> Report:
+    return asked(f"netns:{net(source)}", f"netns:{net('b')}", family, port)
+
+
+def asked(source: str, where: str, family: Family | None = None, port: int = 0) -> Report:
+    text = f"{where}:{port}" if port else where
+    target = Target(text=text, protocol="any" if port else "icmp", where=where, port=port)
+    ask = Ask(command="diagnose", source=source, target=target, family=family)
+    with LiveWorld() as world:
+        case = examine.run(ask, world)
+    told = diagnose.report(case)
+    again = diagnose.report(examine.run(ask, ReplayWorld(case)))
+    assert document(again) == document(told), "a saved run says the same"
+    return told
+
+
+def codes(r: Report, *severities: str) -> list[str]:
+    return [f.code for f in r.findings if f.severity in (severities or ("error", "warning"))]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_nothing_is_wrong(family: Family) -> None:
+    with lab() as net:
+        r = report(net, family)
+        assert (r.verdict, codes(r)) == ("healthy", [])
+        assert [b.method for b in r.measured[0].forward_tried] == ["udp-pair", "udp-fragments"]
+        assert r.used.connections == 1 and r.used.packets < 160
+
+
+def test_different_holes_are_two_errors() -> None:
+    with lab("iifname ra meta length > 1433 drop", "iifname rb meta length > 1401 drop") as net:
+        r = report(net)
+        assert (r.verdict, codes(r, "error")) == ("broken", ["MTU101", "MTU102"])
+        assert [f.facts["limit"] for f in r.findings[:2]] == [1401, 1433]
+
+
+def test_one_direction_alone() -> None:
+    with lab("iifname ra meta length > 1390 drop") as net:
+        r = report(net, 6)
+        assert (r.verdict, codes(r, "error")) == ("broken", ["MTU102"])
+        assert (r.measured[0].reverse.passes, r.measured[0].reverse.fails) == (1500, None)
+
+
+def test_what_a_clamp_hides_from_tcp_is_no_error() -> None:
+    with lab(NARROW, CLAMP) as net:
+        r = report(net)
+        assert (r.verdict, codes(r)) == ("degraded", ["MTU120"])
+
+
+def test_a_clamp_of_one_side_leaves_the_other_hole() -> None:
+    with lab(NARROW, f"iifname ra {CLAMP}") as net:  # our SYN: answers stay small
+        r = report(net)
+        assert codes(r, "error") == ["MTU102"]
+
+
+def test_who_tells_and_is_heard() -> None:
+    with lab(r_rb=1400, b_e0=1404) as net:
+        r = report(net)
+        assert (r.verdict, codes(r)) == ("degraded", ["MTU106", "MTU103"])
+        assert codes(r, "info") == ["MTU108"]
+
+
+def test_who_tells_and_is_not_heard() -> None:
+    with lab(r_rb=1400, b_e0=1404) as net:
+        filtered(net, "a", "input", "icmp type destination-unreachable drop")
+        r = report(net)
+        assert (r.verdict, codes(r, "error")) == ("broken", ["MTU102"])
+        assert r.findings[0].facts["case"] == "deaf" and r.measured[0].forward.note == "deaf"
+
+
+def test_the_smaller_end_is_no_fault() -> None:
+    with lab(a_e0=1400, r_ra=1400) as net:
+        r = report(net)
+        assert (r.verdict, codes(r)) == ("healthy", [])
+
+
+def test_fragments_dropped() -> None:
+    with lab("iifname ra ip frag-off & 0x3fff != 0 drop") as net:
+        r = report(net)
+        assert (r.verdict, codes(r)) == ("degraded", ["MTU109"])
+        assert r.findings[0].facts["direction"] == "outbound"
+
+
+def test_nobody_listens_and_the_path_is_measured_all_the_same() -> None:
+    with lab("iifname rb meta length > 1401 drop") as net:
+        r = report(net, port=8080)
+        assert codes(r, "error") == ["MTU101", "RST201"]
+        assert (r.measured[0].reverse.passes, r.measured[0].reverse.fails) == (1401, 1402)
+
+
+def test_only_tcp_passes() -> None:
+    with lab("meta l4proto udp drop", "iifname rb meta length > 1401 drop") as net:
+        r = report(net)
+        assert codes(r, "error") == ["MTU101"]
+        assert [b.method for b in r.measured[0].reverse_tried] == ["tcp-pair"]
+
+
+def test_a_target_without_an_address() -> None:
+    with lab() as net:
+        net.ip("b", "addr flush dev e0")
+        r = report(net)
+        assert r.verdict == "unknown" and r.missing[0].how == f"ip -n {net('b')} address"
+        assert report(net, source="b").verdict == "healthy", "with itself, over loopback"
+
+
+def test_the_caches_stay_as_they_were() -> None:
+    with lab(r_rb=1400, b_e0=1404) as net:
+        report(net, port=8080)
+        report(net)
+        for f in ("-4", "-6"):
+            assert " mtu " not in net.ip("a", f"{f} route show cache")
+
+
+SCENES = {
+    # scenario: limits out and in; verdict and errors without a port, and with one
+    "both-ways-different": (1450, 1400, ("broken", ["MTU101", "MTU102"]), ("broken", ["MTU101", "MTU102"])),
+    "clamp-masks-silent-limit": (1400, 1400, ("degraded", []), ("healthy", [])),
+    "v6-vxlan-bridged": (1450, 1450, ("broken", ["MTU101"]), ("broken", ["MTU101"])),
+}
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_a_service_is_asked_first_and_the_pair_beside_it(name: str) -> None:
+    out, back, plain, served = SCENES[name]
+    scenario = load(name)
+    with Lab.up(scenario) as lab:
+        source, target = lab.where(scenario.ask.source), lab.where(scenario.services[0].host)
+        r = asked(source, target)
+        assert (r.verdict, codes(r, "error")) == plain
+        numbers = [(b.method, b.passes, b.fails) for b in (r.measured[0].forward, r.measured[0].reverse)]
+        assert numbers == [("udp-pair", out, out + 1), ("udp-pair", back, back + 1)]
+        port = int(lab.target().partition("://")[2].rpartition(":")[2].partition("/")[0])
+        r = asked(source, target, port=port)
+        assert (r.verdict, codes(r, "error")) == served
+        for tried, limit, method in (
+            (r.measured[0].forward_tried, out, "tcp-sack"),
+            (r.measured[0].reverse_tried, back, "tcp-maxseg"),
+        ):
+            assert [b.method for b in tried][:2] == [method, "udp-pair"]
+            assert tried[0].passes == limit and (tried[1].passes, tried[1].fails) == (limit, limit + 1)
