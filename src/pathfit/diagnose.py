@@ -21,6 +21,9 @@ from pathfit.core.measured import Bracket, SideEffect, Used
 from pathfit.core.net import Direction
 from pathfit.core.path import Fate
 from pathfit.core.report import MeasuredAddress, Report, VerdictWord
+from pathfit.model import proxies
+from pathfit.rules import remembered
+from pathfit.rules.addresses import left_out
 from pathfit.rules.base import Rule
 from pathfit.rules.ends import Ends, ends_at
 from pathfit.rules.system import rule_crashed
@@ -50,7 +53,9 @@ CAUSES: dict[str, tuple[str, ...]] = {
 }
 """Which findings explain which, nearest cause first. Only a warning or info can be a cause."""
 
-DEGRADING = frozenset({"MTU101", "MTU102", "MTU106", "MTU109", "MTU110", "MTU118", "MTU119", "MTU120", "NET151"})
+DEGRADING = frozenset(
+    ("MTU101", "MTU102", "MTU106", "MTU109", "MTU110", "MTU118", "MTU119", "MTU120", "NET151", "NET153")
+)
 SPEAKS_LITTLE = ("http", "https")  # protocols whose server we can always make say a full segment
 EXIT = {"healthy": 0, "degraded": 0, "broken": 1, "unknown": 3}
 
@@ -77,9 +82,9 @@ def report(case: Case, rules: Sequence[Rule] | None = None) -> Report:
         forward=view.predicted_forward,
         reverse=view.predicted_reverse,
         measured=tuple(_measured(p, view, ends_at(view)[0] if p is first else "unknown") for p in probes),
-        side_effects=_side_effects(probes),
+        side_effects=_side_effects(case, probes),
         used=_used(probes),
-        missing=(*view.missing, *_way_on(view, why)),
+        missing=(*view.missing, *left_out(view), *_way_on(view, why)),
         took=case.took,
         source_label=view.source_label,
         target_label=view.target_label,
@@ -180,6 +185,8 @@ def _why_unknown(view: View, findings: Sequence[Finding]) -> str | None:
         return "why.no-connection"
     if any(f.code == "APP801" for f in findings):
         return "why.target-silent"
+    if proxies.unfollowed(view.ask, view.place) and view.carries("reverse") is None:
+        return "why.proxy-not-followed"
     passes = view.carries("reverse") and view.carries("forward")
     if view.contact is not None and view.contact.tls == "stalled":
         return "why.stalled" if passes else "why.tls-stalled"
@@ -215,6 +222,7 @@ AGAIN = {
     "why.tls-stalled": "pathfit probe TARGET   where the target runs   or   --timeout 60",
     "why.stalled": "openssl s_client -connect {at}   where the target runs",
     "why.torn-down": "pathfit probe TARGET   from another place: is it torn down there too?",
+    "why.proxy-not-followed": "--proxy none",
     "why.no-port": "--to {host}:443",
     "why.in-not-measured": "--to {protocol}://{at}/A-PAGE-OF-5-KB",
     "why.out-not-measured": "run as root (sudo pathfit …)",
@@ -287,6 +295,8 @@ def _measured(probe: ProbeResult, view: View, ends: Ends) -> MeasuredAddress:
         forward_tried=(*probe.forward, *probe.both, *_pieces(probe, "forward")),
         reverse_tried=(*probe.reverse, *probe.both, *_pieces(probe, "reverse")),
         ends_at=ends,
+        here=remembered.here(view.case, probe.contact.address),
+        there=remembered.there(view.case),
     )
 
 
@@ -299,8 +309,9 @@ def _pieces(probe: ProbeResult, direction: Direction) -> Iterable[Bracket]:
             yield Bracket(method=method, tests=direction, passes=passes, fails=fails)
 
 
-def _side_effects(probes: Iterable[ProbeResult]) -> tuple[SideEffect, ...]:
-    return tuple(dict.fromkeys(s for p in probes for s in p.side_effects))
+def _side_effects(case: Case, probes: Sequence[ProbeResult]) -> tuple[SideEffect, ...]:
+    guessed = tuple(s for p in probes for s in p.side_effects)
+    return remembered.side_effects(case, guessed, tuple(p.contact.address for p in probes))
 
 
 def _used(probes: Iterable[ProbeResult]) -> Used:

@@ -18,6 +18,7 @@ from pathfit.core.request import (
     ReadClock,
     ReadCounters,
     ReadPlatform,
+    ReadRemembered,
     ReadRules,
     ReadSockets,
     ReadState,
@@ -62,6 +63,7 @@ class LiveWorld:
             MeasureHops: self._hops,
             TryFix: self._trial,
             ReadPlatform: self._platform,
+            ReadRemembered: self._remembered,
         }
 
     def __enter__(self) -> "LiveWorld":
@@ -187,6 +189,11 @@ class LiveWorld:
         from pathfit.observe.platform import read
 
         return read(r)
+
+    def _remembered(self, r: ReadRemembered) -> Evidence:
+        from pathfit.observe.remembered import read
+
+        return read(r.ref, self._handle(r.source), r.addresses)
 
 
 class _CannotEnter(Exception):

@@ -11,13 +11,12 @@ this host a path MTU - that one is inside the single Measure request.
 What only looks back (rules, remedies, the model) is imported where it is used: the first packet shall not wait for it.
 """
 
-import ipaddress
-
 from pathfit.core.ask import Ask, Protocol
 from pathfit.core.case import Case
 from pathfit.core.evidence import ClockFact, NameFact, PlaceFact, ProbeResult, StateFact
 from pathfit.core.measured import Bracket, Contact
 from pathfit.core.net import IP_HEADER, TCP_HEADER, Family
+from pathfit.core.remembered import mine, theirs
 from pathfit.core.request import (
     Locate,
     Measure,
@@ -25,6 +24,7 @@ from pathfit.core.request import (
     ReadClock,
     ReadCounters,
     ReadPlatform,
+    ReadRemembered,
     ReadRules,
     ReadSockets,
     ReadState,
@@ -32,11 +32,12 @@ from pathfit.core.request import (
     ResolveName,
     TryFix,
 )
-from pathfit.core.snapshot import NetnsSnapshot, Route
+from pathfit.core.snapshot import NetnsSnapshot
 from pathfit.measure.reverse import CONNECT, CONNECT_SHORT
-from pathfit.model.addr import family_of
+from pathfit.measure.share import MOST, Share, share
+from pathfit.model import proxies
+from pathfit.model.addr import family_of, is_global
 
-OTHER_ADDRESSES = 3  # further addresses are only contacted, not measured to the byte
 LOOPBACK = ("127.0.0.1", "::1")
 SMALL = 560  # bytes: below every limit worth naming (576), above the headers of anything
 PATIENT = 8.0  # seconds: tcp_mtu_probing=1 needs about 3, its second halving about 7
@@ -70,30 +71,74 @@ def _see(case: Case) -> tuple[Request, ...]:
     if target.where is not None:
         requests.append(Locate(ref="target", where=target.where))
     proxy = proxy_of(case)
-    name = proxy[0] if proxy else target.host
-    if name and _literal(name) is None and not _given(case.ask, name):
+    name = proxy.host if proxy else target.host
+    if name and proxies.literal(name) is None and not _given(case.ask, name):
         families: tuple[Family, ...] = (case.ask.family,) if case.ask.family else (4, 6)
         requests.append(ResolveName(ref="name", source=case.ask.source, name=name, families=families))
     return tuple(requests)
 
 
-def _measure(case: Case) -> tuple[Request, ...]:
-    """The path the asked client would take first; the next address in full only when that one cannot be reached."""
-    todo = addresses(case)
+def _remember(case: Case) -> tuple[Request, ...]:
+    """What the kernels at both ends remember of each other, before anything is sent."""
+    return _remembered(case, "before")
+
+
+def _forget_not(case: Case) -> tuple[Request, ...]:
+    """The same when all is measured: what was left behind is seen, not guessed."""
+    return _remembered(case, "after") if case.all(ProbeResult) else ()
+
+
+def _remembered(case: Case, when: str) -> tuple[Request, ...]:
+    todo = addresses(case)[:MOST]
     if not todo:
         return ()
-    requests: list[Request] = []
-    n = 0
-    for n, address in enumerate(todo[: OTHER_ADDRESSES + 1], 1):
-        ref = f"probe:{n}"
-        requests.append(_measure_one(case, ref, address, contact_only=False))
-        done = case.one(ref, ProbeResult)
-        if done is None or done.contact.tcp in ("ok", "refused", "reset", "n/a"):
-            break
-    if case.asked(f"probe:{n}"):  # the chosen one is measured: look in on the others
-        for m, address in enumerate(todo[n : OTHER_ADDRESSES + 1], n + 1):
-            requests.append(_measure_one(case, f"probe:{m}", address, contact_only=True))
+    requests = [ReadRemembered(ref=mine(when), source=case.ask.source, addresses=todo)]
+    if case.ask.command == "probe" or _open_door(case):
+        return tuple(requests)  # nothing is seen of the target
+    from pathfit.rules.remembered import own_addresses
+    from pathfit.rules.view import View
+
+    view = View.of(case)
+    if view.target is not None:
+        known = next((x.request for x in case.exchanges if x.request.ref == theirs("before")), None)
+        asked = known if isinstance(known, ReadRemembered) else None  # afterwards of the same place
+        where, seen = (asked.source, asked.addresses) if asked else (view.target.where, own_addresses(view))
+        requests.append(ReadRemembered(ref=theirs(when), source=where, addresses=seen))
     return tuple(requests)
+
+
+def _measure(case: Case) -> tuple[Request, ...]:
+    """Each address, in the order the asked client would try them: one after the other, as each leaves less for the
+    next (measure/share.py)."""
+    todo = addresses(case)
+    for n, address in enumerate(todo):
+        ref = f"probe:{n + 1}"
+        if case.asked(ref):
+            continue
+        if (mine := _share(case, n, address, len(todo) - n - 1)) is None:
+            return ()
+        return (_measure_one(case, ref, address, mine),)
+    return ()
+
+
+def _share(case: Case, n: int, address: str, more: int) -> Share | None:
+    """What is left for one more address."""
+    before = case.all(ProbeResult)
+    public = is_global(address)
+    return share(
+        n,
+        more,
+        public=public and not case.ask.fast,
+        spent=sum(p.used.connections for p in before if is_global(p.contact.address) is public),
+        took=sum(p.used.seconds for p in before),
+        timeout=case.ask.timeout,
+    )
+
+
+def _unanswered(case: Case, address: str) -> bool:
+    """Has an address of the same family given no answer at all? Then the next one is not waited for as long."""
+    before = [p.contact for p in case.all(ProbeResult) if family_of(p.contact.address) == family_of(address)]
+    return any(c.tcp == "timeout" for c in before)
 
 
 def _after(case: Case) -> tuple[Request, ...]:
@@ -194,7 +239,7 @@ def _survey(case: Case) -> tuple[Request, ...]:
 
 
 OF_A_SCAN = (_survey, _end)
-STEPS = (_place, _see, _measure, _after, _follow, _platform, _end)
+STEPS = (_place, _see, _remember, _measure, _after, _follow, _platform, _forget_not, _end)
 
 
 # -- what is known so far -------------------------------------------------------------------------------------
@@ -216,50 +261,9 @@ def is_hole(bracket: Bracket | None) -> bool:
     return bracket is not None and bracket.fails is not None and bracket.grade in ("proof", "step")
 
 
-def proxy_of(case: Case) -> tuple[str, int] | None:
-    """Host and port of the HTTP proxy the asked client would use, as --proxy or the source's environment says."""
-    ask = case.ask
-    place = source(case)
-    if ask.target.protocol not in ("http", "https") or ask.proxy == "none":
-        return None
-    text = ask.proxy
-    if text is None and place is not None:
-        env = {k.lower(): v for k, v in place.environ.items()}
-        # curl and Go ignore upper-case HTTP_PROXY (CVE-2016-5385); only the lower-case one counts for http
-        http_proxy = place.environ.get("http_proxy")
-        text = env.get("https_proxy") if ask.target.protocol == "https" else http_proxy
-        text = text or env.get("all_proxy")
-        if text and _excluded(ask.target.host, env.get("no_proxy", "")):
-            return None
-    return _host_port(text) if text else None
-
-
-def _excluded(host: str, no_proxy: str) -> bool:
-    """no_proxy as curl reads it: names and their subdomains, addresses, networks, or ``*``."""
-    for raw in no_proxy.replace(",", " ").split():
-        entry = raw.strip().lower().lstrip(".")
-        if entry == "*" or host.lower() == entry or host.lower().endswith("." + entry):
-            return True
-        literal = _literal(host)
-        if literal is not None and "/" in entry:
-            try:
-                if ipaddress.ip_address(literal) in ipaddress.ip_network(entry, strict=False):
-                    return True
-            except (ValueError, TypeError):
-                continue
-    return False
-
-
-def _host_port(text: str) -> tuple[str, int] | None:
-    scheme, sep, rest = text.partition("://")
-    if sep and scheme.lower() not in ("http",):
-        return None  # SOCKS and TLS proxies are not followed; the rule on proxies says so
-    rest = (rest if sep else text).rsplit("@", 1)[-1].split("/", 1)[0]
-    host, _, port = rest.rpartition(":") if rest.count(":") == 1 or rest.startswith("[") else (rest, "", "")
-    host = (host or rest).strip("[]")
-    if not host:
-        return None
-    return host, int(port) if port.isdigit() and 0 < int(port) < 65536 else 3128 if not port else 0
+def proxy_of(case: Case) -> proxies.Proxy | None:
+    """The proxy the asked client would use, as --proxy or the source's environment says."""
+    return proxies.proxy(case.ask, source(case))
 
 
 def addresses(case: Case) -> tuple[str, ...]:
@@ -275,28 +279,18 @@ def addresses(case: Case) -> tuple[str, ...]:
             found = found or LOOPBACK  # with itself
     else:
         proxy = proxy_of(case)
-        name = proxy[0] if proxy else ask.target.host
-        literal = _literal(name)
+        name = proxy.host if proxy else ask.target.host
+        literal = proxies.literal(name)
         given = _given(ask, name)
         fact = case.one("name", NameFact)
         found = (literal,) if literal else given or (fact.addresses if fact else ())
-    wanted = [a for a in found if ask.family is None or family_of(a) == ask.family]
-    return tuple(sorted(wanted, key=lambda a: 0 if family_of(a) == 6 and _has_route(case, a) else 1))
+    wanted = tuple(dict.fromkeys(a for a in found if ask.family is None or family_of(a) == ask.family))
+    place, state = source(case), case.one("state", StateFact)
+    if place is None or state is None or len(wanted) < 2:
+        return wanted  # as the source's own resolver has sorted them
+    from pathfit.rules.forecast import in_order
 
-
-def _has_route(case: Case, address: str) -> bool:
-    """Has the source a route to this IPv6 address? (RFC 6724 rule 1: avoid unusable destinations.)"""
-    ns = source_state(case)
-    target = ipaddress.ip_address(address)
-    return ns is not None and any(
-        r.family == 6 and r.type in ("unicast", "local") and not r.dst.startswith("fe80") and _covers(r, target)
-        for r in ns.routes
-    )
-
-
-def _covers(route: Route, target: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    net = ipaddress.ip_network(f"{route.dst or '::'}/{route.prefix}", strict=False)
-    return target in net
+    return in_order(state.host, place.netns, wanted)
 
 
 def source_state(case: Case) -> NetnsSnapshot | None:
@@ -307,33 +301,44 @@ def source_state(case: Case) -> NetnsSnapshot | None:
     return next((n for n in state.host.namespaces if n.id == place.netns), None)
 
 
-def _measure_one(case: Case, ref: str, address: str, *, contact_only: bool) -> Measure:
+def _measure_one(case: Case, ref: str, address: str, mine: Share) -> Measure:
     ask = case.ask
     target = ask.target
     proxy = proxy_of(case)
-    polite = ipaddress.ip_address(address).is_global and not ask.fast
+    short = _unanswered(case, address) or _doomed(case, address)
     return Measure(
         ref=ref,
         source=ask.source,
         address=address,
-        port=proxy[1] if proxy else target.port,
-        protocol=target.protocol,
-        host=_host_header(ask),
-        sni=ask.sni or (target.host if _literal(target.host) is None else None),
-        path=target.path,
+        port=proxy.port if proxy else target.port,
+        protocol=_to_proxy(proxy) or target.protocol,
+        host=proxy.host if _to_proxy(proxy) and proxy else _host_header(ask),
+        sni=_sni(proxy.host) if _to_proxy(proxy) and proxy else ask.sni or _sni(target.host),
+        path="/" if _to_proxy(proxy) else target.path,
         methods=("tcp-maxseg", "tcp-sack", "icmp-echo"),
-        connections_per_round=4 if polite else 14,
-        connections_total=24 if polite else 120,
-        parallel=4 if polite else 14,
+        connections_per_round=mine.at_once,
+        connections_total=mine.total,
+        parallel=mine.at_once,
         budget=min(3.0, ask.timeout * 0.6),
-        connect=CONNECT_SHORT if _doomed(case, address) else CONNECT,
-        contact_only=contact_only,
+        connect=CONNECT_SHORT if short else CONNECT,
+        contact_only=mine.contact_only,
         patient=min(PATIENT, ask.timeout * 0.6) if ask.patient else 0.0,
         seed=ask.seed,
-        proxy=f"{target.host}:{target.port}" if proxy else None,
-        far=(target.where or "") if not contact_only and case.one("target", PlaceFact) is not None else "",
-        witnesses=() if contact_only else _witnesses(case),
+        proxy=_authority(target.host, target.port) if proxy and not _to_proxy(proxy) else None,
+        far=(target.where or "") if not mine.contact_only and case.one("target", PlaceFact) is not None else "",
+        witnesses=() if mine.contact_only else _witnesses(case),
     )
+
+
+def _to_proxy(proxy: proxies.Proxy | None) -> Protocol | None:
+    """What is spoken to a proxy through which nothing is sent: TLS where it speaks that, else nothing at all."""
+    if proxy is None or proxy.scheme == proxies.FOLLOWED:
+        return None
+    return "https" if proxy.scheme == "https" else "tcp"
+
+
+def _sni(host: str) -> str | None:
+    return host if proxies.literal(host) is None else None
 
 
 def _witnesses(case: Case) -> tuple[str, ...]:
@@ -372,11 +377,14 @@ def _open_door(case: Case) -> bool:
 
 
 def _host_header(ask: Ask) -> str:
-    host = ask.target.host
-    if ":" in host:
-        host = f"[{host}]"
     default = {"http": 80, "https": 443}.get(ask.target.protocol)
-    return host if ask.target.port in (0, default) else f"{host}:{ask.target.port}"
+    return _authority(ask.target.host, 0 if ask.target.port == default else ask.target.port)
+
+
+def _authority(host: str, port: int) -> str:
+    """``host:port`` as it stands in URLs; port 0: the host alone (RFC 3986 section 3.2)."""
+    host = f"[{host}]" if ":" in host else host
+    return f"{host}:{port}" if port else host
 
 
 def _contact_only(case: Case, ref: str) -> bool:
@@ -387,11 +395,3 @@ def _contact_only(case: Case, ref: str) -> bool:
 
 def _given(ask: Ask, name: str) -> tuple[str, ...]:
     return tuple(a for h, a in ask.resolve if h.lower() == name.lower())
-
-
-def _literal(host: str) -> str | None:
-    """The host as a canonical address when it is one (a zone like %eth0 is kept), else None."""
-    try:
-        return str(ipaddress.ip_address(host.strip("[]")))
-    except ValueError:
-        return None

@@ -15,7 +15,7 @@ from pathfit.core.evidence import (
     SocketFact,
     StateFact,
 )
-from pathfit.core.measured import Bracket, Contact
+from pathfit.core.measured import Bracket, Contact, Used
 from pathfit.core.request import (
     Locate,
     Measure,
@@ -30,7 +30,9 @@ from pathfit.core.request import (
 from pathfit.core.snapshot import SCHEMA as SNAPSHOT
 from pathfit.core.snapshot import HostSnapshot, NetnsSnapshot, NextHop, Route
 from pathfit.measure.reverse import CONNECT, CONNECT_SHORT
+from pathfit.measure.share import FULL, MOST
 
+V4_DEFAULT = Route(family=4, table=254, dst="", prefix=0, hops=(NextHop(link=2, via="192.0.2.1"),))
 V6_DEFAULT = Route(family=6, table=254, dst="", prefix=0, hops=(NextHop(link=2, via="2001:db8::1"),))
 
 
@@ -102,8 +104,8 @@ def test_literal_address_needs_no_name() -> None:
 @pytest.mark.parametrize(
     ("routes", "order"),
     [
-        ((V6_DEFAULT,), ["2001:db8:5::2", "198.51.100.2"]),
-        ((), ["198.51.100.2", "2001:db8:5::2"]),
+        ((V4_DEFAULT, V6_DEFAULT), ["2001:db8:5::2", "198.51.100.2"]),
+        ((V4_DEFAULT,), ["198.51.100.2", "2001:db8:5::2"]),
     ],
 )
 def test_addresses_in_the_order_a_client_tries_them(routes: tuple[Route, ...], order: list[str]) -> None:
@@ -113,16 +115,47 @@ def test_addresses_in_the_order_a_client_tries_them(routes: tuple[Route, ...], o
     assert [r.address for r in world.seen if isinstance(r, Measure)] == order
 
 
-def test_second_address_is_measured_in_full_only_when_the_first_cannot_be_reached() -> None:
-    name = NameFact(ref="name", name="s.example", addresses=("198.51.100.2", "198.51.100.3"))
-    for tcp, full in (("ok", [False, True]), ("timeout", [False, False])):
-        probes = {
-            "probe:1": ProbeResult(ref="probe:1", contact=contact(tcp=tcp)),
-            "probe:2": ProbeResult(ref="probe:2", contact=contact("198.51.100.3")),
-        }
-        world = Fake(source=place(), state=state(), name=name, **probes)
-        run(ask(host="s.example"), world)
-        assert [r.contact_only for r in world.seen if isinstance(r, Measure)] == full
+def measured(*addresses: str, seen: bool = True, **tcp: str) -> list[Measure]:
+    """What is asked about a name with these addresses, when each answers as ``tcp`` says (by "p1", "p2", …)."""
+    name = NameFact(ref="name", name="s.example", addresses=addresses)
+    probes = {
+        f"probe:{n}": ProbeResult(
+            ref=f"probe:{n}",
+            contact=contact(address, tcp=tcp.get(f"p{n}", "ok")),
+            used=Used(packets=90, connections=9, seconds=0.1),
+        )
+        for n, address in enumerate(addresses, 1)
+    }
+    known = {"state": state(V4_DEFAULT, V6_DEFAULT)} if seen else {}
+    world = Fake(source=place(), name=name, **known, **probes)
+    run(ask(host="s.example"), world)
+    return [r for r in world.seen if isinstance(r, Measure)]
+
+
+def test_every_address_is_measured_in_full() -> None:
+    asked = measured("2001:db8:5::2", "198.51.100.2", "198.51.100.3")
+    assert [(r.address, r.contact_only) for r in asked] == [
+        ("2001:db8:5::2", False), ("198.51.100.2", False), ("198.51.100.3", False),
+    ]  # fmt: skip
+
+
+def test_politeness_holds_over_all_addresses_together() -> None:
+    asked = measured("93.184.216.1", "93.184.216.2", "93.184.216.3", "93.184.216.4", "93.184.216.5")
+    # of 24: 9 went to each of the first, three are for what comes afterwards; what is left is shown, not spent twice
+    assert [r.connections_total for r in asked] == [18, 12, 2]
+    assert [r.contact_only for r in asked] == [False, False, True]
+    assert all(r.parallel == 4 for r in asked)
+
+
+def test_a_thousand_addresses_are_bounded() -> None:
+    asked = measured(*(f"198.51.{n // 250}.{n % 250 + 1}" for n in range(1000)))
+    assert len(asked) <= MOST and sum(not r.contact_only for r in asked) <= FULL
+    assert sum(r.connections_total if r.contact_only else 9 for r in asked) <= 120
+
+
+def test_the_second_silent_address_is_not_waited_for_as_long() -> None:
+    asked = measured("2001:db8:5::2", "198.51.100.2", "198.51.100.3", seen=False, p2="timeout")
+    assert [r.connect for r in asked] == [CONNECT, CONNECT, CONNECT_SHORT]
 
 
 HOLE = Bracket(method="tcp-maxseg", tests="reverse", passes=1420, fails=1421, grade="proof")
@@ -172,23 +205,65 @@ def test_fast_asks_for_no_trial() -> None:
     ("environ", "proxy", "host", "expected"),
     [
         ({}, None, "s.example", None),
-        ({"https_proxy": "http://10.0.0.1:3128"}, None, "s.example", ("10.0.0.1", 3128)),
-        ({"HTTPS_PROXY": "http://user:pw@10.0.0.1:8080/"}, None, "s.example", ("10.0.0.1", 8080)),
+        ({"https_proxy": "http://10.0.0.1:3128"}, None, "s.example", ("http", "10.0.0.1", 3128)),
+        ({"HTTPS_PROXY": "http://user:pw@10.0.0.1:8080/"}, None, "s.example", ("http", "10.0.0.1", 8080)),
         ({"https_proxy": "http://10.0.0.1:3128", "no_proxy": ".example"}, None, "s.example", None),
         ({"https_proxy": "http://10.0.0.1:3128", "NO_PROXY": "198.51.100.0/24"}, None, "198.51.100.2", None),
         ({"https_proxy": "http://10.0.0.1:3128"}, "none", "s.example", None),
-        ({}, "http://[2001:db8::5]:3128", "s.example", ("2001:db8::5", 3128)),
-        ({}, "proxy.example", "s.example", ("proxy.example", 3128)),
+        ({}, "http://[2001:db8::5]:3128", "s.example", ("http", "2001:db8::5", 3128)),
+        ({}, "proxy.example", "s.example", ("http", "proxy.example", 1080)),  # as curl: CURL_DEFAULT_PROXY_PORT
+        (
+            {"HTTPS_PROXY": "http://10.0.0.2:1", "https_proxy": "http://10.0.0.1:1"},
+            None,
+            "s.example",
+            ("http", "10.0.0.1", 1),
+        ),
+        ({"https_proxy": "", "all_proxy": "http://10.0.0.1:1"}, None, "s.example", None),  # set, and to nothing
+        ({"all_proxy": "http://10.0.0.1:1"}, None, "s.example", ("http", "10.0.0.1", 1)),
+        ({"ALL_PROXY": "http://10.0.0.1:1"}, None, "s.example", ("http", "10.0.0.1", 1)),
+        ({"http_proxy": "http://10.0.0.1:1"}, None, "s.example", None),  # this is https
+        ({"https_proxy": "socks5h://10.0.0.1"}, None, "s.example", ("socks5h", "10.0.0.1", 1080)),
+        ({"https_proxy": "https://10.0.0.1"}, None, "s.example", ("https", "10.0.0.1", 443)),
+        ({"https_proxy": "http://10.0.0.1:99999"}, None, "s.example", None),
+        ({"https_proxy": "http://"}, None, "s.example", None),
+        ({"https_proxy": "10.0.0.1:1", "no_proxy": "other.example, s.example"}, None, "s.example", None),
+        ({"https_proxy": "10.0.0.1:1", "no_proxy": "s.example."}, None, "S.example", None),
+        ({"https_proxy": "10.0.0.1:1", "no_proxy": "ple"}, None, "s.example", ("http", "10.0.0.1", 1)),
+        ({"https_proxy": "10.0.0.1:1", "no_proxy": "s.example:8443"}, None, "s.example", ("http", "10.0.0.1", 1)),
+        ({"https_proxy": "10.0.0.1:1", "no_proxy": "", "NO_PROXY": "*"}, None, "s.example", ("http", "10.0.0.1", 1)),
+        ({"https_proxy": "10.0.0.1:1", "no_proxy": "2001:db8::/32"}, None, "2001:db8::7", None),
+        ({"https_proxy": "10.0.0.1:1", "no_proxy": "[2001:db8::7]"}, None, "2001:db8::7", None),
+        ({"https_proxy": "10.0.0.1:1", "no_proxy": "100.2"}, None, "198.51.100.2", ("http", "10.0.0.1", 1)),
+        ({"https_proxy": "[2001:db8::5]"}, None, "s.example", ("http", "2001:db8::5", 1080)),
     ],
 )
 def test_proxy_as_the_sources_environment_says(
-    environ: dict[str, str], proxy: str | None, host: str, expected: tuple[str, int] | None
+    environ: dict[str, str], proxy: str | None, host: str, expected: tuple[str, str, int] | None
 ) -> None:
     question = ask(host=host, proxy=proxy)
     case = Case(schema=SCHEMA, version="t", ask=question).add(
         Locate(ref="source", where="netns:c"), (place(environ=environ),)
     )
-    assert plan.proxy_of(case) == expected
+    found = plan.proxy_of(case)
+    assert (found and (found.scheme, found.host, found.port)) == expected
+
+
+@pytest.mark.parametrize(
+    ("environ", "target", "asked"),
+    [
+        # (port, protocol, host, sni, path, proxy): a tunnel is asked for, with the target's own name inside
+        ("http://10.0.0.1:3128", "s.example", (3128, "https", "s.example:8443", "s.example", "/5", "s.example:8443")),
+        ("http://10.0.0.1", "2001:db8::7", (1080, "https", "[2001:db8::7]:8443", None, "/5", "[2001:db8::7]:8443")),
+        # nothing is sent through these: the way to them is measured
+        ("https://10.0.0.1", "s.example", (443, "https", "10.0.0.1", None, "/", None)),
+        ("socks5://10.0.0.1", "s.example", (1080, "tcp", "10.0.0.1", None, "/", None)),
+    ],
+)
+def test_the_way_to_the_proxy_is_measured(environ: str, target: str, asked: tuple[object, ...]) -> None:
+    world = Fake(source=place(environ={"https_proxy": environ}), state=state())
+    run(ask(host=target), world)
+    r = next(r for r in world.seen if isinstance(r, Measure))
+    assert (r.address, r.port, r.protocol, r.host, r.sni, r.path, r.proxy) == ("10.0.0.1", *asked)
 
 
 @pytest.mark.parametrize(("address", "polite"), [("198.51.100.2", False), ("93.184.216.34", True)])

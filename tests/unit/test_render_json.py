@@ -22,6 +22,8 @@ BRACKET = {
     "note": (str, NONE),
     "tried": [{"method": str, "pass": (int, NONE), "fail": (int, NONE), "tests": str}],
 }
+SIZES = (dict, NONE)
+MEMORY = {"about": (str, NONE), "before": (dict, NONE), "after": (dict, NONE)}
 TARGET = {
     "address": (str, NONE),
     "family": (int, NONE),
@@ -31,6 +33,7 @@ TARGET = {
     "http": str,
     "rtt_ms": (int, float, NONE),
     "ends_at": str,
+    "mss": {"ours": (int, NONE), "theirs": (int, NONE), "first": SIZES, "last": SIZES},
 }
 WHERE = {"host": str, "netns": str, "link": (str, NONE)}
 PATH = {"hops": [{"where": WHERE, "mtu": (int, NONE), "steps": [str]}]}
@@ -85,8 +88,24 @@ REPORT = {
         "forward": BRACKET,
         "reverse": BRACKET,
         "target": TARGET,
-        "addresses": [{"forward": BRACKET, "reverse": BRACKET, "target": TARGET}],
-        "side_effects": [{"where": str, "what": str, "lasts_s": (int, float, NONE)}],
+        "addresses": [
+            {
+                "forward": BRACKET,
+                "reverse": BRACKET,
+                "target": TARGET,
+                "remembered": {"here": MEMORY, "there": (dict, NONE)},
+            }
+        ],
+        "side_effects": [
+            {
+                "where": str,
+                "what": str,
+                "lasts_s": (int, float, NONE),
+                "about": (str, NONE),
+                "before": (int, NONE),
+                "after": (int, NONE),
+            }
+        ],
         "used": {"packets": int, "connections": int},
     },
     "findings": [FINDING],

@@ -30,6 +30,7 @@ from cases import (
 from topo import host
 
 from pathfit import diagnose
+from pathfit.core.ask import Target
 from pathfit.core.case import Case
 from pathfit.core.engine import Container, Endpoint, Engine, EngineNetwork
 from pathfit.core.evidence import CounterFact, Missing, NameFact, PlatformFact, ProbeResult, SocketFact
@@ -55,6 +56,19 @@ def kept(text: str, *managers: Any) -> Case:
     return case(text, probe()).add(
         ReadPlatform(ref="platform", source="netns:c", netns="4:1", link="eth0", index=2), (fact,)
     )
+
+
+OTHER = "198.18.3.9"
+DUAL = BLIND.replace("198.18.1.2/24", "198.18.1.2/24 2001:db8:1::2/64") + "c route default via 2001:db8:1::1\n"
+SIXTH = {"address": "2001:db8:3::9", "family": 6}
+NO_ROUTE_6 = {"tcp": "unreachable", "error": "ENETUNREACH"}
+NAMED = {"target": Target(text="https://s.example:8443/", protocol="https", host="s.example", port=8443)}
+
+
+def other(**more: Any) -> ProbeResult:
+    """What was measured towards another address of the name."""
+    said = more.pop("contact", {})
+    return probe(**{"ref": "probe:2", "contact": {"address": OTHER, **said}, **more})
 
 
 class Example(NamedTuple):
@@ -492,6 +506,55 @@ EXAMPLES = (
         "info",
         "likely",
         {"ends_at": "terminator"},
+    ),
+    Example(
+        "APP804",
+        case(BLIND, probe(), place={"environ": {"all_proxy": "socks5://198.18.3.2:8443"}}),
+        case(BLIND, probe(), place={"environ": {"all_proxy": "socks5://198.18.3.2:8443", "no_proxy": "*"}}),
+        "warning",
+        "confirmed",
+        {"case": "not-followed", "scheme": "socks5", "said": "all_proxy"},
+    ),
+    Example(
+        "NET153",
+        case(BLIND, probe(), other(reverse=(hole(1400),)), more=NAMED),
+        case(BLIND, probe(), other(), more=NAMED),
+        "warning",
+        "confirmed",
+        {"case": "hole", "address": OTHER, "used": ADDRESS, "limit": 1400, "direction": "inbound"},
+    ),
+    Example(
+        "NET153",
+        case(BLIND, other(contact={"tcp": "timeout"}, forward=(), reverse=()), probe(ref="probe:3"), more=NAMED),
+        case(BLIND, other(contact={"tcp": "timeout"}, forward=(), reverse=()), failed("timeout"), more=NAMED),
+        "warning",
+        "likely",
+        {"case": "before", "address": OTHER, "used": ADDRESS},
+    ),
+    Example(
+        "NET153",
+        case(BLIND, probe(), other(contact={"tcp": "refused"}, forward=(), reverse=()), more=NAMED),
+        case(BLIND, probe(), other(contact={"tcp": "refused"}, forward=(), reverse=())),  # an address was asked for
+        "warning",
+        "confirmed",
+        {"case": "beside", "address": OTHER},
+    ),
+    Example(
+        "NET153",
+        case(DUAL, probe(), other(contact={"tcp": "refused", **SIXTH}, forward=(), reverse=()), more=NAMED),
+        # without any way to IPv6 addresses theirs are nobody's fault
+        case(BLIND, probe(), other(contact={**NO_ROUTE_6, **SIXTH}, forward=(), reverse=()), more=NAMED),
+        "info",
+        "confirmed",
+        {"case": "spare", "address": SIXTH["address"]},
+    ),
+    Example(
+        "NET153",
+        case(BLIND, probe(reverse=(hole(1420),)), other(), more=NAMED),
+        case(BLIND, probe(reverse=(hole(1420),)), other(reverse=(hole(1420),)), more=NAMED),
+        "info",
+        "confirmed",
+        {"case": "works", "address": OTHER},
     ),
     Example(
         "SYS901",

@@ -106,7 +106,7 @@ def place(r: Locate) -> Evidence:
         privileged = True
     except OSError:
         privileged = False
-    proxies = {k: v[:PROXY_LIMIT] for k, v in os.environ.items() if k.lower().endswith("_proxy") and v}
+    proxies = {k: v[:PROXY_LIMIT] for k, v in os.environ.items() if k.lower().endswith("_proxy")}
     return PlaceFact(
         ref=r.ref,
         where=r.where,
@@ -252,7 +252,7 @@ def _examine(question: Ask, verbose: bool) -> Case:
 
 def _rules() -> Sequence[Any]:
     """Those that live on measurement. What names a cause in the machine's own state has nothing to look at here."""
-    from pathfit.rules import apps, mtu_holes, mtu_path, reach, resets, system
+    from pathfit.rules import addresses, apps, mtu_holes, mtu_path, reach, resets, system
     from pathfit.rules.base import Rule
 
     return (
@@ -268,6 +268,7 @@ def _rules() -> Sequence[Any]:
         Rule("RST202", resets.by_middlebox),
         Rule("NET151", reach.random_loss),
         Rule("NET152", reach.no_answer),
+        Rule("NET153", addresses.uneven_addresses),
         Rule("DNS251", reach.name_not_resolved),
         Rule("APP801", apps.target_silent),
         Rule("APP802", apps.tls_alert),

@@ -15,6 +15,7 @@ from pathfit.core.measured import (
     Used,
 )
 from pathfit.core.platform import LinkOwner
+from pathfit.core.remembered import Remembered
 from pathfit.core.snapshot import HostSnapshot
 from pathfit.core.sockets import Socket
 
@@ -28,6 +29,7 @@ __all__ = [
     "PlaceFact",
     "PlatformFact",
     "ProbeResult",
+    "RememberedFact",
     "SocketFact",
     "StateFact",
     "TrialFact",
@@ -136,6 +138,15 @@ class TrialFact(Tagged, frozen=True, kw_only=True):
     why: str | None = None
 
 
+class RememberedFact(Tagged, frozen=True, kw_only=True):
+    """What a namespace remembers of the addresses that were asked about."""
+
+    ref: str
+    where: str = ""  # WHERE of that namespace
+    of: tuple[Remembered, ...] = ()
+    missing: tuple[Missing, ...] = ()
+
+
 class PlatformFact(Tagged, frozen=True, kw_only=True):
     """Who says that it keeps a device's configuration. Several owners: nobody knows who wins."""
 
@@ -157,5 +168,6 @@ Evidence = (
     | HopsFact
     | TrialFact
     | PlatformFact
+    | RememberedFact
     | Missing
 )

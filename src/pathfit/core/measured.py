@@ -126,6 +126,18 @@ class HopAnswer(Value, frozen=True, kw_only=True):
     large_tries: int = 0
 
 
+class TcpSizes(Value, frozen=True, kw_only=True):
+    """What our end of one TCP connection says of sizes (struct tcp_info), bytes of payload; ``path_mtu`` of IP packet.
+
+    ``received``: the largest segment that came in; what it begins with is no evidence (536 and less).
+    """
+
+    advertised: int
+    sending: int
+    received: int
+    path_mtu: int
+
+
 class Contact(Value, frozen=True, kw_only=True):
     """How the asked client fares: a plain connection from the source to one address of the target."""
 
@@ -159,14 +171,20 @@ class Contact(Value, frozen=True, kw_only=True):
     handshake_retrans: int = 0
     alpn: str | None = None
     invited: int | None = None  # what our SYN invites as it arrived there (clamps!), where both ends are ours
+    sizes_first: TcpSizes | None = None  # the asked client's connection: when it stood
+    sizes_last: TcpSizes | None = None  # and when it was closed
 
 
 class SideEffect(Value, frozen=True, kw_only=True):
-    """Something our probing may have left behind, here or there."""
+    """Something our probing may have left behind, here or there. ``about`` which address; path MTU (bytes) ``before``
+    and ``after``, where a kernel was asked."""
 
     where: str
     what: str
     lasts: float | None = None  # seconds
+    about: str = ""
+    before: int | None = None
+    after: int | None = None
 
 
 class Used(Value, frozen=True, kw_only=True):

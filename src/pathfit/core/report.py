@@ -8,13 +8,15 @@ from pathfit.core.evidence_base import Missing
 from pathfit.core.finding import Finding
 from pathfit.core.measured import Bracket, Contact, SideEffect, Used
 from pathfit.core.path import Predicted
+from pathfit.core.remembered import Remembered
 
 SCHEMA = "pathfit.report/1"
 VerdictWord = Literal["healthy", "degraded", "broken", "unknown"]
 
 
 class MeasuredAddress(Value, frozen=True, kw_only=True):
-    """What was measured towards one address."""
+    """What was measured towards one address. ``here``: what the source remembered of it, before and after; ``there``:
+    the target's WHERE when it is ours, and what it remembered of each of the source's addresses."""
 
     contact: Contact
     forward: Bracket
@@ -22,6 +24,8 @@ class MeasuredAddress(Value, frozen=True, kw_only=True):
     forward_tried: tuple[Bracket, ...] = ()
     reverse_tried: tuple[Bracket, ...] = ()
     ends_at: Literal["target", "local-proxy", "terminator", "unknown"] = "unknown"
+    here: tuple[Remembered | None, Remembered | None] = (None, None)
+    there: tuple[str, tuple[tuple[Remembered | None, Remembered | None], ...]] = ("", ())
 
 
 class WorkloadVerdict(Value, frozen=True, kw_only=True):

@@ -130,6 +130,15 @@ class TryFix(Tagged, frozen=True, kw_only=True):
     proxy: str | None = None
 
 
+class ReadRemembered(Tagged, frozen=True, kw_only=True):
+    """What the namespace of ``source`` (a WHERE) remembers of ``addresses``: path MTU exceptions, tcp_metrics, the path
+    MTU it would use. Sends no packet. Answer: one RememberedFact."""
+
+    ref: str
+    source: str
+    addresses: tuple[str, ...]
+
+
 class ReadPlatform(Tagged, frozen=True, kw_only=True):
     """Who keeps the configuration of a device of the host we stand in, and in which file. Answer: one PlatformFact."""
 
@@ -152,4 +161,5 @@ Request = (
     | MeasureHops
     | TryFix
     | ReadPlatform
+    | ReadRemembered
 )

@@ -382,5 +382,5 @@ def _environ(handle: NetnsHandle, asked: Where, inside: bool) -> dict[str, str]:
     else:
         return {}
     found = (entry.partition("=") for entry in raw)
-    kept = {k: v[:_PROXY_LIMIT] for k, _, v in found if k.lower().endswith("_proxy") and v}
+    kept = {k: v[:_PROXY_LIMIT] for k, _, v in found if k.lower().endswith("_proxy")}
     return {procfs.printable(k): procfs.printable(v) for k, v in kept.items()}

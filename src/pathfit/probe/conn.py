@@ -9,6 +9,7 @@ import errno
 import socket
 from typing import NamedTuple
 
+from pathfit.core.measured import TcpSizes
 from pathfit.core.net import mss_of
 from pathfit.host import tcpsock
 from pathfit.measure.track import Reading, Track
@@ -46,6 +47,16 @@ def reading(data: bytes) -> Reading:
     )
 
 
+def sizes(data: bytes) -> TcpSizes:
+    """What struct tcp_info says of sizes."""
+    return TcpSizes(
+        advertised=_U32(data, tcpinfo.ADVMSS)[0],
+        sending=_U32(data, tcpinfo.SND_MSS)[0],
+        received=_U32(data, tcpinfo.RCV_MSS)[0],
+        path_mtu=_U32(data, tcpinfo.PMTU)[0],
+    )
+
+
 class Trouble(NamedTuple):
     """How a connection ended by itself: errno, seconds after it was opened, "syn", "request" or "answer"."""
 
@@ -76,6 +87,8 @@ class Conn:
         self.trouble: Trouble | None = None
         self.local: str | None = None
         self.local_port = 0
+        self.sizes_first: TcpSizes | None = None
+        self.sizes_last: TcpSizes | None = None
 
     def named(self) -> None:
         """Learn our own address and port; both are chosen when connect() is called."""
@@ -115,6 +128,8 @@ class Conn:
             if self.track.connected is None:
                 return
             self.connected = True
+            if self.keep:
+                self.sizes_first = sizes(tcpsock.info(self.sock))
             self._say(now, self.talk.start())
             if self.talk.stage == "banner":
                 self.track.asked, self.track.asked_bytes = now, 0
@@ -215,10 +230,16 @@ class Conn:
             self.talk.eof()
         self.close(now)
 
+    def sizes_now(self) -> TcpSizes | None:
+        """Of the asked client's connection; its last ones when it is closed."""
+        standing = self.keep and self.connected and self.sock.fileno() >= 0
+        return sizes(tcpsock.info(self.sock)) if standing else self.sizes_last
+
     def close(self, now: float) -> None:
         """Close with RST (SO_LINGER 0): nothing stays behind in either kernel."""
         if not self.closed:
             self.closed = True
+            self.sizes_last = self.sizes_now()
             if self.track.connected is not None and self.track.ended is None:
                 self.track.see(now, reading(tcpsock.info(self.sock)))
             self.track.closed = now

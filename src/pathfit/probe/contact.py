@@ -69,6 +69,8 @@ def contact_of(engine: Engine, now: float) -> Contact:
         echo_ttl=engine.pinger.ttl() if engine.pinger is not None else None,
         handshake_retrans=max((c.track.syn_retrans for c in plain), default=0),
         alpn=next((c.talk.alpn for c in plain if c.talk.alpn), None),
+        sizes_first=best.sizes_first if best is not None else None,
+        sizes_last=best.sizes_now() if best is not None else None,
     )
 
 

@@ -12,9 +12,10 @@ import msgspec
 from pathfit.core.ask import Ask
 from pathfit.core.evidence_base import Missing
 from pathfit.core.finding import Finding, Fix
-from pathfit.core.measured import Bracket
-from pathfit.core.net import Point
+from pathfit.core.measured import Bracket, Contact, SideEffect, TcpSizes
+from pathfit.core.net import IP_HEADER, TCP_HEADER, Point
 from pathfit.core.path import Fate, Hop, Limit, Predicted
+from pathfit.core.remembered import Remembered
 from pathfit.core.report import SCHEMA, Hung, MeasuredAddress, Report, WorkloadVerdict
 from pathfit.render import command, steps
 from pathfit.render.layout import unprintable
@@ -138,7 +139,7 @@ def _measured(report: Report) -> Json:
         "reverse": first["reverse"],
         "target": first["target"],
         "addresses": addresses,
-        "side_effects": [{"where": s.where, "what": s.what, "lasts_s": s.lasts} for s in report.side_effects],
+        "side_effects": [_side_effect(s) for s in report.side_effects],
         "used": {"packets": report.used.packets, "connections": report.used.connections},
     }
 
@@ -157,7 +158,74 @@ def _address(m: MeasuredAddress) -> Json:
             "http": c.http,
             "rtt_ms": None if c.rtt is None else round(c.rtt * 1000, 3),
             "ends_at": m.ends_at,
+            "mss": _mss(c),
         },
+        "remembered": _remembered(m),
+    }
+
+
+def _side_effect(s: SideEffect) -> Json:
+    return {
+        "where": s.where,
+        "what": s.what,
+        "lasts_s": None if s.lasts is None else round(s.lasts, 1),
+        "about": s.about or None,
+        "before": s.before,
+        "after": s.after,
+    }
+
+
+def _mss(c: Contact) -> Json:
+    """MSS as the SYNs say it, and as the asked client's own connection has it when it stands and when it is closed."""
+    head = (IP_HEADER[6 if c.family == 6 else 4]) + TCP_HEADER
+    return {
+        "ours": None if c.promised is None else c.promised - head,
+        "theirs": None if c.offered is None else c.offered - head,
+        "first": _sizes(c.sizes_first),
+        "last": _sizes(c.sizes_last),
+    }
+
+
+def _sizes(s: TcpSizes | None) -> Json | None:
+    """The fields of struct tcp_info, by their own names."""
+    if s is None:
+        return None
+    return {"advmss": s.advertised, "snd_mss": s.sending, "rcv_mss": s.received, "pmtu": s.path_mtu}
+
+
+def _remembered(m: MeasuredAddress) -> Json:
+    where, pairs = m.there
+    return {
+        "here": _pair(*m.here),
+        "there": {"where": where, "of": [_pair(*p) for p in pairs]} if where else None,
+    }
+
+
+def _pair(before: Remembered | None, after: Remembered | None) -> Json:
+    known = before or after
+    return {"about": known.address if known else None, "before": _memory(before), "after": _memory(after)}
+
+
+def _memory(r: Remembered | None) -> Json | None:
+    if r is None:
+        return None
+    return {
+        "path_mtu": r.believed,
+        "exceptions": [
+            {"mtu": e.mtu, "expires_s": e.expires, "locked": e.locked, "via": e.via, "src": e.src or None}
+            for e in r.exceptions
+        ],
+        "tcp_metrics": [
+            {
+                "src": t.src or None,
+                "age_s": t.age,
+                "rtt_ms": None if t.rtt is None else round(t.rtt * 1000, 3),
+                "ssthresh": t.ssthresh,
+                "cwnd": t.cwnd,
+                "mss": t.mss,
+            }
+            for t in r.metrics
+        ],
     }
 
 
@@ -171,6 +239,7 @@ def _no_target(report: Report) -> Json:
         "http": "n/a",
         "rtt_ms": None,
         "ends_at": "unknown",
+        "mss": {"ours": None, "theirs": None, "first": None, "last": None},
     }
 
 

@@ -150,7 +150,10 @@ class _Text:
         text = self.say(message, place=place, netns=at.netns)
         hint = f.facts.get("resembles")
         if isinstance(hint, str):
-            text += self.say("where-hint", limit=f.facts.get("limit"), name=words.say(f"hint.{hint}", {}, self.lang))
+            name, over = words.say(f"hint.{hint}", {}, self.lang), f.facts.get("resembles_over")
+            if isinstance(over, str):
+                name = self.say("hint-over", name=name, base=words.say(f"hint.{over}", {}, self.lang))
+            text += self.say("where-hint", limit=f.facts.get("limit"), name=name)
         self._labelled("label-where", [text])
 
     def _others(self) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from pathfit.core.finding import Facts, Finding, Severity
+from pathfit.model import proxies
 from pathfit.rules.base import found, line
 from pathfit.rules.ends import ends_at
 from pathfit.rules.view import View
@@ -85,7 +86,9 @@ def http_error(view: View) -> Iterable[Finding]:
     References: RFC 9110 section 15.
     """
     c = view.contact
-    if c is None or not (c.http == "garbage" or (c.http.isdigit() and int(c.http) >= 400)):
+    if c is None or proxies.unfollowed(view.ask, view.place):
+        return  # what a proxy says to a request that was not meant for it is no news
+    if not (c.http == "garbage" or (c.http.isdigit() and int(c.http) >= 400)):
         return
     facts: Facts = {"target": view.target_label, "status": c.http}
     facts["case"] = "garbage" if c.http == "garbage" else "status"
@@ -96,7 +99,8 @@ def proxy_in_path(view: View) -> Iterable[Finding]:
     """Somebody between ends the connection: a proxy, a sidecar, a balancer.
 
     Why it hurts: what was measured is the path up to there; the path behind it may be another story.
-    Example: HTTPS_PROXY in the container's environment; a service mesh that redirects every connection.
+    Example: HTTPS_PROXY in the container's environment; a service mesh that redirects every connection; all_proxy with
+    a SOCKS proxy, through which nothing is sent here.
     Repair: none needed; measure from the proxy, or with `--proxy none`.
     Severity: info; a local proxy is a warning, since the asked target was not measured at all.
     Possible: never said.
@@ -110,5 +114,9 @@ def proxy_in_path(view: View) -> Iterable[Finding]:
     sure = why in ("environment", "redirect")
     facts: Facts = {"case": why, "ends_at": where, "target": view.target_label, "proxy": view.address}
     severity: Severity = "warning" if where == "local-proxy" else "info"
+    named = proxies.proxy(view.ask, view.place)
+    if named is not None and why == "environment":
+        facts.update({"said": named.said, "scheme": named.scheme})
+        facts["case"] = "environment" if named.scheme == proxies.FOLLOWED else "not-followed"
     seen = line(view.ref, "ends", ends_at=where, why=why)
     yield found("APP804", severity, "confirmed" if sure else "likely", view.edge, facts, seen)

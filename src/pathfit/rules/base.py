@@ -47,6 +47,7 @@ NAMES: dict[str, str] = {
     "RTE504": "overlapping-subnets",
     "NET151": "random-loss",
     "NET152": "no-answer",
+    "NET153": "uneven-addresses",
     "DNS251": "name-not-resolved",
     "CFG601": "engine-mtu-not-inherited",
     "CFG602": "nested-engine-mtu",

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pathfit.core.path import Translated
 from pathfit.core.request import Measure
+from pathfit.model import proxies
 from pathfit.rules.resets import hops_away
 from pathfit.rules.view import View
 
@@ -23,7 +24,7 @@ def ends_at(view: View) -> tuple[Ends, str]:
     if c is None:
         return "unknown", "unknown"
     asked = [x.request for x in view.case.exchanges if isinstance(x.request, Measure)]
-    if any(m.proxy for m in asked):
+    if any(m.proxy for m in asked) or proxies.unfollowed(view.ask, view.place):
         return "local-proxy", "environment"
     way = view.predicted_forward
     if way is not None and view.source is not None:

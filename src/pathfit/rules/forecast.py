@@ -52,6 +52,21 @@ def route_of(state: HostSnapshot, ns_id: str, address: str) -> Route | None:
     return found.route if found is not None and found.kind == "unicast" else None
 
 
+def in_order(state: HostSnapshot, ns_id: str, addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """Addresses of a target as a client in that namespace would try them."""
+    from pathfit.model.order import order
+
+    return order(network(state).find(ns_id), addresses)
+
+
+def goes(state: HostSnapshot, ns_id: str, address: str) -> bool:
+    """Has the namespace a way to that address, as far as we know?"""
+    from pathfit.model.order import goes as has_way
+
+    net = network(state).find(ns_id)
+    return net is None or has_way(net, address)
+
+
 def both(state: HostSnapshot, ns_id: str, address: str, port: int, protocol: str, *, size: int | None = None) -> Ways:
     """(forward, reverse) of the asked flow; (None, None) when the source's namespace was not read.
 

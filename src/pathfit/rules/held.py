@@ -18,6 +18,7 @@ from pathfit.core.evidence import (
     PlaceFact,
     PlatformFact,
     ProbeResult,
+    RememberedFact,
     SocketFact,
     TrialFact,
 )
@@ -25,7 +26,7 @@ from pathfit.core.evidence import StateFact as State
 from pathfit.core.path import Filtered
 from pathfit.core.request import Measure
 from pathfit.core.snapshot import HostSnapshot, NetnsSnapshot
-from pathfit.rules.places import bare
+from pathfit.rules.places import bare, each_once
 from pathfit.rules.tables import Moved, moved
 
 E = TypeVar("E")
@@ -150,7 +151,8 @@ class Held(msgspec.Struct, frozen=True, dict=True):
             said += [m for ns in self.state.namespaces for m in ns.missing]
         said += [m for p in self.probes for m in p.missing]
         said += [m for p in self.case.all(PlatformFact) for m in p.missing]
-        return tuple(dict.fromkeys(said))
+        said += [m for r in self.case.all(RememberedFact) for m in r.missing]
+        return each_once(said)
 
 
 def first(items: tuple[E, ...]) -> E | None:

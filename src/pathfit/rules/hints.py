@@ -1,27 +1,99 @@
-"""What a number resembles: a hint for people, never evidence."""
+"""What a number resembles: a hint for people, never evidence.
 
-_V4: dict[int, str] = {
+Sizes are of the IP packet inside, so one table serves IPv4 and IPv6 inside; what counts is the header outside. The
+bytes are those of model/overhead.py (a test compares them), and the sizes that providers write down.
+"""
+
+from typing import NamedTuple
+
+
+class Hint(NamedTuple):
+    """``name``: a word of section hint. ``over``: what is underneath, where that is not 1500; another one."""
+
+    name: str
+    over: str | None = None
+
+
+USUAL = 1500
+# Bytes that an encapsulation takes, the more widespread one first where two take the same; None: no layer of the table.
+TAKES: dict[str, int] = {
+    "vxlan": 50,  # or Geneve without options
+    "ipip": 20,  # or 6in4
+    "gre": 24,
+    "wireguard": 80,  # its own default, which has room for an outer IPv6 header
+    "wireguard-v4": 60,
+    "geneve-ovn": 58,
+    "vxlan-v6": 70,
+    "geneve-ovn-v6": 78,
+    "gretap": 38,
+    "gretap-v6": 66,
+    "gre-v6": 52,
+    "ip6tnl": 48,
+    "esp": 54,  # tunnel mode, AES-GCM
+    "esp-v6": 74,
+    "esp-natt": 62,  # behind NAT; or CBC with SHA-256
+    "ovs-gre": 42,
+    "openvpn": 52,
+    "openvpn-v6": 72,
+    "vxlan-ipsec": 76,  # swarm's encrypted networks
+    "vxlan-wireguard": 130,
+    "ovn-kubernetes": 100,
+    "weave": 124,
+    "mpls": 4,
+}
+# What stands for itself, whatever it is made of.
+KNOWN: dict[int, str] = {
     1492: "pppoe",
-    1480: "ipip",
-    1476: "gre",
-    1462: "gretap",
     1460: "gcp",
-    1450: "vxlan",
-    1442: "geneve-ovn",
-    1440: "wireguard-v4",
-    1430: "vxlan-v6",
-    1424: "vxlan-ipsec",
-    1420: "wireguard",
     1400: "azure",
     1376: "weave",
-    1370: "vxlan-wireguard",
     1280: "tailscale",
+    576: "smallest-v4",
+    8500: "aws-transit",
+    8896: "gcp-jumbo",
+    USUAL: "ethernet",
 }
-# Sizes are of the IP packet inside, so the same table serves IPv4 and IPv6; below 1280 nothing is typical of IPv6.
+# MTUs underneath, the more widespread first.
+BASES: dict[str, int] = {
+    "over-aws": 9001,
+    "over-jumbo": 9000,
+    "over-gcp-jumbo": 8896,
+    "over-gcp": 1460,
+    "over-pppoe": 1492,
+    "over-cloud": 1400,
+}
+OVER_SMALL = (
+    "vxlan",
+    "ipip",
+    "gre",
+    "wireguard",
+    "wireguard-v4",
+    "geneve-ovn",
+)  # the rest would be guessing there; and
+# ESP pads, so that what it takes differs from one MTU to the other
 
 
-def resembles(size: int, family: int = 4) -> str | None:
-    """The name of a widespread encapsulation or provider whose packets have this size; a word of section hint."""
+def hint(size: int, family: int = 4) -> Hint | None:
+    """The widespread encapsulation or provider whose packets have this size. Below 1280 nothing is typical of IPv6."""
     if family == 6 and size < 1280:
         return None
-    return _V4.get(size)
+    if size in KNOWN:
+        return Hint(KNOWN[size])
+    name = _taking(USUAL - size)
+    if name is not None:
+        return Hint(name)
+    for base, mtu in BASES.items():
+        name = _taking(mtu - size)
+        if name in OVER_SMALL or (mtu > USUAL and name is not None and not name.startswith("esp")):
+            return Hint(name, base)
+    return None
+
+
+def _taking(size: int) -> str | None:
+    return next((name for name, takes in TAKES.items() if takes == size), None)
+
+
+def resembles(size: int, family: int = 4) -> dict[str, str | None]:
+    """The same as facts of a finding."""
+    found = hint(size, family)
+    return {"resembles": found.name if found else None, "resembles_over": found.over if found else None}

@@ -129,10 +129,12 @@ def _hole_found(code: str, severity: Severity, view: View, hole: Hole) -> Findin
         "place": place_text(where),
         "beyond": beyond,
         "unexplained": not known,
-        "resembles": resembles(hole.passes, view.family) if beyond else None,
+        "resembles": None,
         "layer": limit.kind if limit else None,
         "other_way": view.bracket("forward" if hole.direction == "reverse" else "reverse").passes,
     }
+    if beyond:
+        facts.update(resembles(hole.passes, view.family))
     if hole.grade == "told":
         facts["case"] = "deaf"
         facts["by"] = view.bracket(hole.direction).told_by

@@ -9,6 +9,7 @@ from pathfit.core.path import Fate
 from pathfit.core.snapshot import NetnsSnapshot
 from pathfit.rules.base import found, line
 from pathfit.rules.forecast import route_of
+from pathfit.rules.hints import resembles
 from pathfit.rules.mtu_holes import other
 from pathfit.rules.places import place_text
 from pathfit.rules.view import DIRECTIONS, SAID, View
@@ -42,6 +43,8 @@ def pmtud_dependent(view: View) -> Iterable[Finding]:
                 facts["case"] = "unnamed"
                 proof = line(view.ref, "learned", limit=size)
             where = _visible(view, direction == "forward", size)
+            if where == view.edge:  # nothing we see has this limit
+                facts.update(resembles(size, view.family))
             yield found("MTU106", "warning", "confirmed", where, facts, proof)
             return
     for direction in DIRECTIONS:

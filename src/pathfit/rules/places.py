@@ -1,7 +1,8 @@
 """Places: how people call them, and the devices a way leaves by."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from pathfit.core.evidence_base import Missing
 from pathfit.core.net import Point
 from pathfit.core.path import Exit, Predicted
 
@@ -22,3 +23,11 @@ def exits(way: Predicted | None) -> Iterator[Point]:
 def bare(where: str) -> str:
     kind, sep, name = where.partition(":")
     return name if sep and kind in ("netns", "container", "docker", "podman", "pod", "network") else where
+
+
+def each_once(said: Iterable[Missing]) -> tuple[Missing, ...]:
+    """The same without what is lacking in the same words again, by another question (of another address, later)."""
+    once: dict[tuple[str, str, str], Missing] = {}
+    for m in said:
+        once.setdefault((m.what, m.why, m.how), m)
+    return tuple(once.values())
