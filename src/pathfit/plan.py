@@ -273,7 +273,7 @@ def addresses(case: Case) -> tuple[str, ...]:
         return ()
     if ask.target.where is not None:
         place = case.one("target", PlaceFact)
-        found = place.addresses if place else ()
+        found = (ask.target.at,) if place and ask.target.at else place.addresses if place else ()
         here = source(case)
         if place is not None and here is not None and place.netns == here.netns:
             found = found or LOOPBACK  # with itself

@@ -28,6 +28,7 @@ HELP = """Finds out why packets stop fitting on a container's way through the ne
   pathfit diagnose --from netns:ci --to https://example.org/   one path, both ways, why, and the repair
   pathfit fix --from netns:ci --to https://example.org/        repair it, prove it, undo it when it does not help
   pathfit probe https://example.org/                           measure from here only, without privileges
+  pathfit matrix network:app                                   every pair of a network's containers, each way
   pathfit predict --in a.json --from container:web --to H:P    what would happen, from a file of `pathfit snapshot`
   pathfit map -o map.html                                      the network of this machine as a picture
   pathfit explain MTU101                                       what a fault code means
@@ -125,12 +126,12 @@ def scan(files: tuple[str, ...], **o: Any) -> int:
 
 
 @pathfit.command()
-@option("--from", "source", default="host", metavar="WHERE", help="Where the traffic comes from (default: host).")
+@option("--from", "source", multiple=True, metavar="WHERE", help="Where the traffic comes from (default: host).")
 @option("--to", "to", required=True, metavar="TARGET", help="Where it goes: https://…, H:P, tcp://H:P, …")
 @options.reaching
 @options.running
 @options.everywhere
-def diagnose(source: str, to: str, **o: Any) -> int:
+def diagnose(source: tuple[str, ...], to: str, **o: Any) -> int:
     """Examine one path, both ways: verdict, proof, repair. Changes nothing.
 
     \b
@@ -139,10 +140,15 @@ def diagnose(source: str, to: str, **o: Any) -> int:
 
     \b
     pathfit diagnose --from pid:$(docker inspect -f '{{.State.Pid}}' ci) --to https://example.org/
+    pathfit diagnose --from host --from container:ci --to https://example.org/    a row for each place
     """
+    if len(source) > 1:
+        from pathfit.cli.many import diagnose as from_each
+
+        return from_each(source, to, o)
     from pathfit.cli.examining import examine
 
-    return examine("diagnose", source, to, o)
+    return examine("diagnose", source[0] if source else "host", to, o)
 
 
 @pathfit.command()
@@ -181,14 +187,46 @@ def fix(code: str | None, source: str | None, to: str | None, **o: Any) -> int:
 
 @pathfit.command()
 @click.argument("target")
+@options.often
 @options.reaching
 @options.running
 @options.everywhere
 def probe(target: str, **o: Any) -> int:
-    """Measure the path from here to TARGET, both ways. Needs no privileges."""
+    """Measure the path from here to TARGET, both ways. Needs no privileges.
+
+    \b
+    pathfit probe https://example.org/ --every 30    a line a round, what changed is marked; --json: a document a line
+    """
+    if o["every"] is not None:
+        from pathfit.cli.rounds import probe as again
+
+        return again(target, o)
+    if o["rounds"] is not None:
+        raise Stop("--rounds says how many, --every how often", "--every 30")
     from pathfit.cli.examining import examine
 
     return examine("probe", "host", target, o)
+
+
+@pathfit.command()
+@click.argument("where", nargs=-1)
+@option("--pairs", type=int, default=200, show_default=True, metavar="N", help="Measure at most N pairs.")
+@option("-4", "v4", is_flag=True, help="IPv4 only.")
+@option("-6", "v6", is_flag=True, help="IPv6 only.")
+@option("--timeout", default=15.0, show_default=True, metavar="S", help="Seconds for each pair.")
+@option("--fast", is_flag=True, help="No trial of a repair.")
+@options.everywhere
+def matrix(where: tuple[str, ...], **o: Any) -> int:
+    """What passes from each container of a network to each other one, each way by itself.
+
+    \b
+    pathfit matrix network:app                       the running containers of an engine's network
+    pathfit matrix container:web container:db host   these places
+    Exit status: the worst of all pairs, as of `diagnose`.
+    """
+    from pathfit.cli.matrix import matrix as all_pairs
+
+    return all_pairs(where, o)
 
 
 @pathfit.command("map")

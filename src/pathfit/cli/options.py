@@ -7,7 +7,7 @@ import click
 from pathfit.cli.asked import LONGEST, ask, seconds
 from pathfit.cli.lean import F, File, option
 
-__all__ = ["LONGEST", "ask", "everywhere", "reaching", "repairing", "running", "scanning", "seconds"]
+__all__ = ["LONGEST", "ask", "everywhere", "often", "reaching", "repairing", "running", "scanning", "seconds"]
 
 
 def _all(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -32,6 +32,10 @@ running = _all(
     option("--timeout", default=15.0, show_default=True, metavar="S", help="Seconds for the whole examination."),
     option("--fast", is_flag=True, help="Faster, less polite: no limit of connections, no trial of the repair."),
     save,
+)
+often = _all(
+    option("--every", type=float, metavar="S", help="Measure again every S seconds, a line a round, until Ctrl-C."),
+    option("--rounds", type=int, metavar="N", help="With --every: end after N rounds."),
 )
 repairing = _all(
     option("--use", metavar="ID", help="Which of the repairs (default: the first that may be applied)."),

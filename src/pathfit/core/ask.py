@@ -11,7 +11,8 @@ Protocol = Literal["https", "http", "tcp", "udp", "icmp", "any"]
 class Target(Value, frozen=True, kw_only=True):
     """Where the traffic goes. ``text`` is what the user typed. ``protocol`` "any": H:P, find out what it speaks.
 
-    ``where`` is set instead of ``host`` when the target is a WHERE of ours (netns:, container:, …).
+    ``where`` is set instead of ``host`` when the target is a WHERE of ours (netns:, container:, …); ``at`` then is the
+    one of its addresses that is asked for, "" any.
     """
 
     text: str
@@ -20,6 +21,7 @@ class Target(Value, frozen=True, kw_only=True):
     port: int = 0
     path: str = "/"
     where: str | None = None
+    at: str = ""
 
 
 class Ask(Value, frozen=True, kw_only=True):

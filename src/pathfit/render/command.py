@@ -17,6 +17,11 @@ PROBED = "PROBED"  # in a line: the target and the options of the asked command
 PROBE = ["pathfit", "probe"]  # how `probe` is called; where it stands in a file of its own, that replaces it
 
 
+def shell(*words: str) -> str:
+    """Words as one line that can be typed."""
+    return shlex.join(words)
+
+
 def lines(how: str, ask: Ask, ref: str = "") -> list[str]:
     """Lines that can be typed. ``ref``: the request that was not answered; of "target" a place is the one asked for."""
     parts = [part for part in how.removeprefix("try: ").split(OR) if part]

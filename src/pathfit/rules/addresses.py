@@ -31,7 +31,7 @@ def uneven_addresses(view: View) -> Iterable[Finding]:
     References: RFC 6724; RFC 8305; curl(1) --happy-eyeballs-timeout-ms.
     """
     mine = view.probe
-    if mine is None or mine.contact.tcp != "ok":
+    if mine is None or mine.contact.tcp not in ("ok", "n/a"):
         return
     others = [p for p in view.probes if p.ref != mine.ref]
     yield from _holes(view, mine, others)
