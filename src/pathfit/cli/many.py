@@ -71,8 +71,8 @@ def text(to: str, reports: list[Report], failed: list[tuple[str, Stop]], took: f
     verdict = rows.worst([*(r.verdict for r in reports), *("unknown" for _ in failed)])
     facts = {"target": to, "count": len(reports) + len(failed), "took": f"{took:.1f}"}
     word = words.say(f"ui.word-{verdict}", {}, look.lang)
-    page.line(words.say("many.places", facts, look.lang), f"{word}  ", verdict)
-    head = [words.say(f"many.{x}", {}, look.lang) for x in ("from", "verdict", "out", "in", "rtt", "finding")]
+    page.line(words.say("ui.many-places", facts, look.lang), f"{word}  ", verdict)
+    head = [words.say(f"ui.many-{x}", {}, look.lang) for x in ("from", "verdict", "out", "in", "rtt", "finding")]
     cells = [[r.ask.source, *rows.cells(rows.row(r), look.lang)] for r in reports]
     unknown = words.say("ui.word-unknown", {}, look.lang)
     cells += [[s, unknown, rows.UNSURE, rows.UNSURE, "-", e.message] for s, e in failed]
@@ -80,8 +80,8 @@ def text(to: str, reports: list[Report], failed: list[tuple[str, Stop]], took: f
     styles = [*(r.verdict for r in reports), *("unknown" for _ in failed)]
     lines = rows.table(head, shown, styles, painter(look.colour))
     tail = Page(look.width, colour=look.colour, ascii_only=look.ascii)
-    tail.line(words.say("many.legend", {}, look.lang))
+    tail.line(words.say("ui.many-legend", {}, look.lang))
     bad = next((r for r in reports if r.verdict != "healthy"), None)
     if bad is not None:
-        tail.command(command.shell(*command.command(bad.ask)), words.say("many.next", {}, look.lang))
+        tail.command(command.shell(*command.command(bad.ask)), words.say("ui.many-next", {}, look.lang))
     return f"{page}\n" + "\n".join(lines) + f"\n\n{tail}"

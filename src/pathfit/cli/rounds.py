@@ -99,7 +99,7 @@ def _show(one: Round, before: Row | None, look: Style, *, as_json: bool) -> bool
         to_nowhere(sys.stdout)
         return False
     if one.n == 1 and not as_json:
-        told(words.say("many.legend", {}, look.lang))
+        told(words.say("ui.many-legend", {}, look.lang))
     return True
 
 
@@ -117,16 +117,16 @@ def summary(done: list[Round], took: float, lang: str) -> str:
     """How many rounds ended how, and what passed."""
     counted = Counter(r.row.verdict for r in done)
     parts = [
-        words.say("many.tally", {"verdict": words.say(f"ui.word-{v}", {}, lang), "count": counted[v]}, lang)
+        words.say("ui.many-tally", {"verdict": words.say(f"ui.word-{v}", {}, lang), "count": counted[v]}, lang)
         for v in rows.WORST
         if counted[v]
     ]
     for way, side in (("out", "out"), ("in", "back")):
         sizes = [s.passes for r in done if (s := getattr(r.row, side)).passes is not None]
         if sizes:
-            message = "many.passed" if min(sizes) < max(sizes) else "many.passed-same"
-            facts = {"way": words.say(f"many.{way}", {}, lang), "least": min(sizes), "most": max(sizes)}
+            message = "ui.many-passed" if min(sizes) < max(sizes) else "ui.many-passed-same"
+            facts = {"way": words.say(f"ui.many-{way}", {}, lang), "least": min(sizes), "most": max(sizes)}
             parts.append(words.say(message, facts, lang))
     minutes, seconds = divmod(round(took), 60)
     facts = {"count": len(done), "took": f"{minutes}:{seconds:02}", "tally": ", ".join(parts)}
-    return words.say("many.rounds", facts, lang)
+    return words.say("ui.many-rounds", facts, lang)

@@ -61,7 +61,7 @@ def text(m: Matrix, *, lang: str = "en", width: int = 80, colour: bool = False, 
     every = len(m.pairs) + m.left_out
     facts = {"title": m.title, "places": len(m.places), "done": len(m.pairs), "all": every, "took": f"{m.took:.1f}"}
     word = words.say(f"ui.word-{m.verdict}", {}, lang)
-    page.line(words.say("many.matrix", facts, lang), f"{word}  ", m.verdict)
+    page.line(words.say("ui.many-matrix", facts, lang), f"{word}  ", m.verdict)
     page.blank()
     found = sizes(m)
     lines = str(page).rstrip("\n").split("\n")
@@ -71,11 +71,11 @@ def text(m: Matrix, *, lang: str = "en", width: int = 80, colour: bool = False, 
     _differ(tail, m, found, lang)
     tail.blank()
     if m.left_out:
-        tail.line(words.say("many.left-out", {"count": m.left_out, "all": every}, lang))
+        tail.line(words.say("ui.many-left-out", {"count": m.left_out, "all": every}, lang))
     bad = next((k for k, r in m.pairs.items() if r.verdict != "healthy"), None)
     if bad is not None:
         a, b = (m.places[n].where for n in bad)
-        tail.command(command.shell("pathfit", "diagnose", "--from", a, "--to", b), words.say("many.next", {}, lang))
+        tail.command(command.shell("pathfit", "diagnose", "--from", a, "--to", b), words.say("ui.many-next", {}, lang))
     return "\n".join([*lines, "", str(tail).strip("\n")]).rstrip("\n") + "\n"
 
 
@@ -84,7 +84,7 @@ def _blocks(
 ) -> list[list[str]]:
     """The table, in as many blocks of columns as fit beside the names."""
     names = [f"{n} {_short(clean(p.name, ascii_only=ascii_only))}" for n, p in enumerate(m.places, 1)]
-    corner = words.say("many.corner", {}, lang)
+    corner = words.say("ui.many-corner", {}, lang)
     first = max(columns(x) for x in (*names, corner))
     wide = max((len(str(s)) for s in found.values()), default=4)
     each = max(1, (width - first) // (wide + len(rows.GAP)))
@@ -111,20 +111,20 @@ def _short(name: str) -> str:
 
 def _differ(page: Page, m: Matrix, found: Mapping[tuple[int, int], Size], lang: str) -> None:
     most = usual(found)
-    page.line(words.say("many.legend", {}, lang))
+    page.line(words.say("ui.many-legend", {}, lang))
     if most is None:
         return
     odd = [(a, b, s) for (a, b), s in sorted(found.items()) if s != most]
     if not odd:
-        page.line(words.say("many.all-alike", {"size": str(most)}, lang))
+        page.line(words.say("ui.many-all-alike", {"size": str(most)}, lang))
         return
     page.blank()
-    page.line(words.say("many.differ", {"count": len(odd), "size": str(most)}, lang))
+    page.line(words.say("ui.many-differ", {"count": len(odd), "size": str(most)}, lang))
     for a, b, s in odd[:MOST_DIFFERENT]:
         names = f"{m.places[a].name} > {m.places[b].name}"
         page.line(f"{names} {s} {_said(m, a, b)}".rstrip(), "  ", indent="    ")
     if len(odd) > MOST_DIFFERENT:
-        page.line(words.say("many.more", {"count": len(odd) - MOST_DIFFERENT}, lang), "  ")
+        page.line(words.say("ui.many-more", {"count": len(odd) - MOST_DIFFERENT}, lang), "  ")
 
 
 def _said(m: Matrix, a: int, b: int) -> str:

@@ -113,7 +113,7 @@ def round_line(stamp: str, before: Row | None, now: Row, lang: str, paint: Paint
     """One round: when, verdict, both directions, round trip, what is wrong; what changed is marked and said."""
     moved = changes(before, now)
     verdict, out, back, rtt, finding = cells(now, lang)
-    label = {side: words.say(f"many.{side}", {}, lang) for side in ("out", "in")}
+    label = {side: words.say(f"ui.many-{side}", {}, lang) for side in ("out", "in")}
     parts = [
         stamp,
         paint(pad(verdict, 8), now.verdict),
@@ -122,11 +122,13 @@ def round_line(stamp: str, before: Row | None, now: Row, lang: str, paint: Paint
         rtt.rjust(9),
         finding,
     ]
-    notes = [words.say("many.was", {"what": x}, lang) for x in _was(before, moved, lang, label) if before is not None]
+    notes = [
+        words.say("ui.many-was", {"what": x}, lang) for x in _was(before, moved, lang, label) if before is not None
+    ]
     if now.remembered is not None:
-        notes.append(words.say("many.remembered", {"mtu": now.remembered}, lang))
+        notes.append(words.say("ui.many-remembered", {"mtu": now.remembered}, lang))
     if moved and not notes:
-        notes.append(words.say("many.changed", {}, lang))
+        notes.append(words.say("ui.many-changed", {}, lang))
     text = GAP.join(p for p in parts if p)
     line = text + "".join(f"{GAP}{paint(n, 'code')}" for n in notes)
     return clean_line(line, ascii_only=ascii_only)
