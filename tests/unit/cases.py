@@ -130,6 +130,15 @@ def probe(**more: Any) -> ProbeResult:
     return ProbeResult(contact=contact(**changes), **{**usual, **more})
 
 
+OTHER = "198.18.3.9"
+
+
+def other(**more: Any) -> ProbeResult:
+    """What was measured towards another address of the name."""
+    said = more.pop("contact", {})
+    return probe(**{"ref": "probe:2", "contact": {"address": OTHER, **said}, **more})
+
+
 def failed(tcp: str, **more: Any) -> ProbeResult:
     """The connection did not open."""
     nothing = {"tls": "n/a", "http": "n/a", "promised": None, "offered": None, "acked": False, "answered": 0}

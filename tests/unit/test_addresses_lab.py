@@ -110,3 +110,28 @@ def test_what_the_client_takes_decides(
             bad = "length" in drop and (a["target"]["family"] == 6) == ("ipv6" in drop)
             assert a["reverse"]["pass"] == (1400 if bad else 1500), a
             assert a["forward"]["pass"] == (1400 if bad else 1500), a
+
+
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all")
+
+
+@pytest.mark.parametrize("rights", [(), NOBODY], ids=["root", "nobody"])
+def test_what_the_kernel_learned_is_what_is_said(rights: tuple[str, ...]) -> None:
+    """The router tells; without rights our kernel's own segments are used, and it learns (docs/probing.md)."""
+    with both("") as net:
+        net.ip("r", "route replace 198.18.2.0/24 dev vs mtu lock 1400")  # told on the way out alone
+        argv = ["ip", "netns", "exec", net("c"), *rights, PATHFIT, "probe", f"http://{V4}:8080/", "--json"]
+        done = subprocess.run(argv, capture_output=True, timeout=40, check=False)
+        measured = json.loads(done.stdout)["measured"]
+        shown = net.json("c", "ip", f"route show cache {V4}")
+        mine = [s for s in measured["side_effects"] if s["where"] == "here"]
+        assert [(s["what"], s["about"], s["before"], s["after"]) for s in mine] == [
+            ("learned-path-mtu", V4, 1500, x["metrics"][0]["mtu"]) for x in shown
+        ]
+        assert bool(shown) is bool(rights)
+        assert all(0 < s["lasts_s"] <= 600 for s in mine)
+        here = measured["addresses"][0]["remembered"]["here"]
+        assert here["before"] == {"path_mtu": 1500, "exceptions": [], "tcp_metrics": []}
+        assert here["after"]["path_mtu"] == (1400 if rights else 1500)
+        mss = measured["target"]["mss"]
+        assert mss["ours"] == 1460 and mss["first"]["pmtu"] == 1500 and mss["first"]["advmss"] in (1448, 1460)

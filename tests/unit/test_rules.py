@@ -11,6 +11,7 @@ from cases import (
     ADDRESS,
     BLIND,
     NARROW,
+    OTHER,
     PLAIN,
     VXLAN,
     case,
@@ -20,6 +21,7 @@ from cases import (
     hole,
     hung,
     no_too_big,
+    other,
     out,
     passing,
     probe,
@@ -58,17 +60,10 @@ def kept(text: str, *managers: Any) -> Case:
     )
 
 
-OTHER = "198.18.3.9"
 DUAL = BLIND.replace("198.18.1.2/24", "198.18.1.2/24 2001:db8:1::2/64") + "c route default via 2001:db8:1::1\n"
 SIXTH = {"address": "2001:db8:3::9", "family": 6}
 NO_ROUTE_6 = {"tcp": "unreachable", "error": "ENETUNREACH"}
 NAMED = {"target": Target(text="https://s.example:8443/", protocol="https", host="s.example", port=8443)}
-
-
-def other(**more: Any) -> ProbeResult:
-    """What was measured towards another address of the name."""
-    said = more.pop("contact", {})
-    return probe(**{"ref": "probe:2", "contact": {"address": OTHER, **said}, **more})
 
 
 class Example(NamedTuple):
