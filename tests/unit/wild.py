@@ -71,7 +71,7 @@ def of(kind: Any) -> st.SearchStrategy[Any]:
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return st.deferred(lambda: _struct(kind))
     plain: dict[Any, st.SearchStrategy[Any]] = {
-        str: TEXT, int: NUMBER, bool: st.booleans(), float: st.floats(allow_nan=False), type(None): st.none()
+        str: TEXT, int: NUMBER, bool: st.booleans(), float: st.floats(allow_nan=False, allow_infinity=False), type(None): st.none()
     }  # fmt: skip
     return plain[kind]
 
