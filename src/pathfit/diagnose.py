@@ -22,7 +22,7 @@ from pathfit.core.net import Direction
 from pathfit.core.path import Fate
 from pathfit.core.report import MeasuredAddress, Report, VerdictWord
 from pathfit.model import proxies
-from pathfit.rules import remembered
+from pathfit.rules import datagrams, remembered
 from pathfit.rules.addresses import left_out
 from pathfit.rules.base import Rule
 from pathfit.rules.ends import Ends, ends_at
@@ -48,13 +48,15 @@ CAUSES: dict[str, tuple[str, ...]] = {
     "RTE502": ("OVL303", "OVL305", "RTE504"),
     "MTU106": ("MTU104", "MTU103", *SETTINGS),
     "MTU118": ("MTU103",),
+    "DNS251": ("DNS252",),
+    "DNS252": ("MTU109", "MTU104", "MTU107", "FLT401"),
     "RST202": ("FLT401",),
     "RTE501": ("RTE503",),
 }
 """Which findings explain which, nearest cause first. Only a warning or info can be a cause."""
 
 DEGRADING = frozenset(
-    ("MTU101", "MTU102", "MTU106", "MTU109", "MTU110", "MTU118", "MTU119", "MTU120", "NET151", "NET153")
+    ("MTU101", "MTU102", "MTU106", "MTU109", "MTU110", "MTU118", "MTU119", "MTU120", "NET151", "NET153", "DNS252")
 )
 SPEAKS_LITTLE = ("http", "https")  # protocols whose server we can always make say a full segment
 EXIT = {"healthy": 0, "degraded": 0, "broken": 1, "unknown": 3}
@@ -84,6 +86,8 @@ def report(case: Case, rules: Sequence[Rule] | None = None) -> Report:
         measured=tuple(_measured(p, view, ends_at(view)[0] if p is first else "unknown") for p in probes),
         side_effects=_side_effects(case, probes),
         used=_used(probes),
+        hops=view.hops.hops if view.hops else (),
+        hop_sizes=(view.hops.small, view.hops.large) if view.hops else (0, 0),
         missing=(*view.missing, *left_out(view), *_way_on(view, why)),
         took=case.took,
         source_label=view.source_label,
@@ -179,10 +183,8 @@ def _why_unknown(view: View, findings: Sequence[Finding]) -> str | None:
         return "why.not-measured" if view.names or view.address else "why.no-address"
     if any(m.code == "disturbed" for m in view.missing):
         return "why.disturbed"
-    if view.torn_down:
-        return "why.torn-down"
-    if view.fails_to_connect:
-        return "why.no-connection"
+    if (why := _why_unreached(view)) is not None:
+        return why
     if any(f.code == "APP801" for f in findings):
         return "why.target-silent"
     if proxies.unfollowed(view.ask, view.place) and view.carries("reverse") is None:
@@ -195,10 +197,19 @@ def _why_unknown(view: View, findings: Sequence[Finding]) -> str | None:
     ):
         return "why.not-proven"
     if view.carries("reverse") is None and not _excused(view) and not _predicted_well(view, "reverse"):
-        return "why.in-not-measured" if view.ask.target.port else "why.no-port"
+        return datagrams.way_in(view)
     if view.carries("forward") is None and not _predicted_well(view, "forward"):
         return "why.out-not-measured"
     return None
+
+
+def _why_unreached(view: View) -> str | None:
+    well = _predicted_well(view, "forward") and _predicted_well(view, "reverse")
+    if (why := datagrams.why_unknown(view, well)) is not None:
+        return why
+    if view.torn_down:
+        return "why.torn-down"
+    return "why.no-connection" if view.fails_to_connect and view.measured_tcp else None
 
 
 def _undecided(b: Bracket, carries: bool | None) -> bool:
@@ -208,6 +219,8 @@ def _undecided(b: Bracket, carries: bool | None) -> bool:
 
 def _excused(view: View) -> bool:
     """A plain TCP service that never sends a full segment: its answers cannot tell, and need not."""
+    if datagrams.answers_come(view):
+        return True
     return view.contact is not None and view.contact.tcp == "ok" and view.contact.protocol not in SPEAKS_LITTLE
 
 
@@ -224,6 +237,8 @@ AGAIN = {
     "why.torn-down": "pathfit probe TARGET   from another place: is it torn down there too?",
     "why.proxy-not-followed": "--proxy none",
     "why.no-port": "--to {host}:443",
+    "why.udp-silent": "--to {host}:443   or   ss -lun   where the target runs",
+    "why.udp-in": "--to https://{host}/",
     "why.in-not-measured": "--to {protocol}://{at}/A-PAGE-OF-5-KB",
     "why.out-not-measured": "run as root (sudo pathfit …)",
 }
@@ -297,6 +312,7 @@ def _measured(probe: ProbeResult, view: View, ends: Ends) -> MeasuredAddress:
         ends_at=ends,
         here=remembered.here(view.case, probe.contact.address),
         there=remembered.there(view.case),
+        dns=probe.dns,
     )
 
 

@@ -162,7 +162,7 @@ def _follow(case: Case) -> tuple[Request, ...]:
     contact = probe.contact
     forward = probe.forward[0] if probe.forward else None
     place = source(case)
-    reached = case.ask.target.where is None or (contact.tcp == "ok" and case.ask.target.port > 0)
+    reached = contact.tcp == "ok" and (case.ask.target.where is None or case.ask.target.port > 0)
     if reached and is_hole(forward) and forward is not None and place is not None and place.privileged:
         requests.append(
             MeasureHops(

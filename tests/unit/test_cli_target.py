@@ -23,6 +23,8 @@ TARGETS = [
     ("tcp://db:5432", "tcp", "db", 5432, "/"),
     ("tcp://[::1]:22/", "tcp", "::1", 22, "/"),
     ("udp://192.0.2.53:53", "udp", "192.0.2.53", 53, "/"),
+    ("udp://192.0.2.53:53/Big.example.org", "udp", "192.0.2.53", 53, "/Big.example.org"),
+    ("udp://[2001:db8::53]:53/_x.example.org./txt", "udp", "2001:db8::53", 53, "/_x.example.org./TXT"),
     ("example.org:443", "any", "example.org", 443, "/"),
     ("my_service:80", "any", "my_service", 80, "/"),
     ("[2001:db8::1]:443", "any", "2001:db8::1", 443, "/"),
@@ -108,6 +110,8 @@ REFUSED = [
     ("tcp://db", "needs a port", "--to tcp://db:443"),
     ("udp://dns", "needs a port", "--to udp://dns:53"),
     ("tcp://db:1/path", "no path", "--to tcp://db:1"),
+    ("udp://dns:53/a..b", "cannot be a name to ask for", "--to udp://192.0.2.53:53/example.org/TXT"),
+    ("udp://dns:53/example.org/NOPE", "no type of record", "--to udp://192.0.2.53:53/example.org/TXT"),
     ("docker:2375", "could be the host docker", "--to tcp://docker:2375   or   --to container:2375"),
     ("container:", "name is missing", "--to container:NAME"),
 ]

@@ -113,6 +113,11 @@ def truncated(query: dns.message.Message) -> bytes:
     return message.to_wire()
 
 
+def large(query: dns.message.Message, name: str, kind: str) -> bytes | None:
+    """Its answer is too large for the way: what asks with EDNS hears nothing."""
+    return None if query.edns >= 0 else many(query, name, kind)
+
+
 def chain(query: dns.message.Message, name: str, kind: str) -> bytes:
     links = [records(name if n == 0 else f"c{n}.example.", "CNAME", f"c{n + 1}.example.") for n in range(3)]
     ends = records("c3.example.", kind, "10.9.9.3" if kind == "A" else "fd00:9::3")
@@ -136,6 +141,8 @@ SPECIAL: dict[str, Callable[[dns.message.Message, str, str], bytes | None]] = {
     "garbage": lambda q, n, k: struct.pack(">H", q.id) + random.Random(7).randbytes(60),
     "other": wrong_question,
     "many": many,
+    "large": large,
+    "old": lambda q, n, k: None if q.edns >= 0 else answer(q, records(n, "A", "10.9.9.8")) if k == "A" else answer(q),
 }
 
 
@@ -158,7 +165,7 @@ class Server:
                 return
             query = dns.message.from_wire(data)
             if reply := zone(query):
-                self.udp.sendto(reply if len(reply) <= 1232 else truncated(query), peer)
+                self.udp.sendto(reply if len(reply) <= (1232 if query.edns >= 0 else 512) else truncated(query), peer)
 
     def by_tcp(self) -> None:
         while True:
@@ -274,6 +281,18 @@ def test_a_thousand_addresses_come_by_tcp_and_some_are_kept(where: netns.NetnsHa
     found = resolve(where, "many.example")
     assert len(found.addresses) == names.ADDRESSES
     assert found.more == 1000 - names.ADDRESSES
+
+
+@pytest.mark.lab
+def test_a_server_whose_large_answers_get_lost(where: netns.NetnsHandle) -> None:
+    found = resolve(where, "large.example", (4,), timeout=0.8)
+    assert (found.large_lost, found.error, len(found.addresses)) == (True, None, names.ADDRESSES)
+
+
+@pytest.mark.lab
+def test_a_server_that_knows_no_edns_loses_nothing(where: netns.NetnsHandle) -> None:
+    found = resolve(where, "old.example", (4,), timeout=0.8)
+    assert (found.large_lost, found.addresses) == (False, ("10.9.9.8",))
 
 
 @pytest.mark.lab

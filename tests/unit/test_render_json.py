@@ -31,10 +31,15 @@ TARGET = {
     "tcp": str,
     "tls": str,
     "http": str,
+    "udp": str,
+    "speaks": (str, NONE),
+    "icmp": (dict, NONE),
     "rtt_ms": (int, float, NONE),
     "ends_at": str,
     "mss": {"ours": (int, NONE), "theirs": (int, NONE), "first": SIZES, "last": SIZES},
 }
+PAIR = {"size": int, "by": (str, NONE), "tries": int}
+HOP = {"ttl": int, "small": PAIR, "large": PAIR}
 WHERE = {"host": str, "netns": str, "link": (str, NONE)}
 PATH = {"hops": [{"where": WHERE, "mtu": (int, NONE), "steps": [str]}]}
 LIMIT = {"mtu": int, "kind": str, "at": WHERE, "then": str, "told_home": (bool, NONE), "function": str}
@@ -93,6 +98,7 @@ REPORT = {
                 "forward": BRACKET,
                 "reverse": BRACKET,
                 "target": TARGET,
+                "dns": (dict, NONE),
                 "remembered": {"here": MEMORY, "there": (dict, NONE)},
             }
         ],
@@ -106,6 +112,7 @@ REPORT = {
                 "after": (int, NONE),
             }
         ],
+        "hops": [HOP],
         "used": {"packets": int, "connections": int},
     },
     "findings": [FINDING],

@@ -38,7 +38,7 @@ from pathfit.core.engine import Container, Endpoint, Engine, EngineNetwork
 from pathfit.core.evidence import CounterFact, Missing, NameFact, PlatformFact, ProbeResult, SocketFact
 from pathfit.core.filters import Clamp, Match, Verdict
 from pathfit.core.finding import Finding
-from pathfit.core.measured import Attempt, Bracket, LossSeen, Split, TooBig, Uneven
+from pathfit.core.measured import Attempt, Bracket, DnsAnswers, DnsSize, LossSeen, Split, TooBig, Uneven
 from pathfit.core.net import packet_of
 from pathfit.core.platform import LinkOwner
 from pathfit.core.request import ReadPlatform
@@ -64,6 +64,25 @@ DUAL = BLIND.replace("198.18.1.2/24", "198.18.1.2/24 2001:db8:1::2/64") + "c rou
 SIXTH = {"address": "2001:db8:3::9", "family": 6}
 NO_ROUTE_6 = {"tcp": "unreachable", "error": "ENETUNREACH"}
 NAMED = {"target": Target(text="https://s.example:8443/", protocol="https", host="s.example", port=8443)}
+
+
+def datagrams(udp: str, **more: Any) -> ProbeResult:
+    """A measured UDP port, or a host without one."""
+    changes = {"tcp": "n/a", "tls": "n/a", "http": "n/a", "protocol": "icmp" if udp == "n/a" else "udp", "udp": udp}
+    keep = {k: more.pop(k) for k in ("icmp", "error_from", "speaks") if k in more}
+    usual = {"forward": (out(method="udp-closed"),), "reverse": (Bracket(method="none", tests="reverse"),)}
+    return probe(contact={**changes, "offered": None, **keep}, **{**usual, **more})
+
+
+def dns_answers(bad: int | None, tcp: Any) -> DnsAnswers:
+    """A DNS server with an answer of 1800 bytes, of which those with room for ``bad`` bytes and more are lost."""
+    rooms = (512, 1232, 1400, 4096)
+    lost = [bad is not None and room >= bad for room in rooms]
+    sizes = tuple(
+        DnsSize(room=r, tries=4, answered=0 if no else 4, cut=r < 1800 and not no, size=0 if no else min(r, 60))
+        for r, no in zip(rooms, lost, strict=True)
+    )
+    return DnsAnswers(name=".", kind="DNSKEY", sizes=sizes, tcp=tcp, tcp_size=1800 if tcp == "ok" else 0)
 
 
 class Example(NamedTuple):
@@ -393,6 +412,85 @@ EXAMPLES = (
         case(BLIND, NameFact(ref="name", name="jenkins.example", addresses=(ADDRESS,))),
         "error",
         "confirmed",
+    ),
+    Example(
+        "RST201",
+        case(BLIND, datagrams("refused", icmp=(3, 3), error_from=ADDRESS)),
+        case(BLIND, datagrams("refused", icmp=(3, 3), error_from="198.18.2.1")),  # then somebody else says so
+        "error",
+        "likely",
+        {"case": "udp"},
+    ),
+    Example(
+        "FLT401",
+        case(BLIND, datagrams("refused", icmp=(1, 4), error_from="198.18.2.1")),
+        case(BLIND, datagrams("refused", icmp=(1, 4), error_from=ADDRESS)),
+        "error",
+        "likely",
+        {"case": "icmp", "by": "198.18.2.1"},
+    ),
+    Example(
+        "FLT401",
+        case(BLIND, datagrams("filtered", icmp=(3, 13), error_from="198.18.2.1")),
+        case(BLIND, datagrams("silent")),
+        "error",
+        "likely",
+        {"case": "icmp"},
+    ),
+    Example(
+        "MTU102",
+        case(BLIND, datagrams("ok", forward=(out(1400, fails=1401, method="udp-dns", grade="step"),))),
+        case(BLIND, datagrams("ok")),
+        "error",
+        "confirmed",
+        {"limit": 1400},
+    ),
+    Example(
+        "MTU102",
+        case(BLIND, datagrams("n/a", forward=(out(1400, fails=1401, method="udp-closed", grade="step"),))),
+        case(BLIND, datagrams("n/a", forward=(out(1400, fails=1401, method="udp-closed", grade="none"),))),
+        "warning",
+        "confirmed",
+        {"limit": 1400},
+    ),
+    Example(
+        "DNS252",
+        case(BLIND, datagrams("ok", dns=dns_answers(4096, tcp="ok"))),
+        case(BLIND, datagrams("ok", dns=dns_answers(None, tcp="n/a"))),
+        "warning",
+        "confirmed",
+        {"case": "lost", "room": 4096, "pieces": True},
+    ),
+    Example(
+        "DNS252",
+        case(BLIND, datagrams("ok", dns=dns_answers(1232, tcp="ok"))),
+        case(BLIND, datagrams("ok", dns=dns_answers(4096, tcp="ok"))),  # who asks for 1232 bytes does not notice
+        "error",
+        "confirmed",
+    ),
+    Example(
+        "DNS252",
+        case(BLIND, datagrams("ok", dns=dns_answers(4096, tcp="timeout"))),
+        case(BLIND, datagrams("ok", dns=dns_answers(None, tcp="ok"))),
+        "error",
+        "confirmed",
+        {"case": "lost-both"},
+    ),
+    Example(
+        "DNS252",
+        case(BLIND, datagrams("ok", dns=dns_answers(None, tcp="refused"))),
+        case(BLIND, datagrams("ok", dns=dns_answers(None, tcp="ok"))),
+        "error",
+        "likely",
+        {"case": "cut"},
+    ),
+    Example(
+        "DNS252",
+        case(BLIND, NameFact(ref="name", name="a.example", addresses=(ADDRESS,), server="192.0.2.53", large_lost=True)),
+        case(BLIND, NameFact(ref="name", name="a.example", addresses=(ADDRESS,), server="192.0.2.53")),
+        "warning",
+        "likely",
+        {"case": "resolver"},
     ),
     Example(
         "CFG601",

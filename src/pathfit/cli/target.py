@@ -4,8 +4,9 @@
 
     WHERE   host | netns:NAME | netns:/path | pid:N | container:NAME | docker: podman: containerd: NAME
             | network:NAME | pod:NAMESPACE/NAME | HOST!WHERE
-    TARGET  https://H[:P][/path] | http://… | tcp://H:P | udp://H:P | H:P | [v6]:P | H | WHERE[:PORT]
+    TARGET  https://H[:P][/path] | http://… | tcp://H:P | udp://H:P[/NAME[/TYPE]] | H:P | [v6]:P | H | WHERE[:PORT]
 
+NAME and TYPE of a record: what to ask a DNS server for, where its large answers are in question.
 A target without a port is examined by echo and UDP alone (protocol "icmp"); H:P is "any": find out what it speaks.
 Names are checked for shape only (RFC 1123, underscores allowed); whether they resolve is the world's business.
 """
@@ -15,6 +16,7 @@ from ipaddress import IPv6Address, ip_address
 
 from pathfit.cli.stop import Stop
 from pathfit.core.ask import Protocol, Target
+from pathfit.wire.askdns import TYPES
 
 KINDS = ("netns", "pid", "container", "docker", "podman", "containerd", "network", "pod")
 LONGEST_PLACE = 4096  # PATH_MAX
@@ -130,14 +132,29 @@ def _url(scheme: str, rest: str, option: str) -> Target:
     if scheme in ("tcp", "udp"):
         if port is None:
             raise Stop(f"{scheme}:// needs a port", f"{option} {scheme}://{authority}:{53 if scheme == 'udp' else 443}")
-        if path not in ("", "/"):
+        path = _asked_name(path, option) if scheme == "udp" else path
+        if path not in ("", "/") and scheme == "tcp":
             raise Stop(f"{scheme}:// has no path", f"{option} {scheme}://{authority}")
-        path = "/"
+        path = path or "/"
     if not path.startswith("/"):
         path = "/" + path
     protocol: Protocol = scheme  # type: ignore[assignment]
     shown = f"{scheme}://{authority}{path if path != '/' or rest.endswith('/') else ''}"
     return Target(text=shown, protocol=protocol, host=name, port=port or DEFAULT_PORT[scheme], path=path)
+
+
+def _asked_name(path: str, option: str) -> str:
+    """What is to be asked of a DNS server: ``/NAME`` or ``/NAME/TYPE``; nothing when nothing was said."""
+    name, _, kind = path.strip("/").partition("/")
+    if not name:
+        return ""
+    kind = kind.upper()
+    if kind and kind not in TYPES:
+        raise Stop(f"{_q(kind)} is no type of record pathfit asks for", f"{option} udp://192.0.2.53:53/example.org/TXT")
+    labels = name.rstrip(".").split(".")
+    if len(name) > 253 or not all(_LABEL.match(label) for label in labels):
+        raise Stop(f"{_q(name)} cannot be a name to ask for", f"{option} udp://192.0.2.53:53/example.org/TXT")
+    return f"/{name}/{kind}" if kind else f"/{name}"
 
 
 def _path(path: str) -> str:

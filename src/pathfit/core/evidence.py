@@ -6,6 +6,7 @@ from pathfit.core.measured import (
     Attempt,
     Bracket,
     Contact,
+    DnsAnswers,
     HopAnswer,
     LossSeen,
     SideEffect,
@@ -92,6 +93,7 @@ class NameFact(Tagged, frozen=True, kw_only=True):
     server: str | None = None
     source: str = ""  # "hosts", "dns", "literal", "--resolve"
     more: int = 0  # addresses the answer held beyond those kept
+    large_lost: bool = False  # only without EDNS was there an answer, and that one was cut
     took: float = 0.0
 
 
@@ -113,6 +115,7 @@ class ProbeResult(Tagged, frozen=True, kw_only=True):
     rescued_size: int | None = None
     missing: tuple[Missing, ...] = ()
     splits: tuple[Split, ...] = ()
+    dns: DnsAnswers | None = None
 
 
 class HopsFact(Tagged, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ Outcome = Literal[
     "reset",
     "timeout",  # no answer to our SYN
     "unreachable",
+    "filtered",  # a filter said so: ICMP "administratively prohibited"
     "closed",  # the peer closed before saying anything
     "told",  # a "too big" came back for this packet
     "local",  # EMSGSIZE: our own link or route is smaller
@@ -67,8 +68,8 @@ class Bracket(Value, frozen=True, kw_only=True):
     without the gap; "told" somebody said "too big"; "none" nothing measured. ``note`` is a message id.
     """
 
-    # "tcp-maxseg", "tcp-sack", "tcp-segments", "icmp-echo", "udp-closed", "tcp-trial"; where both ends are ours
-    # "udp-pair", "tcp-pair"
+    # "tcp-maxseg", "tcp-sack", "tcp-segments", "icmp-echo", "udp-closed", "udp-quic", "udp-dns", "tcp-trial"; where
+    # both ends are ours "udp-pair", "tcp-pair"
     method: str
     tests: Literal["forward", "reverse", "both"]
     passes: int | None = None
@@ -173,6 +174,33 @@ class Contact(Value, frozen=True, kw_only=True):
     invited: int | None = None  # what our SYN invites as it arrived there (clamps!), where both ends are ours
     sizes_first: TcpSizes | None = None  # the asked client's connection: when it stood
     sizes_last: TcpSizes | None = None  # and when it was closed
+    udp: Literal["ok", "refused", "silent", "unreachable", "filtered", "n/a"] = "n/a"
+    speaks: str | None = None  # what answers on a UDP port: "dns", "quic", "other"
+
+
+class DnsSize(Value, frozen=True, kw_only=True):
+    """One question asked with room for answers of ``room`` bytes (EDNS), as often as ``tries`` rounds that count.
+
+    ``answered`` of them; ``cut``: the answer said that it is cut (TC); ``size`` of it, bytes of DNS; ``piece``: bytes
+    of the largest IP fragment it came in, 0 when it came whole.
+    """
+
+    room: int
+    tries: int = 0
+    answered: int = 0
+    cut: bool = False
+    size: int = 0
+    piece: int = 0
+
+
+class DnsAnswers(Value, frozen=True, kw_only=True):
+    """How answers of several sizes of a DNS server arrive. ``tcp``: the same by TCP, ``tcp_size`` bytes."""
+
+    name: str
+    kind: str
+    sizes: tuple[DnsSize, ...] = ()
+    tcp: Literal["ok", "refused", "timeout", "failed", "n/a"] = "n/a"
+    tcp_size: int = 0
 
 
 class SideEffect(Value, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from pathfit.core.ask import Ask
 from pathfit.core.base import Value
 from pathfit.core.evidence_base import Missing
 from pathfit.core.finding import Finding
-from pathfit.core.measured import Bracket, Contact, SideEffect, Used
+from pathfit.core.measured import Bracket, Contact, DnsAnswers, HopAnswer, SideEffect, Used
 from pathfit.core.path import Predicted
 from pathfit.core.remembered import Remembered
 
@@ -26,6 +26,7 @@ class MeasuredAddress(Value, frozen=True, kw_only=True):
     ends_at: Literal["target", "local-proxy", "terminator", "unknown"] = "unknown"
     here: tuple[Remembered | None, Remembered | None] = (None, None)
     there: tuple[str, tuple[tuple[Remembered | None, Remembered | None], ...]] = ("", ())
+    dns: DnsAnswers | None = None
 
 
 class WorkloadVerdict(Value, frozen=True, kw_only=True):
@@ -67,6 +68,8 @@ class Report(Value, frozen=True, kw_only=True):
     measured: tuple[MeasuredAddress, ...] = ()
     side_effects: tuple[SideEffect, ...] = ()
     used: Used = Used()
+    hops: tuple[HopAnswer, ...] = ()  # TTL-limited pairs on the way out, nearest first
+    hop_sizes: tuple[int, int] = (0, 0)  # bytes of the small and of the large one
     missing: tuple[Missing, ...] = ()
     took: float = 0.0  # seconds
     source_label: str = ""

@@ -19,10 +19,13 @@ _FLAGS = struct.Struct(">HH").unpack_from
 _LENGTH = struct.Struct(">H")
 
 
-def exchange(fd: int | None, server: str, queries: dict[int, bytes], timeout: float) -> dict[int, bytes]:
+def exchange(
+    fd: int | None, server: str, queries: dict[int, bytes], timeout: float, cut: set[int] | None = None
+) -> dict[int, bytes]:
     """Send ``queries`` (by their id) to ``server`` at once, from namespace ``fd``: answers by id, as far as they came.
 
     Only datagrams from the server itself with an id that was asked count. ``timeout`` in seconds, for everything.
+    ``cut`` gets the ids whose answer by UDP was cut (TC), whether TCP then brought the whole one or not.
     Raises OSError: ECONNREFUSED nobody listens there, ENETUNREACH no way, EPERM a firewall here.
     """
     family = socket.AF_INET6 if ":" in server else socket.AF_INET
@@ -48,6 +51,8 @@ def exchange(fd: int | None, server: str, queries: dict[int, bytes], timeout: fl
                 answers.setdefault(number, data)
     for number, data in list(answers.items()):
         if _FLAGS(data)[1] & _TRUNCATED:
+            if cut is not None:
+                cut.add(number)
             answers[number] = _by_tcp(fd, family, server, queries[number], deadline) or data
     return answers
 

@@ -10,7 +10,7 @@ Answers are hostile until proven otherwise: at most :data:`ADDRESSES` addresses 
 import errno
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pathfit.core.evidence import NameFact
 from pathfit.core.net import Family
@@ -39,6 +39,7 @@ class Answer(NamedTuple):
     error: Trouble | None = None
     server: str | None = None
     more: int = 0  # addresses beyond those kept
+    large_lost: bool = False  # see ask()
 
 
 def _kept(addresses: Iterable[str], server: str | None = None) -> Answer:
@@ -60,6 +61,7 @@ def resolve(handle: NetnsHandle, request: ResolveName) -> NameFact:
         server=found.server,
         source=source,
         took=round(clock.now() - started, 6),
+        large_lost=found.large_lost,
     )
 
 
@@ -138,21 +140,43 @@ def _ask_all(handle: NetnsHandle, name: str, conf: ResolvConf, families: tuple[F
 _REFUSED = frozenset((errno.ECONNREFUSED, errno.EPERM, errno.EACCES))
 
 
-def ask(fd: int | None, server: str, name: str, families: tuple[Family, ...], timeout: float) -> Answer:
-    """Ask one server for the addresses of a full name, all families at once."""
+def ask(fd: int | None, server: str, name: str, families: tuple[int, ...], timeout: float) -> Answer:
+    """Ask one server for the addresses of a full name, all families at once.
+
+    Where it is silent it is asked once more as in 1987, without EDNS: answers are then small. When such an answer comes
+    and is cut, and a last question with EDNS is met with silence again, it is the large ones that get lost.
+    """
+    end = clock.now() + timeout
+    try:
+        found = _asked(fd, server, name, families, timeout / 2)
+        if found.error != "timeout":
+            return found
+        cut: set[int] = set()
+        plain = _asked(fd, server, name, families, max(0.01, end - clock.now()), cut)
+        left = end - clock.now()
+        if plain.error == "timeout" or not cut or left < timeout / 8:
+            return plain
+        again = _asked(fd, server, name, families, left)
+        return plain._replace(large_lost=True) if again.error == "timeout" else again
+    except OSError as e:
+        return Answer(error="refused" if e.errno in _REFUSED else "unreachable", server=server)
+
+
+def _asked(
+    fd: int | None, server: str, name: str, families: tuple[int, ...], timeout: float, cut: set[int] | None = None
+) -> Answer:
+    """One try: with EDNS, or without where ``cut`` takes the ids of what was cut. Raises OSError."""
     import dns.exception as dns_exception
     import dns.message as dns_message
 
     queries: dict[int, bytes] = {}
     asked: dict[int, Message] = {}
+    edns: dict[str, Any] = {"use_edns": 0, "payload": 1232} if cut is None else {"use_edns": False}
     for family in families:
         number = _unused(queries)
-        query = dns_message.make_query(name, "AAAA" if family == 6 else "A", use_edns=0, payload=1232, id=number)
+        query = dns_message.make_query(name, "AAAA" if family == 6 else "A", id=number, **edns)
         asked[number], queries[number] = query, query.to_wire()
-    try:
-        answers = dns.exchange(fd, server, queries, timeout)
-    except OSError as e:
-        return Answer(error="refused" if e.errno in _REFUSED else "unreachable", server=server)
+    answers = dns.exchange(fd, server, queries, timeout, cut)
     if not answers:
         return Answer(error="timeout", server=server)
     parts: list[Answer] = []

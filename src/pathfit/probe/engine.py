@@ -56,19 +56,11 @@ def measure(fd: int | None, request: Measure, witness: Witness | None = None) ->
         socket.inet_pton(socket.AF_INET6 if family == 6 else socket.AF_INET, request.address)
     except OSError:
         return Missing(ref=request.ref, what=f"a measurement of {request.address}", why="not an IP address")
-    if request.protocol == "icmp" or not request.port:
-        from pathfit.probe.ping import measure_host
-
-        return measure_host(fd, request)
-    if request.protocol == "udp":
-        return Missing(
-            ref=request.ref,
-            what=f"a measurement of udp port {request.port}",
-            why="UDP is not measured yet: nothing says what this port would answer",
-            how=f"--to {request.address}   or   --to {request.address}:443",
-            code="unsupported",
-        )
     try:
+        if request.protocol in ("icmp", "udp") or not request.port:
+            from pathfit.probe.udp import measure_datagrams
+
+            return measure_datagrams(fd, request)
         return _measured(fd, request, family, witness)
     except OSError as e:
         return Missing(

@@ -14,6 +14,8 @@ from pathfit.host import rawsock
 from pathfit.wire import packets
 
 KEPT = 64  # ICMP errors remembered: forged floods must not fill memory
+MOST_UDP = 512
+UDP_SEQ = -1  # stands for the sequence number a UDP header has not
 
 
 class Heard(NamedTuple):
@@ -51,6 +53,7 @@ class Lookout:
         self.errors: list[IcmpHeard] = []
         self.echoes: dict[tuple[int, int], int] = {}  # (ident, seq) -> TTL
         self.echo_too_big: list[tuple[int, int, str]] = []  # (seq, mtu, by)
+        self.udp_too_big: list[tuple[int, int, str]] = []  # (our port, mtu, by)
         self.on_ack: Callable[[Heard], None] | None = None
         self.on_too_big: Callable[[int, int, int, str], None] | None = None
         self.sizes: dict[tuple[int, int], int] = {}  # (our port or ident, seq) -> size of what we injected
@@ -107,6 +110,8 @@ class Lookout:
             self._too_big(icmp.mtu, by, quoted, key, ours, link)
             if ours and quoted.protocol == packets.ICMP and len(self.echo_too_big) < KEPT:
                 self.echo_too_big.append((key[1], icmp.mtu, by))
+            if ours and quoted.protocol == packets.UDP and len(self.udp_too_big) < MOST_UDP:
+                self.udp_too_big.append((key[0], icmp.mtu, by))
         elif ours and len(self.errors) < KEPT:
             self.errors.append(IcmpHeard(by, icmp.type, icmp.code, key[0], key[1], quoted.protocol, now))
 
@@ -118,6 +123,9 @@ class Lookout:
             return False, (0, 0)
         if quoted.protocol == packets.TCP:
             return ports[1] == self.port, (ports[0], ports[2])
+        if quoted.protocol == packets.UDP:  # each datagram of ours has a port of its own
+            key = (ports[0], UDP_SEQ)
+            return key in self.sizes, key
         echo = packets.parse_icmp(icmp.quoted, quoted.at, self.family)
         if echo is not None and quoted.protocol in (packets.ICMP, packets.ICMPV6):
             key = (echo.ident, echo.seq)

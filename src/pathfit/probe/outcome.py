@@ -11,6 +11,7 @@ from pathfit.core.measured import Attempt, Bracket, SideEffect, Used
 from pathfit.core.net import Family, packet_of
 from pathfit.host import netns, tcpsock
 from pathfit.measure import verdict
+from pathfit.measure.refusal import word
 from pathfit.probe.contact import contact_of
 from pathfit.probe.pushed import Pushed
 
@@ -46,9 +47,12 @@ def result_of(engine: Engine, now: float) -> ProbeResult:
         both = (engine.pinger.bracket(),)
         attempts += engine.pinger.attempts(engine.start, len(attempts) + 1)
     rescued = _rescued(engine)
+    contact = contact_of(engine, now)
+    if contact.icmp is not None and word(contact.family, *contact.icmp) == "filtered":
+        attempts = [_filtered(a) for a in attempts]
     return ProbeResult(
         ref=engine.request.ref,
-        contact=contact_of(engine, now),
+        contact=contact,
         forward=forward,
         reverse=(inwards,) if not engine.request.contact_only else (),
         both=both,
@@ -86,6 +90,11 @@ def _invitations(engine: Engine) -> list[int]:
     if isinstance(engine.ahead, Pushed):
         sent += [(lane.opened, lane.invited) for lane in engine.ahead.search.lanes if lane.invited]
     return [size for _, size in sorted(sent)]
+
+
+def _filtered(a: Attempt) -> Attempt:
+    """A filter says so itself: that is more than "unreachable", which is all a socket is told (icmp_err_convert)."""
+    return msgspec.structs.replace(a, outcome="filtered") if a.outcome == "unreachable" else a
 
 
 def _learned(engine: Engine) -> bool:

@@ -1,14 +1,12 @@
-"""The hands of the echo search, and the measurement of a target that is only a host (icmp)."""
+"""The hands of the echo search."""
 
 from __future__ import annotations
 
-import select
 import socket
 import time
 from typing import Literal
 
-from pathfit.core.evidence import Missing, ProbeResult
-from pathfit.core.measured import Attempt, Bracket, Contact, Used
+from pathfit.core.measured import Attempt, Bracket
 from pathfit.core.request import Measure
 from pathfit.host import netns, rawsock, tcpsock
 from pathfit.measure.echo import Echo
@@ -78,76 +76,3 @@ class Pinger:
 
     def close(self) -> None:
         self.raw.close()
-
-
-def measure_host(fd: int | None, request: Measure) -> ProbeResult | Missing:
-    """Measure a target that is no more than a host: echo, both directions at once. Needs CAP_NET_RAW."""
-    start = clock()
-    family: Literal[4, 6] = 6 if ":" in request.address else 4
-    try:
-        packed = socket.inet_pton(socket.AF_INET6 if family == 6 else socket.AF_INET, request.address)
-        with netns.inside(fd):
-            lookout = Lookout(family, packed, request.port or 0)
-    except OSError as e:
-        return _missing(request, e)
-    try:
-        pinger = Pinger(fd, request, lookout, start, sized=not request.contact_only)
-    except OSError as e:
-        lookout.close()
-        return _unreachable(request, family, e)
-    try:
-        poll = select.poll()
-        poll.register(lookout.fd, select.POLLIN)
-        while not pinger.done:
-            pinger.step(clock())
-            if poll.poll(2):
-                lookout.read(clock())
-        return _result(request, family, pinger, lookout, start)
-    finally:
-        pinger.close()
-        lookout.close()
-
-
-def _result(request: Measure, family: Literal[4, 6], pinger: Pinger, lookout: Lookout, start: float) -> ProbeResult:
-    error = next((e for e in lookout.errors if e.port == pinger.ident), None)
-    contact = Contact(
-        address=request.address,
-        family=family,
-        port=request.port,
-        protocol="icmp",
-        rtt=pinger.search.rtt,
-        promised=pinger.mtu,
-        sendable=pinger.mtu,
-        local_address=pinger.local_text,
-        echo_ttl=pinger.ttl(),
-        error_from=error.by if error else None,
-        icmp=(error.type, error.code) if error else None,
-    )
-    return ProbeResult(
-        ref=request.ref,
-        contact=contact,
-        both=(pinger.bracket(),),
-        attempts=tuple(pinger.attempts(start, 1)),
-        too_big=tuple(lookout.too_big),
-        used=Used(packets=pinger.sent, connections=0, seconds=round(clock() - start, 4)),
-    )
-
-
-def _missing(request: Measure, e: OSError) -> Missing:
-    return Missing(
-        ref=request.ref,
-        what=f"a measurement of {request.address} by echo",
-        why=f"raw and packet sockets: {e.strerror or e}",
-        how=f"run as root (sudo pathfit …)   or   --to {request.address}:443",
-        code="permission" if isinstance(e, PermissionError) else "unsupported",
-    )
-
-
-def _unreachable(request: Measure, family: Literal[4, 6], e: OSError) -> ProbeResult | Missing:
-    import errno
-
-    if isinstance(e, PermissionError):
-        return _missing(request, e)
-    name = errno.errorcode.get(e.errno or 0)
-    contact = Contact(address=request.address, family=family, port=request.port, protocol="icmp", error=name)
-    return ProbeResult(ref=request.ref, contact=contact)

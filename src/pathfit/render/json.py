@@ -12,7 +12,7 @@ import msgspec
 from pathfit.core.ask import Ask
 from pathfit.core.evidence_base import Missing
 from pathfit.core.finding import Finding, Fix
-from pathfit.core.measured import Bracket, Contact, SideEffect, TcpSizes
+from pathfit.core.measured import Bracket, Contact, DnsAnswers, SideEffect, TcpSizes
 from pathfit.core.net import IP_HEADER, TCP_HEADER, Point
 from pathfit.core.path import Fate, Hop, Limit, Predicted
 from pathfit.core.remembered import Remembered
@@ -140,13 +140,39 @@ def _measured(report: Report) -> Json:
         "target": first["target"],
         "addresses": addresses,
         "side_effects": [_side_effect(s) for s in report.side_effects],
+        "hops": _hops(report),
         "used": {"packets": report.used.packets, "connections": report.used.connections},
     }
+
+
+def _hops(report: Report) -> list[Json]:
+    """TTL-limited pairs: who answered the small and the large packet of each TTL, null for nobody."""
+    small, large = report.hop_sizes
+    return [
+        {
+            "ttl": h.ttl,
+            "small": {"size": small, "by": h.small, "tries": h.small_tries},
+            "large": {"size": large, "by": h.large, "tries": h.large_tries},
+        }
+        for h in report.hops
+    ]
+
+
+def _dns(d: DnsAnswers | None) -> Json | None:
+    """How answers of several sizes of a DNS server arrive; null where none was asked for."""
+    if d is None:
+        return None
+    sizes = [
+        {"room": s.room, "tries": s.tries, "answered": s.answered, "cut": s.cut, "size": s.size, "piece": s.piece}
+        for s in d.sizes
+    ]
+    return {"asked": f"{d.name} {d.kind}", "sizes": sizes, "tcp": d.tcp, "tcp_size": d.tcp_size or None}
 
 
 def _address(m: MeasuredAddress) -> Json:
     c = m.contact
     return {
+        "dns": _dns(m.dns),
         "forward": {**_bracket(m.forward), "tried": [_tried(b) for b in m.forward_tried]},
         "reverse": {**_bracket(m.reverse), "tried": [_tried(b) for b in m.reverse_tried]},
         "target": {
@@ -156,6 +182,9 @@ def _address(m: MeasuredAddress) -> Json:
             "tcp": c.tcp,
             "tls": c.tls,
             "http": c.http,
+            "udp": c.udp,
+            "speaks": c.speaks,
+            "icmp": None if c.icmp is None else {"type": c.icmp[0], "code": c.icmp[1], "by": c.error_from},
             "rtt_ms": None if c.rtt is None else round(c.rtt * 1000, 3),
             "ends_at": m.ends_at,
             "mss": _mss(c),
@@ -237,6 +266,9 @@ def _no_target(report: Report) -> Json:
         "tcp": "n/a",
         "tls": "n/a",
         "http": "n/a",
+        "udp": "n/a",
+        "speaks": None,
+        "icmp": None,
         "rtt_ms": None,
         "ends_at": "unknown",
         "mss": {"ours": None, "theirs": None, "first": None, "last": None},

@@ -14,6 +14,7 @@ from pathfit.words import render as words
 MOST_PROOF = 4  # lines of evidence of the leading finding; all of them are in --json
 MOST_MISSING = 6
 DEEP = "       "  # what stands under "  out  "
+AT_LEAST = ("answers-too-short", "answers-too-slowly", "large-answers-come", "answers-cut")
 HOLES = {"MTU101": "why-in", "MTU102": "why-out"}
 
 
@@ -104,7 +105,9 @@ class _Text:
             if b.told_by is None:
                 return self.say("way-learned", passes=b.passes, mtu=mtu), self.say("flag-ok"), "ok"
             return self.say("way-told", passes=b.passes, by=by, mtu=mtu), self.say("flag-ok"), "ok"
-        if b.fails is None and b.note in ("answers-too-short", "answers-too-slowly"):
+        if b.note == "large-answers-lost":
+            return self.say("way-answers-lost", passes=b.passes or 0), self.say("flag-hole"), "hole"
+        if b.fails is None and b.note in AT_LEAST:
             return self.say("way-at-least", passes=b.passes), "?", "unsure"
         if b.fails is None:
             return self.say("way-passes", passes=b.passes), self.say("flag-ok"), "ok"

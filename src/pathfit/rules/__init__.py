@@ -11,11 +11,11 @@ says less. Three words carry its confidence:
 State alone gives no error unless every hop of the failing path is seen and the drop is certain. Causes are
 warnings or infos, so that one fault gives one error; diagnose.py links them to what they explain.
 
-Families: ``mtu_holes``, ``mtu_path``, ``mtu_pieces``, ``mtu_causes``; ``resets``; ``filters``; ``routes``; ``reach``
-(loss, silence, names); ``addresses`` (the target's others); ``configs`` (engines); ``apps``; ``system`` (ourselves);
-``lasting`` (what ends with the next start). They stand on ``base`` (codes, findings), ``held`` and ``view`` (the
-evidence: what there is, what it means), ``forecast`` (the model) and on ``ends``, ``engines``, ``hints``, ``places``,
-``promises``, ``remembered``, ``tables``, which answer one question each.
+Families: ``mtu_holes``, ``mtu_path``, ``mtu_pieces``, ``mtu_causes``; ``resets``; ``datagrams``; ``filters``;
+``routes``; ``reach`` (loss, silence, names); ``addresses`` (the target's others); ``configs`` (engines); ``apps``;
+``system`` (ourselves); ``lasting`` (what ends with the next start). They stand on ``base`` (codes, findings), ``held``
+and ``view`` (the evidence: what there is, what it means), ``forecast`` (the model) and on ``ends``, ``engines``,
+``hints``, ``places``, ``promises``, ``remembered``, ``tables``, which answer one question each.
 
 The docstring of a rule is its manual page (``pathfit explain CODE``, docs/rules.md): a first line that names the
 fault, then the fields of :data:`FIELDS`. ``RULES`` is the whole registry of what is said of one path (what is said of
@@ -29,6 +29,7 @@ from pathfit.rules import (
     addresses,
     apps,
     configs,
+    datagrams,
     filters,
     lasting,
     mtu_causes,
@@ -71,6 +72,7 @@ RULES: tuple[Rule, ...] = (
     Rule("NET152", reach.no_answer),
     Rule("NET153", addresses.uneven_addresses),
     Rule("DNS251", reach.name_not_resolved),
+    Rule("DNS252", datagrams.large_answers_lost),
     Rule("CFG601", configs.not_inherited),
     Rule("CFG603", configs.not_live),
     Rule("CFG607", lasting.short_lived),

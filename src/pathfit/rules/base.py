@@ -49,6 +49,7 @@ NAMES: dict[str, str] = {
     "NET152": "no-answer",
     "NET153": "uneven-addresses",
     "DNS251": "name-not-resolved",
+    "DNS252": "large-answer-lost",
     "CFG601": "engine-mtu-not-inherited",
     "CFG602": "nested-engine-mtu",
     "CFG603": "configured-not-live",

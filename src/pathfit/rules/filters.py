@@ -23,7 +23,8 @@ def dropped(view: View) -> Iterable[Finding]:
     Repair: change or remove that rule where it stands; pathfit shows it and the command, and never does it.
     Severity: error; warning when it only explains a black hole (a rule about length) or a reset (RST202).
     Possible: a dropping rule counted packets while we measured, but other traffic may have done that.
-    Likely: an ICMP "prohibited" came back from a box we cannot look into; or state alone, all of the way visible.
+    Likely: an ICMP "prohibited" (or "port unreachable", not from the target) came back from a box we cannot look into;
+    or state alone, all of the way visible.
     Confirmed: state shows the rule on the way, every step before it is certain, and the connection failed.
     References: nft(8); iptables(8); nft_do_chain(), ipt_do_table(); RFC 1812 section 5.2.7.1.
     """
@@ -42,7 +43,7 @@ def dropped(view: View) -> Iterable[Finding]:
     c = view.contact
     if seen or c is None or not view.fails_to_connect or view.explained:
         return
-    if c.icmp is not None and _prohibited(c.icmp):
+    if c.icmp is not None and (_prohibited(c.icmp) if c.udp != "refused" else c.error_from != c.address):
         facts: Facts = {"case": "icmp", "by": c.error_from, "target": view.target_label, "direction": "outbound"}
         said = line(view.ref, "icmp", type=c.icmp[0], code=c.icmp[1], by=c.error_from or "-")
         yield found("FLT401", "error", "likely", view.edge, facts, said)

@@ -49,18 +49,20 @@ def outbound(view: View) -> Iterable[Finding]:
     Example: `docker push` stops at the first layer. The container sends 1500-byte packets into a tunnel that
     carries 1422; the host that should say "too big" has its ICMP filtered.
     Repair: as for MTU101: a smaller route `mtu` bounds what is sent as well as what is invited.
-    Severity: error; warning when the same limit already is MTU101, which then stands for the fault.
+    Severity: error; warning when the same limit already is MTU101, which then stands for the fault, and for a target
+    without a port (a clamp may keep TCP below the limit).
     Possible: never said.
     Likely: no measurement, but a hung connection keeps repeating a full-sized segment.
-    Confirmed: our segments up to one size are acknowledged, larger ones never, repeatedly (grades proof and step),
-    and the two ends promise each other such segments; or "too big" comes, and state shows that the source's own
-    filter takes it away before TCP hears it.
+    Confirmed: our segments up to one size are acknowledged (of a target that is not TCP: our datagrams are answered in
+    few bytes), larger ones never, repeatedly (grades proof and step), and the two ends promise each other such packets;
+    or "too big" comes, and state shows that the source's own filter takes it away before TCP hears it.
     References: RFC 2923 section 2.1; RFC 2018 (SACK); tcp_sacktag_write_queue().
     """
     hole = view.hole_out
     if hole is not None:
         same = view.hole_in is not None and view.hole_in.passes == hole.passes
-        yield _hole_found("MTU102", "warning" if same else "error", view, hole)
+        no_port = view.contact is not None and view.contact.protocol == "icmp"  # nobody asked for anything yet
+        yield _hole_found("MTU102", "warning" if same or no_port else "error", view, hole)
         return
     if view.carries("forward"):
         return

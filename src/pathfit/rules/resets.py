@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathfit.core.finding import Confidence, EvidenceLine, Facts, Finding
 from pathfit.core.measured import Contact
 from pathfit.core.path import Fate, Filtered
+from pathfit.rules import datagrams
 from pathfit.rules.base import found, line
 from pathfit.rules.places import place_text
 from pathfit.rules.view import View
@@ -21,12 +22,15 @@ def by_target(view: View) -> Iterable[Finding]:
     Severity: error (what was asked for fails; a closed port is closed); a warning where it is only possible.
     Possible: a connection was torn down later than in its handshake, and nothing says by whom; then the verdict is
     "unknown".
-    Likely: the handshake was refused, and nothing contradicts that the target did it.
+    Likely: the handshake was refused, and nothing contradicts that the target did it; or "port unreachable" came for a
+    UDP port from the target's own address (a filter on the target may say the same).
     Confirmed: the RST travelled as many hops as the target's own answers (echo, SYN-ACK), or every hop is visible
     and lets the packet through.
     References: RFC 9293 section 3.5.2; tcp_v4_send_reset().
     """
     c = view.contact
+    if c is not None:
+        yield from datagrams.refused(view, c)
     if c is None or not view.torn_down or c.icmp is not None or _boxed(view, c):
         return
     way = view.predicted_forward

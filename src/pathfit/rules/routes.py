@@ -107,7 +107,7 @@ def neighbour(view: View) -> Iterable[Finding]:
         yield found("RTE502", "error", "confirmed" if sure else "likely", at, facts, proof)
         return
     c = view.contact
-    if c is None or c.tcp != "unreachable" or view.explained:
+    if c is None or "unreachable" not in (c.tcp, c.udp) or view.explained:
         return
     by_icmp = c.icmp in {(3, x) for x in HOST_DOWN_V4} | {(1, 3)}
     if by_icmp or (c.icmp is None and c.error == "EHOSTUNREACH"):

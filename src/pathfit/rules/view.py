@@ -158,11 +158,11 @@ class View(Held, frozen=True, dict=True):
 
     @property
     def connects(self) -> bool:
-        return self.contact is not None and self.contact.tcp == "ok"
+        return self.contact is not None and "ok" in (self.contact.tcp, self.contact.udp)
 
     @property
     def fails_to_connect(self) -> bool:
-        return self.contact is not None and self.contact.tcp in ("refused", "reset", "timeout", "unreachable")
+        return self.contact is not None and not {self.contact.tcp, self.contact.udp} <= {"ok", "n/a"}
 
     @property
     def torn_down(self) -> bool:

@@ -1,0 +1,480 @@
+"""Measure a target that is not TCP: a UDP port, or a host of which no port was named.
+
+What is sent and what the answers prove is decided by :mod:`pathfit.measure.datagrams`; here are sockets and time.
+First the port is greeted with the two questions that many UDP servers answer; then datagrams of all sizes go where
+something answers each in few bytes: to the port itself when it speaks DNS or QUIC or is closed, else to a closed one.
+Nothing needs privileges; with them echoes go beside it, and the packet socket hears what a filter of ours takes away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import random
+import select
+import socket
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from pathfit.core.evidence import Missing, ProbeResult
+from pathfit.core.measured import Attempt, Bracket, Contact, DnsAnswers, SideEffect, TooBig, Used
+from pathfit.core.net import IP_HEADER
+from pathfit.core.request import Measure
+from pathfit.host import netns, tcpsock
+from pathfit.host.udpsock import Came, Pair, Said
+from pathfit.measure.datagrams import LEAST_MTU, Datagrams
+from pathfit.measure.refusal import word
+from pathfit.measure.verdict import SETTLE
+from pathfit.probe.lookout import UDP_SEQ, Lookout
+from pathfit.probe.ping import Pinger
+from pathfit.wire import askdns, quic
+
+clock = time.monotonic
+UDP_HEADER = 8
+CLOSED, CLOSED_RANGE = 33434, 90  # where traceroute sends to, because nobody listens there
+GREETINGS = (0.0, 0.3, 0.7)  # seconds after the beginning
+GREETED = 1.1  # seconds until a port that said nothing is called silent
+GREETING = 48  # bytes of DNS in a greeting
+SMALL = 128  # bytes of IP packet: the path carries it or nothing
+DNS_ROOM = 512
+FALLBACK = 1500  # bytes: a link that does not tell its MTU
+MOST_SIZE = 65535
+TICK = 0.002
+REMEMBERED = 600.0  # seconds Linux keeps a path MTU
+WAY_ERRORS = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENETDOWN)
+PORTS_FIRST = {53: ("dns",), 443: ("quic", "dns")}  # who lives where: only the order of the greetings
+Hear = Callable[[Pair, "Said | Came", float], None]
+
+
+def measure_datagrams(fd: int | None, request: Measure) -> ProbeResult | Missing:
+    """Measure ``request.address`` from namespace ``fd``. Raises OSError when there are no sockets at all."""
+    hands = Hands(fd, request)
+    try:
+        return hands.run()
+    finally:
+        hands.close()
+
+
+class Hands:
+    """One measurement. ``run`` once, then ``close``."""
+
+    def __init__(self, fd: int | None, request: Measure) -> None:
+        self.fd, self.request = fd, request
+        self.family: Literal[4, 6] = 6 if ":" in request.address else 4
+        self.header = IP_HEADER[self.family] + UDP_HEADER
+        self.start = clock()
+        self.random = random.Random(request.seed ^ int(self.start * 1e6))
+        self.epoll = select.epoll()
+        self.pairs: dict[int, Pair] = {}
+        self.ports: dict[int, Pair] = {}
+        self.hear: Hear = lambda pair, what, now: None
+        self.sent = self.connections = 0
+        self.missing: list[Missing] = []
+        self.heard_errors = self.heard_big = 0
+        self.told: dict[tuple[str, int], TooBig] = {}
+        self.sized: dict[int, int] = {}  # our port -> size of what was sent by it
+        self.udp: Literal["ok", "refused", "silent", "unreachable", "filtered", "n/a"] = "n/a"
+        self.speaks: str | None = None
+        self.error: str | None = None
+        self.icmp: tuple[int, int] | None = None
+        self.by: str | None = None
+        self.rtt: float | None = None
+        self.local: str | None = None
+        self.searches: list[Datagrams] = []
+        self.dns: DnsAnswers | None = None
+        self.dns_bracket: Bracket | None = None
+        self.pinger: Pinger | None = None
+        self.lookout = self._lookout()
+        with netns.inside(fd):
+            self.believed = tcpsock.path_mtu(self.family, request.address, request.port)
+        self.ceiling = min(self.believed or FALLBACK, request.ceiling or MOST_SIZE, MOST_SIZE)
+
+    def _lookout(self) -> Lookout | None:
+        packed = socket.inet_pton(socket.AF_INET6 if self.family == 6 else socket.AF_INET, self.request.address)
+        try:
+            with netns.inside(self.fd):
+                lookout = Lookout(self.family, packed, self.request.port)
+        except OSError as e:
+            why = f"raw and packet sockets: {e.strerror}"
+            host = f"[{self.request.address}]" if self.family == 6 else self.request.address
+            how = "run as root (sudo pathfit …)"
+            how += f"   or   --to {host}:443" if self.request.protocol == "icmp" else ""
+            what = "echoes, which go both ways"
+            self.missing.append(Missing(ref=self.request.ref, what=what, why=why, how=how, code="permission"))
+            return None
+        self.epoll.register(lookout.fd, select.EPOLLIN)
+        return lookout
+
+    # -- the course of it --------------------------------------------------------------------------------------
+
+    def run(self) -> ProbeResult:
+        if self.request.protocol == "udp":
+            self._greet()
+        if self.error is None and not self.request.contact_only:
+            self._sizes()
+            if self.speaks == "dns":
+                self._answers()
+        elif self.error is None and self.request.protocol != "udp":
+            self._knock()
+        return self._result()
+
+    def _greet(self) -> None:
+        """Who lives there? Sets udp, speaks, rtt, icmp, by."""
+        first = PORTS_FIRST.get(self.request.port, ("dns", "quic"))
+        asked: dict[Pair, tuple[str, bytes, float]] = {}
+
+        def hear(pair: Pair, what: Said | Came, now: float) -> None:
+            if pair not in asked:
+                return
+            tongue, ident, at = asked[pair]
+            if isinstance(what, Came):
+                self._known(tongue, ident, what.data)
+            elif not self._refused(what):
+                return
+            self.rtt = min(self.rtt or 9e9, now - at)
+
+        self.hear = hear
+        self.udp = "n/a"
+        start = clock()
+        for when in GREETINGS:
+            self.pump(start + when, lambda: self.udp in ("refused", "filtered", "unreachable") or self._knows())
+            if self.udp != "n/a" or self.error:
+                break
+            for tongue in first:
+                ident = self.random.randrange(1, 65536).to_bytes(8, "big")
+                pair = self.open(self.request.port)
+                if pair is None:
+                    break
+                asked[pair] = (tongue, ident, clock())
+                self.send(pair, _hello(tongue, ident))
+        self.pump(start + GREETED, lambda: self.udp != "n/a" or self.error is not None)
+        if self.error is not None:
+            self.udp = "unreachable"
+        elif self.udp == "n/a":
+            self.udp = "silent"
+        self.drop()
+
+    def _knows(self) -> bool:
+        return self.speaks in ("dns", "quic")
+
+    def _known(self, tongue: str, ident: bytes, data: bytes) -> None:
+        self.udp = "ok"
+        reply = askdns.parse(data)
+        if tongue == "dns" and reply is not None and reply.ident == _number(ident):
+            self.speaks = "dns"
+        elif tongue == "quic" and quic.negotiates(data, ident):
+            self.speaks = "quic"
+        else:
+            self.speaks = self.speaks or "other"
+
+    def _refused(self, said: Said) -> bool:
+        """An ICMP error that ends the asked traffic."""
+        kind = word(self.family, said.type, said.code)
+        if kind in ("too-big", "other"):
+            return False
+        if self.udp == "n/a":
+            self.udp = "refused" if kind == "port" else "filtered" if kind == "filtered" else "unreachable"
+            self.icmp, self.by = (said.type, said.code), said.by
+        return True
+
+    def _sizes(self) -> None:
+        """The way out, by whatever answers in few bytes."""
+        own = self.request.port if self.by == self.request.address else 0
+        if self.speaks == "dns":
+            self._search("udp-dns", self.request.port)
+        elif self.speaks == "quic":
+            self._search("udp-quic", self.request.port)
+        elif self.udp in ("refused", "filtered", "unreachable"):
+            if own:
+                self._search("udp-closed", own)
+            return
+        if not any(s.passes for s in self.searches):
+            self._search("udp-closed", CLOSED + self.random.randrange(CLOSED_RANGE))
+        if self.lookout is not None:
+            self._echoes()
+        if self.udp == "silent" and any(s.voids for s in self.searches):
+            self._greet()  # who answers seldom may have had no answer left for the greetings
+
+    def _search(self, method: str, port: int) -> None:
+        scarce = method == "udp-closed"
+        control = quic.LEAST + self.header if method == "udp-quic" else SMALL
+        search = Datagrams(
+            method=method,
+            ceiling=self.ceiling,
+            control=min(control, self.ceiling),
+            start=clock(),
+            family=self.family,
+            floor=max(control, self.request.floor),
+            scarce=scarce,
+            budget=self.request.budget,
+            settle=SETTLE if method == "udp-dns" else SETTLE / 10,
+        )
+        self.searches.append(search)
+        shots: dict[Pair, tuple[int, bytes]] = {}
+        self.hear = _listener(search, shots, self)
+        while not search.done:
+            now = clock()
+            for shot in () if self._wait_for_echoes(search, now) else search.step(now):
+                learns = self.family == 6 and self.lookout is None and search.fails is not None
+                pair = self.open(port, learns=learns)
+                if pair is None:
+                    search.done = True
+                    break
+                ident = self.random.getrandbits(64).to_bytes(8, "big")
+                shots[pair] = (shot.n, ident)
+                shot.port = pair.port
+                how = self.send(pair, _payload(method, ident, shot.size - self.header))
+                if how == "local":
+                    search.local(shot.n)
+            self.listen()
+        self.rtt = min(x for x in (self.rtt, search.rtt, 9e9) if x is not None)
+        self.drop()
+
+    def _wait_for_echoes(self, search: Datagrams, now: float) -> bool:
+        """Where answers are scarce, what the echoes found saves some of them. They begin when the first datagrams were
+        judged, so that who says "too big" seldom says it to these."""
+        if not search.scarce or self.lookout is None or not search.fails:
+            return False
+        self._echo_begins(now)
+        if self.pinger is None:
+            return False
+        if not self.pinger.done and self.pinger.worth(now):
+            self.pinger.step(now)
+            return True
+        bracket = self.pinger.bracket()
+        search.hints = tuple(x for x in (bracket.passes, bracket.fails) if x is not None)
+        return False
+
+    def _echo_begins(self, now: float) -> None:
+        if self.pinger is None and self.lookout is not None and "icmp-echo" in self.request.methods:
+            with contextlib.suppress(OSError):
+                self.pinger = Pinger(self.fd, self.request, self.lookout, now, sized=True)
+
+    def _echoes(self) -> None:
+        """What is left to hear of the echoes."""
+        self._echo_begins(clock())
+        while self.pinger is not None and not self.pinger.done and self.pinger.worth(clock()):
+            self.pinger.step(clock())
+            self.listen()
+
+    def _knock(self) -> None:
+        """Only a look whether the host is there."""
+        self._echo_begins(clock())
+        while self.pinger is not None and not self.pinger.done and self.pinger.search.rtt is None:
+            self.pinger.step(clock())
+            self.listen()
+
+    def _answers(self) -> None:
+        from pathfit.probe.largedns import large_answers
+
+        self.dns, self.dns_bracket = large_answers(self)
+
+    # -- sockets -----------------------------------------------------------------------------------------------
+
+    def open(self, port: int, *, learns: bool = False) -> Pair | None:
+        """A pair of sockets; None when the kernel knows no way there (``error`` says why)."""
+        try:
+            with netns.inside(self.fd):
+                pair = Pair(self.family, self.request.address, port, learns=learns)
+        except OSError as e:
+            if e.errno not in WAY_ERRORS:
+                raise
+            self.error = errno.errorcode.get(e.errno or 0, "EIO")
+            return None
+        self.local = pair.local
+        self.pairs[pair.fd] = pair
+        self.ports[pair.port] = pair
+        self.epoll.register(pair.fd, select.EPOLLIN)
+        return pair
+
+    def send(self, pair: Pair, payload: bytes) -> str:
+        size = len(payload) + self.header
+        self.sized[pair.port] = size
+        if self.lookout is not None:
+            self.lookout.sizes[(pair.port, UDP_SEQ)] = size
+        how = pair.send(payload)
+        if how == "full":  # the queue of our own device: once more, when it has had a moment
+            self.pump(clock() + TICK, lambda: False)
+            how = pair.send(payload)
+        self.sent += how == "sent"
+        if how not in ("sent", "local", "full") and self.error is None and not self.searches:
+            self.error = how
+        return how
+
+    def listen(self) -> None:
+        """Hear what comes within a moment."""
+        for fd, _ in self.epoll.poll(TICK, 64):
+            self._event(fd, clock())
+
+    def pump(self, until: float, enough: Callable[[], bool]) -> None:
+        """Hear what comes until ``until``; a first look always, and no longer than it is not ``enough``."""
+        left = 0.0
+        while True:
+            for fd, _ in self.epoll.poll(left, 64):
+                self._event(fd, clock())
+            left = until - clock()
+            if enough() or left <= 0:
+                return
+
+    def _event(self, fd: int, now: float) -> None:
+        if self.lookout is not None and fd == self.lookout.fd:
+            self._look(now)
+        elif fd in self.pairs:
+            self._take(self.pairs[fd], now)
+
+    def _take(self, pair: Pair, now: float) -> None:
+        for what in pair.read():
+            if isinstance(what, Said) and word(self.family, what.type, what.code) == "too-big":
+                self._note(pair.port, what)
+            self.hear(pair, what, now)
+
+    def _look(self, now: float) -> None:
+        assert self.lookout is not None
+        self.lookout.read(now)
+        for heard in self.lookout.errors[self.heard_errors :]:
+            pair = self.ports.get(heard.port)
+            if pair is not None and heard.seq == UDP_SEQ:
+                self.hear(pair, Said(heard.type, heard.code, 0, heard.by), now)
+        self.heard_errors = len(self.lookout.errors)
+        for port, mtu, by in self.lookout.udp_too_big[self.heard_big :]:
+            if port in self.ports:
+                self.hear(self.ports[port], Said(*((3, 4) if self.family == 4 else (2, 0)), mtu, by), now)
+        self.heard_big = len(self.lookout.udp_too_big)
+
+    def _note(self, port: int, said: Said) -> None:
+        """What the kernel passed on: it has checked that the quoted packet is ours."""
+        size = self.sized.get(port, 0)
+        sane = LEAST_MTU[self.family] <= said.mtu < size
+        self.told.setdefault((said.by, said.mtu), TooBig(by=said.by, mtu=said.mtu, size=size, ours=True, sane=sane))
+
+    def drop(self) -> None:
+        """Close the sockets of what is over."""
+        self.hear = lambda pair, what, now: None
+        for pair in self.pairs.values():
+            pair.close()
+        self.pairs, self.ports = {}, {}
+
+    # -- the result --------------------------------------------------------------------------------------------
+
+    def _result(self) -> ProbeResult:
+        contact = Contact(
+            address=self.request.address,
+            family=self.family,
+            port=self.request.port,
+            protocol="udp" if self.request.protocol == "udp" else "icmp",
+            rtt=self._rtt(),
+            promised=self.ceiling,
+            sendable=self.ceiling,
+            local_address=self.local,
+            echo_ttl=self.pinger.ttl() if self.pinger is not None else None,
+            error=self.error,
+            error_from=self.by,
+            icmp=self.icmp,
+            udp=self.udp,
+            speaks=self.speaks,
+        )
+        attempts: list[Attempt] = []
+        for search in self.searches:
+            attempts += search.attempts(len(attempts) + 1, self.start)
+        if self.pinger is not None:
+            attempts += self.pinger.attempts(self.start, len(attempts) + 1)
+        return ProbeResult(
+            ref=self.request.ref,
+            contact=contact,
+            forward=tuple(sorted((s.bracket() for s in self.searches), key=lambda b: b.passes is None)),
+            reverse=(self._inwards(),) if not self.request.contact_only and self.error is None else (),
+            both=(self.pinger.bracket(),) if self.pinger is not None else (),
+            attempts=tuple(attempts),
+            too_big=self._too_big(),
+            side_effects=self._left(),
+            used=Used(
+                packets=self.sent + (self.pinger.sent if self.pinger is not None else 0),
+                connections=self.connections,
+                seconds=round(clock() - self.start, 4),
+            ),
+            missing=tuple(self.missing),
+            dns=self.dns,
+        )
+
+    def _inwards(self) -> Bracket:
+        """Nothing but answers of size tell of the way in."""
+        if self.dns_bracket is not None:
+            return self.dns_bracket
+        note = "answers-too-short" if self.udp == "ok" else "no-large-answers"
+        return Bracket(method="none", tests="reverse", note=note)
+
+    def _rtt(self) -> float | None:
+        ping = self.pinger.search.rtt if self.pinger is not None else None
+        known = [x for x in (self.rtt, ping) if x is not None and x < 1e9]
+        return min(known, default=None)
+
+    def _too_big(self) -> tuple[TooBig, ...]:
+        heard = tuple(self.lookout.too_big) if self.lookout is not None else ()
+        known = {(t.by, t.mtu) for t in heard}
+        return (*heard, *(t for key, t in self.told.items() if key not in known))
+
+    def _left(self) -> tuple[SideEffect, ...]:
+        """Does our kernel believe in less than before?"""
+        with netns.inside(self.fd):
+            now = tcpsock.path_mtu(self.family, self.request.address, self.request.port)
+        if now is None or self.believed is None or now >= self.believed:
+            return ()
+        return (SideEffect(where="here", what="learned-path-mtu", lasts=REMEMBERED),)
+
+    def close(self) -> None:
+        """Close everything, whatever happened."""
+        self.drop()
+        if self.pinger is not None:
+            self.pinger.close()
+        if self.lookout is not None:
+            self.lookout.close()
+        self.epoll.close()
+
+
+def _listener(search: Datagrams, shots: dict[Pair, tuple[int, bytes]], hands: Hands) -> Hear:
+    """What the answers to sized datagrams mean. An error that the target itself sends is an answer: the datagram
+    arrived; one that somebody on the way sends says only that it came as far as there."""
+    address, family = hands.request.address, hands.family
+
+    def hear(pair: Pair, what: Said | Came, now: float) -> None:
+        known = shots.get(pair)
+        if known is None:
+            return
+        n, ident = known
+        if isinstance(what, Came):
+            if _answers(search.method, ident, what.data):
+                search.answered(now, n)
+            return
+        kind = word(family, what.type, what.code)
+        if kind == "too-big":
+            search.told(n, what.mtu, what.by)
+        elif kind != "other" and what.by == address:
+            search.answered(now, n)
+
+    return hear
+
+
+def _number(ident: bytes) -> int:
+    return int.from_bytes(ident[-2:], "big")
+
+
+def _hello(tongue: str, ident: bytes) -> bytes:
+    if tongue == "dns":
+        return askdns.plain(_number(ident), ".", "SOA")
+    return quic.probe(ident, quic.LEAST)
+
+
+def _payload(method: str, ident: bytes, length: int) -> bytes:
+    if method == "udp-dns":
+        return askdns.question(_number(ident), ".", "SOA", DNS_ROOM, length=length)
+    if method == "udp-quic":
+        return quic.probe(ident, length)
+    return ident + bytes(max(0, length - len(ident)))
+
+
+def _answers(method: str, ident: bytes, data: bytes) -> bool:
+    if method == "udp-dns":
+        reply = askdns.parse(data)
+        return reply is not None and reply.ident == _number(ident)
+    return method == "udp-quic" and quic.negotiates(data, ident)
