@@ -60,6 +60,16 @@ def kept(text: str, *managers: Any) -> Case:
     )
 
 
+# a port of 1400 that super-packets pass unchecked
+SUPER = """
+c eth0 1500 198.18.3.1/24 -- h vc 1500 @br0
+s eth0 1500 198.18.3.2/24 -- h vs 1400 @br0
+h br0 bridge 1500
+c offload eth0 on
+s offload eth0 on
+h offload vc on
+h offload vs on
+"""
 DUAL = BLIND.replace("198.18.1.2/24", "198.18.1.2/24 2001:db8:1::2/64") + "c route default via 2001:db8:1::1\n"
 SIXTH = {"address": "2001:db8:3::9", "family": 6}
 NO_ROUTE_6 = {"tcp": "unreachable", "error": "ENETUNREACH"}
@@ -648,6 +658,22 @@ EXAMPLES = (
         "info",
         "confirmed",
         {"case": "works", "address": OTHER},
+    ),
+    Example(
+        "MTU114",
+        case(DUAL, probe(reverse=(hole(1200),), contact=SIXTH)),
+        case(DUAL, probe(reverse=(hole(1300),), contact=SIXTH)),
+        "warning",
+        "confirmed",
+        {"direction": "inbound", "limit": 1200},
+    ),
+    Example(
+        "MTU116",
+        case(SUPER, probe(forward=(out(1404, fails=1405),))),
+        case(SUPER, probe(forward=(out(1380, fails=1381),))),  # what was measured lies elsewhere
+        "warning",
+        "confirmed",
+        {"direction": "outbound", "limit": 1404, "place": "h/vs"},
     ),
     Example(
         "SYS901",

@@ -15,9 +15,8 @@ from pathfit.core.snapshot import PmtuException
 from pathfit.host import netns, tcpsock
 from pathfit.host.netns import NetnsHandle
 from pathfit.host.nlsocket import NETLINK_GENERIC, NETLINK_ROUTE, NetlinkSocket
-from pathfit.observe.apart import Families
 from pathfit.observe.namespace import refused
-from pathfit.wire import rtnl, rtnl_route, tcpmetrics
+from pathfit.wire import genl, rtnl, rtnl_route, tcpmetrics
 from pathfit.wire.netlink import Malformed
 
 EXCEPTIONS = 50_000  # looked at
@@ -69,7 +68,8 @@ def _metrics(where: str, asked: tuple[str, ...], missing: list[Missing]) -> dict
     found: dict[str, TcpMetrics] = {}
     try:
         with NetlinkSocket(NETLINK_GENERIC) as sock:
-            family = Families().find(sock, tcpmetrics.FAMILY)
+            known = sock.dump(genl.families(), genl.family)  # asking for one by name might load a module
+            family = next((f.id for f in known if f.name == tcpmetrics.FAMILY), 0)
             for address in asked if family else ():
                 try:
                     one = sock.ask(tcpmetrics.request(family, address), tcpmetrics.metrics)

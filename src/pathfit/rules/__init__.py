@@ -57,6 +57,8 @@ RULES: tuple[Rule, ...] = (
     Rule("MTU110", mtu_path.stale),
     Rule("MTU111", mtu_path.clamp_one_sided),
     Rule("MTU112", mtu_path.clamp_wrong),
+    Rule("MTU114", mtu_causes.below_minimum),
+    Rule("MTU116", mtu_causes.hidden),
     Rule("MTU118", mtu_path.uneven),
     Rule("MTU119", mtu_path.rescued),
     Rule("MTU120", mtu_holes.masked),

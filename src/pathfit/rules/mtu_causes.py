@@ -9,8 +9,11 @@ from pathfit.core.finding import Confidence, Facts, Finding
 from pathfit.core.net import Direction, Point
 from pathfit.core.path import Decap, Encap, Exit, Limit
 from pathfit.rules.base import found, line
+from pathfit.rules.mtu_holes import place
 from pathfit.rules.places import place_text
 from pathfit.rules.view import SAID, Hole, View
+
+IPV6_MINIMUM = 1280  # bytes (RFC 8200 section 5)
 
 
 def overpromise(view: View) -> Iterable[Finding]:
@@ -172,3 +175,44 @@ def _untold(view: View, limit: Limit, direction: Direction, hole: Hole | None) -
     if hole is not None:
         lines.append(line(hole.ref, "equals-measured", limit=hole.passes))
     return found("MTU107", "warning", "confirmed" if hole else "likely", limit.at, facts, *lines)
+
+
+def below_minimum(view: View) -> Iterable[Finding]:
+    """A link on the way carries less than the 1280 bytes that IPv6 demands of every link.
+
+    Why it hurts: no sender may go below 1280, so no "too big" and no setting at the ends can help.
+    Example: a tunnel in a tunnel with 1200 left, and IPv6 addresses inside.
+    Repair: make room underneath, or fragment below IPv6; or use IPv4 there.
+    Severity: warning; it is the cause of the MTU101 or MTU102 it explains.
+    Possible: never said.
+    Likely: state alone: the device that decides on a way of IPv6 carries less than 1280.
+    Confirmed: a hole over IPv6 was measured below 1280.
+    References: RFC 8200 section 5; IPV6_MIN_MTU, ip6_dst_mtu_maybe_forward().
+    """
+    for hole in view.holes if view.family == 6 else ():
+        if hole.fails <= IPV6_MINIMUM:
+            where, _ = place(view, hole)
+            facts: Facts = {"direction": SAID[hole.direction], "place": place_text(where), "limit": hole.passes}
+            proof = line(hole.ref, "bracket", method=hole.method, passes=hole.passes, fails=hole.fails)
+            yield found("MTU114", "warning", "confirmed", where, facts, proof)
+
+
+def hidden(view: View) -> Iterable[Finding]:
+    """Offloading hides that a device is too small: bulk transfers pass, single packets of that size die.
+
+    Why it hurts: a test with a large download says that all is well, and one TLS record in a hundred is lost.
+    Example: a bridge port of 1400 between two containers of 1500, with segmentation offload on.
+    Repair: one MTU for every device of the segment.
+    Severity: warning; it is the cause of the MTU101 or MTU102 it explains.
+    Possible: never said.
+    Likely: state alone: the features of the devices before it and its MTU say so.
+    Confirmed: single packets were measured, and die exactly above the size at which state shows such a device.
+    References: is_skb_forwardable(), skb_is_gso(); ethtool(8) -K tso gso.
+    """
+    for hole in view.holes:
+        limit = next((x for x in view.limits(hole.direction) if x.mtu == hole.passes and x.then == "pass-gso"), None)
+        if limit is not None:
+            facts: Facts = {"direction": SAID[hole.direction], "place": place_text(limit.at), "limit": limit.mtu}
+            facts["own"] = hole.promised or hole.fails
+            proof = line(hole.ref, "hidden-limit", place=place_text(limit.at), limit=limit.mtu)
+            yield found("MTU116", "warning", "confirmed", limit.at, facts, proof)
