@@ -97,6 +97,29 @@ def test_a_container_by_its_id_is_called_by_its_name(stage: Article) -> None:
         assert report["findings"][0]["summary"].startswith("Large answers to ci vanish")
 
 
+def test_all_pairs_of_a_network(stage: Article) -> None:
+    """By the engine's name for it, at the addresses it gave there; one that is in two networks as well."""
+    for name in ("m1", "m2"):
+        stage.docker.run(name, "--network", "web")
+    stage.docker("network", "connect", "bridge", "m2")
+    try:
+        done = stage.pathfit("matrix", "network:web", "--json")
+        found = json.loads(done.stdout)
+        addresses = {
+            n: stage.docker.inspect("container", n)["NetworkSettings"]["Networks"]["web"] for n in ("m1", "m2")
+        }
+        assert [p["where"] for p in found["places"]] == ["container:db", "container:m1", "container:m2"]
+        assert {p["name"]: p["address"] for p in found["places"] if p["name"] != "db"} == {
+            n: a["IPAddress"] for n, a in addresses.items()
+        }
+        assert {(p["forward"]["pass"], p["reverse"]["pass"]) for p in found["pairs"]} == {(1500, 1500)}
+        assert (found["verdict"], found["title"], done.returncode) == ("healthy", "web (docker, bridge)", 0)
+        done = stage.pathfit("matrix", "network:nowhere")
+        assert done.returncode == 3 and "network:web" in done.stderr
+    finally:
+        stage.docker("rm", "-f", "m1", "m2")
+
+
 @pytest.mark.parametrize(
     ("where", "why", "typed"),
     [

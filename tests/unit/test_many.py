@@ -237,6 +237,7 @@ def test_the_table_says_each_way_by_itself() -> None:
         ["3", "worker", "1404!", "1404!", "-"],
     ]
     assert "4 ways differ from the usual 1500" in text
+    assert "all of them begin or end at worker" in text
     assert "db > worker 1400!" in text and "worker > db 1404!" in text
     assert "pathfit diagnose --from container:db --to container:worker" in text
 

@@ -20,7 +20,7 @@ from pathfit.core.evidence import StateFact
 from pathfit.core.report import Report
 from pathfit.render.matrix import Matrix, Place
 
-PAIRS = 200  # about a third of a second each
+PAIRS = 200  # 0.05 to 0.3 s each
 MOST_PAIRS = 5000
 NETWORK = "network:"
 MOST_NAMED = 4

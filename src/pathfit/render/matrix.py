@@ -120,6 +120,9 @@ def _differ(page: Page, m: Matrix, found: Mapping[tuple[int, int], Size], lang: 
         return
     page.blank()
     page.line(words.say("ui.many-differ", {"count": len(odd), "size": str(most)}, lang))
+    at = set.intersection(*({a, b} for a, b, _ in odd))
+    if len(odd) > 2 and len(at) == 1:
+        page.line(words.say("ui.many-one-place", {"name": m.places[at.pop()].name}, lang), "  ")
     for a, b, s in odd[:MOST_DIFFERENT]:
         names = f"{m.places[a].name} > {m.places[b].name}"
         page.line(f"{names} {s} {_said(m, a, b)}".rstrip(), "  ", indent="    ")

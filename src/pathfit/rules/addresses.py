@@ -35,7 +35,7 @@ def uneven_addresses(view: View) -> Iterable[Finding]:
         return
     others = [p for p in view.probes if p.ref != mine.ref]
     yield from _holes(view, mine, others)
-    if view.ask.target.where is None and proxies.literal(view.ask.target.host) is None:
+    if view.ask.target.where is None and proxies.literal(_name(view)) is None:
         yield from _unconnected(view, mine, others)
     if view.holes:
         yield from _works(view, mine, others)
@@ -100,10 +100,16 @@ def _whole(view: View) -> bool:
     return probe is not None and bool(probe.reverse) and all(view.carries(d) for d in DIRECTIONS)
 
 
+def _name(view: View) -> str:
+    """Whose addresses they are: the target's, or those of the proxy in front of it."""
+    proxy = proxies.proxy(view.ask, view.place)
+    return proxy.host if proxy is not None else view.target_label
+
+
 def _facts(view: View, mine: ProbeResult, those: list[ProbeResult], case: str) -> Facts:
     return {
         "case": case,
-        "target": view.target_label,
+        "target": _name(view),
         "address": those[0].contact.address,
         "addresses": tuple(p.contact.address for p in those),
         "used": mine.contact.address,
@@ -113,7 +119,7 @@ def _facts(view: View, mine: ProbeResult, those: list[ProbeResult], case: str) -
 def left_out(view: View) -> tuple[Missing, ...]:
     """How many addresses of the name were not looked at, and how to have one of them measured."""
     ask = view.ask
-    given = [a for h, a in ask.resolve if h.lower() == ask.target.host.lower()]
+    given = [a for h, a in ask.resolve if h.lower() == _name(view).lower()]
     known = given or [a for n in view.names for a in n.addresses]
     wanted = {a for a in known if ask.family is None or (":" in a) == (ask.family == 6)}
     seen = {p.contact.address for p in view.probes}
@@ -125,9 +131,9 @@ def left_out(view: View) -> tuple[Missing, ...]:
     return (
         Missing(
             ref="addresses",
-            what=f"{count} more addresses of {view.target_label}" if count > 1 else f"one more of {view.target_label}",
+            what=f"{count} more addresses of {_name(view)}" if count > 1 else f"one more address of {_name(view)}",
             why=f"{len(seen)} were looked at; what politeness and time allow holds for all of them together",
-            how=f"--resolve {ask.target.host}:{min(rest)}" if rest else "--fast",
+            how=f"--resolve {_name(view)}:{min(rest)}" if rest else "--fast",
             code="limit",
         ),
     )
