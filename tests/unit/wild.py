@@ -71,7 +71,8 @@ def of(kind: Any) -> st.SearchStrategy[Any]:
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return st.deferred(lambda: _struct(kind))
     plain: dict[Any, st.SearchStrategy[Any]] = {
-        str: TEXT, int: NUMBER, bool: st.booleans(), float: st.floats(allow_nan=False, allow_infinity=False), type(None): st.none()
+        str: TEXT, int: NUMBER, bool: st.booleans(), type(None): st.none(),
+        float: st.floats(allow_nan=False, allow_infinity=False),
     }  # fmt: skip
     return plain[kind]
 
