@@ -184,7 +184,7 @@ def _why_unknown(view: View, findings: Sequence[Finding]) -> str | None:
         refused = any(m.ref == "source" and m.code == "permission" for m in view.missing)
         return "why.source-refused" if refused else "why.no-source"
     if view.probe is None:
-        return "why.not-measured" if view.names or view.address else "why.no-address"
+        return _why_unmeasured(view)
     if any(m.code == "disturbed" for m in view.missing):
         return "why.disturbed"
     if (why := _why_unreached(view)) is not None:
@@ -214,6 +214,13 @@ def _why_unreached(view: View) -> str | None:
     if view.torn_down:
         return "why.torn-down"
     return "why.no-connection" if view.fails_to_connect and view.measured_tcp else None
+
+
+def _why_unmeasured(view: View) -> str:
+    there = next((m for m in view.missing if m.ref == "target"), None)
+    if there is not None:
+        return "why.target-refused" if there.code == "permission" else "why.no-target"
+    return "why.not-measured" if view.names or view.address else "why.no-address"
 
 
 def _undecided(b: Bracket, carries: bool | None) -> bool:

@@ -290,7 +290,10 @@ def addresses(case: Case) -> tuple[str, ...]:
         return wanted  # as the source's own resolver has sorted them
     from pathfit.rules.forecast import in_order
 
-    return in_order(state.host, place.netns, wanted)
+    ordered = in_order(state.host, place.netns, wanted)
+    if ask.target.where is None:
+        return ordered
+    return tuple(sorted(ordered, key=lambda a: _doomed(case, a)))  # a member of several networks: what is within reach
 
 
 def source_state(case: Case) -> NetnsSnapshot | None:

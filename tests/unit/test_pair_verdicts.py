@@ -1,5 +1,10 @@
 """What is said of a target of ours, from the question to the report: any traffic without a port, TCP with one."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from netlab import Net
 from test_probe_pair import filtered, lab
@@ -129,6 +134,24 @@ def test_the_caches_stay_as_they_were() -> None:
         report(net)
         for f in ("-4", "-6"):
             assert " mtu " not in net.ip("a", f"{f} route show cache")
+
+
+def test_a_repair_is_proven_between_two_namespaces(tmp_path: Path) -> None:
+    with lab("iifname rb meta length > 1400 drop") as net:
+        words = ["fix", "--from", f"netns:{net('a')}", "--to", f"netns:{net('b')}", "-4", "--yes", "--json"]
+        env = {**os.environ, "PATHFIT_STATE": str(tmp_path)}
+        done = subprocess.run([sys.executable, "-m", "pathfit", *words], env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "mtu 1400" in net.ip("a", "route show default")
+
+
+def test_the_address_within_reach_is_taken() -> None:
+    with lab() as net:
+        net.ip("b", "link add name x1 type veth peer name x2")
+        net.batch("b", "addr add 10.99.0.1/24 dev x1\nlink set x1 up\nlink set x2 up")
+        net.batch("a", "route add blackhole 10.99.0.0/24")
+        r = report(net)
+        assert r.verdict == "healthy" and r.measured[0].contact.address == "198.18.2.2"
 
 
 SCENES = {

@@ -68,7 +68,7 @@ def judge(view: View, report: Report, finding: Finding, fix: Fix) -> tuple[Reaso
     reasons += [("repair.still-there", {"code": f.code}) for f in errors]
     contact = report.measured[0].contact
     reasons += _traffic(contact)
-    reasons += _promise(contact, fix) if contact.tcp == "ok" else []
+    reasons += _promise(contact, fix) if contact.tcp == "ok" or _paired(contact) else []
     if any(x.dst == contact.address for x in (view.source.exceptions if view.source else ())):
         reasons.append(("repair.remembered", {"target": contact.address}))
     return tuple(reasons)
@@ -78,8 +78,13 @@ def _same(a: Finding, b: Finding) -> bool:
     return a.facts.get("direction") == b.facts.get("direction")
 
 
+def _paired(contact: Contact) -> bool:
+    """Between two ends of ours packets went both ways, and no connection was asked for."""
+    return contact.tcp == "n/a" and contact.protocol == "udp"
+
+
 def _traffic(contact: Contact) -> list[Reason]:
-    if contact.tcp != "ok":
+    if contact.tcp != "ok" and not _paired(contact):
         return [("repair.no-connection", {"what": contact.tcp})]
     if contact.tls == "stalled" or contact.http == "stalled":
         return [("repair.stalls", {"what": "TLS" if contact.tls == "stalled" else "HTTP"})]

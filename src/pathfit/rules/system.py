@@ -124,8 +124,14 @@ def _filtered_at(view: View, direction: Direction, size: int) -> bool:
 
 
 def _hard(view: View, direction: Direction) -> Limit | None:
-    """The smallest visible limit that no larger packet of the flow can pass. GSO and fragmentation do let it pass."""
-    limits = [x for x in view.limits(direction) if x.then in ("icmp", "silent") and x.kind in ("l3", "l2", "tunnel")]
+    """The smallest visible limit that no larger packet of the flow can pass. GSO and fragmentation do let it pass.
+
+    What lies behind a limit the sender itself obeys ("error") is predicted for packets of that size; those of ours that
+    are larger may be cut there.
+    """
+    own = min((x.mtu for x in view.limits(direction) if x.then == "error"), default=0)
+    hard = [x for x in view.limits(direction) if x.then in ("icmp", "silent") and x.kind in ("l3", "l2", "tunnel")]
+    limits = [x for x in hard if not own or x.mtu < own]
     return min(limits, key=lambda x: x.mtu, default=None)
 
 
