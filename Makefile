@@ -2,7 +2,7 @@
 # Everything that makes packets runs under tools/isolated: the only link there is lo, nothing outside is touched.
 BIN := .venv/bin
 STATES := /var/lib/pathfit /run/pathfit
-CHECKED := src tests/unit tests/healthy tests/hostile tests/scenarios tests/servers tests/engines tests/oracle tests/repair \
+CHECKED := src tests/unit tests/cover tests/healthy tests/hostile tests/scenarios tests/servers tests/engines tests/oracle tests/repair \
   tests/*.py bench tools
 
 QUICK := tools/isolated $(BIN)/pytest -m "not slow and not matrix"

@@ -51,6 +51,7 @@ class Flow:
     sizes: list[int] = field(default_factory=list)
     retrans: int = 0
     closed: bool = False
+    invited: int = 1500  # by the sender's SYN-ACK: what it knows of the way to us, when it was asked
 
     def reading(self, now: float, path: Path) -> Reading:
         if now < self.connected:
@@ -74,9 +75,9 @@ class Flow:
             twins = [a for a, b in pairwise(here) if a == b]
             largest = twins[0] if twins else min(536, self.mss)
         acked = 1 + (500 if now >= self.connected + path.rtt else 0)
-        return Reading(
-            ESTABLISHED, True, largest, 1448, self.mss - STAMPS, acked, got, len(seen), ooo, self.retrans, path.rtt
-        )
+        ours = min(self.invited, self.track.size) - HEAD - STAMPS
+        advmss = self.mss - STAMPS
+        return Reading(ESTABLISHED, True, largest, ours, advmss, acked, got, len(seen), ooo, self.retrans, path.rtt)
 
     def whole(self, now: float) -> bool:
         return bool(self.sizes) and len({i for at, i, _, _ in self.arrivals if at <= now}) == len(self.sizes)
@@ -92,6 +93,7 @@ class Sim:
         self.turn = self.random.randrange(8)
         self.now = 0.0
         self.learned = 9999
+        self.learned_at = 9e9
         self.busy_until = 0.0
         self.line: list[Flow] = []
         self.served: Flow | None = None
@@ -110,6 +112,7 @@ class Sim:
         if p.cookies:
             mss = max(m for m in (536, 1300, 1440, 1460) if m <= max(mss, 536))
         flow = Flow(track, self.now, connected, limit, mss)
+        flow.invited = min(p.promised, self.learned if self.now > self.learned_at else 9999)
         self.flows[track.n] = flow
         track.port = 40000 + track.n
         if p.holds:
@@ -179,7 +182,7 @@ class Sim:
         flow.arrivals.append((start + self.path.rtt / 2, tail, again[-1], 0))
         flow.arrivals += [(late + i * 1e-6, i, s, 0) for i, s in enumerate(again[:-1])]
         flow.arrivals.sort()
-        self.learned = min(self.learned, flow.limit)
+        self.learned, self.learned_at = min(self.learned, flow.limit), min(self.learned_at, start)
 
     def run(self, most: float = 6.0) -> Bracket:
         s = self.search

@@ -98,15 +98,16 @@ class Reverse(msgspec.Struct):
 
     # -- what the engine calls -------------------------------------------------------------------------------
 
-    def begin(self, now: float, plain: int = 2, sized: bool = True) -> None:
-        """Round 1. ``sized`` False: only see how plain connections fare (a banner, a contact)."""
+    def begin(self, now: float, plain: int = 2, sized: bool = True, beside: int = 0) -> None:
+        """Round 1. ``sized`` False: only see how plain connections fare (a banner, a contact). ``beside``: connections
+        of this round that somebody else opens."""
         lim = self.limits
         plain = min(plain, max(1, lim.per_round - 3))
         self.sized = sized
         self.round = 1
         for _ in range(plain):
             self._add(self.promised, now, "plain", plain=True)
-        for size, purpose in self._rungs(lim.per_round - plain) if sized else ():
+        for size, purpose in self._rungs(lim.per_round - plain - beside) if sized else ():
             self._add(size, now, purpose)
 
     def _rungs(self, count: int) -> list[tuple[int, str]]:
@@ -395,10 +396,13 @@ class Reverse(msgspec.Struct):
             self._new_round([(self.promised, "even")] * count, now)
             return
         bad = [t for t in soon.below if t.n in self._open and not t.kept]
-        if bad and any(t.missing_for(now) < verdict.UNEVEN_AGE for t in bad):
+        mute = [t for t, s in zip(at_top, top, strict=True) if s is Status.MUTE and t.n in self._open]
+        young = any(t.missing_for(now) < verdict.UNEVEN_AGE for t in bad)
+        young = young or (bool(bad) and any(t.silent_for(now) < verdict.UNEVEN_AGE for t in mute))
+        if young:
             if now - self.start < max(EVEN_WAIT, self.limits.budget - 0.2):
                 return
-        elif len([t for t in at_top if t.missing_for(now) >= verdict.UNEVEN_AGE]) == 1 and len(at_top) < 24:
+        elif len(verdict.always_fail(self.tracks, now, self.promised)) == 1 and len(at_top) < 24:
             # One flow in a dozen: ask again before it is called chance (trap 7).
             count = min(verdict.EVEN, self.remaining, self.limits.per_round)
             if count > 0:
@@ -409,12 +413,17 @@ class Reverse(msgspec.Struct):
     def _plan_learned(self, now: float, soon: verdict.Weighed) -> None:
         """The sender has learned the limit: new connections show no more. See how the gaps that stand end. Who has
         learned it cuts anew with the next retransmission: gaps that outlast two mean that what was mended was loss."""
-        mine = [t for t in self.tracks if t.n in self._open and not t.complete]
-        standing = [t for t in mine if t.gap_at is not None and not t.kept]
-        if all(t.missing_for(now) >= verdict.SETTLE_LOSS for t in standing):
-            self._untaught = sum(t.size > soon.arrived for t in standing) >= verdict.PROOF_LEAST
-            if not self._untaught:
-                self._finish("learned")
+        mine = [t for t in self.tracks if t.n in self._open and not t.complete and not t.kept]
+        mine = [t for t in mine if t.gap_at is not None or (t.heard and t.size > soon.arrived)]
+        if any((t.missing_for(now) or t.silent_for(now)) < verdict.SETTLE_LOSS for t in mine):
+            return
+        self._untaught = sum(t.size > soon.arrived for t in mine) >= verdict.PROOF_LEAST
+        if self._untaught:
+            return
+        if self.round == 1 and self.remaining >= 2:
+            self._new_round([(self.promised, "even")] * 2, now)  # what do its next SYN-ACKs invite?
+            return
+        self._finish("learned")
 
     def _stragglers(self, now: float, times: verdict.Timing) -> bool:
         """Connections that were asked, acknowledged and have said nothing yet. A slow server is no hole: they are

@@ -290,7 +290,7 @@ class Segments(msgspec.Struct):
         room = self.total - len(self.lanes)
         if soon.fails - max(soon.ok, HEAD) > 1 and self.round < MOST_ROUNDS and room >= PAIR + PROOF_LEAST:
             return self._search_round(now, soon.ok, soon.fails)
-        need = PROOF_LOSSY if soon.lossy else PROOF_LEAST if self.polite else PROOF_LOSSLESS
+        need = max(self._need(now, soon), PROOF_LEAST if self.polite else PROOF_LOSSLESS)
         missing = need - len(soon.failing)
         if missing > 0 and self.polite:
             missing = need  # the ones before are closed for them
@@ -303,7 +303,16 @@ class Segments(msgspec.Struct):
         return []
 
     def _settled(self, now: float, soon: Seen) -> bool:
-        return all(lane.stood(now) >= self._age(soon) for lane in soon.failing)
+        old = sum(lane.stood(now) >= self._age(soon) for lane in soon.failing)
+        return old == len(soon.failing) or (soon.lossy and old >= self._need(now, soon))
+
+    def _need(self, now: float, seen: Seen) -> int:
+        """Lanes that have to lack the failing size. Fewer where that many lack it or a larger one for long: the hole is
+        certain then, and only its byte is not."""
+        if not seen.lossy:
+            return PROOF_LEAST
+        lack = sum(lane.missing >= (seen.fails or 0) > 0 and lane.stood(now) >= SETTLE_LOSS for lane in self.lanes)
+        return PROOF_LOSSLESS if lack >= 2 * PROOF_LOSSY else PROOF_LOSSY
 
     def _age(self, seen: Seen) -> float:
         """Seconds a gap must stand."""
@@ -341,7 +350,7 @@ class Segments(msgspec.Struct):
         if seen.ok >= self.top:
             grade, note = ("none", "uneven") if self.stuck else ("proof", None)
             return Bracket(method=METHOD, tests="forward", passes=seen.ok, grade=grade, note=note)  # type: ignore[arg-type]
-        need = PROOF_LOSSY if seen.lossy else PROOF_LEAST
+        need = self._need(now, seen)
         old = [lane for lane in seen.failing if lane.stood(now) >= self._age(seen)]
         if seen.fails is None or len(old) < need:
             return Bracket(method=METHOD, tests="forward", passes=seen.ok, note=self.note or "unproven")

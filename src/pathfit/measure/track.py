@@ -17,6 +17,7 @@ ESTABLISHED = 1
 STANDING = (ESTABLISHED, 8)  # 8, TCP_CLOSE_WAIT: the FIN came before we looked
 FINISHED = (8, 9, 11)  # CLOSE_WAIT, LAST_ACK, CLOSING: the peer's FIN counts as a byte (tcp_rcv_nxt_update())
 CRUMBS = 16  # segments, with a quarter of the asked size at most, after which a sender is known to make them small
+OPTIONS = 40  # bytes of TCP options at most
 SLACK = 3  # segments that may be less than full: the ends of two or three writes
 
 
@@ -76,6 +77,9 @@ class Track(msgspec.Struct):
     measured: int = 0  # largest segment the kernel measured, payload bytes; 0: none above its initial value
     advmss: int = 0
     snd_mss: int = 0
+    invited: int = 0  # the same when the connection came about: as the peer's SYN-ACK and our own route have it
+    asked_at: tuple[float | None, int, int] = (None, 0, 0)  # the last request: when, and `got`, `segments` before it
+    run: int = 0  # payload bytes of the segments that one answer came in, all but its ends
     looked: float | None = None  # the last reading
     gap_at: float | None = None  # since when something has been missing
     gap_from: float | None = None  # the last reading that saw nothing missing before that
@@ -110,7 +114,7 @@ class Track(msgspec.Struct):
         if self.connected is None:
             self.connected = now
             self.timestamps = r.timestamps
-            self.snd_mss = r.snd_mss
+            self.invited = r.snd_mss
             self.syn_retrans = max(self.syn_retrans, r.retrans)
         self.advmss, self.snd_mss = r.advmss, r.snd_mss
         self.acked = max(0, r.acked - 1)
@@ -174,9 +178,21 @@ class Track(msgspec.Struct):
             full = self.payload()
             if r.rcv_mss < min(INITIAL_MSS, full) or (r.rcv_mss == full and self.got >= full and 2 * mean > full):
                 largest = r.rcv_mss
+            if INITIAL_MSS - OPTIONS <= r.rcv_mss < min(INITIAL_MSS, full) and not self.many:
+                self.measured = max(self.measured, r.rcv_mss)  # 536 and less options: SYN cookies, or a clamp to that
             largest = max(largest, min(mean, self.payload()))
         if largest:
             self.arrived = max(self.arrived, largest + self.header())
+        self._of_one_size(got, segments)
+
+    def _of_one_size(self, got: int, segments: int) -> None:
+        """Did the answer to the last request come in segments of one size? One answer is enough: what was said before
+        it (a handshake), and a row of small answers behind it, may have come in any pieces."""
+        if self.asked != self.asked_at[0]:
+            self.asked_at = (self.asked, got, segments)
+        came, pieces = self.got - self.asked_at[1], self.segments - self.asked_at[2]
+        if came >= 3 * self.measured > 0 and pieces <= came / self.measured + SLACK:
+            self.run = self.measured
 
     def missing_for(self, now: float) -> float:
         """Seconds something has been missing: later bytes are here, the ones before are not."""
@@ -258,8 +274,7 @@ class Track(msgspec.Struct):
     def capped(self) -> bool:
         """Much arrived in segments of one size, smaller than asked: somebody keeps them smaller. An answer written in
         small pieces has more segments than its size needs, and says nothing."""
-        full = self.measured
-        return full > 0 and not self.passed and self.got >= 3 * full and self.segments <= self.got / full + SLACK
+        return 0 < self.measured == self.run and not self.passed
 
     def attempt(self, now: float, start: float, settle: float, silence: float) -> Attempt:
         """The record of this connection."""

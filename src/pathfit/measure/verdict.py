@@ -114,6 +114,7 @@ def weigh(tracks: Sequence[Track], now: float, gap: float, silence: float) -> We
     """Read all connections with these ages of gap and silence."""
     states = [(t, t.status(now, gap, silence)) for t in tracks]
     arrived = max((t.arrived for t in tracks), default=0)
+    states = [(t, Status.SHORT if s is Status.FLAT and _mute_about_size(t, states, arrived) else s) for t, s in states]
     passing = (Status.PASS,) if _outvoted(states, arrived) else (Status.PASS, Status.FLAT)
     ok = max((t.size for t, s in states if s in passing), default=0)
     gaps = [t for t, s in states if s is Status.FAIL and t.size > ok and not _no_larger(t, arrived)]
@@ -146,6 +147,21 @@ def _no_larger(t: Track, arrived: int) -> bool:
     return t.kept and t.arrived >= arrived
 
 
+def _mute_about_size(t: Track, states: Sequence[tuple[Track, Status]], arrived: int) -> bool:
+    """A whole answer in smaller segments that says nothing about sizes of which others lose segments for good: its
+    sender feels its way for itself (tcp_mtu_probing). Either its segments stayed below what arrives elsewhere, where a
+    clamp or a "too big" would have let them be as large; or it was mended, and connections opened after that show
+    gaps: nobody told its host anything."""
+    least = max(arrived, t.arrived)
+    fails = [u for u, s in states if s is Status.FAIL and least < u.size <= t.size and not _no_larger(u, arrived)]
+    if len(fails) < PROOF_LEAST:
+        return False
+    if t.measured > 0 and t.arrived < arrived:
+        return True
+    mended = t.mended is not None and t.closed is not None
+    return mended and sum(u.opened > (t.closed or 0.0) for u in fails) >= PROOF_LEAST
+
+
 def _outvoted(states: Sequence[tuple[Track, Status]], arrived: int) -> bool:
     """Is there one connection whose whole answer came smaller beside several as large, or smaller, with a gap that
     stays? Somebody who keeps segments small keeps them small on all; what comes whole once may be chance. Several
@@ -162,9 +178,23 @@ def _healed(tracks: Sequence[Track]) -> list[Track]:
     """Whole answers that had a gap first and came in smaller segments then: the sender was told - unless others came
     small, with nothing missing, before the first of those gaps opened: nobody can have told it by then."""
     healed = [t for t in tracks if t.cut_from is not None and not t.passed and t.complete and t.arrived]
+    most = max((t.arrived for t in healed), default=0)
+    if any(t.got >= 3 * t.measured > 0 and t.arrived < most and t.size > most for t in healed):
+        return []  # who is told a size uses it everywhere: this sender feels its own way, on each connection
+    if _unlearned(tracks, healed, most):
+        return []
     opened = min((t.cut_from or 0.0 for t in healed), default=0.0)
     before = (t for t in tracks if t.capped and t.mended is None and t.first is not None and t.first < opened)
     return [] if any(before) else healed
+
+
+def _unlearned(tracks: Sequence[Track], healed: Sequence[Track], most: int) -> bool:
+    """Who was told a path MTU invites no more than that afterwards (ipv4_default_advmss(); FreeBSD's tcp_mssopt()): do
+    all plain connections opened after the answers were mended still invite more? Then those lost something by chance,
+    in front of a clamp."""
+    since = max(((t.cut_from or 0.0) + (t.cut or 0.0) for t in healed), default=0.0)
+    later = [t for t in tracks if t.plain and t.invited and t.opened > since]
+    return len(later) >= PROOF_LEAST and all(t.invited + t.header() > most for t in later)
 
 
 def proven(tracks: Sequence[Track], w: Weighed, now: float, times: Timing, need: int) -> bool:
@@ -305,6 +335,22 @@ def loss(tracks: Sequence[Track], now: float, times: Timing) -> LossSeen:
     )
 
 
+def always_fail(tracks: Sequence[Track], now: float, promised: int) -> list[Track]:
+    """Flows of the promised size whose gap stands for longer than loss makes likely. An answer that has no tail behind
+    its large segments leaves no gap: where gaps of other sizes stand as long, silence as old counts as well."""
+    bad = [
+        t for t in tracks if t.size >= promised and not t.passed and not t.complete and t.missing_for(now) >= UNEVEN_AGE
+    ]
+    if not any(t.missing_for(now) >= UNEVEN_AGE and not t.kept for t in tracks):
+        return bad
+    return bad + [t for t in tracks if t.size >= promised and _hushed(t, now)]
+
+
+def _hushed(t: Track, now: float) -> bool:
+    """Asked, acknowledged, and nothing more for that long."""
+    return t.status(now, UNEVEN_AGE, UNEVEN_AGE) is Status.MUTE
+
+
 def uneven(tracks: Sequence[Track], now: float, promised: int) -> Uneven | None:
     """Flows of the promised size of which some always fail and others always pass (MTU118).
 
@@ -313,10 +359,12 @@ def uneven(tracks: Sequence[Track], now: float, promised: int) -> Uneven | None:
     """
     # A whole answer in small pieces says nothing about this size.
     good = [t for t in tracks if t.size >= promised and (t.passed or (t.complete and t.capped and t.mended is None))]
-    bad = [
-        t for t in tracks if t.size >= promised and not t.passed and not t.complete and t.missing_for(now) >= UNEVEN_AGE
+    bad = always_fail(tracks, now, promised)
+    small_bad = [
+        t
+        for t in tracks
+        if t.purpose == "sentinel" and (t.missing_for(now) >= SETTLE_LOSS or (_hushed(t, now) and not t.many))
     ]
-    small_bad = [t for t in tracks if t.purpose == "sentinel" and t.missing_for(now) >= SETTLE_LOSS]
     if len(bad) < 2 or len(good) < 2 or small_bad:
         return None
     return Uneven(

@@ -26,6 +26,7 @@ from pathfit.probe.talk import Script, Talk
 if TYPE_CHECKING:
     from pathfit.core.measured import Bracket
     from pathfit.probe.ahead import Ahead
+    from pathfit.probe.idle import Idle
     from pathfit.probe.lookout import Lookout
     from pathfit.probe.ping import Pinger
     from pathfit.probe.pushed import Pushed
@@ -34,6 +35,7 @@ SPEAK_NOT = frozenset((515, *range(9100, 9110)))  # raw printing: whatever is sa
 CONTACT_WAIT = 2.5  # seconds for the first answer of a slow server, once the sizes are settled
 VERIFY = 0.5  # seconds for the handshake that only looks at the certificate
 KNOCK_AFTER = 0.25  # seconds without any SYN-ACK after which one small echo asks whether the host is there at all
+PAIR = 2  # measure.segments.PAIR
 RAW_LANES, PUSHED_LANES = 2, 6  # connections kept for the forward direction where few are allowed
 AFTERWARDS = 3  # and for the certificate, the places on the way and the trial of a repair
 LOWEST_PROMISE = 128  # bytes: a SYN that promises less than TCP_MIN_MSS (88) + headers does not exist
@@ -117,6 +119,8 @@ class Engine:
         self.knock: Pinger | None = None
         self.missing: list[Missing] = []
         self.spare: tuple[socket.socket, int] | None = None
+        self.beside = 0  # connections of the first round that are for the way out
+        self.idle: Idle | None = None  # those, until then
         self.ranges_ignored = False
         self.rows_short = False  # rows of requests were answered whole, and never in a full segment
         self.without_echo = False
@@ -180,7 +184,9 @@ class Engine:
         self.promised = promised or None
         self.search.promised = max(promised, LOWEST_PROMISE)
         sized = not self.request.contact_only and "tcp-maxseg" in self.request.methods and not code
-        self.search.begin(now, sized=sized and self.script.protocol != "tcp")
+        if sized and self.lookout is None and self._pushable() and not self.search.limits.polite:
+            self.beside = PAIR
+        self.search.begin(now, sized=sized and self.script.protocol != "tcp", beside=self.beside)
         if self.search.limits.polite:
             forward = RAW_LANES if self.lookout is not None else PUSHED_LANES
             self.search.limits.total -= forward + AFTERWARDS
@@ -226,12 +232,25 @@ class Engine:
             with netns.inside(self.fd):
                 for track in opens:
                     self._open(track)
+                self._open_beside()
+        if self.idle is not None and self.idle.in_the_way(self.search, now):
+            self.idle.close()
         for c in commands:
             if isinstance(c, Close):
                 for conn in [x for x in self.conns.values() if x.track is c.track]:
                     self._close(conn, now)
         if self.ahead is not None:
             self.ahead.step(now)
+
+    def _open_beside(self) -> None:
+        if self.beside and self.idle is None:
+            from pathfit.probe.idle import Idle
+
+            self.idle = Idle(self.request, self.family, self.beside)
+
+    def _pushable(self) -> bool:
+        """Can the way out be measured by the beginning of a request?"""
+        return "tcp-sack" in self.request.methods and self.script.protocol in ("http", "https")
 
     def _push(self, now: float) -> None:
         """Without raw sockets: our kernel's own segments. They may teach it a path MTU, so the reverse direction is
@@ -255,7 +274,7 @@ class Engine:
                 self._look_ahead(self.lookout, now)
         if self.lookout is not None and not without_sack:
             return
-        if "tcp-sack" not in self.request.methods or self.script.protocol not in ("http", "https"):
+        if not self._pushable():
             return
         inwards = self.search.result(now)
         if inwards.note == "unproven" or (inwards.fails is not None and inwards.grade != "told"):
@@ -267,7 +286,7 @@ class Engine:
             left -= self.ahead.connections
             self.replaced = self.ahead
             self.ahead.close()
-        self.ahead = Pushed(self.fd, self.request, self.family, self.script, self.epoll, now, left)
+        self.ahead = Pushed(self.fd, self.request, self.family, self.script, self.epoll, now, left, self.idle)
 
     def _without_sack(self) -> bool:
         """What is injected out of order is only seen by a peer's SACK; what is sent in order is seen by its ACK."""
@@ -442,6 +461,8 @@ class Engine:
             conn.close(now)
         if self.spare is not None:
             self.spare[0].close()
+        if self.idle is not None:
+            self.idle.close()
         if self.ahead is not None:
             self.ahead.close()
         for pinger in (self.pinger, self.knock):

@@ -72,7 +72,8 @@ def _taught(engine: Engine, inwards: Bracket) -> bool:
     """Did the target learn a path MTU from the answers we asked for? Where that was over before our first look, nothing
     is seen missing; but its SYN-ACKs then invite just what arrives here, and its first ones invited more: they follow
     what it knows of the way to us (ipv4_default_advmss(), ip6_default_advmss())."""
-    if not inwards.passes or inwards.fails is not None or _learned(engine):
+    ours = isinstance(engine.ahead, Pushed) and engine.ahead.search.learned
+    if not inwards.passes or inwards.fails is not None or (_learned(engine) and not ours):
         return False  # what bounds the invitation may be our own kernel's memory
     invited = _invitations(engine)
     return bool(invited) and invited[-1] == inwards.passes < invited[0] and min(invited) == invited[-1]
@@ -85,10 +86,11 @@ def _invitations(engine: Engine) -> list[int]:
     if engine.lookout is not None:
         heard = sorted(engine.lookout.synacks.values(), key=lambda h: h.at)
         return [packet_of(family, h.tcp.mss) for h in heard if h.tcp.mss]
-    plain = [c.track for c in engine.all if c.track.plain and c.track.connected is not None and c.track.snd_mss]
-    sent = [(t.opened, t.snd_mss + t.header()) for t in plain]
-    if isinstance(engine.ahead, Pushed):
-        sent += [(lane.opened, lane.invited) for lane in engine.ahead.search.lanes if lane.invited]
+    plain = [c.track for c in engine.all if c.track.plain and c.track.invited]
+    sent = [(t.opened, t.invited + t.header()) for t in plain]
+    if isinstance(engine.ahead, Pushed) and not engine.ahead.search.learned:
+        fresh = [lane for lane in engine.ahead.search.lanes if lane.invited and lane.n not in engine.ahead.early]
+        sent += [(lane.opened, lane.invited) for lane in fresh]
     return [size for _, size in sorted(sent)]
 
 
@@ -132,6 +134,9 @@ def _used(engine: Engine, now: float) -> Used:
         if one is not None:
             packets += one.packets
             connections += one.connections
+    if engine.idle is not None:
+        packets += 3 * engine.idle.opened
+        connections += engine.idle.opened
     if engine.pinger is not None:
         packets += engine.pinger.sent
     return Used(packets=packets, connections=connections, seconds=round(now - engine.start, 4))

@@ -21,6 +21,7 @@ from pathfit.measure.track import ESTABLISHED
 from pathfit.wire import tcpinfo
 
 if TYPE_CHECKING:
+    from pathfit.probe.idle import Idle
     from pathfit.probe.talk import Script
 
 EXCEPTION_LASTS = 600.0  # seconds: net.ipv4.route.mtu_expires, net.ipv6.route.mtu_expires
@@ -87,7 +88,15 @@ class Pushed:
     """Drives one :class:`~pathfit.measure.segments.Segments`. ``packets``/``connections`` count what it cost."""
 
     def __init__(
-        self, fd: int | None, request: Measure, family: int, script: Script, epoll: select.epoll, now: float, total: int
+        self,
+        fd: int | None,
+        request: Measure,
+        family: int,
+        script: Script,
+        epoll: select.epoll,
+        now: float,
+        total: int,
+        idle: Idle | None = None,
     ) -> None:
         self.netns, self.request, self.script, self.epoll = fd, request, script, epoll
         self.search = Segments(
@@ -103,6 +112,8 @@ class Pushed:
         self.socks: dict[int, socket.socket] = {}
         self.streams: dict[int, Iterator[int]] = {}
         self.packets = self.connections = 0
+        self.early: set[int] = set()  # lanes that are among those
+        self.idle = idle  # connections that stand already
         self.ended = now
 
     @property
@@ -169,12 +180,16 @@ class Pushed:
     # -- inside ----------------------------------------------------------------------------------------------
 
     def _open(self, n: int) -> None:
-        sock = tcpsock.tcp(self.family, learns=True)
-        self.connections += 1
-        if tcpsock.connect(sock, self.request.address, self.request.port):
-            sock.close()
-            self.search.failed(n, "no-connection")
-            return
+        sock = self.idle.take() if self.idle is not None else None
+        if sock is not None:
+            self.early.add(n)
+        else:
+            sock = tcpsock.tcp(self.family, learns=True)
+            self.connections += 1
+            if tcpsock.connect(sock, self.request.address, self.request.port):
+                sock.close()
+                self.search.failed(n, "no-connection")
+                return
         self.socks[n] = sock
         self.streams[n] = beginning(self.script)
         self.epoll.register(sock.fileno(), select.EPOLLOUT)
