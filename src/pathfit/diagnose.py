@@ -265,7 +265,13 @@ def _way_on(view: View, why: str | None) -> tuple[Missing, ...]:
     there = view.case.one("target", PlaceFact)
     if why == "why.no-address" and there is not None:
         kind, _, name = there.where.partition(":")
-        look = f"ip -n {name}" if kind == "netns" and "/" not in name else f"nsenter -t {there.pid or 'PID'} -n ip"
+        look = (
+            "ip"
+            if kind == "host"
+            else f"ip -n {name}"
+            if kind == "netns" and "/" not in name
+            else f"nsenter -t {there.pid or 'PID'} -n ip"
+        )
         said = words.say(why, {}, "en")
         return (Missing(ref=there.ref, what=view.target_label, why=said, how=f"{look} address", code="undecided"),)
     how = AGAIN.get(why, "--timeout 60") if view.ask.target.text else "--to https://example.org/"

@@ -4,10 +4,13 @@ The same examine loop runs on it as on a live machine, so a saved case takes the
 A request that was not recorded (another version may ask more) is answered with a Missing, as any World would.
 """
 
+import msgspec
+
 from pathfit.core.case import Case
 from pathfit.core.evidence import Evidence, Missing
-from pathfit.core.request import ReadRemembered, Request
+from pathfit.core.request import Measure, ReadRemembered, Request
 
+OLDER = ("far",)  # fields of a Measure that older versions did not have, and whose answer is none the worse
 ADDED = (ReadRemembered,)  # what older versions did not ask, and nothing hangs on: no answer is no loss
 
 
@@ -22,6 +25,9 @@ class ReplayWorld:
         try:
             return self._answers[request]
         except KeyError:
+            older = _older(request)
+            if older in self._answers:
+                return self._answers[older]
             if isinstance(request, ADDED):
                 return ()
             return (
@@ -33,3 +39,11 @@ class ReplayWorld:
                     code="absent",
                 ),
             )
+
+
+def _older(request: Request) -> Request:
+    """The same question as a version without those fields asked it."""
+    if not isinstance(request, Measure):
+        return request
+    defaults = {f.name: f.default for f in msgspec.structs.fields(Measure) if f.name in OLDER}
+    return msgspec.structs.replace(request, **defaults)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from netlab import Net
 from test_probe_pair import filtered, lab
 
@@ -13,6 +14,7 @@ from pathfit import diagnose, examine
 from pathfit.core.ask import Ask, Target
 from pathfit.core.net import Family
 from pathfit.core.report import Report
+from pathfit.core.request import Measure
 from pathfit.lab.lab import Lab
 from pathfit.lab.reader import load
 from pathfit.live import LiveWorld
@@ -50,6 +52,18 @@ def test_nothing_is_wrong(family: Family) -> None:
         assert (r.verdict, codes(r)) == ("healthy", [])
         assert [b.method for b in r.measured[0].forward_tried] == ["udp-pair", "udp-fragments"]
         assert r.used.connections == 1 and r.used.packets < 160
+
+
+def test_a_run_of_an_older_version_replays() -> None:
+    with lab() as net, LiveWorld() as world:
+        target = Target(text="b", protocol="icmp", where=f"netns:{net('b')}")
+        ask = Ask(command="diagnose", source=f"netns:{net('a')}", target=target)
+        case = examine.run(ask, world)
+    older = tuple(
+        replace(x, request=replace(x.request, far="")) if isinstance(x.request, Measure) else x for x in case.exchanges
+    )
+    again = examine.run(ask, ReplayWorld(replace(case, exchanges=older)))
+    assert document(diagnose.report(again)) == document(diagnose.report(case))
 
 
 def test_different_holes_are_two_errors() -> None:

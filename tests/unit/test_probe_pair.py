@@ -13,6 +13,7 @@ from netlab import Net, nets
 from pathfit.core.evidence import Missing, ProbeResult
 from pathfit.core.request import Measure
 from pathfit.host.netns import open_handle
+from pathfit.probe.pair import Pair
 from pathfit.probe.paired import measure_pair
 
 ADDRESS = {4: "198.18.2.2", 6: "fd02::2"}
@@ -200,6 +201,18 @@ def test_an_address_that_is_not_there() -> None:
             found = measure_pair(here.fd, there.fd, request)
         said = found if isinstance(found, Missing) else found.missing[-1]
         assert "assign" in said.why
+
+
+def test_a_network_that_vanishes_meanwhile() -> None:
+    with lab() as net:
+        request = Measure(ref="p", source="a", far="b", address=ADDRESS[4], port=0, protocol="icmp", budget=0.4)
+        with open_handle(f"/run/netns/{net('a')}", "a") as here, open_handle(f"/run/netns/{net('b')}", "b") as there:
+            pair = Pair(here.fd, there.fd, request)
+            net.ip("b", "link del e0")
+            net.ip("a", "link del e0")
+            pair.run()
+            pair.close()
+            assert all(w.done and not w.open for w in pair.ways.values()) and not pair.taught()
 
 
 KILLED = """

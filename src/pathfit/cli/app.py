@@ -136,7 +136,7 @@ def diagnose(source: tuple[str, ...], to: str, **o: Any) -> int:
 
     \b
     WHERE   host, netns:NAME, netns:/path, pid:N, container:ID (its id or its hostname)
-    TARGET  https://H/…, http://H/…, tcp://H:P, udp://H:P, H:P, [v6]:P, H, or a WHERE with :PORT
+    TARGET  https://H/…, http://H/…, tcp://H:P, udp://H:P, H:P, [v6]:P, H, or a WHERE, with :PORT or without
 
     \b
     pathfit diagnose --from pid:$(docker inspect -f '{{.State.Pid}}' ci) --to https://example.org/

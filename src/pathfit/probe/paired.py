@@ -178,9 +178,19 @@ def _together(asked: ProbeResult, ours: ProbeResult) -> ProbeResult:
             connections=asked.used.connections + ours.used.connections,
             seconds=round(asked.used.seconds + ours.used.seconds, 4),
         ),
+        missing=(*asked.missing, *_alone(asked, ours)),
         side_effects=tuple(dict.fromkeys((*asked.side_effects, *ours.side_effects))),
         splits=ours.splits,
     )
+
+
+def _alone(asked: ProbeResult, ours: ProbeResult) -> tuple[Missing, ...]:
+    """Nothing of ours gets through beside the asked port, which answers: a filter that admits it alone."""
+    if asked.contact.tcp != "ok" or any(b.passes for b in (*ours.forward, *ours.reverse)):
+        return ()
+    what = f"packets of our own to {asked.contact.address}, seen at both ends"
+    why = "only the asked port gets through; what its connections showed is all there is"
+    return (Missing(ref=asked.ref, what=what, why=why, how="", code="filtered"),)
 
 
 def _judges(asked: tuple[Bracket, ...], ours: tuple[Bracket, ...]) -> tuple[Bracket, ...]:

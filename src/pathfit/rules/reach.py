@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathfit.core.finding import Facts, Finding
 from pathfit.rules.base import found, line
 from pathfit.rules.ends import unheard
+from pathfit.rules.promises import any_traffic
 from pathfit.rules.view import View
 
 FEW, SURE = 2, 3  # disturbed attempts: two may be a burst of reordering, three are a pattern
@@ -30,7 +31,9 @@ def random_loss(view: View) -> Iterable[Finding]:
     percent = round(100 * loss.disturbed / loss.attempts, 1)
     facts: Facts = {"disturbed": loss.disturbed, "attempts": loss.attempts, "percent": percent}
     facts["unanswered_syns"] = loss.unanswered_syns
-    seen = line(view.ref, "loss", disturbed=loss.disturbed, attempts=loss.attempts)
+    seen = line(
+        view.ref, "loss-packets" if any_traffic(view.ask) else "loss", disturbed=loss.disturbed, attempts=loss.attempts
+    )
     yield found("NET151", "warning", "confirmed" if loss.disturbed >= SURE else "likely", view.edge, facts, seen)
 
 
