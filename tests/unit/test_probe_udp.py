@@ -191,6 +191,8 @@ def test_a_whole_way_and_a_hole(
     assert (well.contact.udp, well.contact.speaks) == (word, speaks)
     assert (well.forward[0].method, well.forward[0].passes, well.forward[0].fails) == (method, 1500, None)
     assert well.contact.rtt is not None and well.used.packets < 60
+    pieces = [b.passes for b in well.both if b.method == "icmp-fragments"]
+    assert pieces == ([2000] if rights == "root" and family == 4 and port != CLOSED else [])
     scene.filter(*HOLE)
     hole = scene.ask(family, port).forward[0]
     assert (hole.passes, hole.fails, hole.grade, hole.told_by) == (1400, 1401, "step", None)
@@ -254,6 +256,9 @@ def test_large_answers(scene: Scene, family: int) -> None:
     assert lost.dns is not None and [s.answered > 0 for s in lost.dns.sizes] == [True, True, True, False]
     assert (lost.dns.sizes[-1].tries, lost.dns.tcp) == (4, "refused")
     assert lost.reverse[0].note == "large-answers-lost"
+    pieces = [[b for b in r.both if b.method == "icmp-fragments"] for r in (scene.ask(4), lost)]
+    assert [(b.passes, b.fails) for b in pieces[0]] == [(None, 2000)]
+    assert [(b.passes, b.fails) for b in pieces[1]] == ([(None, 2000)] if family == 4 else [])
 
 
 def test_no_way_there(scene: Scene) -> None:

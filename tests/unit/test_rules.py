@@ -333,6 +333,14 @@ EXAMPLES = (
         {"direction": "outbound", "piece": 552},
     ),
     Example(
+        "MTU109",
+        case(BLIND, datagrams("n/a", both=(Bracket(method="icmp-fragments", tests="both", fails=2000, grade="step"),))),
+        case(BLIND, datagrams("n/a", both=(Bracket(method="icmp-fragments", tests="both", note="unproven"),))),
+        "info",
+        "likely",
+        {"case": "echo", "size": 2000},
+    ),
+    Example(
         "RST201",
         case(BLIND, failed("refused", rst_ttl=62, echo_ttl=62, rst_phase="syn")),
         case(BLIND, failed("timeout")),

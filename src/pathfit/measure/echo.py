@@ -146,3 +146,57 @@ class Echo(msgspec.Struct):
             )
             for i, p in enumerate(self.pings)
         ]
+
+
+METHOD_PIECES = "icmp-fragments"
+MOST_PIECES = 3  # rounds of two echoes in fragments and a small one
+
+
+class Pieces(msgspec.Struct):
+    """Are echoes answered that travel in fragments, both ways, where whole ones of ``whole`` bytes are? IPv4 only.
+
+    ``size``: of the echo, more than any usual link carries; the reply is as large and comes without DF, so the far end
+    cuts it. Filters may drop large pings as such: what this shows is never certain.
+    """
+
+    size: int
+    start: float
+    budget: float = 1.0
+    wait: float = 0.1  # seconds, besides four round trips
+    rtt: float = 0.0
+    pings: list[Ping] = msgspec.field(default_factory=list)
+    round: int = 0
+    done: bool = False
+
+    def answered(self, now: float, seq: int) -> None:
+        """An echo reply with this sequence number came, or its first fragment."""
+        if 0 < seq <= len(self.pings) and self.pings[seq - 1].answered is None:
+            self.pings[seq - 1].answered = now
+
+    def step(self, now: float) -> list[Ping]:
+        """What to send now."""
+        mine = [p for p in self.pings if p.round == self.round]
+        large = [p for p in self.pings if p.size == self.size]
+        if self.done or any(p.answered is not None for p in large) or now - self.start > self.budget:
+            self.done = True
+            return []
+        if mine and now - mine[-1].at < self.wait + 4 * self.rtt:
+            return []
+        if self.round >= MOST_PIECES:
+            self.done = True
+            return []
+        self.round += 1
+        first = len(self.pings) + 1
+        out = [Ping(first + i, s, now, self.round) for i, s in enumerate((self.size, self.size, CONTROL))]
+        self.pings += out
+        return out
+
+    def bracket(self) -> Bracket:
+        """``passes`` when one was answered; ``fails`` when none was in three rounds whose small one was."""
+        large = [p for p in self.pings if p.size == self.size]
+        if any(p.answered is not None for p in large):
+            return Bracket(method=METHOD_PIECES, tests="both", passes=self.size, grade="proof")
+        heard = sum(1 for p in self.pings if p.size == CONTROL and p.answered is not None)
+        if heard < MOST_PIECES:
+            return Bracket(method=METHOD_PIECES, tests="both", note="unproven" if heard else "no-answer")
+        return Bracket(method=METHOD_PIECES, tests="both", fails=self.size, grade="step")

@@ -27,6 +27,7 @@ from pathfit.measure.datagrams import LEAST_MTU, Datagrams
 from pathfit.measure.refusal import word
 from pathfit.measure.verdict import SETTLE
 from pathfit.probe.lookout import UDP_SEQ, Lookout
+from pathfit.probe.pieces import fragmented_echoes
 from pathfit.probe.ping import Pinger
 from pathfit.wire import askdns, quic
 
@@ -85,6 +86,7 @@ class Hands:
         self.dns: DnsAnswers | None = None
         self.dns_bracket: Bracket | None = None
         self.pinger: Pinger | None = None
+        self.pieces: Bracket | None = None
         self.lookout = self._lookout()
         with netns.inside(fd):
             self.believed = tcpsock.path_mtu(self.family, request.address, request.port)
@@ -257,6 +259,7 @@ class Hands:
         while self.pinger is not None and not self.pinger.done and self.pinger.worth(clock()):
             self.pinger.step(clock())
             self.listen()
+        self.pieces = fragmented_echoes(self)
 
     def _knock(self) -> None:
         """Only a look whether the host is there."""
@@ -384,7 +387,7 @@ class Hands:
             contact=contact,
             forward=tuple(sorted((s.bracket() for s in self.searches), key=lambda b: b.passes is None)),
             reverse=(self._inwards(),) if not self.request.contact_only and self.error is None else (),
-            both=(self.pinger.bracket(),) if self.pinger is not None else (),
+            both=tuple(b for b in (self.pinger.bracket() if self.pinger else None, self.pieces) if b is not None),
             attempts=tuple(attempts),
             too_big=self._too_big(),
             side_effects=self._left(),

@@ -21,7 +21,8 @@ def fragments_dropped(view: View) -> Iterable[Finding]:
     Severity: warning where any traffic is asked (a target of ours without a port), and the verdict is "degraded"; info
     where the asked traffic is TCP.
     Possible: never said.
-    Likely: never said.
+    Likely: the target is UDP or a host, and echoes in fragments found no answer, six times, while whole ones of every
+    size did; a filter that drops large pings looks the same, therefore no more than an info.
     Confirmed: datagrams sent as fragments, each smaller than packets that pass, never arrived in that direction, six
     times and more; small packets sent after them on the same flows did.
     References: RFC 8900; RFC 9715 (DNS); ip_defrag(), nf_defrag_ipv4().
@@ -46,6 +47,21 @@ def fragments_dropped(view: View) -> Iterable[Finding]:
         severity: Severity = "warning" if any_traffic(view.ask) else "info"
         proof = line(view.ref, "fragments", direction=SAID[s.direction], sent=s.sent, piece=s.piece)
         yield found("MTU109", severity, "confirmed", _where(view, s), facts, proof)
+    yield from _echoes(view)
+
+
+def _echoes(view: View) -> Iterable[Finding]:
+    """An echo tests both ways."""
+    for b in view.probe.both if view.probe else ():
+        if b.method == "icmp-fragments" and b.fails is not None and b.grade == "step":
+            facts: Facts = {
+                "case": "echo",
+                "direction": "both",
+                "source": view.source_label,
+                "target": view.target_label,
+                "size": b.fails,
+            }
+            yield found("MTU109", "info", "likely", view.edge, facts, line(view.ref, "fragments-echo", size=b.fails))
 
 
 def cut_on_the_way(view: View) -> Iterable[Finding]:

@@ -37,8 +37,8 @@ def packet(src: bytes, dst: bytes, udp: bytes, ident: int, *, df: bool = True) -
     return IP6.pack(6 << 28, len(udp), UDP, OUR_TTL, src, dst) + udp
 
 
-def fragments(src: bytes, dst: bytes, udp: bytes, ident: int, piece: int) -> list[bytes]:
-    """The datagram in fragments of at most ``piece`` bytes of IP packet each, first to last."""
+def fragments(src: bytes, dst: bytes, udp: bytes, ident: int, piece: int, protocol: int = UDP) -> list[bytes]:
+    """The datagram (or what else IP carries) in fragments of at most ``piece`` bytes of IP packet, first to last."""
     v6 = len(dst) == 16
     room = (piece - (48 if v6 else 20)) // 8 * 8
     out: list[bytes] = []
@@ -47,9 +47,9 @@ def fragments(src: bytes, dst: bytes, udp: bytes, ident: int, piece: int) -> lis
         more = at + room < len(udp)
         if v6:
             head = IP6.pack(6 << 28, 8 + len(body), FRAGMENT, OUR_TTL, src, dst)
-            out.append(head + FRAGH.pack(UDP, 0, at | more, ident) + body)
+            out.append(head + FRAGH.pack(protocol, 0, at | more, ident) + body)
         else:
-            out.append(ip4(src, dst, UDP, body, ident, at // 8 | (MORE if more else 0)))
+            out.append(ip4(src, dst, protocol, body, ident, at // 8 | (MORE if more else 0)))
     return out
 
 
