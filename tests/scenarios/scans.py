@@ -67,6 +67,7 @@ BY_FINDINGS: dict[tuple[str, ...], tuple[str, ...]] = {
         "too-big-dropped-by-router-itself",
         "too-big-dropped-in-transit",
         "two-limits",
+        "udp-hole-outwards",
         "uplink-1420-untold",
         "upload-too-big-dropped-at-host",
         "v4-asked-while-v6-broken",

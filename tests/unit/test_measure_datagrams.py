@@ -7,6 +7,7 @@ import pytest
 
 from pathfit.core.measured import Bracket, DnsSize
 from pathfit.measure.datagrams import Datagrams
+from pathfit.measure.echo import Pieces
 from pathfit.measure.largedns import LargeDns, lost
 from pathfit.measure.refusal import word
 
@@ -95,6 +96,15 @@ def test_free_answers_to_the_byte(
     search = run(path, **more)
     assert said(search.bracket()) == expected
     assert len(search.shots) <= 160
+
+
+@pytest.mark.parametrize("limit", [1500, 1450, 1443, 700])
+def test_few_at_once_towards_public_targets(limit: int) -> None:
+    search = run(Path(limit=limit, rtt=0.03), row=4)
+    assert search.bracket().passes == limit and search.bracket().exact
+    rounds = [sum(1 for s in search.shots if s.round == r) for r in range(1, search.round + 1)]
+    assert max(rounds) <= 4 + 4  # and what is repeated, and the control
+    assert len(search.shots) < 60
 
 
 @pytest.mark.parametrize("limit", [1500, 1400, 1280, 700])
@@ -200,6 +210,26 @@ def test_loss_makes_no_large_answer_lost(limit: int) -> None:
     for seed in range(300):
         bad = lost(ask(Server(limit=limit, loss=0.03), seed).sizes())
         assert bad is None or (limit == 1472 and bad.room == 4096), seed
+
+
+@pytest.mark.parametrize(
+    ("large", "small", "loss", "expected"),
+    [
+        (True, True, 0.0, (2000, None)),
+        (False, True, 0.0, (None, 2000)),
+        (False, False, 0.0, (None, None)),
+        (True, True, 0.03, (2000, None)),
+    ],
+)
+def test_echoes_in_fragments(large: bool, small: bool, loss: float, expected: tuple[int | None, int | None]) -> None:
+    for seed in range(200 if loss else 1):
+        rng, now, search = Random(seed), 0.0, Pieces(size=2000, start=0.0)
+        while not search.done:
+            for p in search.step(now):
+                if (large if p.size == 2000 else small) and all(rng.random() >= loss for _ in range(4)):
+                    search.answered(now, p.seq)
+            now += 0.01
+        assert (search.bracket().passes, search.bracket().fails) == expected, seed
 
 
 def test_without_a_control_nothing_is_lost() -> None:

@@ -31,7 +31,7 @@ Asked traffic is TCP to the target's port, with any segment size the two ends pr
 |---|---|---|
 | broken | a finding of severity error | 1 |
 | unknown | no error, but a direction was not measurable, a gap could not be proven, or nothing was said at all | 3 |
-| degraded | a warning among MTU106, 109, 110, 118-120, NET151, 153: slow, late, or while something fragile holds | 0 |
+| degraded | a warning among MTU106, 109, 110, 118-120, NET151, 153, DNS252: slow, late, or while something fragile holds | 0 |
 | healthy | both directions carry what the ends promise each other | 0 |
 
 Decisions that may surprise:
@@ -42,6 +42,9 @@ Decisions that may surprise:
 * A limit for ICMP or UDP above what TCP uses is no fault of TCP (MTU120, info). Between two ends of ours without a port
   any traffic is asked: there it is a warning, as are fragments that do not arrive (MTU109), and the verdict "degraded".
 * A certificate that is not trusted (APP802) and an HTTP error (APP803) are warnings, the verdict is of the path.
+* A closed UDP port is an error as well; a silent one is "unknown": it may be open and not know the questions asked.
+* What UDP answers is mostly small: the way in stays null with a note, and the verdict is "unknown" unless large DNS
+  answers arrive, or all of the way is visible.
 * A plain TCP service that never sends a full packet leaves `measured.reverse` null with a note, and is healthy; HTTP
   and TLS servers can be made to send one, so there the verdict is "unknown" unless all of the way is visible.
 * Outbound not measured: "unknown", unless all of the way is visible and carries the promised size.

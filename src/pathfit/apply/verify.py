@@ -62,13 +62,13 @@ def judge(view: View, report: Report, finding: Finding, fix: Fix) -> tuple[Reaso
         still = [f for f in report.findings if f.code == finding.code and f.where == finding.where]
         return (("repair.still-there", {"code": finding.code}),) if still else ()
     reasons: list[Reason] = []
-    if report.verdict == "unknown":
+    if report.verdict == "unknown" and not _one_way(view, report, finding):
         reasons.append(("repair.not-told", {"why": report.why_unknown}))
     errors = [f for f in report.findings if f.severity == "error" or (f.code == finding.code and _same(f, finding))]
     reasons += [("repair.still-there", {"code": f.code}) for f in errors]
     contact = report.measured[0].contact
     reasons += _traffic(contact)
-    reasons += _promise(contact, fix) if contact.tcp == "ok" or _paired(contact) else []
+    reasons += _promise(contact, fix) if contact.tcp == "ok" or _datagrams(contact) else []
     if any(x.dst == contact.address for x in (view.source.exceptions if view.source else ())):
         reasons.append(("repair.remembered", {"target": contact.address}))
     return tuple(reasons)
@@ -78,13 +78,19 @@ def _same(a: Finding, b: Finding) -> bool:
     return a.facts.get("direction") == b.facts.get("direction")
 
 
-def _paired(contact: Contact) -> bool:
-    """Between two ends of ours packets went both ways, and no connection was asked for."""
-    return contact.tcp == "n/a" and contact.protocol == "udp"
+def _datagrams(contact: Contact) -> bool:
+    """Datagrams were asked for, and answered: between two ends of ours (no ``udp``), or by what lives at the port."""
+    return contact.tcp == "n/a" and contact.protocol == "udp" and contact.udp in ("n/a", "ok")
+
+
+def _one_way(view: View, report: Report, finding: Finding) -> bool:
+    """Of what is not TCP the way in is seldom measurable; the way out alone tells whether a hole in it is gone."""
+    only_in = report.why_unknown in ("why.udp-in", "why.no-port")
+    return only_in and finding.facts.get("direction") == "outbound" and view.carries("forward") is True
 
 
 def _traffic(contact: Contact) -> list[Reason]:
-    if contact.tcp != "ok" and not _paired(contact):
+    if contact.tcp != "ok" and not _datagrams(contact):
         return [("repair.no-connection", {"what": contact.tcp})]
     if contact.tls == "stalled" or contact.http == "stalled":
         return [("repair.stalls", {"what": "TLS" if contact.tls == "stalled" else "HTTP"})]

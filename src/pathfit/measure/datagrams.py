@@ -71,6 +71,7 @@ class Datagrams(msgspec.Struct):
     family: int = 4
     floor: int = 576
     scarce: bool = False
+    row: int = ROUND  # sizes at most in one row
     budget: float = 3.0
     settle: float = SETTLE / 10  # seconds that answers may come in another order, at least
     rtt: float | None = None
@@ -172,7 +173,7 @@ class Datagrams(msgspec.Struct):
         if sure:
             return sorted(sure[:3], reverse=True)
         if not self.scarce:
-            return sizes.section(passes, fails, ROUND)
+            return sizes.favour(passes, fails, self.row)
         common = sorted(s for s in sizes.COMMON if passes < s < fails)
         return [common[len(common) // 2] if common else (passes + fails) // 2]
 

@@ -23,7 +23,7 @@ from pathfit.core.net import IP_HEADER
 from pathfit.core.request import Measure
 from pathfit.host import netns, tcpsock
 from pathfit.host.udpsock import Came, Pair, Said
-from pathfit.measure.datagrams import LEAST_MTU, Datagrams
+from pathfit.measure.datagrams import LEAST_MTU, ROUND, Datagrams
 from pathfit.measure.refusal import word
 from pathfit.measure.verdict import SETTLE
 from pathfit.probe.lookout import UDP_SEQ, Lookout
@@ -209,6 +209,7 @@ class Hands:
             family=self.family,
             floor=max(control, self.request.floor),
             scarce=scarce,
+            row=max(2, min(ROUND, self.request.parallel)),  # as few at once as connections to a public target
             budget=self.request.budget,
             settle=SETTLE if method == "udp-dns" else SETTLE / 10,
         )

@@ -28,6 +28,8 @@ def mss_clamp(view: View, value: int) -> tuple[Fix, ...]:
     ns = _router(view)
     if ns is None or not reachable(ns) or _past(ns):
         return ()
+    if view.contact is not None and view.contact.tcp == "n/a" and view.contact.udp != "n/a":
+        return ()  # it bounds TCP alone
     if any(t.name == TABLE and t.family == "inet" and t.tool == "nft" for t in ns.tables):
         return ()
     asked: Family = 6 if view.family == 6 else 4

@@ -147,6 +147,8 @@ def ways(page: Page, outcome: Outcome, lang: str) -> None:
         clamped = outcome.fix is not None and any(isinstance(c, AddNftTable) for c in outcome.fix.changes)
         if clamped and new.contact.offered is not None:
             page.line(say("repair.clamped", lang, offered=new.contact.offered), " " * (deep + 4))
+        elif new.contact.udp != "n/a":
+            page.line(say("repair.sends", lang, promised=new.contact.promised), " " * (deep + 4))
         else:
             page.line(say("repair.promise", lang, promised=new.contact.promised), " " * (deep + 4))
 
