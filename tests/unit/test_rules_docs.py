@@ -31,7 +31,7 @@ Asked traffic is TCP to the target's port, with any segment size the two ends pr
 |---|---|---|
 | broken | a finding of severity error | 1 |
 | unknown | no error, but a direction was not measurable, a gap could not be proven, or nothing was said at all | 3 |
-| degraded | a warning among MTU106, 109, 110, 118-120, NET151, 153, DNS252: slow, late, or while something fragile holds | 0 |
+| degraded | a warning among MTU106, 109, 110, 118-120, NET151, 153, DNS252: slow, late, or fragile | 0 |
 | healthy | both directions carry what the ends promise each other | 0 |
 
 Decisions that may surprise:
