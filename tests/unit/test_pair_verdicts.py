@@ -127,6 +127,35 @@ def test_nobody_listens_and_the_path_is_measured_all_the_same() -> None:
         assert (r.measured[0].reverse.passes, r.measured[0].reverse.fails) == (1401, 1402)
 
 
+LISTENS = """
+import socket, sys
+s = socket.create_server(("::", 9100), family=socket.AF_INET6, dualstack_ipv6=True)
+print("ready", flush=True)
+kept = []
+while True:
+    kept.append(s.accept())
+"""
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_only_the_asked_port_passes_and_its_service_says_nothing(family: Family) -> None:
+    rules = ("tcp dport 9100 meta length < 1434 accept", "tcp sport 9100 meta length < 1402 accept")
+    with lab(*rules, "meta l4proto ipv6-icmp accept", "drop") as net:
+        words = ["ip", "netns", "exec", net("b"), sys.executable, "-c", LISTENS]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as p:
+            assert p.stdout is not None and p.stdout.readline() == "ready\n"
+            try:
+                r = report(net, family, 9100)  # where nothing is said to find out what is spoken
+            finally:
+                p.kill()
+        assert codes(r, "error") == ["MTU101", "MTU102"]
+        assert [(b.passes, b.fails) for b in (r.measured[0].forward, r.measured[0].reverse)] == [
+            (1433, 1434),
+            (1401, 1402),
+        ]
+        assert r.measured[0].reverse.method == "tcp-pair"
+
+
 def test_only_tcp_passes() -> None:
     with lab("meta l4proto udp drop", "iifname rb meta length > 1401 drop") as net:
         r = report(net)

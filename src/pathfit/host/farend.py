@@ -9,7 +9,7 @@ import errno
 import fcntl
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from pathfit.host import netns, rawsock, tcpsock
 from pathfit.host.nlsocket import NETLINK_ROUTE, NetlinkSocket
@@ -117,21 +117,19 @@ class End:
                 self.tcp.append(s)
                 s.bind((self.address, 0))
 
-    def listen(self, ports: Iterable[int]) -> socket.socket | None:
-        """A listener on the first of ``ports`` that is free (0: any); None when there is none."""
+    def listen(self, port: int) -> socket.socket | None:
+        """A listener on ``port`` (0: any); None when somebody else listens there."""
         with netns.inside(self.fd):
-            for port in ports:
-                try:
-                    self.tcp.append(listening(self.family, self.address, port))
-                except OSError:
-                    continue
-                return self.tcp[-1]
-        return None
+            try:
+                self.tcp.append(listening(self.family, self.address, port))
+            except OSError:
+                return None
+        return self.tcp[-1]
 
-    def watch(self) -> None:
-        """Open the door for all ports there are now."""
+    def watch(self, *others: int) -> None:
+        """Open the door for all ports there are now, and ``others``."""
         with netns.inside(self.fd):
-            ports = [port_of(s) for s in (*self.udp, *self.tcp)]
+            ports = [*(port_of(s) for s in (*self.udp, *self.tcp)), *others]
             self.door = rawsock.listener(self.family, rawsock.to_ports(self.family, ports))
 
     def sockets(self) -> list[socket.socket]:
@@ -167,6 +165,15 @@ def accept(s: socket.socket) -> socket.socket | None:
         return s.accept()[0]
     except OSError:
         return None
+
+
+def stands(s: socket.socket) -> bool:
+    """Is this connection established?"""
+    try:
+        s.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 def send(end: End, packet: bytes, address: str) -> str:

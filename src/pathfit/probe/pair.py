@@ -3,7 +3,7 @@
 One thread, one poll, two namespaces: :class:`~pathfit.host.farend.End` holds the sockets of each,
 :class:`~pathfit.measure.pair.OneWay` decides what is sent and what it proves. Packets are recognised by a nonce in
 their payload, not by addresses (translation on the way). UDP first; where it does not get through, segments beside a
-TCP connection to a listener of ours, on the asked port when nobody else listens there.
+TCP connection: to whoever listens on the asked port, else to a listener of ours there.
 """
 
 from __future__ import annotations
@@ -109,11 +109,11 @@ class Pair:
         self.far = End(far, self.family, r.address)
         self.ends.append(self.far)
         self.far.add_udp(1, r.port)
-        self.listener = self.far.listen((r.port, 0) if r.port else (0,))
+        self.listener = self.far.listen(r.port)
+        self.tcp_port = r.port if self.listener is None else farend.port_of(self.listener)
         self.near.watch()
-        self.far.watch()
+        self.far.watch(self.tcp_port)
         self.port = farend.port_of(self.far.udp[0])
-        self.tcp_port = farend.port_of(self.listener) if self.listener is not None else 0
         self.ports = {i: farend.port_of(s) for i, s in enumerate(self.near.udp)}
 
     def _way(self, tests: Direction, mode: Mode, ceiling: int) -> OneWay:
@@ -165,9 +165,14 @@ class Pair:
                 self._connect()
             for tests in DIRECTIONS:
                 udp = self.ways.get((tests, "udp"))
-                # Accepted: handshake and acknowledgement were handed on, and did not only come in at the door.
-                if (udp is None or (udp.done and not udp.open)) and self.lines[tests, "tcp"] and self.accepted:
+                if (udp is None or (udp.done and not udp.open)) and self.lines[tests, "tcp"] and self.stood:
                     self._beside(tests)
+
+    @property
+    def stood(self) -> bool:
+        """A connection stands: handshake and acknowledgement were handed on, and did not only come in at the doors."""
+        known = self.lines["reverse", "tcp"]  # the acknowledgement that the far end was sent
+        return bool(self.accepted) or bool(known and any(farend.stands(s) for s in self.near.tcp))
 
     def _without_udp(self, now: float) -> None:
         """A connection stands, and for a while nothing comes by UDP: something lets only TCP pass."""
@@ -212,20 +217,20 @@ class Pair:
 
     def _connect(self) -> None:
         """One more connection to our own listener."""
-        if self.listener is not None and self.connecting < CONNECTIONS:
+        if self.connecting < CONNECTIONS:
             tcpsock.connect(self.near.tcp[self.connecting], self.address, self.tcp_port)
             self.connecting += 1
 
     def _handshake_awaited(self, now: float) -> bool:
         """Sizes are missing, and what clamps do to a SYN is not known yet."""
-        if self.listener is None or (self.invited is not None and self.offered is not None):
+        if self.invited is not None and self.offered is not None:
             return False
         limited = any(w.passed < w.ceiling for w in self.ways.values() if w.open)
         delay = max((w.delay or 0.0 for w in self.ways.values()), default=0.0)
         return limited and now - self.start < HANDSHAKE + 4 * delay
 
     def _tcp_awaited(self, now: float) -> bool:
-        if self.tcp_wanted is None or self.listener is None:
+        if self.tcp_wanted is None:
             return False
         # The first SYN went out at the beginning, its repetition a second later.
         until = max(self.start + min(STANDS, self.request.connect, self.request.budget), self.tcp_wanted + SOON)

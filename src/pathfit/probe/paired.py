@@ -135,7 +135,7 @@ def _contact(pair: Pair) -> Contact:
     delays = [w.delay for w in (udp if all(udp) else tcp_ways) if w is not None and w.delay is not None]
     both = [x for x in (pair.near_mtu, pair.far_mtu) if x is not None]
     promised = min(both, default=None)
-    tcp: Tcp = "n/a" if all(udp) else "ok" if pair.accepted else "timeout"
+    tcp: Tcp = "n/a" if all(udp) else "ok" if pair.stood else "timeout"
     error = next(iter(pair.errors), None)
     if tcp == "timeout" and error is not None:
         tcp = "unreachable"
