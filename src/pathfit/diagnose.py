@@ -330,6 +330,7 @@ def _measured(probe: ProbeResult, view: View, ends: Ends) -> MeasuredAddress:
         here=remembered.here(view.case, probe.contact.address),
         there=remembered.there(view.case),
         dns=probe.dns,
+        too_big=probe.too_big,
     )
 
 

@@ -1,5 +1,6 @@
 """The search by datagrams, against simulated paths and answerers. No packet is sent."""
 
+import socket
 from dataclasses import dataclass
 from random import Random
 
@@ -9,7 +10,7 @@ from pathfit.core.measured import Bracket, DnsSize
 from pathfit.measure.datagrams import Datagrams
 from pathfit.measure.echo import Pieces
 from pathfit.measure.largedns import LargeDns, lost
-from pathfit.measure.refusal import word
+from pathfit.measure.refusal import martian, word
 
 RTT = 0.0005
 
@@ -256,3 +257,26 @@ def test_without_a_control_nothing_is_lost() -> None:
 )
 def test_what_an_icmp_error_says(family: int, kind: int, code: int, expected: str) -> None:
     assert word(family, kind, code) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "to", "expected"),
+    [
+        ("192.0.2.1", "198.18.1.2", False),
+        ("10.0.0.1", "198.18.1.2", False),  # routers have private addresses
+        ("0.0.0.0", "198.18.1.2", True),
+        ("224.0.0.1", "198.18.1.2", True),
+        ("255.255.255.255", "198.18.1.2", True),
+        ("127.0.0.1", "198.18.1.2", True),
+        ("127.0.0.1", "127.0.0.1", False),
+        ("2001:db8::1", "2001:db8::2", False),
+        ("fe80::1", "2001:db8::2", False),  # routers answer from link-local addresses on their first hop
+        ("::", "2001:db8::2", True),
+        ("ff02::1", "2001:db8::2", True),
+        ("::1", "2001:db8::2", True),
+        ("::1", "::1", False),
+    ],
+)
+def test_addresses_no_router_has(source: str, to: str, expected: bool) -> None:
+    packed = [socket.inet_pton(socket.AF_INET6 if ":" in a else socket.AF_INET, a) for a in (source, to)]
+    assert martian(*packed) == expected

@@ -99,6 +99,7 @@ REPORT = {
                 "reverse": BRACKET,
                 "target": TARGET,
                 "dns": (dict, NONE),
+                "too_big": [{"by": str, "mtu": int, "size": int, "ours": bool, "sane": bool}],
                 "remembered": {"here": MEMORY, "there": (dict, NONE)},
             }
         ],

@@ -6,7 +6,7 @@ from pathfit.core.ask import Ask
 from pathfit.core.base import Value
 from pathfit.core.evidence_base import Missing
 from pathfit.core.finding import Finding
-from pathfit.core.measured import Bracket, Contact, DnsAnswers, HopAnswer, SideEffect, Used
+from pathfit.core.measured import Bracket, Contact, DnsAnswers, HopAnswer, SideEffect, TooBig, Used
 from pathfit.core.path import Predicted
 from pathfit.core.remembered import Remembered
 
@@ -27,6 +27,7 @@ class MeasuredAddress(Value, frozen=True, kw_only=True):
     here: tuple[Remembered | None, Remembered | None] = (None, None)
     there: tuple[str, tuple[tuple[Remembered | None, Remembered | None], ...]] = ("", ())
     dns: DnsAnswers | None = None
+    too_big: tuple[TooBig, ...] = ()
 
 
 class WorkloadVerdict(Value, frozen=True, kw_only=True):

@@ -25,3 +25,12 @@ def word(family: int, kind: int, code: int) -> Word:
     if code == 4:
         return "port"
     return "filtered" if code in FILTERED_V6 else "unreachable"
+
+
+def martian(source: bytes, to: bytes) -> bool:
+    """Comes it from an address that no router has? The kernel throws such a packet away before anybody hears of it
+    (RFC 1812 section 5.3.7, ip_route_input_slow(), ipv6_rcv()). Addresses as on the wire, ``to`` whom it was sent."""
+    if len(source) == 4:
+        return source[0] == 0 or source[0] >= 224 or (source[0] == 127 and to[0] != 127)
+    loopback = bytes(15) + b"\x01"
+    return source[0] == 0xFF or source == bytes(16) or (source == loopback and to != loopback)

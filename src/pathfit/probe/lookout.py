@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pathfit.core.measured import TooBig
 from pathfit.host import rawsock
+from pathfit.measure.refusal import martian
 from pathfit.wire import packets
 
 KEPT = 64  # ICMP errors remembered: forged floods must not fill memory
@@ -107,7 +108,8 @@ class Lookout:
         by = socket.inet_ntop(socket.AF_INET if self.family == 4 else socket.AF_INET6, ip.src)
         ours, key = self._ours(quoted, ports, icmp)
         if icmp.mtu is not None:
-            self._too_big(icmp.mtu, by, quoted, key, ours, link)
+            self._too_big(icmp.mtu, ip, quoted, key, ours, link)
+            ours = ours and not martian(ip.src, ip.dst)
             if ours and quoted.protocol == packets.ICMP and len(self.echo_too_big) < KEPT:
                 self.echo_too_big.append((key[1], icmp.mtu, by))
             if ours and quoted.protocol == packets.UDP and len(self.udp_too_big) < MOST_UDP:
@@ -132,12 +134,17 @@ class Lookout:
             return key in self.sizes, key
         return False, (ports[0], ports[2])
 
-    def _too_big(self, mtu: int, by: str, quoted: packets.Ip, key: tuple[int, int], ours: bool, link: str) -> None:
+    def _too_big(
+        self, mtu: int, ip: packets.Ip, quoted: packets.Ip, key: tuple[int, int], ours: bool, link: str
+    ) -> None:
+        by = socket.inet_ntop(socket.AF_INET if self.family == 4 else socket.AF_INET6, ip.src)
         size = self.sizes.get(key, 0) or quoted.size
         ours = ours and key in self.sizes
         least = 68 if self.family == 4 else 1280
-        sane = least <= mtu < size
-        if len(self.too_big) < KEPT:
+        sane = least <= mtu < size and not martian(ip.src, ip.dst)
+        # What fits another flow of this namespace may be true of that one: only its kernel can tell, and does.
+        foreign = not ours and sane and not any(port == key[0] for port, _ in self.sizes)
+        if len(self.too_big) < KEPT and not foreign:
             fact = TooBig(by=by, mtu=mtu, size=size, ours=ours, sane=sane, link=link)
             key_of = (by, mtu, ours, sane)  # one of each kind is news, sixteen are not
             if all((f.by, f.mtu, f.ours, f.sane) != key_of for f in self.too_big):

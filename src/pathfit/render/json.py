@@ -173,6 +173,7 @@ def _address(m: MeasuredAddress) -> Json:
     c = m.contact
     return {
         "dns": _dns(m.dns),
+        "too_big": [{"by": t.by, "mtu": t.mtu, "size": t.size, "ours": t.ours, "sane": t.sane} for t in m.too_big],
         "forward": {**_bracket(m.forward), "tried": [_tried(b) for b in m.forward_tried]},
         "reverse": {**_bracket(m.reverse), "tried": [_tried(b) for b in m.reverse_tried]},
         "target": {
