@@ -325,7 +325,7 @@ def _measured(probe: ProbeResult, view: View, ends: Ends) -> MeasuredAddress:
         forward=forward,
         reverse=reverse,
         forward_tried=(*probe.forward, *probe.both, *_pieces(probe, "forward")),
-        reverse_tried=(*probe.reverse, *probe.both, *_pieces(probe, "reverse")),
+        reverse_tried=(*(b for b in probe.reverse if b.method != "none"), *probe.both, *_pieces(probe, "reverse")),
         ends_at=ends,
         here=remembered.here(view.case, probe.contact.address),
         there=remembered.there(view.case),
