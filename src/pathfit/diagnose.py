@@ -249,7 +249,7 @@ AGAIN = {
     "why.proxy-not-followed": "--proxy none",
     "why.no-port": "--to {host}:443",
     "why.udp-silent": "--to {host}:443   or   ss -lun   where the target runs",
-    "why.udp-in": "--to https://{host}/",
+    "why.udp-in": "--to https://{at}/   or   --to udp://{at}/NAME/TXT",
     "why.in-not-measured": "--to {protocol}://{at}/A-PAGE-OF-5-KB",
     "why.out-not-measured": "run as root (sudo pathfit …)",
 }

@@ -163,7 +163,9 @@ def _follow(case: Case) -> tuple[Request, ...]:
     forward = probe.forward[0] if probe.forward else None
     place = source(case)
     reached = contact.tcp == "ok" and (case.ask.target.where is None or case.ask.target.port > 0)
-    if reached and is_hole(forward) and forward is not None and place is not None and place.privileged:
+    reached = reached and place is not None and place.privileged
+    by_udp = forward is not None and forward.method in ("udp-dns", "udp-quic", "udp-closed")
+    if (reached or by_udp) and is_hole(forward) and forward is not None:
         requests.append(
             MeasureHops(
                 ref="hops",
@@ -172,6 +174,7 @@ def _follow(case: Case) -> tuple[Request, ...]:
                 port=contact.port,
                 small=SMALL,
                 large=forward.fails or 1500,
+                method=forward.method if by_udp else "tcp",
             )
         )
     from pathfit.remedies.value import repair_value

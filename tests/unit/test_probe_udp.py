@@ -12,11 +12,13 @@ import dns.rrset
 import netlab
 import pytest
 
-from pathfit.core.evidence import ProbeResult
-from pathfit.core.request import Measure
+from pathfit.core.evidence import HopsFact, ProbeResult
+from pathfit.core.request import Measure, MeasureHops
 from pathfit.host import netns
+from pathfit.measure.place import accused
 from pathfit.probe import udp
 from pathfit.probe.engine import measure
+from pathfit.probe.hops import measure_hops
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, or a user namespace")]
 
@@ -259,6 +261,22 @@ def test_large_answers(scene: Scene, family: int) -> None:
     pieces = [[b for b in r.both if b.method == "icmp-fragments"] for r in (scene.ask(4), lost)]
     assert [(b.passes, b.fails) for b in pieces[0]] == [(None, 2000)]
     assert [(b.passes, b.fails) for b in pieces[1]] == ([(None, 2000)] if family == 4 else [])
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize(("port", "method"), [(DNS, "udp-dns"), (QUIC, "udp-quic"), (0, "udp-closed")])
+def test_where_large_ones_get_lost(scene: Scene, family: int, port: int, method: str) -> None:
+    scene.filter(*HOLE)
+    request = MeasureHops(
+        ref="h", source="x", address=SERVER[family], port=port, small=560, large=1401, method=method, max_ttl=4
+    )
+    found = measure_hops(scene.fd, request)
+    assert isinstance(found, HopsFact)
+    first = found.hops[0]
+    assert (first.small, first.large) == (ROUTER[family], ROUTER[family])
+    assert not any(h.large for h in found.hops[1:])
+    if method != "udp-quic":  # which answers nothing that small
+        assert found.hops[1].small == SERVER[family] and accused(found.hops) == 2
 
 
 def test_no_way_there(scene: Scene) -> None:

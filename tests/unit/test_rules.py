@@ -35,10 +35,10 @@ from pathfit import diagnose
 from pathfit.core.ask import Target
 from pathfit.core.case import Case
 from pathfit.core.engine import Container, Endpoint, Engine, EngineNetwork
-from pathfit.core.evidence import CounterFact, Missing, NameFact, PlatformFact, ProbeResult, SocketFact
+from pathfit.core.evidence import CounterFact, HopsFact, Missing, NameFact, PlatformFact, ProbeResult, SocketFact
 from pathfit.core.filters import Clamp, Match, Verdict
 from pathfit.core.finding import Finding
-from pathfit.core.measured import Attempt, Bracket, DnsAnswers, DnsSize, LossSeen, Split, TooBig, Uneven
+from pathfit.core.measured import Attempt, Bracket, DnsAnswers, DnsSize, HopAnswer, LossSeen, Split, TooBig, Uneven
 from pathfit.core.net import packet_of
 from pathfit.core.platform import LinkOwner
 from pathfit.core.request import ReadPlatform
@@ -82,6 +82,10 @@ def datagrams(udp: str, **more: Any) -> ProbeResult:
     keep = {k: more.pop(k) for k in ("icmp", "error_from", "speaks") if k in more}
     usual = {"forward": (out(method="udp-closed"),), "reverse": (Bracket(method="none", tests="reverse"),)}
     return probe(contact={**changes, "offered": None, **keep}, **{**usual, **more})
+
+
+def hop(ttl: int, small: str | None, large: str | None) -> HopAnswer:
+    return HopAnswer(ttl=ttl, small=small, large=large, small_tries=2, large_tries=2)
 
 
 def dns_answers(bad: int | None, tcp: Any) -> DnsAnswers:
@@ -470,6 +474,19 @@ EXAMPLES = (
         "warning",
         "confirmed",
         {"limit": 1400},
+    ),
+    *(
+        Example(
+            "MTU102",
+            case(BLIND, probe(forward=(out(1400, fails=1401, grade="step"),)), HopsFact(ref="hops", hops=hops)),
+            case(BLIND, probe(), HopsFact(ref="hops", hops=hops)),
+            "error",
+            "confirmed",
+        )
+        for hops in (
+            (hop(1, "198.18.2.1", "198.18.2.1"), hop(2, ADDRESS, None)),
+            (hop(1, "198.18.2.1", None), hop(2, ADDRESS, None)),
+        )
     ),
     Example(
         "DNS252",

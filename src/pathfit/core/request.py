@@ -101,7 +101,10 @@ class Measure(Tagged, frozen=True, kw_only=True):
 
 
 class MeasureHops(Tagged, frozen=True, kw_only=True):
-    """TTL-limited pairs, small and large, towards the target (forward direction). Answer: one HopsFact."""
+    """TTL-limited pairs, small and large, towards the target (forward direction). Answer: one HopsFact.
+
+    ``method`` "tcp": segments beside a connection; else datagrams, as the method of Measure that found the hole.
+    """
 
     ref: str
     source: str
@@ -111,6 +114,7 @@ class MeasureHops(Tagged, frozen=True, kw_only=True):
     large: int
     max_ttl: int = 12
     budget: float = 1.0
+    method: str = "tcp"
 
 
 class TryFix(Tagged, frozen=True, kw_only=True):

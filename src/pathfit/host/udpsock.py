@@ -80,6 +80,13 @@ class Pair:
         self.local: str = self.back.getsockname()[0].split("%")[0]
         self.fd = self.back.fileno()
 
+    def hops(self, ttl: int) -> None:
+        """So many hops what is sent may go. Raises OSError."""
+        if self.family == 4:
+            self.out.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+        else:
+            self.out.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, ttl)
+
     def send(self, payload: bytes) -> str:
         """ "sent", "local" (larger than our own link), "full" (try again later), or the name of another errno."""
         try:

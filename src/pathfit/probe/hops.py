@@ -29,6 +29,10 @@ SMALL_AT, STEP = 16, 1  # offset of the small segment of TTL 0; the large ones b
 def measure_hops(fd: int | None, request: MeasureHops) -> HopsFact | Missing:
     """Send ``small`` and ``large`` byte packets with TTL 1..``max_ttl``; who answered which. Needs CAP_NET_RAW and
     a target that accepts connections."""
+    if request.method != "tcp":
+        from pathfit.probe.udphops import measure_udp_hops
+
+        return measure_udp_hops(fd, request)
     family = 6 if ":" in request.address else 4
     try:
         address = socket.inet_pton(socket.AF_INET6 if family == 6 else socket.AF_INET, request.address)

@@ -227,7 +227,7 @@ class Hands:
                 ident = self.random.getrandbits(64).to_bytes(8, "big")
                 shots[pair] = (shot.n, ident)
                 shot.port = pair.port
-                how = self.send(pair, _payload(method, ident, shot.size - self.header))
+                how = self.send(pair, payload_of(method, ident, shot.size - self.header))
                 if how == "local":
                     search.local(shot.n)
             self.listen()
@@ -469,7 +469,8 @@ def _hello(tongue: str, ident: bytes) -> bytes:
     return quic.probe(ident, quic.LEAST)
 
 
-def _payload(method: str, ident: bytes, length: int) -> bytes:
+def payload_of(method: str, ident: bytes, length: int) -> bytes:
+    """What is sent by that method: ``length`` bytes, known again by ``ident``."""
     if method == "udp-dns":
         return askdns.question(_number(ident), ".", "SOA", DNS_ROOM, length=length)
     if method == "udp-quic":

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 
+from pathfit.core.evidence import HopsFact
 from pathfit.core.finding import Confidence, EvidenceLine, Facts, Finding, Severity
 from pathfit.core.net import TIMESTAMPS, Direction, Family, Point, packet_of
 from pathfit.core.sockets import Socket
+from pathfit.measure.place import accused
 from pathfit.model.hung import Kind, look
 from pathfit.rules.base import found, line
 from pathfit.rules.hints import resembles
@@ -155,6 +157,8 @@ def _proof(view: View, hole: Hole) -> list[EvidenceLine]:
     silent = len(view.attempts(hole.method, ("silent", "lost", "unacked"), tests=hole.direction))
     if silent and len(gaps) < 2:  # answers that end with a full segment leave no gap, only silence
         lines.append(line(hole.ref, "silence", times=silent, fails=hole.fails))
+    if hole.direction == "forward" and view.hops is not None:
+        lines += _hops(view.hops)
     hung = _hung(view, "inbound-gap")
     if hung and hole.direction == "reverse":
         lines.append(_socket_line(view, "hung-in", hung))
@@ -162,6 +166,17 @@ def _proof(view: View, hole: Hole) -> list[EvidenceLine]:
     if trial is not None:
         lines.append(line(trial.ref, "trial-ok", size=trial.size))
     return lines
+
+
+def _hops(fact: HopsFact) -> Iterable[EvidenceLine]:
+    """Between which two hops large packets get lost, as TTL-limited pairs saw it."""
+    ttl = accused(fact.hops)
+    if ttl is None:
+        return
+    last = next((h.large for h in reversed(fact.hops) if h.large and h.ttl < ttl), None)
+    here = next(h.small for h in fact.hops if h.ttl == ttl)
+    message = "hops-first" if last is None else "hops-between"
+    yield line(fact.ref, message, small=fact.small, large=fact.large, by=here, ttl=ttl, last=last)
 
 
 def _hung(view: View, kind: Kind) -> list[tuple[Socket, float]]:
