@@ -30,6 +30,14 @@ def test_ladder_leaves_no_wide_gap_where_tunnels_are() -> None:
     assert max(b - a for a, b in itertools.pairwise(rungs)) <= 60
 
 
+@given(st.integers(1601, 9216))
+def test_ladder_of_jumbo_frames_leaves_no_gap_for_a_fifth_round(promised: int) -> None:
+    """Two rounds cut into fifteen, and the last proves one of at most four sizes in between: 8 RTT (probing.md 12)."""
+    rungs = sorted({576, *sizes.ladder(576, promised, 11), promised})
+    assert max(b - a for a, b in itertools.pairwise(rungs)) <= 15 * 15 * 5
+    assert {1500, 1501} <= set(rungs)
+
+
 @given(st.integers(0, 9000), st.integers(0, 9000), st.integers(1, 20))
 def test_section_cuts_evenly(lo: int, hi: int, count: int) -> None:
     cuts = sizes.section(lo, hi, count)

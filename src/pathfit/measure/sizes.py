@@ -35,22 +35,18 @@ COMMON = (
     1438,
     1390,
 )
-JUMBO = (8950, 8900, 8951, 8500, 8000, 4400, 2290, 1500)
+WIDE = 1600  # a promise above that: both ends have jumbo frames, and what lies between may have anything
+TUNNEL = 50  # bytes that VXLAN over IPv4 takes of the promise
 LARGEST_SEGMENT = 32767  # MAX_TCP_WINDOW: the kernel takes no larger TCP_MAXSEG
 
 
 def ladder(floor: int, promised: int, count: int) -> list[int]:
-    """At most ``count`` sizes in [floor, promised), descending, common limits favoured.
-
-    Above 1500 half of them are jumbo sizes and an even spread, so that no part of the range is left blind.
-    """
+    """At most ``count`` sizes in [floor, promised), descending, common limits favoured."""
     if promised <= floor or count <= 0:
         return []
+    if promised > WIDE:
+        return _wide(floor, promised, count)
     chosen: list[int] = []
-    if promised > 1600:
-        chosen = [s for s in JUMBO if floor <= s < promised][: max(1, count // 3)]
-        spread = section(max(floor, 1500), promised, max(1, count // 4))
-        chosen += [s for s in spread if s not in chosen]
     for size in COMMON:
         if len(chosen) >= count - 1:
             break
@@ -62,6 +58,20 @@ def ladder(floor: int, promised: int, count: int) -> list[int]:
     if len(chosen) < count:
         chosen += [s for s in section(floor, promised, count - len(chosen)) if s not in chosen]
     return sorted(set(chosen[:count]), reverse=True)
+
+
+def _wide(floor: int, promised: int, count: int) -> list[int]:
+    """Common limits (no jumbo frames in between, a tunnel) with the byte above, which settles them, and equal parts of
+    what they leave: no gap is so wide that two cuts into fifteen leave more than one proof can hold (1125)."""
+    wanted = (1500, promised - TUNNEL, 1501, promised - TUNNEL + 1, 1400)
+    common = [s for s in wanted if floor <= s < promised][: max(1, count // 2)]
+    edges = sorted({floor, *common, promised})
+    parts = dict.fromkeys(zip(edges, edges[1:]), 1)
+    for _ in range(count - len(common)):
+        widest = max(parts, key=lambda gap: (gap[1] - gap[0]) / parts[gap])
+        parts[widest] += 1
+    spread = (s for (lo, hi), n in parts.items() for s in section(lo, hi, n - 1))
+    return sorted({*common, *spread}, reverse=True)
 
 
 def section(lo: int, hi: int, count: int) -> list[int]:
