@@ -15,6 +15,7 @@ BENCHES: dict[str, list[str]] = {
     "map": [],
     "scan": ["1000"],
     "fleet": ["2000", "100"],
+    "first_packet": [],
     "probe_time": [],
     "command": [],
     "peers": [],

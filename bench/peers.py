@@ -2,7 +2,7 @@
 
     sudo .venv/bin/python -m bench.peers [--rounds 5] [--only untold,reverse] [--out bench/results/peers.md]
 
-Six paths (bench/paths/*.yaml), each built fresh for every tool and round, so that no tool profits from what another
+Seven paths (bench/paths/*.yaml), each built fresh for every tool and round, so that no tool profits from what another
 one taught the kernel. The truth per direction stands in the scenario and is proven by curl. A tool is judged on
 what it *says*: a number for a direction it cannot see is wrong when the truth is another number. pathfit appears
 twice: the measurement in process (what DESIGN section 5 bounds) and the whole command.
@@ -25,7 +25,7 @@ from pathfit.lab import Lab, load
 from pathfit.lab.scenario import Scenario
 
 HERE = Path(__file__).parent
-PATHS = ("healthy", "told", "untold", "silent", "reverse", "vxlan")
+PATHS = ("healthy", "told", "untold", "silent", "reverse", "vxlan", "jumbo")
 LIMIT = 120.0  # seconds; tracepath needs 87 on a black hole
 
 
@@ -73,7 +73,8 @@ def ping(lab: Lab) -> Answer:
     """Bisection by hand, as people do it: ping -M do, one second of patience."""
     address = _address(lab)[0]
     script = (
-        f"lo=500 hi=1501; while [ $((hi-lo)) -gt 1 ]; do m=$(((lo+hi)/2));"
+        "lo=500 hi=$(($(cat /sys/class/net/eth*/mtu | sort -n | tail -1) + 1));"
+        " while [ $((hi-lo)) -gt 1 ]; do m=$(((lo+hi)/2));"
         f" if ping -c1 -W1 -M do -s $((m-28)) {address} >/dev/null 2>&1; then lo=$m; else hi=$m; fi; done; echo $lo"
     )
     text, took = _run(lab, ["sh", "-c", script])

@@ -17,7 +17,9 @@ is what other load stretches least. Exit status 1 when a number is wrong, never 
 import argparse
 import os
 import resource
+import select
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -30,6 +32,7 @@ from typing import NamedTuple
 
 from pathfit.core.evidence import ProbeResult, TrialFact
 from pathfit.core.request import Measure, TryFix
+from pathfit.host.netns import inside
 from pathfit.lab import lab as labs
 from pathfit.lab import reader
 from pathfit.measure import reverse
@@ -52,7 +55,8 @@ truth:
 expect: {{verdict: [broken]}}
 """
 HOLES = {
-    "told": "  - {{ends: [h, r], mtu: {limit}}}\n  - {{ends: [r, s], mtu: {mtu}{rtt}}}\nfaults:\n  - too_big_lost_at: s",
+    "told": "  - {{ends: [h, r], mtu: {limit}}}\n  - {{ends: [r, s], mtu: {mtu}{rtt}}}\n"
+    "faults:\n  - too_big_lost_at: s",
     "silent": "  - {{ends: [h, r], mtu: {mtu}}}\n  - {{ends: [r, s], mtu: {mtu}, carries: {limit}{rtt}}}",
     "inwards": "  - {{ends: [h, r], mtu: {mtu}}}\n"
     "  - {{ends: [s, r], mtu: {mtu}, carries: {limit}, carries_b: {mtu}{rtt}}}",
@@ -122,6 +126,18 @@ def web_server(lab: labs.Lab, folder: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(["ip", "netns", "exec", name, "nginx", "-p", folder, "-c", f"{folder}/conf"])
 
 
+def listens(server: Server) -> None:
+    """Until it does. Raises OSError after ten seconds."""
+    until = time.monotonic() + 10
+    while True:
+        with inside(server.fd), socket.socket() as sock:
+            if not sock.connect_ex((server.address, server.port)):
+                return
+        if time.monotonic() > until:
+            raise OSError(f"nobody listens on {server.address}:{server.port}")
+        select.select([], [], [], 0.01)
+
+
 brackets: list[float] = []  # when the second round of the way in began
 new_round = reverse.Reverse._new_round
 
@@ -180,8 +196,8 @@ def row(name: str, server: Server, hole: str, limit: int, rtt: float, runs: int)
     worst = max(x.exact for x in found) * 1e3
     busy = statistics.median(x.processor for x in found) * 1e3
     wrong, unsaid = sum(w for w, _ in verdicts), sum(u for _, u in verdicts)
-    text = f"| {hole} | {server.protocol} | {rtt * 1e3:.0f} | {limit} | {cells[0]} | {cells[1]} | {worst:.0f} | {cells[2]} |"
-    text += f" {busy:.0f} | {max(x.result.used.connections for x in found)} | {wrong} | {unsaid} |"
+    text = f"| {hole} | {server.protocol} | {rtt * 1e3:.0f} | {limit} | {cells[0]} | {cells[1]} | {worst:.0f} |"
+    text += f" {cells[2]} | {busy:.0f} | {max(x.result.used.connections for x in found)} | {wrong} | {unsaid} |"
     return Row(text, tuple(w for w, b in bounds.items() if middle[w] > b), wrong, unsaid)
 
 
@@ -196,7 +212,10 @@ def servers(hole: str, rtt: int, limit: int, mtu: int) -> Iterator[list[Server]]
         server = web_server(lab, folder) if shutil.which("nginx") else None
         more = 1000 if server else 0
         try:
-            yield [Server(fd, address, p + more, name) for name, p in (("http", 8080), ("https", 8443))]
+            both = [Server(fd, address, p + more, name) for name, p in (("http", 8080), ("https", 8443))]
+            for one in both:
+                listens(one)
+            yield both
         finally:
             os.close(fd)
             if server is not None:
