@@ -15,8 +15,6 @@ from pathfit.cli.stop import CANNOT, Stop, line
 from pathfit.core import codec
 from pathfit.core.case import SCHEMA, Case
 from pathfit.core.evidence import StateFact
-from pathfit.core.sane import Impossible, check
-from pathfit.core.secrets import masked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +58,8 @@ def save(folder: "Path", case: Case, report: bytes, text: str) -> None:
 
     Passwords of proxies (in the source's environment, in an engine's configuration) are no part of a case.
     """
+    from pathfit.core.secrets import masked
+
     data = {CASE: masked(codec.dump(case).decode()).encode(), REPORT: report, TEXT: text.encode()}
     parts = {name: folder / (name + ".part") for name in data}
     try:
@@ -90,6 +90,8 @@ def open_case(folder: "Path") -> Case:
 
 def _possible(state: StateFact, n: int) -> None:
     """A case comes from strangers as a snapshot does. Raises OpenError for what no kernel says."""
+    from pathfit.core.sane import Impossible, check
+
     try:
         check(state.host)
     except Impossible as e:

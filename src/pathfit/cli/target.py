@@ -16,7 +16,6 @@ from ipaddress import IPv6Address, ip_address
 
 from pathfit.cli.stop import Stop
 from pathfit.core.ask import Protocol, Target
-from pathfit.wire.askdns import TYPES
 
 KINDS = ("netns", "pid", "container", "docker", "podman", "containerd", "network", "pod")
 LONGEST_PLACE = 4096  # PATH_MAX
@@ -149,6 +148,8 @@ def _asked_name(path: str, option: str) -> str:
     if not name:
         return ""
     kind = kind.upper()
+    from pathfit.wire.askdns import TYPES
+
     if kind and kind not in TYPES:
         raise Stop(f"{_q(kind)} is no type of record pathfit asks for", f"{option} udp://192.0.2.53:53/example.org/TXT")
     labels = name.rstrip(".").split(".")

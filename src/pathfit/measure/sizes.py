@@ -66,7 +66,7 @@ def _wide(floor: int, promised: int, count: int) -> list[int]:
     wanted = (1500, promised - TUNNEL, 1501, promised - TUNNEL + 1, 1400)
     common = [s for s in wanted if floor <= s < promised][: max(1, count // 2)]
     edges = sorted({floor, *common, promised})
-    parts = dict.fromkeys(zip(edges, edges[1:]), 1)
+    parts = {(edges[i], edges[i + 1]): 1 for i in range(len(edges) - 1)}
     for _ in range(count - len(common)):
         widest = max(parts, key=lambda gap: (gap[1] - gap[0]) / parts[gap])
         parts[widest] += 1

@@ -20,7 +20,6 @@ from pathfit.host import netns, tcpsock
 from pathfit.measure.reverse import CONNECT_SHORT, Close, Limits, Open, Reverse
 from pathfit.measure.track import STANDING, Reading, Track
 from pathfit.probe.conn import NARROW, Conn, adopt, open_conn, reading
-from pathfit.probe.outcome import result_of
 from pathfit.probe.talk import Script, Talk
 
 if TYPE_CHECKING:
@@ -168,6 +167,8 @@ class Engine:
         self.inwards = self.search.result(clock())  # a rescue that comes later does not take back what was proven
         self._patience()
         self._verify()
+        from pathfit.probe.outcome import result_of  # not before the first packet
+
         return result_of(self, clock())
 
     def _begin(self) -> None:
