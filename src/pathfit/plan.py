@@ -325,6 +325,7 @@ def _measure_one(case: Case, ref: str, address: str, mine: Share) -> Measure:
         connections_per_round=mine.at_once,
         connections_total=mine.total,
         parallel=mine.at_once,
+        even=mine.even,
         budget=min(3.0, ask.timeout * 0.6),
         connect=CONNECT_SHORT if short else CONNECT,
         contact_only=mine.contact_only,

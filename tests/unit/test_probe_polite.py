@@ -119,3 +119,26 @@ def test_few_connections_and_a_true_verdict(limit: int, rights: tuple[str, ...],
             assert (size["fail"] is None) if limit == 1500 else size["fail"] > limit, size
         seen = counted(net)
         assert 0 < seen["syns"] <= 24, seen
+
+
+@pytest.mark.parametrize("limit", [1500, 1420])
+def test_the_limit_holds_for_all_addresses_together(limit: int) -> None:
+    """Two are measured as far as 24 connections go; the third and the fourth get what is left, or are left out."""
+    more = ("93.184.212.35", "2600:2::35")
+    with far(limit) as net:
+        net.ip("s", f"addr add {more[0]}/24 dev eth0")
+        net.ip("s", f"addr add {more[1]}/64 dev eth0")
+        pathfit = str(Path(sys.executable).with_name("pathfit"))
+        given = [x for a in ("93.184.212.34", "2600:2::34", *more) for x in ("--resolve", f"s.example:{a}")]
+        argv = ["ip", "netns", "exec", net("c"), pathfit, "probe", "http://s.example:8080/", "--json", *given]
+        report = json.loads(subprocess.run(argv, capture_output=True, timeout=40, check=False).stdout)
+        first, *others = report["measured"]["addresses"]
+        assert first["target"]["address"] == "2600:2::34" and first["reverse"]["pass"] is not None
+        if limit == 1500:  # measured in full: both families, both ways
+            assert [(a["forward"]["pass"], a["reverse"]["pass"]) for a in (first, others[0])] == [(1500, 1500)] * 2
+            assert {a["target"]["family"] for a in (first, others[0])} == {4, 6}
+        assert others and all(a["target"]["tcp"] == "ok" for a in others)
+        assert report["verdict"] == ("healthy" if limit == 1500 else "broken")
+        left = [m for m in report["missing"] if "more" in m["what"]]
+        assert len(others) + 1 + sum(int(m["what"].split()[0]) if m["what"][0].isdigit() else 1 for m in left) == 4
+        assert counted(net)["syns"] <= 24

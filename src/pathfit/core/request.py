@@ -88,6 +88,7 @@ class Measure(Tagged, frozen=True, kw_only=True):
     connections_per_round: int = 14
     connections_total: int = 120
     parallel: int = 14
+    even: int = 12  # connections at the promised size before the path is called even
     ceiling: int | None = None
     floor: int = 576
     budget: float = 3.0  # seconds, for everything under loss

@@ -66,6 +66,7 @@ class Limits(msgspec.Struct):
     parallel: int = 14
     budget: float = 3.0
     connect: float = CONNECT
+    even: int = verdict.EVEN
 
     @property
     def polite(self) -> bool:
@@ -390,9 +391,9 @@ class Reverse(msgspec.Struct):
         if hopeless and not any(s in (Status.PASS, Status.FLAT, Status.FAIL) for s in top):
             self._finish("short")
             return
-        if len(at_top) < verdict.EVEN and self.remaining > 0 and not self._even:
+        if len(at_top) < self.limits.even and self.remaining > 0 and not self._even:
             self._even = True
-            count = min(verdict.EVEN - len(at_top), self.remaining)
+            count = min(self.limits.even - len(at_top), self.remaining)
             self._new_round([(self.promised, "even")] * count, now)
             return
         bad = [t for t in soon.below if t.n in self._open and not t.kept]

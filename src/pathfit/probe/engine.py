@@ -141,6 +141,7 @@ class Engine:
             parallel=r.parallel,
             budget=r.budget,
             connect=r.connect,
+            even=r.even,
         )
 
     # -- the loop --------------------------------------------------------------------------------------------
