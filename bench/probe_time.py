@@ -113,7 +113,7 @@ class Row(NamedTuple):
     text: str
     late: tuple[str, ...]
     wrong: int
-    unsaid: int
+    inexact: int
 
 
 def web_server(lab: labs.Lab, folder: str) -> subprocess.Popen[bytes]:
@@ -169,15 +169,15 @@ def processor() -> float:
 
 
 def judged(result: ProbeResult, hole: str, kind: Range, limit: int) -> tuple[int, int]:
-    """(wrong, not said) of the two directions."""
-    outwards = (kind.mtu, None) if hole == "inwards" else (limit, limit + 1)
-    wrong = unsaid = 0
-    for found, truth in ((result.reverse[0], (limit, limit + 1)), (result.forward[0], outwards)):
-        if (found.passes, found.fails) != truth:
-            missed = found.fails is None and (found.passes is None or truth[1] is not None)
-            unsaid += missed
-            wrong += not missed
-    return wrong, unsaid
+    """(wrong, inexact) of the two directions. Wrong: larger than the truth passes, or what passes in truth fails."""
+    outwards = kind.mtu if hole == "inwards" else limit
+    wrong = inexact = 0
+    for found, truth, most in ((result.reverse[0], limit, kind.mtu), (result.forward[0], outwards, kind.mtu)):
+        lies = (found.passes or 0) > truth or (found.fails is not None and found.fails <= truth)
+        exact = found.passes == truth and (found.fails == truth + 1 or truth == most)
+        wrong += lies
+        inexact += not lies and not exact
+    return wrong, inexact
 
 
 def row(name: str, server: Server, hole: str, limit: int, rtt: float, runs: int) -> Row:
@@ -195,10 +195,10 @@ def row(name: str, server: Server, hole: str, limit: int, rtt: float, runs: int)
     cells = [f"{middle[w] * 1e3:.0f}" + ("" if b > 1e9 else f" / {b * 1e3:.0f}") for w, b in bounds.items()]
     worst = max(x.exact for x in found) * 1e3
     busy = statistics.median(x.processor for x in found) * 1e3
-    wrong, unsaid = sum(w for w, _ in verdicts), sum(u for _, u in verdicts)
+    wrong, inexact = sum(w for w, _ in verdicts), sum(u for _, u in verdicts)
     text = f"| {hole} | {server.protocol} | {rtt * 1e3:.0f} | {limit} | {cells[0]} | {cells[1]} | {worst:.0f} |"
-    text += f" {cells[2]} | {busy:.0f} | {max(x.result.used.connections for x in found)} | {wrong} | {unsaid} |"
-    return Row(text, tuple(w for w, b in bounds.items() if middle[w] > b), wrong, unsaid)
+    text += f" {cells[2]} | {busy:.0f} | {max(x.result.used.connections for x in found)} | {wrong} | {inexact} |"
+    return Row(text, tuple(w for w, b in bounds.items() if middle[w] > b), wrong, inexact)
 
 
 @contextmanager
@@ -230,7 +230,7 @@ def table(name: str, rtts: tuple[int, ...], runs: int) -> tuple[list[str], list[
         f"### {name}: the exact byte after {kind.trips} RTT + S",
         "Medians / bounds, milliseconds; S = max(2 RTT, 50 ms), and 30 ms for each.",
         "",
-        "| hole | speaks | RTT | limit | bracket | exact byte | worst | trial | processor | connections | wrong | not said |",  # noqa: E501
+        "| hole | speaks | RTT | limit | bracket | exact byte | worst | trial | processor | connections | wrong | inexact |",  # noqa: E501
         "|" + "---|" * 12,
     ]
     rows = []
@@ -244,9 +244,9 @@ def table(name: str, rtts: tuple[int, ...], runs: int) -> tuple[list[str], list[
                         late = f"   late: {', '.join(rows[-1].late)}" if rows[-1].late else ""
                         print(rows[-1].text + late, file=sys.stderr, flush=True)
     late = sum(bool(r.late) for r in rows)
-    wrong, unsaid = sum(r.wrong for r in rows), sum(r.unsaid for r in rows)
+    wrong, inexact = sum(r.wrong for r in rows), sum(r.inexact for r in rows)
     lines += ["", f"{len(rows) - late} of {len(rows)} rows within their bounds; of {2 * runs * len(rows)} numbers"]
-    lines[-1] += f" {wrong} wrong, {unsaid} not said.\n"
+    lines[-1] += f" {wrong} wrong, {inexact} not to the byte.\n"
     return lines, rows
 
 
