@@ -8,6 +8,7 @@ import pytest
 import reports
 
 from pathfit.core.finding import Finding
+from pathfit.core.measured import SideEffect
 from pathfit.core.report import Report
 from pathfit.render import layout, text
 
@@ -95,6 +96,19 @@ HOSTILE = "a\x1b[2J\x07\r\n\x9b31m‮\ud83d"
 
 def hostile(finding: Finding) -> Finding:
     return msgspec.structs.replace(finding, facts={**finding.facts, "source": HOSTILE, "place": HOSTILE})
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_what_measuring_taught_is_said(lang: str) -> None:
+    here = SideEffect(where="here", what="learned-path-mtu", lasts=597.2, about="198.51.100.2", before=1500, after=1400)
+    there = SideEffect(where="192.0.2.9", what="learned-path-mtu", lasts=599.0, about="198.51.100.7", after=1412)
+    guess = SideEffect(where="192.0.2.9", what="learned-path-mtu", lasts=600.0)
+    shown = text.render(reports.article_000(side_effects=(here, there, guess)), lang=lang, width=120)
+    for word in ("597", "1400", "198.51.100.2", "1412", "192.0.2.9"):
+        assert word in shown
+    assert text.render(reports.article_000(side_effects=(guess,)), lang=lang) == text.render(
+        reports.article_000(side_effects=()), lang=lang
+    ), "what no kernel said is in the JSON"
 
 
 def test_nothing_a_terminal_would_obey() -> None:

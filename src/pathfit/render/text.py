@@ -13,6 +13,7 @@ from pathfit.words import render as words
 
 MOST_PROOF = 4  # lines of evidence of the leading finding; all of them are in --json
 MOST_MISSING = 6
+MOST_LEFT = 4
 DEEP = "       "  # what stands under "  out  "
 AT_LEAST = ("answers-too-short", "answers-too-slowly", "large-answers-come", "answers-cut")
 HOLES = {"MTU101": "why-in", "MTU102": "why-out"}
@@ -47,6 +48,7 @@ class _Text:
         self._others()
         self._questions()
         self._fixes()
+        self._left()
         self._missing()
         self._next()
 
@@ -192,6 +194,16 @@ class _Text:
 
     def _named(self, place: str) -> str:
         return repair.named(self.report, place)
+
+    def _left(self) -> None:
+        """Path MTUs that somebody has learned by being measured, where a kernel said so."""
+        learned = [s for s in self.report.side_effects if s.after is not None and s.lasts is not None]
+        for n, s in enumerate(learned[:MOST_LEFT]):
+            if n == 0:
+                self.page.blank()
+            message = "left-here" if s.where == "here" else "left-there"
+            facts = {"about": s.about, "mtu": s.after, "where": s.where, "seconds": round(s.lasts or 0)}
+            self.page.line(self.say(message, **facts), f"  {self.say('label-left')}  ", "label")
 
     def _missing(self) -> None:
         unknown = self.report.verdict == "unknown"
