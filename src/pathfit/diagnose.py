@@ -318,8 +318,11 @@ def _measured(probe: ProbeResult, view: View, ends: Ends) -> MeasuredAddress:
     reverse = probe.reverse[0] if probe.reverse else NOTHING
     if probe is view.probe and view.hole_in is not None and reverse.grade == "told":
         reverse = msgspec.structs.replace(reverse, note="deaf")
-    if probe.uneven is not None and probe.uneven.bad and reverse.fails is None:
-        reverse = msgspec.structs.replace(reverse, note="uneven")
+    if probe.uneven is not None and probe.uneven.bad:
+        if probe.uneven.tests == "forward" and forward.fails is None:
+            forward = msgspec.structs.replace(forward, note="uneven")
+        elif probe.uneven.tests == "reverse" and reverse.fails is None:
+            reverse = msgspec.structs.replace(reverse, note="uneven")
     return MeasuredAddress(
         contact=probe.contact,
         forward=forward,

@@ -142,7 +142,7 @@ def test_two_routers_that_tell_and_are_rate_limited(tokens: int, seed: int) -> N
 def test_one_bad_path_of_two() -> None:
     way, _ = play(Path(flows=dict.fromkeys(range(0, FLOWS, 2), 1400)))
     found = way.uneven({f: 40_000 + f for f in range(FLOWS)})
-    assert found is not None and (found.size, found.good, found.bad) == (1500, 6, 6)
+    assert found is not None and (found.size, found.good, found.bad, found.tests) == (1500, 6, 6, "forward")
     assert found.ports_bad == tuple(40_000 + f for f in range(0, FLOWS, 2))
     assert way.bracket().passes == 1500
 

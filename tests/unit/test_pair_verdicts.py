@@ -163,6 +163,29 @@ def test_only_tcp_passes() -> None:
         assert [b.method for b in r.measured[0].reverse_tried] == ["tcp-pair"]
 
 
+def test_one_of_two_paths_is_bad() -> None:
+    with lab() as net:
+        net.add("q")
+        for name in ("r", "q"):
+            net.inside(name, "sysctl", "-qw", "net.ipv4.fib_multipath_hash_policy=1", "net.ipv4.ip_forward=1")
+        net.ip("r", f"link add rq type veth peer name qr netns {net('q')}")
+        net.ip("q", f"link add qb type veth peer name e1 netns {net('b')}")
+        net.batch("r", "addr add 198.18.3.1/24 dev rq\nlink set rq up")
+        net.batch("q", "addr add 198.18.3.2/24 dev qr\nlink set qr up\naddr add 198.18.4.1/24 dev qb\nlink set qb up")
+        net.batch("b", "addr add 198.18.4.2/24 dev e1\nlink set e1 up\naddr add 198.18.9.9/32 dev lo")
+        net.ip("b", "addr del 198.18.2.2/24 dev e0")
+        net.batch("b", "addr add 198.18.2.3/24 dev e0\nroute replace default via 198.18.2.1")
+        net.batch("q", "route add 198.18.9.9 via 198.18.4.2\nroute add 198.18.1.0/24 via 198.18.3.1")
+        net.ip("r", "route add 198.18.9.9 nexthop via 198.18.2.3 nexthop via 198.18.3.2")
+        filtered(net, "q", "forward", "meta length > 1400 drop")
+        target = Target(text="b", protocol="icmp", where=f"netns:{net('b')}", at="198.18.9.9")
+        with LiveWorld() as world:
+            ask = Ask(command="diagnose", source=f"netns:{net('a')}", target=target, family=4)
+            r = diagnose.report(examine.run(ask, world))
+        assert (r.verdict, codes(r, "error")) == ("broken", ["MTU118"])
+        assert r.measured[0].forward.note == "uneven" and r.measured[0].reverse.note is None
+
+
 def test_a_target_without_an_address() -> None:
     with lab() as net:
         net.ip("b", "addr flush dev e0")

@@ -239,6 +239,7 @@ class Uneven(Value, frozen=True, kw_only=True):
     bad: int
     ports_good: tuple[int, ...] = ()
     ports_bad: tuple[int, ...] = ()
+    tests: Direction = "reverse"
 
 
 class DirectionResult(Value, frozen=True, kw_only=True):

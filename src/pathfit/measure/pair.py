@@ -392,6 +392,7 @@ class OneWay(msgspec.Struct):
             size=top,
             good=len(good),
             bad=len(bad),
+            tests=self.tests,
             ports_good=tuple(sorted(ports.get(f, 0) for f in good)),
             ports_bad=tuple(sorted(ports.get(f, 0) for f in bad)),
         )
