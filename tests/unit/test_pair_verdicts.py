@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -137,23 +139,42 @@ while True:
 """
 
 
+@contextmanager
+def listener(net: Net) -> Iterator[None]:
+    """Accepts in b and says nothing, on a port where nothing is said to find out what is spoken."""
+    words = ["ip", "netns", "exec", net("b"), sys.executable, "-c", LISTENS]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as p:
+        assert p.stdout is not None and p.stdout.readline() == "ready\n"
+        try:
+            yield
+        finally:
+            p.kill()
+
+
 @pytest.mark.parametrize("family", [4, 6])
 def test_only_the_asked_port_passes_and_its_service_says_nothing(family: Family) -> None:
     rules = ("tcp dport 9100 meta length < 1434 accept", "tcp sport 9100 meta length < 1402 accept")
     with lab(*rules, "meta l4proto ipv6-icmp accept", "drop") as net:
-        words = ["ip", "netns", "exec", net("b"), sys.executable, "-c", LISTENS]
-        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as p:
-            assert p.stdout is not None and p.stdout.readline() == "ready\n"
-            try:
-                r = report(net, family, 9100)  # where nothing is said to find out what is spoken
-            finally:
-                p.kill()
+        with listener(net):
+            r = report(net, family, 9100)
         assert codes(r, "error") == ["MTU101", "MTU102"]
         assert [(b.passes, b.fails) for b in (r.measured[0].forward, r.measured[0].reverse)] == [
             (1433, 1434),
             (1401, 1402),
         ]
         assert r.measured[0].reverse.method == "tcp-pair"
+
+
+def test_what_the_receivers_own_filter_drops_behind_the_door() -> None:
+    with lab() as net:
+        filtered(net, "b", "input", "tcp dport 9100 meta length > 1400 drop")
+        with listener(net):
+            r = report(net, port=9100)
+        assert codes(r, "error") == ["MTU102"]
+        m = r.measured[0].forward
+        assert (m.method, m.passes, m.fails) == ("tcp-sack", 1400, 1401)
+        pair = next(b for b in r.measured[0].forward_tried if b.method == "tcp-pair")
+        assert (pair.grade, pair.note, pair.fails) == ("none", "not-handed-on", None)
 
 
 def test_only_tcp_passes() -> None:
@@ -245,5 +266,6 @@ def test_a_service_is_asked_first_and_the_pair_beside_it(name: str) -> None:
             (r.measured[0].forward_tried, out, "tcp-sack"),
             (r.measured[0].reverse_tried, back, "tcp-maxseg"),
         ):
-            assert [b.method for b in tried][:2] == [method, "udp-pair"]
-            assert tried[0].passes == limit and (tried[1].passes, tried[1].fails) == (limit, limit + 1)
+            assert [b.method for b in tried][:3] == ["tcp-pair", method, "udp-pair"]
+            assert [(b.passes, b.fails) for b in (tried[0], tried[2])] == [(limit, limit + 1)] * 2
+            assert tried[1].passes == limit

@@ -34,9 +34,12 @@ CONNECTIONS = 2
 BESIDE = 16  # bytes beyond snd_nxt: outside the connection's window for errors (probing.md 1), inside for filters
 HANDSHAKE = 0.25  # seconds for the connection that only shows what clamps do to a SYN
 UDP_BEHIND = 0.3  # seconds it may be behind a connection that stands, besides round trips
+AGAIN, SOON_AGAIN = 4, 0.01  # repetitions of what is to be acknowledged; seconds between them, or one and a half RTT
 STANDS = 1.7  # seconds for the one that segments are to be sent beside: one SYN may be lost
 SOON = 0.3  # and at least so long after it was found to be needed
 KEPT = 64  # ICMP errors remembered
+MOST_SYNS = 4096
+MASK = 0xFFFFFFFF
 FALLBACK = 1500  # bytes: a device that does not tell its MTU
 UDP_HEAD = {4: 28, 6: 48}
 
@@ -85,9 +88,14 @@ class Pair:
         self.offered: int | None = None
         self.stands: float | None = None  # when the first connection stood
         self.now = self.start
+        self.again: dict[Direction, tuple[int, float]] = {}  # how often the largest was sent again, and when last
+        self.syns: dict[int, int] = {}  # what SYNs that came to the far end invite, by sequence number
+        self.acks: dict[tuple[int, int], Line] = {}  # and acknowledgements, by both numbers
+        self.near_ports = {farend.port_of(s) for s in self.near.tcp}
         self.accepted: list[socket.socket] = []
         self.connecting = 0
-        self.tcp_wanted: float | None = None
+        self.tcp_wanted: float | None = self.start if request.port else None  # asked is TCP
+        self.sacked: dict[Direction, int] = {}  # largest segment the receiving kernel says it has
         self.too_big: list[TooBig] = []
         self.heard: set[tuple[Direction, int]] = set()  # "too big" (mtu) that the kernel of that end has heard
         self.errors: list[Refused] = []
@@ -137,12 +145,13 @@ class Pair:
 
     def run(self) -> None:
         self.ways["forward", "udp"].flows = set(self.ports)
-        self._connect()
+        for _ in range(CONNECTIONS if self.request.port else 1):
+            self._connect()
         while True:
             now = clock()
             self._advance(now)
             busy = [w for w in self.ways.values() if not w.done]
-            if not busy and not self._handshake_awaited(now) and not self._tcp_awaited(now):
+            if not busy and not (self._handshake_awaited(now) or self._tcp_awaited(now) or self._sack_awaited(now)):
                 return
             for key, way in list(self.ways.items()):
                 for shot in way.step(now):
@@ -159,20 +168,19 @@ class Pair:
             back.flows = set(self.lines["reverse", "udp"])
         self._without_udp(now)
         closed = out.done and not out.open
-        if closed or (back is not None and back.done and not back.open):
-            if self.tcp_wanted is None:
-                self.tcp_wanted = now
-                self._connect()
+        if self.tcp_wanted is None and (closed or (back is not None and back.done and not back.open)):
+            self.tcp_wanted = now
+            self._connect()
+        if self.tcp_wanted is not None and self.stood:
             for tests in DIRECTIONS:
                 udp = self.ways.get((tests, "udp"))
-                if (udp is None or (udp.done and not udp.open)) and self.lines[tests, "tcp"] and self.stood:
+                if self.lines[tests, "tcp"] and (self.request.port or udp is None or (udp.done and not udp.open)):
                     self._beside(tests)
 
     @property
     def stood(self) -> bool:
-        """A connection stands: handshake and acknowledgement were handed on, and did not only come in at the doors."""
-        known = self.lines["reverse", "tcp"]  # the acknowledgement that the far end was sent
-        return bool(self.accepted) or bool(known and any(farend.stands(s) for s in self.near.tcp))
+        """A connection of ours stands: what came back was handed on, and did not only come in at the door."""
+        return any(farend.stands(s) for s in self.near.tcp)
 
     def _without_udp(self, now: float) -> None:
         """A connection stands, and for a while nothing comes by UDP: something lets only TCP pass."""
@@ -226,15 +234,33 @@ class Pair:
         if self.invited is not None and self.offered is not None:
             return False
         limited = any(w.passed < w.ceiling for w in self.ways.values() if w.open)
-        delay = max((w.delay or 0.0 for w in self.ways.values()), default=0.0)
-        return limited and now - self.start < HANDSHAKE + 4 * delay
+        return limited and now < self._shaken(HANDSHAKE)
+
+    def _sack_awaited(self, now: float) -> bool:
+        """Segments have come in, and the kernel there has not said yet that it has the largest: it is sent again,
+        a few times, for the answer may be on its way or lost."""
+        for (tests, mode), way in self.ways.items():
+            if mode != "tcp" or not way.open or self.sacked.get(tests, 0) >= way.passed:
+                continue
+            tries, last = self.again.setdefault(tests, (0, now))
+            if tries > AGAIN:
+                continue
+            if now - last >= max(3 * (way.delay or 0.0), SOON_AGAIN):
+                self.again[tests] = (tries + 1, now)
+                self._send((tests, "tcp"), way, next(s for s in way.shots if s.size == way.passed))
+            return True
+        return False
+
+    def _shaken(self, patience: float) -> float:
+        """When a handshake should be over, by the delay of what arrives."""
+        return self.start + patience + 4 * max((w.delay or 0.0 for w in self.ways.values()), default=0.0)
 
     def _tcp_awaited(self, now: float) -> bool:
         if self.tcp_wanted is None:
             return False
         # The first SYN went out at the beginning, its repetition a second later.
         until = max(self.start + min(STANDS, self.request.connect, self.request.budget), self.tcp_wanted + SOON)
-        if now > until:
+        if now > (self._shaken(HANDSHAKE) if any(w.open for w in self.ways.values()) else until):
             return False
         return not any(mode == "tcp" for _, mode in self.ways)
 
@@ -341,28 +367,56 @@ class Pair:
         tcp = packets.parse_tcp(data, ip.at)
         if tcp is None or self._count(end, "tcp", data, ip.at + tcp.length, ip.size) or tcp.flags & packets.RST:
             return
-        if tcp.flags & packets.SYN:
-            self._syn(end, tcp)
-        if not tcp.flags & packets.ACK or (end is self.near and not tcp.flags & packets.SYN):
-            return
-        key: Key = ("reverse", "tcp") if end is self.far else ("forward", "tcp")
-        known = self.lines[key]
-        seq, ack = tcp.ack, tcp.seq + (1 if tcp.flags & packets.SYN else 0)
-        text = socket.inet_ntop(farend.AF[self.family], ip.src)
-        line = Line(ip.dst, ip.src, tcp.dport, tcp.sport, text, seq, ack)
-        if all((x.dst, x.sport, x.dport) != (line.dst, line.sport, line.dport) for x in known.values()):
-            known[len(known)] = line
-            if end is self.far:
-                self.seen_from = self.seen_from or text
+        self._acked(end, tcp)
+        syn, ack = bool(tcp.flags & packets.SYN), bool(tcp.flags & packets.ACK)
+        if end is self.near and syn and ack:
+            self._synack(ip, tcp)
+        elif end is self.far and tcp.dport == self.tcp_port and syn != ack:
+            self._from_near(ip, tcp)
 
-    def _syn(self, end: End, tcp: packets.Tcp) -> None:
-        """What the other side may send us, as the SYN says when it arrives."""
-        size = packet_of(self.family, tcp.mss or 536)
-        if end is self.far:
-            self.invited = self.invited or size
-        else:
-            self.offered = self.offered or size
-            self.stands = self.stands or self.now
+    def _synack(self, ip: packets.Ip, tcp: packets.Tcp) -> None:
+        """The answer to a SYN of ours (nobody else has these ports): one end of a flow, and what it invites."""
+        if tcp.dport not in self.near_ports or tcp.sport != self.tcp_port:
+            return
+        self.offered = self.offered or packet_of(self.family, tcp.mss or 536)
+        self.stands = self.stands or self.now
+        line = Line(ip.dst, ip.src, tcp.dport, tcp.sport, self.address, tcp.ack, (tcp.seq + 1) & MASK)
+        known = self.lines["forward", "tcp"]
+        if line not in known.values():
+            known[len(known)] = line
+            self._recognise()
+
+    def _from_near(self, ip: packets.Ip, tcp: packets.Tcp) -> None:
+        """A SYN, or an acknowledgement without one. Others may talk to that port: a connection is ours only when both
+        its sequence numbers are (64 bits that our own end knows from its SYN-ACK); no packet is sent into another."""
+        if tcp.flags & packets.SYN:
+            if len(self.syns) < MOST_SYNS:
+                self.syns[tcp.seq] = packet_of(self.family, tcp.mss or 536)
+        elif len(self.acks) < MOST_SYNS:
+            text = socket.inet_ntop(farend.AF[self.family], ip.src)
+            line = Line(ip.dst, ip.src, tcp.dport, tcp.sport, text, tcp.ack, tcp.seq)
+            self.acks.setdefault((line.ack, line.seq), line)
+        self._recognise()
+
+    def _recognise(self) -> None:
+        """Which of what has come to the far end is ours."""
+        back = self.lines["reverse", "tcp"]
+        for line in self.lines["forward", "tcp"].values():
+            self.invited = self.invited or self.syns.get((line.seq - 1) & MASK)
+            theirs = self.acks.get((line.seq, line.ack))
+            if theirs is not None and theirs not in back.values():
+                back[len(back)] = theirs
+                self.seen_from = self.seen_from or theirs.to
+
+    def _acked(self, end: End, tcp: packets.Tcp) -> None:
+        """SACK of segments sent from this end: what their receiver's kernel has, and not only its door."""
+        tests: Direction = "forward" if end is self.near else "reverse"
+        head = 40 if self.family == 4 else 60
+        for line in self.lines[tests, "tcp"].values():
+            if (tcp.dport, tcp.sport) == (line.sport, line.dport):
+                sizes = [((right - line.seq - BESIDE) & MASK) + head for _, right in tcp.sacks]
+                known = [size for size in sizes if head < size <= farend.LARGEST]
+                self.sacked[tests] = max([self.sacked.get(tests, 0), *known])
 
     def _icmp(self, end: End, data: bytes, ip: packets.Ip, link: str) -> None:
         icmp = packets.parse_icmp(data, ip.at, self.family)

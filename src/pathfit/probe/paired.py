@@ -37,7 +37,8 @@ def measure_pair(fd: int | None, far: int | None, request: Measure, witness: Wit
         return _without(fd, request, asked, witness, e)
     try:
         pair.run()
-        return _together(asked, _result(pair, request)) if isinstance(asked, ProbeResult) else _result(pair, request)
+        ours = _result(pair, request)
+        return _together(asked, ours) if isinstance(asked, ProbeResult) else ours
     finally:
         pair.close()
 
@@ -102,7 +103,7 @@ def _brackets(pair: Pair, tests: Direction, taught: int | None) -> tuple[Bracket
     """Best first: what something arrived by. ``taught``: the path MTU the sender's own kernel has learned on the spot;
     when it is the one that passes, nothing vanishes there for long."""
     mine = [w for (t, _), w in pair.ways.items() if t == tests]
-    found = [w.bracket() for w in sorted(mine, key=lambda w: not w.open)]
+    found = [_handed_on(w.bracket(), pair.sacked.get(tests)) for w in sorted(mine, key=lambda w: not w.open)]
     by = (pair.near if tests == "forward" else pair.far).address
     return tuple(
         msgspec.structs.replace(b, grade="told", told_by=by, told_mtu=taught, note=None)
@@ -110,6 +111,13 @@ def _brackets(pair: Pair, tests: Direction, taught: int | None) -> tuple[Bracket
         else b
         for b in found
     )
+
+
+def _handed_on(b: Bracket, sacked: int | None) -> Bracket:
+    """Segments that came in, but which the receiving kernel does not say it has: a filter of its own drops them."""
+    if b.method != "tcp-pair" or sacked is None or b.passes is None or sacked >= b.passes:
+        return b
+    return Bracket(method=b.method, tests=b.tests, passes=sacked, note="not-handed-on")
 
 
 def _uneven(pair: Pair) -> Uneven | None:
@@ -194,7 +202,9 @@ def _alone(asked: ProbeResult, ours: ProbeResult) -> tuple[Missing, ...]:
 
 
 def _judges(asked: tuple[Bracket, ...], ours: tuple[Bracket, ...]) -> tuple[Bracket, ...]:
-    """What the asked connections proved counts first; where they proved nothing, what packets of ours did."""
+    """Best first. Segments beside the asked connections, seen from both ends, count before what those connections let
+    us conclude; then what these proved; last what is not TCP."""
     sure = [b for b in asked if b.passes is not None and b.grade in PROVEN]
-    rest = [b for b in asked if b not in sure]
-    return (*sure, *ours, *rest) if ours else asked
+    beside = [b for b in ours if b.method == "tcp-pair" and b.passes is not None and b.grade in PROVEN]
+    rest = [b for b in (*ours, *asked) if b not in sure and b not in beside]
+    return (*beside, *sure, *rest)
