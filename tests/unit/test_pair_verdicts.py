@@ -1,6 +1,7 @@
 """What is said of a target of ours, from the question to the report: any traffic without a port, TCP with one."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,9 +18,11 @@ from pathfit.core.ask import Ask, Target
 from pathfit.core.net import Family
 from pathfit.core.report import Report
 from pathfit.core.request import Measure
+from pathfit.host.netns import inside, open_handle
 from pathfit.lab.lab import Lab
 from pathfit.lab.reader import load
 from pathfit.live import LiveWorld
+from pathfit.probe.pair import Pair
 from pathfit.render.json import document
 from pathfit.replay import ReplayWorld
 
@@ -163,6 +166,23 @@ def test_only_the_asked_port_passes_and_its_service_says_nothing(family: Family)
             (1401, 1402),
         ]
         assert r.measured[0].reverse.method == "tcp-pair"
+
+
+def test_no_packet_goes_into_a_connection_of_somebody_else() -> None:
+    with lab() as net, listener(net):
+        a, b = (open_handle(f"/run/netns/{net(x)}", x) for x in "ab")
+        with a, b:
+            with inside(a.fd):
+                stranger = socket.create_connection(("198.18.2.2", 9100))
+            request = Measure(ref="p", source="a", far="b", address="198.18.2.2", port=9100, protocol="tcp")
+            pair = Pair(a.fd, b.fd, request, connects=True)
+            with stranger:
+                stranger.send(b"x")  # its segment and what acknowledges it come to the door as well
+                pair.run()
+                used = {line.dport for line in pair.lines["reverse", "tcp"].values()}
+                assert used == pair.near_ports and stranger.getsockname()[1] not in used
+                assert pair.ways["reverse", "tcp"].bracket().passes == 1500
+            pair.close()
 
 
 def test_what_the_receivers_own_filter_drops_behind_the_door() -> None:

@@ -65,10 +65,11 @@ class Refused(NamedTuple):
 
 
 class Pair:
-    """``run`` once, then ``close``. Raises OSError when the sockets cannot be made."""
+    """``run`` once, then ``close``. Raises OSError when the sockets cannot be made. ``connects``: the asked port is
+    known to accept connections, so that one is worth waiting for."""
 
-    def __init__(self, fd: int | None, far: int | None, request: Measure) -> None:
-        self.request, self.address = request, request.address
+    def __init__(self, fd: int | None, far: int | None, request: Measure, *, connects: bool = False) -> None:
+        self.request, self.address, self.connects = request, request.address, connects
         self.family: Literal[4, 6] = 6 if ":" in request.address else 4
         self.nonce = os.urandom(8)
         self.start = clock()
@@ -260,7 +261,8 @@ class Pair:
             return False
         # The first SYN went out at the beginning, its repetition a second later.
         until = max(self.start + min(STANDS, self.request.connect, self.request.budget), self.tcp_wanted + SOON)
-        if now > (self._shaken(HANDSHAKE) if any(w.open for w in self.ways.values()) else until):
+        soon = any(w.open for w in self.ways.values()) and not self.connects
+        if now > (self._shaken(HANDSHAKE) if soon else until):
             return False
         return not any(mode == "tcp" for _, mode in self.ways)
 

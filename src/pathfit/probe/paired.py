@@ -32,7 +32,7 @@ def measure_pair(fd: int | None, far: int | None, request: Measure, witness: Wit
     """Measure from namespace ``fd`` to ``request.address`` in namespace ``far``, each direction alone."""
     asked = measure(fd, request, witness) if request.port else None
     try:
-        pair = Pair(fd, far, request)
+        pair = Pair(fd, far, request, connects=isinstance(asked, ProbeResult) and asked.contact.tcp == "ok")
     except OSError as e:
         return _without(fd, request, asked, witness, e)
     try:
