@@ -21,6 +21,7 @@ from pathfit.core.measured import Bracket, SideEffect, Used
 from pathfit.core.net import Direction
 from pathfit.core.path import Fate
 from pathfit.core.report import MeasuredAddress, Report, VerdictWord
+from pathfit.measure.flight import bracket as bracket_of
 from pathfit.model import proxies
 from pathfit.rules import datagrams, remembered
 from pathfit.rules.addresses import left_out
@@ -31,7 +32,7 @@ from pathfit.rules.view import MODEL, NOTHING, View
 from pathfit.words import render as words
 
 ORDER = (
-    *("MTU101", "MTU102", "MTU109", "MTU118", "MTU119", "RST", "FLT", "RTE", "NET", "DNS"),
+    *("MTU101", "MTU102", "MTU109", "MTU115", "MTU118", "MTU119", "RST", "FLT", "RTE", "NET", "DNS"),
     *("MTU106", "MTU110", "APP", "MTU"),
 )
 """What fails for the asker stands before its causes, those before remarks (CONTRACT, "Order")."""
@@ -62,7 +63,12 @@ CAUSES: dict[str, tuple[str, ...]] = {
 DEGRADING = frozenset(
     ("MTU101", "MTU102", "MTU106", "MTU109", "MTU110", "MTU118", "MTU119", "MTU120", "NET151", "NET153", "DNS252")
 )
-SPEAKS_LITTLE = ("http", "https")  # protocols whose server we can always make say a full segment
+PHASES = {
+    "hello-sent": "tls-hello-sent",
+    "server-hello": "tls-server-hello",
+    "certificates": "tls-certificates",
+    "finished": "tls-finished",
+}
 EXIT = {"healthy": 0, "degraded": 0, "broken": 1, "unknown": 3}
 
 
@@ -200,7 +206,7 @@ def _why_unknown(view: View, findings: Sequence[Finding]) -> str | None:
         view.bracket("forward"), view.carries("forward")
     ):
         return "why.not-proven"
-    if view.carries("reverse") is None and not _excused(view) and not _predicted_well(view, "reverse"):
+    if view.carries("reverse") is None and not datagrams.answers_come(view) and not _predicted_well(view, "reverse"):
         return datagrams.way_in(view)
     if view.carries("forward") is None and not _predicted_well(view, "forward"):
         return "why.out-not-measured"
@@ -211,7 +217,7 @@ def _why_unreached(view: View) -> str | None:
     well = _predicted_well(view, "forward") and _predicted_well(view, "reverse")
     if (why := datagrams.why_unknown(view, well)) is not None:
         return why
-    if view.torn_down:
+    if view.torn_down or _hung_up(view):
         return "why.torn-down"
     return "why.no-connection" if view.fails_to_connect and view.measured_tcp else None
 
@@ -223,16 +229,15 @@ def _why_unmeasured(view: View) -> str:
     return "why.not-measured" if view.names or view.address else "why.no-address"
 
 
+def _hung_up(view: View) -> bool:
+    """Did the other end close each connection before it had said a word of TLS?"""
+    c = view.contact
+    return c is not None and c.alert_kind == "closed" and (c.phase == "hello-sent" or not c.answered)
+
+
 def _undecided(b: Bracket, carries: bool | None) -> bool:
     """Something was measured, larger sizes did not come, and it could not be repeated to a proof."""
     return carries is None and (b.fails is not None or b.note == "unproven")
-
-
-def _excused(view: View) -> bool:
-    """A plain TCP service that never sends a full segment: its answers cannot tell, and need not."""
-    if datagrams.answers_come(view):
-        return True
-    return view.contact is not None and view.contact.tcp == "ok" and view.contact.protocol not in SPEAKS_LITTLE
 
 
 def _predicted_well(view: View, direction: str) -> bool:
@@ -251,6 +256,7 @@ AGAIN = {
     "why.udp-silent": "--to {host}:443   or   ss -lun   where the target runs",
     "why.udp-in": "--to https://{at}/   or   --to udp://{at}/NAME/TXT",
     "why.in-not-measured": "--to {protocol}://{at}/A-PAGE-OF-5-KB",
+    "why.in-says-little": "--to https://{host}/A-PAGE-OF-5-KB   or any other port there that says as much",
     "why.out-not-measured": "run as root (sudo pathfit …)",
 }
 """What to type next when nothing more is known, by the reason of an unknown verdict; otherwise: once more. TARGET is
@@ -327,8 +333,13 @@ def _measured(probe: ProbeResult, view: View, ends: Ends) -> MeasuredAddress:
         contact=probe.contact,
         forward=forward,
         reverse=reverse,
-        forward_tried=(*probe.forward, *probe.both, *_pieces(probe, "forward")),
-        reverse_tried=(*(b for b in probe.reverse if b.method != "none"), *probe.both, *_pieces(probe, "reverse")),
+        forward_tried=(*probe.forward, *probe.both, *_pieces(probe, "forward"), *_tls(probe), *_flight(probe)),
+        reverse_tried=(
+            *(b for b in probe.reverse if b.method != "none"),
+            *probe.both,
+            *_pieces(probe, "reverse"),
+            *_tls(probe),
+        ),
         ends_at=ends,
         here=remembered.here(view.case, probe.contact.address),
         there=remembered.there(view.case),
@@ -344,6 +355,16 @@ def _pieces(probe: ProbeResult, direction: Direction) -> Iterable[Bracket]:
             passes, fails = (s.size, None) if s.arrived else (None, s.size)
             method = "udp-fragments" if s.kind == "fragments" else "udp-whole"
             yield Bracket(method=method, tests=direction, passes=passes, fails=fails)
+
+
+def _tls(probe: ProbeResult) -> tuple[Bracket, ...]:
+    """How far TLS came: it takes both directions, and says nothing of sizes."""
+    phase = probe.contact.phase
+    return (Bracket(method="tls-phases", tests="both", note=PHASES[phase]),) if phase in PHASES else ()
+
+
+def _flight(probe: ProbeResult) -> tuple[Bracket, ...]:
+    return (bracket_of(probe.flight),) if probe.flight is not None else ()
 
 
 def _side_effects(case: Case, probes: Sequence[ProbeResult]) -> tuple[SideEffect, ...]:

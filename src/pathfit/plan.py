@@ -11,6 +11,8 @@ this host a path MTU - that one is inside the single Measure request.
 What only looks back (rules, remedies, the model) is imported where it is used: the first packet shall not wait for it.
 """
 
+from typing import get_args
+
 from pathfit.core.ask import Ask, Protocol
 from pathfit.core.case import Case
 from pathfit.core.evidence import ClockFact, NameFact, PlaceFact, ProbeResult, StateFact
@@ -202,6 +204,7 @@ def _follow(case: Case) -> tuple[Request, ...]:
                     sni=asked.sni,
                     path=asked.path,
                     proxy=asked.proxy,
+                    speaks=contact.protocol if contact.protocol not in get_args(Protocol) else "",
                 )
             )
     return tuple(requests)

@@ -45,6 +45,9 @@ BY_FINDINGS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("error MTU107",): (
         "inbound-only",
         "jumbo-one-byte-short",
+        "large-client-hello-lost",
+        "mail-server-starttls",
+        "says-little-over-a-hole",
         "source-drops-too-big",
         "tcp-target",
     ),

@@ -73,6 +73,16 @@ VERDICTS = (
         case(
             BLIND, probe(reverse=(LITTLE,), contact={"protocol": "tcp", "tls": "n/a", "http": "n/a"}), more=TCP_TARGET
         ),
+        "unknown",
+        3,
+        (),
+        "why.in-says-little",
+    ),
+    Told(
+        "short answers of a plain service, all of the way visible",
+        case(
+            PLAIN, probe(reverse=(LITTLE,), contact={"protocol": "tcp", "tls": "n/a", "http": "n/a"}), more=TCP_TARGET
+        ),
         "healthy",
         0,
         (),

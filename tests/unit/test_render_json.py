@@ -20,7 +20,7 @@ BRACKET = {
     "method": (str, NONE),
     "evidence": str,
     "note": (str, NONE),
-    "tried": [{"method": str, "pass": (int, NONE), "fail": (int, NONE), "tests": str}],
+    "tried": [{"method": str, "pass": (int, NONE), "fail": (int, NONE), "tests": str, "note": (str, NONE)}],
 }
 SIZES = (dict, NONE)
 MEMORY = {"about": (str, NONE), "before": (dict, NONE), "after": (dict, NONE)}
@@ -37,6 +37,9 @@ TARGET = {
     "rtt_ms": (int, float, NONE),
     "ends_at": str,
     "mss": {"ours": (int, NONE), "theirs": (int, NONE), "first": SIZES, "last": SIZES},
+    "protocol": str,
+    "tls_phase": (str, NONE),
+    "tls_ended_by": (str, NONE),
 }
 PAIR = {"size": int, "by": (str, NONE), "tries": int}
 HOP = {"ttl": int, "small": PAIR, "large": PAIR}
@@ -168,8 +171,8 @@ def test_values() -> None:
         "evidence": "proof",
         "note": None,
         "tried": [
-            {"method": "tcp-maxseg", "pass": 1450, "fail": 1451, "tests": "reverse"},
-            {"method": "icmp-echo", "pass": 1400, "fail": 1401, "tests": "both"},
+            {"method": "tcp-maxseg", "pass": 1450, "fail": 1451, "tests": "reverse", "note": None},
+            {"method": "icmp-echo", "pass": 1400, "fail": 1401, "tests": "both", "note": None},
         ],
     }
     assert document["measured"]["target"]["rtt_ms"] == 0.4

@@ -38,7 +38,18 @@ from pathfit.core.engine import Container, Endpoint, Engine, EngineNetwork
 from pathfit.core.evidence import CounterFact, HopsFact, Missing, NameFact, PlatformFact, ProbeResult, SocketFact
 from pathfit.core.filters import Clamp, Match, Verdict
 from pathfit.core.finding import Finding
-from pathfit.core.measured import Attempt, Bracket, DnsAnswers, DnsSize, HopAnswer, LossSeen, Split, TooBig, Uneven
+from pathfit.core.measured import (
+    Attempt,
+    Bracket,
+    DnsAnswers,
+    DnsSize,
+    Flight,
+    HopAnswer,
+    LossSeen,
+    Split,
+    TooBig,
+    Uneven,
+)
 from pathfit.core.net import packet_of
 from pathfit.core.platform import LinkOwner
 from pathfit.core.request import ReadPlatform
@@ -137,6 +148,8 @@ def engined(network: EngineNetwork, text: str = BLIND, probed: ProbeResult | Non
 
 
 SYN = Match(field="tcpflags", values=("syn/syn,rst",))
+INTOLERANT = Flight(verdict="intolerant", hello=1720, packet=1500, how="reset", split="answered")
+LOST = Flight(verdict="lost", hello=1720, packet=1500, how="lost")
 OUT_HOLE = probe(forward=(out(1420, fails=1421),))
 MUTE = {"answered": 0, "tls": "stalled", "http": "n/a"}
 CLAMPS_SYN = {"h": (table("forward", rule(SYN, Match(field="iifname", values=("br0",)), Clamp(size=1380))),)}
@@ -296,6 +309,22 @@ EXAMPLES = (
         "warning",
         "confirmed",
         {"direction": "inbound", "mss": 1412, "wanted": 1380, "limit": 1420},
+    ),
+    Example(
+        "MTU115",
+        case(BLIND, probe(flight=INTOLERANT)),
+        case(BLIND, probe(flight=msgspec.structs.replace(INTOLERANT, verdict="refused"))),
+        "error",
+        "confirmed",
+        {"case": "reset", "hello": 1720, "packet": 1500},
+    ),
+    Example(
+        "MTU115",
+        case(BLIND, probe(forward=(out(1420, fails=1421),), flight=LOST)),
+        case(BLIND, probe(flight=LOST)),  # nothing else says that such packets are lost
+        "warning",
+        "confirmed",
+        {"limit": 1420},
     ),
     Example(
         "MTU118",

@@ -45,8 +45,11 @@ Decisions that may surprise:
 * A closed UDP port is an error as well; a silent one is "unknown": it may be open and not know the questions asked.
 * What UDP answers is mostly small: the way in stays null with a note, and the verdict is "unknown" unless large DNS
   answers arrive, or all of the way is visible.
-* A plain TCP service that never sends a full packet leaves `measured.reverse` null with a note, and is healthy; HTTP
-  and TLS servers can be made to send one, so there the verdict is "unknown" unless all of the way is visible.
+* A service that never sends a full packet leaves `measured.reverse` null with a note. The verdict is then "unknown",
+  unless all of the way is visible and carries the promised size: a hole inwards looks the same from here, and an echo
+  of that size proves nothing (its reply has no DF and may have come in fragments).
+* A ClientHello that is too large for the way out (MTU115) is a warning beside MTU102, which is the error; one that is
+  not borne although packets of its size pass is an error by itself.
 * Outbound not measured: "unknown", unless all of the way is visible and carries the promised size.
 * Silence at every size (APP801) without a view of the target's own socket is "unknown": it may be slow, stuck, or
   another machine.

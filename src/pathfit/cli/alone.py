@@ -252,7 +252,7 @@ def _examine(question: Ask, verbose: bool) -> Case:
 
 def _rules() -> Sequence[Any]:
     """Those that live on measurement. What names a cause in the machine's own state has nothing to look at here."""
-    from pathfit.rules import addresses, apps, mtu_causes, mtu_holes, mtu_path, reach, resets, system
+    from pathfit.rules import addresses, apps, flights, mtu_causes, mtu_holes, mtu_path, reach, resets, system
     from pathfit.rules.base import Rule
 
     return (
@@ -262,6 +262,7 @@ def _rules() -> Sequence[Any]:
         Rule("MTU111", mtu_path.clamp_one_sided),
         Rule("MTU112", mtu_path.clamp_wrong),
         Rule("MTU114", mtu_causes.below_minimum),
+        Rule("MTU115", flights.too_big),
         Rule("MTU118", mtu_path.uneven),
         Rule("MTU119", mtu_path.rescued),
         Rule("MTU120", mtu_holes.masked),

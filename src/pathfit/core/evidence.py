@@ -7,6 +7,7 @@ from pathfit.core.measured import (
     Bracket,
     Contact,
     DnsAnswers,
+    Flight,
     HopAnswer,
     LossSeen,
     SideEffect,
@@ -116,6 +117,7 @@ class ProbeResult(Tagged, frozen=True, kw_only=True):
     missing: tuple[Missing, ...] = ()
     splits: tuple[Split, ...] = ()
     dns: DnsAnswers | None = None
+    flight: Flight | None = None  # a large ClientHello, where one could be tried without teaching anybody
 
 
 class HopsFact(Tagged, frozen=True, kw_only=True):

@@ -56,6 +56,7 @@ class Attempt(Value, frozen=True, kw_only=True):
     ttl: int = 0  # of the packet sent, when limited
     note: str = ""
     tests: str = ""  # "forward" or "reverse", where the method itself does not say it
+    phase: str = ""  # how far TLS came: "hello-sent", "server-hello", "certificates", "finished"
 
 
 Grade = Literal["proof", "step", "told", "none"]
@@ -176,6 +177,7 @@ class Contact(Value, frozen=True, kw_only=True):
     sizes_last: TcpSizes | None = None  # and when it was closed
     udp: Literal["ok", "refused", "silent", "unreachable", "filtered", "n/a"] = "n/a"
     speaks: str | None = None  # what answers on a UDP port: "dns", "quic", "other"
+    phase: str = ""  # how far TLS came on the asked client's connections, as in Attempt; what ended it is ``alert``
 
 
 class DnsSize(Value, frozen=True, kw_only=True):
@@ -201,6 +203,43 @@ class DnsAnswers(Value, frozen=True, kw_only=True):
     sizes: tuple[DnsSize, ...] = ()
     tcp: Literal["ok", "refused", "timeout", "failed", "n/a"] = "n/a"
     tcp_size: int = 0
+
+
+class FlightTry(Value, frozen=True, kw_only=True):
+    """One ClientHello as a first flight. ``kind``: "large" (with a key share of X25519MLKEM768), "padded" (as long,
+    without it), "small", "split" (the small one in two segments). ``hello`` its bytes, ``packet`` the largest IP packet
+    it went out in, ``acked`` its bytes that were acknowledged."""
+
+    kind: Literal["large", "padded", "small", "split"]
+    outcome: Literal["answered", "alert", "reset", "closed", "silent", "lost", "garbage", "unconnected", "unfinished"]
+    hello: int
+    packet: int
+    acked: int = 0
+    port: int = 0
+    took: float = 0.0
+    alert: str | None = None
+
+
+FlightVerdict = Literal[
+    "passes",  # it was answered
+    "lost",  # it does not get out, as larger packets do not, and the small one does
+    "intolerant",  # packets as large do get out; one that is as long is not borne, whatever is in it
+    "refused",  # one that is as long is borne: the server dislikes what is in it
+    "undecided",
+]
+
+
+class Flight(Value, frozen=True, kw_only=True):
+    """How a large ClientHello fares beside a small one. ``how``: the outcome of the large ones, where they failed;
+    ``split``: the outcome of the small one in two segments, "" when it was not tried; ``note``: message id."""
+
+    verdict: FlightVerdict
+    hello: int
+    packet: int
+    how: str = ""
+    split: str = ""
+    note: str | None = None
+    tries: tuple[FlightTry, ...] = ()
 
 
 class SideEffect(Value, frozen=True, kw_only=True):

@@ -133,6 +133,7 @@ class TryFix(Tagged, frozen=True, kw_only=True):
     body_limit: int = 200_000
     budget: float = 3.0
     proxy: str | None = None
+    speaks: str = ""  # the target's own language, when it was found to have one (Contact.protocol)
 
 
 class ReadRemembered(Tagged, frozen=True, kw_only=True):

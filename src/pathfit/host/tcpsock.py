@@ -85,6 +85,13 @@ def error(s: socket.socket) -> int:
     return s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
+def behind_gateway(family: int, address: str) -> bool:
+    """Is ``address`` reached through a router? Sends no packet."""
+    with socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_DONTROUTE, 1)
+        return s.connect_ex((address, 9)) != 0
+
+
 def path_mtu(family: int, address: str, port: int) -> int | None:
     """What the kernel believes the path to ``address`` carries: device, route or cached. Sends no packet."""
     with socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as s:

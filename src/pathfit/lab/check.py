@@ -185,6 +185,7 @@ _BEHAVES = {
     "udp": {"answer", "silent"},
     "relay": {"answer"},
     "tcp": {"answer", "silent", "late", "drip", "garbage", "reset", "close", "banner"},
+    "smtp": {"answer", "silent", "reset", "close", "banner"},
     "http": {"answer", "silent", "late", "drip", "endless-headers", "garbage", "reset", "close"},
 }
 _BEHAVES["https"] = _BEHAVES["web"] = _BEHAVES["http"] | {"alert", "client-cert"}
@@ -193,7 +194,7 @@ _BEHAVES["https"] = _BEHAVES["web"] = _BEHAVES["http"] | {"alert", "client-cert"
 def _service(v: Service, at: str) -> Iterator[Problem]:
     if v.behave not in _BEHAVES[v.kind]:
         yield f"{at}.behave", f"{v.behave} is not for {v.kind}; allowed: {', '.join(sorted(_BEHAVES[v.kind]))}"
-    if v.kind in ("tcp", "relay", "udp") and v.port is None:
+    if v.kind in ("smtp", "tcp", "relay", "udp") and v.port is None:
         yield at, f"{v.kind} needs a port"
     if v.kind == "web" and v.port is not None:
         yield f"{at}.port", "web has two ports, 8443 and 8080; say kind: https or http"

@@ -290,7 +290,7 @@ class Service(Part, frozen=True, kw_only=True):
     """A server. ``web`` = https on 8443 and http on 8080 that answer GET /N with N bytes."""
 
     host: Name
-    kind: Literal["web", "https", "http", "tcp", "udp", "relay", "dns"] = "web"
+    kind: Literal["web", "https", "http", "smtp", "tcp", "udp", "relay", "dns"] = "web"
     port: Port | None = None
     cert: Literal["chain", "ec", "expired"] = "chain"
     behave: Behave = "answer"

@@ -16,6 +16,7 @@ carries out the commands it returns. So a simulated path can play it by the thou
 * :mod:`~pathfit.measure.datagrams` - the largest datagram that gets *out*, judged by small answers to it;
   :mod:`~pathfit.measure.largedns` - do large DNS answers get in; :mod:`~pathfit.measure.refusal` - an ICMP error
   in one word;
+* :mod:`~pathfit.measure.flight` - a large ClientHello beside a small one;
 * :mod:`~pathfit.measure.place` - who on the way out drops large packets (TTL-limited pairs).
 
 Three rules hold everywhere. A size passed only if a packet of that size arrived. A size fails only when something

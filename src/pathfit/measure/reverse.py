@@ -37,6 +37,7 @@ AGREED = 0.001  # seconds that several gaps in one clean step are watched before
 CLEAN = 3  # gaps that make such a row
 LONG_PAUSE = 0.010  # seconds between two looks while there is nothing to do but wait
 PATIENCE = 0.006  # seconds: what two threads of one server may overtake each other by; a round less pays for it
+CROWD = 2  # connections of a size that passes, unanswered, that show a server to be full; one may be loss
 SAME_RANGE = 2  # times that one range is cut
 EVEN_WAIT = verdict.UNEVEN_AGE + 0.1
 
@@ -274,7 +275,7 @@ class Reverse(msgspec.Struct):
             self._shed(now, times.tentative, times.hush, proof, commands)
         if self.limits.polite and self._queue:
             self._shed(now, times.settle, times.hush, set(), commands)
-        if self._starved(now, times):
+        if self._starved(now, times) or self._crowded(now, times):
             # The asked client's as well: it hangs like the others, and was there first.
             hush = times.hush if self.limits.polite else 9e9
             self._shed(now, times.settle, hush, set(), commands, plain=True)
@@ -303,6 +304,14 @@ class Reverse(msgspec.Struct):
             for t in self.tracks
             if t.n > min(stuck)
         )
+
+    def _crowded(self, now: float, times: verdict.Timing) -> bool:
+        """A server that has room for so many at once takes no more while those that hang fill it: several of a size
+        that passed before have been waiting, and nobody after them was answered."""
+        fits = max((t.size for t in self.tracks if t.passed), default=0)
+        last = max((t.n for t in self.tracks if t.got), default=0)
+        waits = [t for t in self.tracks if t.n > last and t.n in self._open and t.size <= fits and t.heard]
+        return sum(t.silent_for(now) > times.settle for t in waits) >= CROWD
 
     def _ready(self, now: float) -> bool:
         """Has the newest round said enough to plan on? Tentative gaps count (they go on ageing)."""

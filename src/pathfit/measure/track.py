@@ -90,11 +90,13 @@ class Track(msgspec.Struct):
     complete: bool = False  # the answer is whole (the protocol says so)
     many: bool = False  # the last we said were several requests at once; not every server answers all of them
     row: bool = False  # this one did
+    paced: bool = False  # what it answers is as much as we ask: segments of one size follow ours, and tell nothing
     narrow: bool = False  # our receive window is a few segments small, so that small answers pile up behind it
     closed: float | None = None
     ended: Outcome | None = None  # how the connection ended by itself
     by: str | None = None
     note: str = ""
+    phase: str = ""  # how far TLS came
     syn_retrans: int = 0
     extra: dict[str, str] = msgspec.field(default_factory=dict)
 
@@ -274,7 +276,7 @@ class Track(msgspec.Struct):
     def capped(self) -> bool:
         """Much arrived in segments of one size, smaller than asked: somebody keeps them smaller. An answer written in
         small pieces has more segments than its size needs, and says nothing."""
-        return 0 < self.measured == self.run and not self.passed
+        return 0 < self.measured == self.run and not self.passed and not self.paced
 
     def attempt(self, now: float, start: float, settle: float, silence: float) -> Attempt:
         """The record of this connection."""
@@ -297,4 +299,5 @@ class Track(msgspec.Struct):
             plain=self.plain,
             by=self.by,
             note=self.note,
+            phase=self.phase,
         )

@@ -9,11 +9,13 @@
 * :func:`pathfit.probe.trial.try_fix` - the asked connection as a repair would make it.
 
 Inside: :mod:`~pathfit.probe.conn` (a kernel TCP connection), :mod:`~pathfit.probe.talk` (TLS and HTTP, as little as
-needed), :mod:`~pathfit.probe.lookout` (the packet socket: who really answered), :mod:`~pathfit.probe.seat` and
-:mod:`~pathfit.probe.ahead` (segments injected beside a live connection), :mod:`~pathfit.probe.ping`,
-:mod:`~pathfit.probe.pushed` (the same without privileges), :mod:`~pathfit.probe.detect` (what does H:P speak?) and
-:mod:`~pathfit.probe.simple` (one conversation, waited for), :mod:`~pathfit.probe.contact` and
-:mod:`~pathfit.probe.outcome` (facts put together).
+needed; :mod:`~pathfit.probe.answer` counts HTTP's answers, :mod:`~pathfit.probe.prelude` and
+:mod:`~pathfit.probe.prelude_binary` know what other servers want to hear before TLS), :mod:`~pathfit.probe.lookout`
+(the packet socket: who really answered), :mod:`~pathfit.probe.seat` and :mod:`~pathfit.probe.ahead` (segments injected
+beside a live connection), :mod:`~pathfit.probe.ping`, :mod:`~pathfit.probe.pushed` (the same without privileges),
+:mod:`~pathfit.probe.detect` (what does H:P speak?), :mod:`~pathfit.probe.after` and :mod:`~pathfit.probe.flight` (the
+certificate, a large ClientHello) and :mod:`~pathfit.probe.simple` (one conversation, waited for),
+:mod:`~pathfit.probe.contact` and :mod:`~pathfit.probe.outcome` (facts put together).
 
 Sockets are created inside the source's namespace (``host.netns.inside``); everything else happens where we are.
 Nothing stays behind: connections end with RST (SO_LINGER 0), also when we are interrupted, and what is injected

@@ -131,7 +131,7 @@ class Conn:
             if self.keep:
                 self.sizes_first = sizes(tcpsock.info(self.sock))
             self._say(now, self.talk.start())
-            if self.talk.stage == "banner":
+            if self.track.asked is None:  # the other end speaks first
                 self.track.asked, self.track.asked_bytes = now, 0
         self.look(now)
         if self.closed:
@@ -197,6 +197,7 @@ class Conn:
         self.track.asked = now
         self.track.asked_bytes += len(data)
         self.track.many = self.talk.stage == "many"
+        self.track.paced = self.track.many and self.talk.prelude is not None and self.talk.prelude.paced
         if self.track.many:
             tcpsock.ack_late(self.sock)
         self.pending += data
@@ -204,7 +205,7 @@ class Conn:
 
     def _say_more(self, now: float) -> None:
         try:
-            self.pending = tcpsock.send_pieces(self.sock, self.pending)
+            self.pending = tcpsock.send_pieces(self.sock, self.pending, self.talk.piece or tcpsock.PIECE)
         except OSError as e:
             self._last_words()
             self.fail(now, e.errno or 0)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathfit.probe.conn import Conn
     from pathfit.probe.engine import Engine
 
+PHASES = ("", "hello-sent", "server-hello", "certificates", "finished")  # of TLS, in order
 Tcp = Literal["ok", "refused", "reset", "timeout", "unreachable", "n/a"]
 Tls = Literal["ok", "stalled", "failed", "n/a"]
 
@@ -71,6 +72,7 @@ def contact_of(engine: Engine, now: float) -> Contact:
         alpn=next((c.talk.alpn for c in plain if c.talk.alpn), None),
         sizes_first=best.sizes_first if best is not None else None,
         sizes_last=best.sizes_now() if best is not None else None,
+        phase=max((c.talk.phase for c in plain), key=PHASES.index, default=""),
     )
 
 
@@ -95,7 +97,7 @@ def _tcp(conns: list[Conn]) -> Tcp:
 
 
 def _tls(plain: list[Conn], every: list[Conn]) -> Tls:
-    spoken = [c for c in plain if c.talk.stage not in ("", "connect", "banner") and c.talk.tls != "n/a"]
+    spoken = [c for c in plain if c.talk.stage not in ("", "connect", "banner", "prelude") and c.talk.tls != "n/a"]
     for state in ("ok", "failed", "stalled"):
         if any(c.talk.tls == state for c in spoken):
             return state

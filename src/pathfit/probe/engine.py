@@ -23,7 +23,7 @@ from pathfit.probe.conn import NARROW, Conn, adopt, open_conn, reading
 from pathfit.probe.talk import Script, Talk
 
 if TYPE_CHECKING:
-    from pathfit.core.measured import Bracket
+    from pathfit.core.measured import Bracket, Flight
     from pathfit.probe.ahead import Ahead
     from pathfit.probe.idle import Idle
     from pathfit.probe.lookout import Lookout
@@ -32,13 +32,14 @@ if TYPE_CHECKING:
 
 SPEAK_NOT = frozenset((515, *range(9100, 9110)))  # raw printing: whatever is said to it ends up on paper
 CONTACT_WAIT = 2.5  # seconds for the first answer of a slow server, once the sizes are settled
-VERIFY = 0.5  # seconds for the handshake that only looks at the certificate
 KNOCK_AFTER = 0.25  # seconds without any SYN-ACK after which one small echo asks whether the host is there at all
 PAIR = 2  # measure.segments.PAIR
 RAW_LANES, PUSHED_LANES = 2, 6  # connections kept for the forward direction where few are allowed
-AFTERWARDS = 3  # and for the certificate, the places on the way and the trial of a repair
+AFTERWARDS, FLIGHTS = 3, 2  # and for the certificate, the places on the way, the trial of a repair; with TLS for two
+# first flights as well
 LOWEST_PROMISE = 128  # bytes: a SYN that promises less than TCP_MIN_MSS (88) + headers does not exist
 HOW = {errno.EMFILE: "ulimit -n 1024", errno.EPERM: "sudo pathfit …", errno.EACCES: "sudo pathfit …"}
+WITHOUT_TLS = ("http", "tcp", "dns")
 clock = time.monotonic
 Witness = Callable[[], None]
 
@@ -125,11 +126,16 @@ class Engine:
         self.without_echo = False
         self.certificate: str | None = None
         self.besides = 0  # connections of no search: those that found out what is spoken, that for the certificate
+        self.flight: Flight | None = None
+        self.more_packets = 0  # of those that are not counted as attempts
         self.believed: int | None = None  # what our kernel took for the path's MTU before we sent anything
         self.promised: int | None = None  # None: the connection failed before a SYN was made
         self.inwards: Bracket | None = None  # the direction towards us, once it was measured
         self.start = clock()
         self.search = Reverse(limits=self._limits(), promised=0, start=self.start)
+
+    def _afterwards(self) -> int:
+        return AFTERWARDS + (FLIGHTS if self.script.protocol not in WITHOUT_TLS else 0)
 
     def _limits(self) -> Limits:
         r = self.request
@@ -167,7 +173,10 @@ class Engine:
             self.witness()
         self.inwards = self.search.result(clock())  # a rescue that comes later does not take back what was proven
         self._patience()
-        self._verify()
+        if self.script.protocol not in WITHOUT_TLS:
+            from pathfit.probe.after import afterwards
+
+            afterwards(self)
         from pathfit.probe.outcome import result_of  # not before the first packet
 
         return result_of(self, clock())
@@ -191,7 +200,7 @@ class Engine:
         self.search.begin(now, sized=sized and self.script.protocol != "tcp", beside=self.beside)
         if self.search.limits.polite:
             forward = RAW_LANES if self.lookout is not None else PUSHED_LANES
-            self.search.limits.total -= forward + AFTERWARDS
+            self.search.limits.total -= forward + self._afterwards()
         elif self.lookout is not None and not self.request.contact_only:
             self._look_ahead(self.lookout, now)
 
@@ -283,7 +292,7 @@ class Engine:
             return
         from pathfit.probe.pushed import Pushed
 
-        left = self.request.connections_total - len(self.all) - AFTERWARDS
+        left = self.request.connections_total - len(self.all) - self._afterwards()
         if self.ahead is not None:
             left -= self.ahead.connections
             self.replaced = self.ahead
@@ -440,21 +449,16 @@ class Engine:
             for conn in stuck:
                 conn.look(now)
 
-    def _verify(self) -> None:
-        """Would the asked client accept the certificate? Asked apart, with small segments, when TLS works: probing
-        itself must go on whatever the certificate says."""
-        if self.script.protocol != "https" or not any(c.keep and c.talk.tls == "ok" for c in self.all):
-            return
-        from pathfit.core.net import mss_of
-        from pathfit.measure.sizes import SENTINEL
-        from pathfit.probe.simple import Where, converse
+    @property
+    def connections(self) -> int:
+        """Connections made so far by the searches."""
+        idle = self.idle.opened if self.idle is not None else 0
+        return len(self.all) + idle + sum(x.connections for x in (self.ahead, self.replaced) if x is not None)
 
-        self.besides += 1
-        talk = Talk(self.script, 0, plain=True, verify=True, handshake_only=True)
-        where = Where(self.fd, self.request.address, self.request.port)
-        converse(where, talk, mss_of(6 if self.family == 6 else 4, SENTINEL), clock() + VERIFY)
-        if talk.alert_kind == "certificate":
-            self.certificate = talk.alert
+    def spent(self, packets: int, connections: int) -> None:
+        """What was sent beside the two directions."""
+        self.more_packets += packets
+        self.besides += connections
 
     def close(self) -> None:
         """Close everything, whatever happened."""

@@ -26,6 +26,8 @@ def result_of(engine: Engine, now: float) -> ProbeResult:
     search = engine.search
     times = search.times(now)
     tracks = search.tracks
+    for conn in engine.all:
+        conn.track.phase = conn.talk.phase
     attempts: list[Attempt] = [t.attempt(now, engine.start, times.settle, times.silence) for t in tracks]
     forward: tuple[Bracket, ...] = ()
     side: list[SideEffect] = []
@@ -65,6 +67,7 @@ def result_of(engine: Engine, now: float) -> ProbeResult:
         rescued_after=rescued[0] if rescued else None,
         rescued_size=rescued[1] if rescued else None,
         missing=tuple(engine.missing),
+        flight=engine.flight,
     )
 
 
@@ -129,14 +132,12 @@ def _rescued(engine: Engine) -> tuple[float, int] | None:
 
 def _used(engine: Engine, now: float) -> Used:
     packets = sum(3 + c.track.segments + c.track.retrans for c in engine.all)
-    connections = len(engine.all) + engine.besides
+    packets += engine.more_packets
     for one in (engine.ahead, engine.replaced):
         if one is not None:
             packets += one.packets
-            connections += one.connections
     if engine.idle is not None:
         packets += 3 * engine.idle.opened
-        connections += engine.idle.opened
     if engine.pinger is not None:
         packets += engine.pinger.sent
-    return Used(packets=packets, connections=connections, seconds=round(now - engine.start, 4))
+    return Used(packets=packets, connections=engine.connections + engine.besides, seconds=round(now - engine.start, 4))

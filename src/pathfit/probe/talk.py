@@ -5,6 +5,9 @@
     https   ClientHello -> certificate flight -> (too short? finish the handshake, GET with a Range
             -> (still short? forty pipelined requests))
     http    GET with a Range -> (short? forty pipelined requests)
+    smtp, postgresql, … (pathfit.probe.prelude)
+            its own language up to TLS -> certificate flight -> (no TLS, or too short? a row of harmless questions)
+    dns     a row of questions
     tcp     nothing: listens for a banner
 
 A Talk turns bytes that arrived into bytes to send and knows when the answer to what it said is whole. It has no
@@ -13,46 +16,47 @@ socket and no clock. Everything kept of an answer is bounded (``KEEP``), whateve
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
+
+from pathfit.probe import prelude
+from pathfit.probe.answer import Answer
+from pathfit.wire.tls import Records
 
 if TYPE_CHECKING:
     import ssl
 
 KEEP = 65536  # bytes of an answer looked at, per connection
 MANY_TIMES = 2  # small answers are joined into full segments only while others are under way: not every time
-INTERIM = 16  # interim answers (1xx) before the real one; more is called endless
-MAX_HEADER = 32768  # bytes of an HTTP header: larger is called endless
 PIPELINED = 40  # small answers that together fill several segments (probing.md 2)
 SMALL_ANSWER = 100  # bytes: a header without a body has about that, until one was seen
 ROW_SEGMENTS = 3  # full segments that a row of small answers shall be able to fill, behind the first ones
 ROW_AHEAD = 20  # small answers that leave one by one before: a first congestion window (RFC 6928), and what one
 # acknowledgement makes of it
 MOST_PIPELINED = 200
-STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
-LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})", re.I)
-CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked", re.I)
-CLOSES = re.compile(rb"\r\nconnection:[^\r\n]*close", re.I)
-KEPT = re.compile(rb"\r\nconnection:[^\r\n]*keep-alive", re.I)
 AGENT = "pathfit"
+FULLER_PIECE = (
+    524  # bytes, a packet of 576 at most, below every size that is asked for. OpenSSL pads its ClientHello to
+)
+# 517, and some middleboxes take only one that is not cut.
 
 
 class Script(msgspec.Struct, frozen=True):
     """What to say, the same for every connection of one measurement."""
 
-    protocol: str  # "https", "http", "tcp"
+    protocol: str  # "https", "http", "tcp", or one that has a prelude
     host: str
     path: str = "/"
     sni: str | None = None
     proxy: str | None = None  # "host:port" to CONNECT to
 
 
-@lru_cache(maxsize=2)
-def context(verify: bool = False) -> ssl.SSLContext:
-    """One TLS context for all connections. HTTP/1.1 is asked for first (probing.md 11)."""
+@lru_cache(maxsize=3)
+def context(verify: bool = False, http: bool = True) -> ssl.SSLContext:
+    """One TLS context for all connections. HTTP/1.1 is asked for first (probing.md 11); of others nothing is asked:
+    some hang up when they hear of a protocol that is not theirs."""
     import ssl
 
     c = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -60,99 +64,17 @@ def context(verify: bool = False) -> ssl.SSLContext:
     c.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
     if verify:
         c.load_default_certs()
-    c.set_alpn_protocols(["http/1.1"])
+    if http:
+        c.set_alpn_protocols(["http/1.1"])
     return c
-
-
-class Answer(msgspec.Struct):
-    """One or several HTTP answers on one connection, counted as they come."""
-
-    expected: int = 1
-    interim: int = 0
-    head: bytearray = msgspec.field(default_factory=bytearray)
-    status: str | None = None
-    body: int = 0
-    length: int | None = None
-    chunked: bool = False
-    closes: bool = False  # the server hangs up after it (RFC 9112 9.3): asking for more is answered with a reset
-    in_body: bool = False
-    heads: int = 0
-    bad: bool = False
-    tail: bytes = b""
-
-    def feed(self, data: bytes) -> None:
-        """More bytes of the answer."""
-        if self.expected > 1:
-            self._count(data)
-            return
-        if self.in_body:
-            self._body(data)
-            return
-        if self.bad:
-            return
-        self.head += data
-        while (end := self.head.find(b"\r\n\r\n")) >= 0:
-            head = bytes(self.head[:end])
-            found = STATUS.match(head)
-            if found is None or self.interim > INTERIM:
-                self.bad = True
-                return
-            if found[1][:1] != b"1" or found[1] == b"101":
-                self._begin(head, found[1].decode(), end)
-                return
-            self.interim += 1  # Continue, Early Hints: the real one follows
-            del self.head[: end + 4]
-        self.bad = self.bad or len(self.head) > MAX_HEADER or not _like_http(self.head)
-
-    def _begin(self, head: bytes, status: str, end: int) -> None:
-        """The header is whole; what stands behind it is body."""
-        self.status, self.in_body = status, True
-        length = LENGTH.search(head)
-        self.length = int(length[1]) if length else None
-        self.chunked = CHUNKED.search(head) is not None
-        self.closes = CLOSES.search(head) is not None or (head[:8] == b"HTTP/1.0" and KEPT.search(head) is None)
-        if self.status in ("204", "304"):
-            self.length = 0
-        rest = bytes(self.head[end + 4 :])
-        del self.head[end:]
-        self._body(rest)
-
-    def _body(self, data: bytes) -> None:
-        self.body += len(data)
-        self.tail = (self.tail + data)[-7:]
-
-    def _count(self, data: bytes) -> None:
-        """Pipelined answers: count their status lines, which may be cut anywhere."""
-        seen = self.tail + data
-        self.heads += seen.count(b"HTTP/1.") - self.tail.count(b"HTTP/1.")
-        self.tail = seen[-6:]
-        self.body += len(data)
-
-    @property
-    def endless(self) -> bool:
-        """Is this the whole page although a range of it was asked?"""
-        return self.status == "200" and self.in_body
-
-    @property
-    def whole(self) -> bool:
-        if self.expected > 1:
-            return self.heads >= self.expected
-        if not self.in_body:
-            return False
-        if self.chunked:
-            return self.tail.endswith(b"0\r\n\r\n")
-        return self.length is not None and self.body >= self.length
-
-
-def _like_http(head: bytes | bytearray) -> bool:
-    return b"HTTP/1."[: len(head)] == bytes(head[:7])
 
 
 class Talk:
     """One conversation. ``size``: IP bytes asked for, 0: one answer is all that is wanted; ``plain``: as the asked
     client would, without a Range; ``many``: the server is known to ignore the Range, begin with pipelined requests;
     ``body_limit``: payload bytes after which an answer counts as whole; ``window``: bytes of small answers that have to
-    come before the peer waits for us."""
+    come before the peer waits for us; ``first``: a ClientHello instead of OpenSSL's; how it is
+    taken is all that is wanted then; ``pieces``: bytes of it in a segment, 0: as many as the kernel puts into one."""
 
     def __init__(
         self,
@@ -164,9 +86,12 @@ class Talk:
         body_limit: int = KEEP,
         handshake_only: bool = False,
         window: int = 0,
+        first: bytes = b"",
+        pieces: int = 0,
     ) -> None:
         self.script, self.size, self.plain, self.verify, self.many = script, size, plain, verify, many
         self.body_limit, self.handshake_only, self.window = body_limit, handshake_only, window
+        self.first, self.pieces = first, pieces
         self.stage = ""
         self.done = False  # nothing more to say
         self.whole = False  # the answer to the current stage is complete
@@ -177,12 +102,34 @@ class Talk:
         self.alert_kind: str | None = None
         self.answer = Answer()
         self.kept = 0
-        self.asked_many = 0
+        self.asked_many = self.asked_units = self.said_hello = 0
         self.body = 0
         self.banner = b""
+        self.records = Records()
+        self.prelude = prelude.of(script.protocol, script.sni or script.host)
         self._ssl: ssl.SSLObject | None = None
         self._in: ssl.MemoryBIO | None = None
         self._out: ssl.MemoryBIO | None = None
+
+    @property
+    def phase(self) -> str:
+        """How far TLS came: "" (it did not begin), "hello-sent", then what :class:`Records` saw, "finished"."""
+        if self.tls == "n/a":
+            return ""
+        return "finished" if self.tls == "ok" else self.records.phase or "hello-sent"
+
+    @property
+    def cut(self) -> bool:
+        """Was OpenSSL's ClientHello so long that it was said in several segments?"""
+        return self.said_hello > FULLER_PIECE
+
+    @property
+    def piece(self) -> int:
+        """Bytes that are handed to the kernel at once; 0: as few as ever (pathfit.host.tcpsock.PIECE)."""
+        if self.stage == "flight":
+            return self.pieces or len(self.first)
+        row = self.stage == "many" and self.prelude is not None
+        return FULLER_PIECE if row or self.stage == "hello" else 0
 
     # -- what to send ----------------------------------------------------------------------------------------
 
@@ -199,19 +146,42 @@ class Talk:
             return self._hello()
         if self.script.protocol == "http":
             return self._many() if self.many else self._get()
+        if self.prelude is not None:
+            self.stage = "prelude"
+            return self.prelude.start() if self.plain or self.prelude.name != "dns" else self._many()
         self.stage = "banner"
         return b""
 
-    def _hello(self) -> bytes:
-        import ssl
+    def _introduced(self, data: bytes) -> bytes:
+        """More of what is said before TLS."""
+        assert self.prelude is not None
+        said = self.prelude.feed(data)
+        state = self.prelude.state
+        if state == "tls":
+            return said + self._hello()
+        if state == "plain" and self.prelude.unit and self.size and not self.first:
+            return said + self._many()
+        self.whole = self.done = state != "talking"
+        return said
 
+    def _hello(self) -> bytes:
         self.stage = "hello"
         self.tls = "stalled"
+        if self.first:
+            self.stage = "flight"
+            return self.first
+        return self._shaken()
+
+    def _shaken(self) -> bytes:
+        import ssl
+
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         name = self.script.sni or (self.script.host if self.verify else None)
-        self._ssl = context(self.verify).wrap_bio(self._in, self._out, server_hostname=name)
+        self._ssl = context(self.verify, self.prelude is None).wrap_bio(self._in, self._out, server_hostname=name)
         self._shake()
-        return self._out.read()
+        said = self._out.read()
+        self.said_hello = len(said)
+        return said
 
     def _get(self) -> bytes:
         self.stage = "get"
@@ -233,15 +203,30 @@ class Talk:
     def _many(self) -> bytes:
         """Answers of known small length: headers, as HEAD gives them, and where the page itself is small, the page
         too. A page that does not fit three segments would fill the sender's window and leave no tail."""
+        if self.prelude is not None:
+            return self._row(self.prelude)
         methods = ("HEAD",) if self.many or self.body > self.size else ("HEAD", "GET")
-        small = self._small()
+        count = self._count(self._small())
+        self._in_a_row(Answer(expected=count))
+        return b"".join(self._request(methods[i % len(methods)]) for i in range(count))
+
+    def _row(self, own: prelude.Prelude) -> bytes:
+        """The same in the server's own language."""
+        count = min(own.most - self.asked_units, self._count(self._small() if self.stage == "many" else own.answer))
+        self.asked_units += count
+        self._in_a_row(own.row(count))
+        return self._wrap(own.units(count))
+
+    def _count(self, small: int) -> int:
+        """Answers of ``small`` bytes that are wanted in a row."""
         ahead = max(ROW_AHEAD, -(-self.window // small))
-        count = min(MOST_PIPELINED, max(PIPELINED, ahead + ROW_SEGMENTS * self.size // small))
+        return min(MOST_PIPELINED, max(PIPELINED, ahead + ROW_SEGMENTS * self.size // small))
+
+    def _in_a_row(self, answer: Answer) -> None:
         self.stage = "many"
         self.asked_many += 1
-        self.answer = Answer(expected=count)
+        self.answer = answer
         self.whole = False
-        return b"".join(self._request(methods[i % len(methods)]) for i in range(count))
 
     def _small(self) -> int:
         """Bytes of one answer in a row, from those that came."""
@@ -260,10 +245,13 @@ class Talk:
         """The next stage, because the answer so far held no full segment. Empty and ``done``: there is none."""
         if not self.whole:
             return b""
-        if self.stage == "hello":
+        if self.stage == "hello" and self.prelude is None:
             return self._many() if self.many else self._get()
+        if self.stage == "hello" and self.prelude is not None and self.prelude.unit and self.size:
+            return self._many()
         first = self.stage == "get" and not self.answer.closes
         again = first or (self.stage == "many" and self.asked_many < MANY_TIMES)
+        again = again and (self.prelude is None or self.asked_units + PIPELINED <= self.prelude.most)
         if again and self.size and not self.answer.bad and self.http != "garbage":
             return self._many()
         self.done = True
@@ -276,6 +264,11 @@ class Talk:
         self.kept += len(data)
         if self.stage == "connect":
             return self._proxied(data)
+        if self.stage == "prelude":
+            return self._introduced(data)
+        if self.stage == "flight":
+            self._taken(data)
+            return b""
         if self.stage == "banner":
             self.banner = (self.banner + data)[:KEEP]
             self.whole = True
@@ -284,14 +277,25 @@ class Talk:
             self._clear(data)
             return b""
         self._in.write(data)
+        if self.stage == "hello":
+            self.records.feed(data)
         if self.stage == "hello" and not self._shake():
             return self._out.read()
         self._decrypt()
         return self._out.read()
 
+    def _taken(self, data: bytes) -> None:
+        """What is said to a ClientHello of ours; that it is answered is enough."""
+        self.records.feed(data)
+        if self.records.alert is not None:
+            self._fail("alert", self.records.alert)
+        elif self.records.garbage:
+            self._fail("garbage", "no TLS")
+        self.whole = self.done = self.done or self.records.phase != ""
+
     def eof(self) -> None:
         """The peer closed."""
-        if self.stage == "hello" and self.tls == "stalled":
+        if self.stage in ("hello", "flight") and self.tls == "stalled":
             self.tls, self.alert_kind, self.alert = "failed", "closed", self.alert or "closed during the handshake"
         if self.stage == "get" and self.answer.in_body and self.answer.length is None:
             self.http = self.answer.status or self.http

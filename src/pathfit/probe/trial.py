@@ -21,19 +21,21 @@ clock = time.monotonic
 def try_fix(fd: int | None, request: TryFix) -> TrialFact | Missing:
     """Connect with ``request.mss``, finish TLS, GET the asked path, at most ``body_limit`` bytes of its body.
 
-    ``ok``: TLS and an HTTP answer came whole (or ``body_limit`` bytes of it); for other protocols that the
-    connection stands. Missing when it cannot be tried here.
+    ``ok``: TLS and an HTTP answer came whole (or ``body_limit`` bytes of it); of a server with a language of its own
+    what makes it fill packets: the handshake, or a row of answers; for other protocols that the connection stands.
+    Missing when it cannot be tried here.
     """
     start = clock()
     family = 6 if ":" in request.address else 4
     script = Script(
-        protocol=request.protocol if request.protocol in ("https", "http") else "tcp",
+        protocol=request.speaks or (request.protocol if request.protocol in ("https", "http") else "tcp"),
         host=request.host or request.address,
         path=request.path,
         sni=request.sni,
         proxy=request.proxy,
     )
-    talk = Talk(script, 0, plain=True, body_limit=request.body_limit)
+    size = packet_of(6 if family == 6 else 4, request.mss)
+    talk = Talk(script, size if request.speaks else 0, plain=True, body_limit=request.body_limit)
     where = Where(fd, request.address, request.port)
     quiet = 0.0 if script.protocol == "tcp" else None
     try:
@@ -45,7 +47,7 @@ def try_fix(fd: int | None, request: TryFix) -> TrialFact | Missing:
         why = errno.errorcode.get(conn.trouble.code, str(conn.trouble.code))
     return TrialFact(
         ref=request.ref,
-        size=packet_of(6 if family == 6 else 4, request.mss),
+        size=size,
         ok=ok,
         tls=talk.tls,
         http=talk.http,
@@ -65,6 +67,8 @@ def _judge(talk: Talk, connected: bool, protocol: str) -> tuple[bool, str | None
         return False, talk.alert or "TLS failed"
     if talk.tls == "stalled":
         return False, "TLS stalled"
+    if talk.prelude is not None:
+        return (True, None) if talk.whole else (False, "no whole answer")
     if talk.http.isdigit():
         return True, None
     return False, "no HTTP answer" if talk.http == "stalled" else "an answer that is not HTTP"

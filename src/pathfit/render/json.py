@@ -189,6 +189,9 @@ def _address(m: MeasuredAddress) -> Json:
             "rtt_ms": None if c.rtt is None else round(c.rtt * 1000, 3),
             "ends_at": m.ends_at,
             "mss": _mss(c),
+            "protocol": c.protocol,
+            "tls_phase": c.phase or None,
+            "tls_ended_by": c.alert,
         },
         "remembered": _remembered(m),
     }
@@ -273,6 +276,9 @@ def _no_target(report: Report) -> Json:
         "rtt_ms": None,
         "ends_at": "unknown",
         "mss": {"ours": None, "theirs": None, "first": None, "last": None},
+        "protocol": report.ask.target.protocol,
+        "tls_phase": None,
+        "tls_ended_by": None,
     }
 
 
@@ -287,7 +293,8 @@ def _bracket(b: Bracket) -> Json:
 
 
 def _tried(b: Bracket) -> Json:
-    return {"method": b.method, "pass": b.passes, "fail": b.fails, "tests": b.tests}
+    note = None if b.note is None else words.say(b.note, {}, "en")
+    return {"method": b.method, "pass": b.passes, "fail": b.fails, "tests": b.tests, "note": note}
 
 
 def finding_document(f: Finding) -> Json:

@@ -11,11 +11,11 @@ says less. Three words carry its confidence:
 State alone gives no error unless every hop of the failing path is seen and the drop is certain. Causes are
 warnings or infos, so that one fault gives one error; diagnose.py links them to what they explain.
 
-Families: ``mtu_holes``, ``mtu_path``, ``mtu_pieces``, ``mtu_causes``; ``resets``; ``datagrams``; ``filters``;
-``routes``; ``reach`` (loss, silence, names); ``addresses`` (the target's others); ``configs`` (engines); ``apps``;
-``system`` (ourselves); ``lasting`` (what ends with the next start). They stand on ``base`` (codes, findings), ``held``
-and ``view`` (the evidence: what there is, what it means), ``forecast`` (the model) and on ``ends``, ``engines``,
-``hints``, ``places``, ``promises``, ``remembered``, ``tables``, which answer one question each.
+Families: ``mtu_holes``, ``mtu_path``, ``mtu_pieces``, ``mtu_causes``, ``flights``; ``resets``; ``datagrams``;
+``filters``; ``routes``; ``reach`` (loss, silence, names); ``addresses`` (the target's others); ``configs`` (engines);
+``apps``; ``system`` (ourselves); ``lasting`` (what ends with the next start). They stand on ``base`` (codes,
+findings), ``held`` and ``view`` (the evidence: what there is, what it means), ``forecast`` (the model) and on
+``ends``, ``engines``, ``hints``, ``places``, ``promises``, ``remembered``, ``tables``, which answer one question each.
 
 The docstring of a rule is its manual page (``pathfit explain CODE``, docs/rules.md): a first line that names the
 fault, then the fields of :data:`FIELDS`. ``RULES`` is the whole registry of what is said of one path (what is said of
@@ -31,6 +31,7 @@ from pathfit.rules import (
     configs,
     datagrams,
     filters,
+    flights,
     lasting,
     mtu_causes,
     mtu_holes,
@@ -58,6 +59,7 @@ RULES: tuple[Rule, ...] = (
     Rule("MTU111", mtu_path.clamp_one_sided),
     Rule("MTU112", mtu_path.clamp_wrong),
     Rule("MTU114", mtu_causes.below_minimum),
+    Rule("MTU115", flights.too_big),
     Rule("MTU116", mtu_causes.hidden),
     Rule("MTU118", mtu_path.uneven),
     Rule("MTU119", mtu_path.rescued),

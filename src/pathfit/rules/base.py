@@ -23,6 +23,7 @@ NAMES: dict[str, str] = {
     "MTU111": "mss-clamp-one-sided",
     "MTU112": "mss-clamp-wrong",
     "MTU114": "below-ipv6-minimum",
+    "MTU115": "first-flight-too-big",
     "MTU116": "offload-hides-limit",
     "MTU117": "uneven-fleet",
     "MTU113": "guest-mtu-mismatch",

@@ -13,6 +13,7 @@ from pathfit.rules.view import View
 
 UDP_HEADER = 8
 MODERN_ROOM = 1232  # bytes: what resolvers ask for since the DNS flag day of 2020 (RFC 9715)
+WEB = ("http", "https")  # a longer page can be asked of them
 ARRIVE = ("large-answers-come", "answers-cut")  # notes of a way in that carries what this server sends
 
 
@@ -106,7 +107,9 @@ def way_in(view: View) -> str:
     """Why the way in is not known."""
     if view.contact is not None and view.contact.udp != "n/a":
         return "why.udp-in"
-    return "why.in-not-measured" if view.ask.target.port else "why.no-port"
+    if not view.ask.target.port:
+        return "why.no-port"
+    return "why.in-not-measured" if view.contact is None or view.contact.protocol in WEB else "why.in-says-little"
 
 
 def answers_come(view: View) -> bool:

@@ -12,6 +12,7 @@
   them; :mod:`~pathfit.wire.daemonjson` - daemon.json; :mod:`~pathfit.wire.dhcp` - options of a kept lease;
 * :mod:`~pathfit.wire.packets` - IPv4, IPv6, TCP, UDP, ICMP headers; :mod:`~pathfit.wire.datagram` UDP, in pieces too;
 * :mod:`~pathfit.wire.askdns`, :mod:`~pathfit.wire.quic` - questions that UDP servers answer;
+* :mod:`~pathfit.wire.tls` - ClientHellos and TLS records, as far as we look at them ourselves;
 * :mod:`~pathfit.wire.addresses` - addresses and their canonical text.
 
 A decoder takes ``(data, start, end)`` and returns one value of core, or None for what is not its business. Every

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pathfit.lab.services import dns, http, relay
+from pathfit.lab.services import dns, http, mail, relay
 
 CERTS = Path(__file__).parent.parent / "certs"
 MOST = 512  # connections at once; more wait in the backlog
@@ -104,6 +104,8 @@ def _talk(service: Service) -> Callable[[Conn, Service], None]:
     if service["kind"] == "http":
         return http.serve
     context = _context(service)
+    if service["kind"] == "smtp":
+        return lambda conn, service: mail.serve(conn, context)
 
     def secure(conn: Conn, service: Service) -> None:
         conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,0 +1,126 @@
+"""The hands of the first flight: ClientHellos on ordinary connections, beside the look at the certificate.
+
+Our kernel cuts a large one into segments as it would the asked client's. So it is sent only where the way out is known:
+a "too big" would teach us a path MTU and hide a fault for ten minutes (probing.md 1).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from pathfit.core.measured import Flight, FlightTry
+from pathfit.measure import flight
+from pathfit.measure.flight import FIRST_ROUND, SECOND, Kind, Known, second_round
+from pathfit.measure.verdict import SETTLE
+from pathfit.probe.conn import Conn
+from pathfit.probe.simple import Several, Where
+from pathfit.probe.talk import Script, Talk
+from pathfit.wire import tls
+
+SMALL_PIECES = 2  # segments of the small ClientHello that is split
+clock = time.monotonic
+
+
+def hello(kind: Kind, sni: str | None, *, http: bool = True) -> bytes:
+    """A ClientHello of that kind, with fresh random bytes."""
+    mlkem = tls.mlkem_share(os.urandom(tls.MLKEM_RANDOM)) if kind == "large" else b""
+    size = tls.LARGE_HELLO if kind in ("large", "padded") else tls.SMALL_HELLO
+    return tls.client_hello(os.urandom(96), sni, mlkem, size, http=http)
+
+
+class Flights:
+    """One measurement of first flights. ``connections`` and ``packets`` count what it cost."""
+
+    def __init__(self, where: Where, script: Script, know: Known, several: Several, left: int) -> None:
+        self.where, self.script, self.know, self.several, self.left = where, script, know, several, left
+        self.lanes: list[tuple[Kind, Conn]] = []
+        self.judged: set[Conn] = set()
+        self.second = False
+        self.answered = 0.0  # when the first large one was
+        self._open(FIRST_ROUND)
+        self.done = not self.lanes
+
+    @property
+    def connections(self) -> int:
+        return len(self.lanes)
+
+    @property
+    def packets(self) -> int:
+        return sum(3 + c.track.segments + c.track.retrans for _, c in self.lanes)
+
+    def step(self, now: float) -> None:
+        """Look at all of them; open the second round when the first large one is not answered."""
+        for _, conn in self.lanes:
+            if self._settled(conn, now):
+                self.judged.add(conn)
+                self.several.close(conn)
+        large = [c for kind, c in self.lanes if kind == "large"]
+        if any(_answered(c) for c in large):
+            # The small one beside it has been under way as long; it is not what is waited for.
+            waits = [c for kind, c in self.lanes if kind == "small" and not c.closed]
+            self.answered = self.answered or now
+            self.done = not waits or now - self.answered > SETTLE
+        elif not self.second and (large[0].closed or now - large[0].track.opened > self._soon()):
+            self.second = True
+            self._open(second_round(self.know))
+        elif all(c.closed for _, c in self.lanes):
+            self.done = True
+
+    def result(self) -> Flight:
+        return flight.judge(self.know, [self._tried(kind, conn) for kind, conn in self.lanes])
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _soon(self) -> float:
+        return min(self.know.patience, max(SECOND, 3 * self.know.rtt))
+
+    def _open(self, kinds: tuple[Kind, ...]) -> None:
+        if len(kinds) > self.left:
+            return
+        self.left -= len(kinds)
+        for kind in kinds:
+            first = hello(kind, self.script.sni, http=self.script.protocol == "https")
+            pieces = -(-len(first) // SMALL_PIECES) if kind == "split" else 0
+            talk = Talk(self.script, 0, plain=True, first=first, pieces=pieces)
+            self.lanes.append((kind, self.several.open(talk, None)))
+
+    def _settled(self, conn: Conn, now: float) -> bool:
+        """Is all known of this one? Those that do not connect are waited for as long as the silent ones."""
+        t = conn.track
+        since = t.asked if conn.talk.stage == "flight" and t.asked is not None else t.opened + 2 * self.know.rtt
+        return conn.closed or conn.talk.done or _answered(conn) or now - since > self.know.patience
+
+    def _tried(self, kind: Kind, conn: Conn) -> FlightTry:
+        t, talk = conn.track, conn.talk
+        said = talk.stage == "flight"
+        before = t.asked_bytes - len(talk.first)  # what came before TLS
+        over = t.closed is not None and (conn in self.judged or t.ended is not None)
+        outcome = flight.outcome(
+            over=over,
+            connected=t.connected is not None and said,
+            answered=_answered(conn),
+            alert=talk.alert_kind == "alert",
+            garbage=talk.alert_kind == "garbage",
+            ended=t.ended,
+            acked=t.heard,
+        )
+        head = t.header()
+        full = t.snd_mss + head if t.snd_mss else self.know.packet
+        return FlightTry(
+            kind=kind,
+            outcome=outcome,  # type: ignore[arg-type]
+            hello=len(talk.first),
+            packet=min(full, len(talk.first) + head) if not talk.pieces else talk.pieces + head,
+            acked=max(0, t.acked - before) if said else 0,
+            port=t.port,
+            took=round((t.closed or t.opened) - t.opened, 4),
+            alert=talk.alert,
+        )
+
+
+def _answered(conn: Conn) -> bool:
+    """Did the other end go on with the handshake? Also when the beginning of its answer is missing here: the way in may
+    have a hole of its own."""
+    talk = conn.talk
+    return talk.stage == "flight" and talk.alert is None and (talk.records.phase != "" or conn.track.gap_at is not None)
