@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathfit.probe.engine import Engine
 
 VERIFY = 0.5  # seconds for the handshake that only looks at the certificate
-LEAST = 0.75  # seconds that first flights have in any case
+LEAST = 1.0  # seconds that first flights have in any case
 STILL = 2  # connections that are kept for what follows: the places on the way, the trial of a repair
 clock = time.monotonic
 

@@ -12,7 +12,7 @@ import time
 from pathfit.core.measured import Flight, FlightTry
 from pathfit.measure import flight
 from pathfit.measure.flight import FIRST_ROUND, SECOND, Kind, Known, second_round
-from pathfit.measure.verdict import SETTLE
+from pathfit.measure.verdict import SETTLE, UNEVEN_AGE
 from pathfit.probe.conn import Conn
 from pathfit.probe.simple import Several, Where
 from pathfit.probe.talk import Script, Talk
@@ -51,8 +51,8 @@ class Flights:
 
     def step(self, now: float) -> None:
         """Look at all of them; open the second round when the first large one is not answered."""
-        for _, conn in self.lanes:
-            if self._settled(conn, now):
+        for kind, conn in self.lanes:
+            if self._settled(kind, conn, now):
                 self.judged.add(conn)
                 self.several.close(conn)
         large = [c for kind, c in self.lanes if kind == "large"]
@@ -61,7 +61,7 @@ class Flights:
             waits = [c for kind, c in self.lanes if kind == "small" and not c.closed]
             self.answered = self.answered or now
             self.done = not waits or now - self.answered > SETTLE
-        elif not self.second and (large[0].closed or now - large[0].track.opened > self._soon()):
+        elif not self.second and (large[0] in self.judged or now - large[0].track.opened > self._soon()):
             self.second = True
             self._open(second_round(self.know))
         elif all(c.closed for _, c in self.lanes):
@@ -73,7 +73,7 @@ class Flights:
     # -- inside ----------------------------------------------------------------------------------------------
 
     def _soon(self) -> float:
-        return min(self.know.patience, max(SECOND, 3 * self.know.rtt))
+        return max(SECOND, 3 * self.know.rtt)
 
     def _open(self, kinds: tuple[Kind, ...]) -> None:
         if len(kinds) > self.left:
@@ -85,11 +85,16 @@ class Flights:
             talk = Talk(self.script, 0, plain=True, first=first, pieces=pieces)
             self.lanes.append((kind, self.several.open(talk, None)))
 
-    def _settled(self, conn: Conn, now: float) -> bool:
-        """Is all known of this one? Those that do not connect are waited for as long as the silent ones."""
+    def _patience(self, kind: Kind) -> float:
+        beside = any(_answered(c) for k, c in self.lanes if k == "small")
+        return self.know.patience if beside and kind == "large" else max(self.know.patience, UNEVEN_AGE)
+
+    def _settled(self, kind: Kind, conn: Conn, now: float) -> bool:
+        """Is all known of this one? No gap is judged before something small was answered (a busy server answers late);
+        those that do not connect are waited for as long as the silent ones."""
         t = conn.track
         since = t.asked if conn.talk.stage == "flight" and t.asked is not None else t.opened + 2 * self.know.rtt
-        return conn.closed or conn.talk.done or _answered(conn) or now - since > self.know.patience
+        return conn.closed or conn.talk.done or _answered(conn) or now - since > self._patience(kind)
 
     def _tried(self, kind: Kind, conn: Conn) -> FlightTry:
         t, talk = conn.track, conn.talk
