@@ -8,7 +8,7 @@ import click
 from pathfit import __version__
 from pathfit.cli import options
 from pathfit.cli.border import usage
-from pathfit.cli.lean import File, Group, Option, option
+from pathfit.cli.lean import File, Group, option, version_option
 from pathfit.cli.stop import Stop
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _with_to(argv: Sequence[str], ctx: click.Context) -> str:
     help=HELP,
     context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
 )
-@click.version_option(__version__, message="pathfit %(version)s", cls=Option)
+@version_option(f"pathfit {__version__}")
 @click.pass_context
 def pathfit(ctx: click.Context) -> int:
     if ctx.invoked_subcommand != "fix":  # which says it itself

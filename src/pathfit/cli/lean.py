@@ -14,6 +14,10 @@ import click
 if TYPE_CHECKING:
     from pathlib import Path
 
+    PathType = click.ParamType[Path]  # generic since click 8.4
+else:
+    PathType = click.ParamType
+
 F = TypeVar("F", bound=Callable[..., Any])
 HELP = "Show this message and exit."
 
@@ -32,13 +36,32 @@ def option(*names: str, **more: Any) -> Callable[[F], F]:
     return click.option(*names, cls=Option, **more)
 
 
-class File(click.Path):
-    """A path, as a pathlib.Path."""
+def version_option(text: str) -> Callable[[F], F]:
+    """``--version`` says ``text``. click's own looks for a translation of its help, and imports locale for it."""
+
+    def show(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value and not ctx.resilient_parsing:
+            click.echo(text, color=ctx.color)
+            ctx.exit()
+
+    say = "Show the version and exit."
+    return option("--version", is_flag=True, is_eager=True, expose_value=False, callback=show, help=say)
+
+
+class File(PathType):
+    """A path, as a pathlib.Path; one of a ``folder`` may not be a file. (click.Path translates its own name.)"""
+
+    def __init__(self, *, folder: bool = False) -> None:
+        self.folder = folder
+        self.name = "directory" if folder else "path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "Path":
         from pathlib import Path
 
-        return Path(os.fsdecode(super().convert(value, param, ctx)))
+        path = Path(value)
+        if self.folder and os.path.isfile(os.fsencode(path).replace(b"\0", b"?")):
+            self.fail(f"Directory '{click.format_filename(path)}' is a file.", param, ctx)
+        return path
 
 
 def _show(ctx: click.Context, param: click.Parameter, value: bool) -> None:

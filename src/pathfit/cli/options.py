@@ -22,7 +22,7 @@ def _all(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 lang = option("--lang", type=click.Choice(["en", "zh"]), help="Language of the text (default: from LANG).")
 as_json = option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")
 verbose = option("-v", "--verbose", is_flag=True, help="Say more on stderr; show tracebacks.")
-save = option("--save", type=File(file_okay=False), help="Write a case folder.")
+save = option("--save", type=File(folder=True), help="Write a case folder.")
 everywhere = _all(as_json, lang, verbose)
 scanning = _all(
     option("--timeout", default=15.0, show_default=True, metavar="S", help="Seconds for the whole scan."),

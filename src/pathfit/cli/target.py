@@ -21,9 +21,9 @@ KINDS = ("netns", "pid", "container", "docker", "podman", "containerd", "network
 LONGEST_PLACE = 4096  # PATH_MAX
 LONGEST_TARGET = 8000  # RFC 9110 section 4.1: what every server and proxy on the way should take
 DEFAULT_PORT = {"https": 443, "http": 80}
-_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\Z")
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\Z"  # compiled when first used, and kept (re.match)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)\Z", re.DOTALL)
-_WHERE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]*\Z")
+_WHERE_NAME = r"[A-Za-z0-9][A-Za-z0-9_.@+-]*\Z"
 # IDNA 2003 (the codec) and 2008 (what registries use) read these four differently: RFC 5894 section 7.2
 _DEVIATE = "ß\u03c2\u200c\u200d"
 _SAFE = frozenset(b"!#$%&'()*+,/:;=?@[]~-._ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
@@ -37,19 +37,19 @@ def where(text: str, option: str = "--from") -> str:
     kind, colon, name = text.rpartition("!")[2].partition(":")
     far, bang, near = text.rpartition("!")
     if bang:
-        if not _WHERE_NAME.match(far):
+        if not re.match(_WHERE_NAME, far):
             raise Stop(f"{_q(text)}: no host name before the '!'", f"{option} HOST!{near or 'host'}")
         return f"{far}!{where(near, option)}"
     if text == "host":
         return text
     if not colon:
-        shown = text if _WHERE_NAME.match(text) else "NAME"
+        shown = text if re.match(_WHERE_NAME, text) else "NAME"
         raise Stop(
             f"{_q(text)} is no place: say what kind of place it is",
             f"{option} container:{shown}   or   {option} netns:{shown}",
         )
     if kind not in KINDS:
-        shown = name if _WHERE_NAME.match(name) else "NAME"
+        shown = name if re.match(_WHERE_NAME, name) else "NAME"
         raise Stop(
             f"{_q(text)}: a place cannot begin with {_q(kind + ':')}",
             f"{option} container:{shown}   or   {option} netns:{shown}",
@@ -71,10 +71,10 @@ def _check_place(text: str, kind: str, name: str, option: str) -> None:
         return
     if kind == "pod":
         space, slash, pod = name.partition("/")
-        if not (slash and _WHERE_NAME.match(space) and _WHERE_NAME.match(pod)):
+        if not (slash and re.match(_WHERE_NAME, space) and re.match(_WHERE_NAME, pod)):
             raise Stop(f"{_q(text)}: a pod is NAMESPACE/NAME", f"{option} pod:default/{pod or space or 'NAME'}")
         return
-    if not _WHERE_NAME.match(name):
+    if not re.match(_WHERE_NAME, name):
         raise Stop(f"{_q(text)}: {_q(name)} cannot be a name", f"{option} {kind}:NAME")
 
 
@@ -153,7 +153,7 @@ def _asked_name(path: str, option: str) -> str:
     if kind and kind not in TYPES:
         raise Stop(f"{_q(kind)} is no type of record pathfit asks for", f"{option} udp://192.0.2.53:53/example.org/TXT")
     labels = name.rstrip(".").split(".")
-    if len(name) > 253 or not all(_LABEL.match(label) for label in labels):
+    if len(name) > 253 or not all(re.match(_LABEL, label) for label in labels):
         raise Stop(f"{_q(name)} cannot be a name to ask for", f"{option} udp://192.0.2.53:53/example.org/TXT")
     return f"/{name}/{kind}" if kind else f"/{name}"
 
@@ -215,7 +215,7 @@ def host(text: str, option: str = "--to") -> str:
     labels = name.split(".")
     if labels[-1].isdigit() or ":" in text:  # RFC 1123 section 2.1: a top label of digits means an address
         raise Stop(f"{_q(text)} is no IP address", f"{option} 192.0.2.1:443")
-    if len(name) > 253 or not all(_LABEL.match(label) for label in labels):
+    if len(name) > 253 or not all(re.match(_LABEL, label) for label in labels):
         raise Stop(f"{_q(text)} cannot be a host name", f"{option} https://example.org/")
     return name.lower()
 

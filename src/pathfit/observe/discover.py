@@ -21,9 +21,8 @@ NSFS_MAGIC_ROOT = "net:["
 NS_GET_NSTYPE = 0xB703  # _IO(0xb7, 3)
 FILES = 20_000  # open files looked at for a hidden namespace, about 2 microseconds each
 PROCESSES = 64  # kept by name for one namespace; a host has thousands, its containers a few
-_NSFS_MOUNT = re.compile(r"^\S+ \S+ \S+ net:\[(\d+)\] (\S+)", re.MULTILINE)
-_CONTAINER = re.compile(r"([0-9a-f]{64})")
-_HEX = re.compile(r"[0-9a-f]{12,64}")
+_NSFS_MOUNT = r"(?m)^\S+ \S+ \S+ net:\[(\d+)\] (\S+)"  # compiled when they are first used, and kept (re.compile)
+_CONTAINER = r"[0-9a-f]{64}"
 
 
 class Found(NamedTuple):
@@ -166,7 +165,7 @@ def _mounted(mounts: dict[str, int], device: str, known: Collection[str]) -> Ite
         text = procfs.maybe(f"/proc/{pid}/mountinfo")
         if NSFS_MAGIC_ROOT not in text:
             continue
-        for inode, place in _NSFS_MOUNT.findall(text):
+        for inode, place in re.findall(_NSFS_MOUNT, text):
             said = f"{device}{inode}"
             if said in seen:
                 continue
@@ -223,7 +222,7 @@ def container_of(pid: int) -> str | None:
         path = line.rpartition(":")[2]
         if "conmon" in path:
             continue
-        if ids := _CONTAINER.findall(path):
+        if ids := re.findall(_CONTAINER, path):
             return str(ids[-1])
     return None
 
