@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from oracle.build import Built, own_mounts
+from oracle.build import Built
 from oracle.generate import Lab, generate
 from oracle.truth import Ends, Talk
 from pathfit.core.evidence import ProbeResult
@@ -60,7 +60,7 @@ def check(talk: Talk, r: ProbeResult, tests: Direction, b: Bracket) -> None:
 
 @pytest.mark.lab
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_measurement_agrees_with_single_packets(seed: int, own: None) -> None:
+def test_the_measurement_agrees_with_single_packets(seed: int) -> None:
     lab: Lab = generate(seed)
     with Built(lab.text, lab.offload) as built:
         r = measure_pair(
@@ -77,8 +77,3 @@ def test_the_measurement_agrees_with_single_packets(seed: int, own: None) -> Non
             check(talk, r, "reverse", r.reverse[0])
         finally:
             talk.close()
-
-
-@pytest.fixture
-def own() -> None:
-    own_mounts()
