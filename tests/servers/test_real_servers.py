@@ -188,6 +188,30 @@ def fits(bracket: dict, right: Size, allowed: str) -> bool:
     return here == right and bracket["evidence"] != "none"
 
 
+UDP = {
+    "healthy": ("healthy", [], (1500, None)),
+    "inbound-only": ("broken", ["DNS252"], (1500, None)),  # cut by UDP, and by TCP it does not come
+    "v6-upload-hole": ("broken", ["MTU102"], (1420, 1421)),
+    "pmtud-works": ("degraded", [], (1412, 1413)),
+}
+
+
+@pytest.mark.parametrize("path", UDP)
+def test_dnsmasq_by_udp(path: str) -> None:
+    server = next(s for s in data.SERVERS if s.name == "dnsmasq")
+    required(server)
+    verdict, errors, forward = UDP[path]
+    dns = server._replace(ports={"udp": server.ports["tcp"]})
+    report = ask(Case(dns, path, "udp", "large.test/TXT"))
+    found = [f["code"] for f in report["findings"] if f["severity"] == "error"]
+    measured = report["measured"]
+    said = f"{path}: {report['verdict']} {report['findings']} {measured}"
+    assert (report["verdict"], found) == (verdict, errors), said
+    assert (measured["forward"]["pass"], measured["forward"]["fail"]) == forward, said
+    assert measured["forward"]["method"] == "udp-closed"  # it takes no questions above 1232 bytes itself
+    assert any(b["method"] == "udp-dns" and b["pass"] <= 1280 for b in measured["forward"]["tried"]), said
+
+
 def test_limits_are_few() -> None:
     """Every server that keeps connections and serves them side by side is right to the byte wherever nobody learns and
     the answers are not tiny."""

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from pathfit.core.measured import Bracket, DnsSize
-from pathfit.measure.datagrams import Datagrams
+from pathfit.measure.datagrams import Datagrams, weigh
 from pathfit.measure.echo import Pieces
 from pathfit.measure.largedns import LargeDns, lost
 from pathfit.measure.refusal import martian, word
@@ -280,3 +280,42 @@ def test_what_an_icmp_error_says(family: int, kind: int, code: int, expected: st
 def test_addresses_no_router_has(source: str, to: str, expected: bool) -> None:
     packed = [socket.inet_pton(socket.AF_INET6 if ":" in a else socket.AF_INET, a) for a in (source, to)]
     assert martian(*packed) == expected
+
+
+def met(passes: int | None, fails: int | None, grade: str = "step", told: int | None = None) -> Bracket:
+    return Bracket(method="x", tests="forward", passes=passes, fails=fails, grade=grade, told_mtu=told)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("own", "closed", "echo", "same", "best", "grade"),
+    [
+        (met(1500, None, "proof"), None, None, False, (1500, None), "proof"),
+        (met(1400, 1401), met(1400, 1401), None, False, (1400, 1401), "step"),
+        (met(1400, 1401), met(1380, 1420), None, False, (1400, 1401), "step"),
+        (met(1400, 1401), met(None, None), met(1400, 1401), False, (1400, 1401), "step"),
+        (met(1400, 1401, "told", 1400), None, None, False, (1400, 1401), "told"),
+        (met(1260, 1261), met(1500, None, "proof"), None, True, (1500, None), "proof"),  # the server's own limit
+        (met(1260, 1261), met(1400, 1401), None, True, (1400, 1401), "step"),  # and a hole above it
+        (met(1260, 1261, "told", 1412), met(1412, 1413, "told", 1412), None, True, (1412, 1413), "told"),
+        (
+            met(1260, 1261),
+            met(1500, None, "proof"),
+            None,
+            False,
+            (1260, 1261),
+            "none",
+        ),  # another host may have answered
+        (met(1260, 1261), met(None, None), None, True, (1260, 1261), "none"),
+        (met(1260, 1261), None, met(1500, None, "proof"), True, (1260, 1261), "none"),
+    ],
+)
+def test_a_servers_own_limit_is_none_of_the_paths(
+    own: Bracket,
+    closed: Bracket | None,
+    echo: Bracket | None,
+    same: bool,
+    best: tuple[int | None, int | None],
+    grade: str,
+) -> None:
+    first = weigh(own, closed, echo, same)[0]
+    assert (first.passes, first.fails, first.grade) == (*best, grade)

@@ -22,7 +22,7 @@ from pathfit.probe.hops import measure_hops
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, or a user namespace")]
 
-DNS, QUIC, QUIET, CLOSED = 5300, 4430, 5555, 5556
+DNS, QUIC, QUIET, CLOSED, PICKY = 5300, 4430, 5555, 5556, 5301
 SERVER = {4: "198.18.2.2", 6: "2001:db8:2::2"}
 ROUTER = {4: "198.18.1.1", 6: "2001:db8:1::1"}
 STATES = {
@@ -67,6 +67,11 @@ def dns_server(data: bytes) -> bytes | None:
     reply.answer.clear()
     reply.flags |= 0x0200
     return reply.to_wire()
+
+
+def picky_server(data: bytes) -> bytes | None:
+    """As dnsmasq: longer questions than its edns-packet-max are thrown away."""
+    return dns_server(data) if len(data) <= 1232 else None
 
 
 def quic_server(data: bytes) -> bytes | None:
@@ -151,7 +156,7 @@ def scene() -> Iterator[Scene]:
         for name in ("r", "s"):  # how few answers may come is tried in simulation, where waiting costs nothing
             net.inside(name, "sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0")
         fds = [os.open(f"/run/netns/{net(n)}", os.O_RDONLY | os.O_CLOEXEC) for n in ("c", "s")]
-        servers = Servers(fds[1], {DNS: dns_server, QUIC: quic_server, QUIET: lambda data: None})
+        servers = Servers(fds[1], {DNS: dns_server, QUIC: quic_server, QUIET: lambda data: None, PICKY: picky_server})
         try:
             yield Scene(net, fds[0])
         finally:
@@ -199,6 +204,25 @@ def test_a_whole_way_and_a_hole(
     hole = scene.ask(family, port).forward[0]
     assert (hole.passes, hole.fails, hole.grade, hole.told_by) == (1400, 1401, "step", None)
     assert scene.remembered() == before
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_a_server_does_not_take_is_no_hole(scene: Scene, rights: str, family: int) -> None:
+    scene.filter()
+    best, own = scene.ask(family, PICKY).forward
+    assert (best.method, best.passes, best.fails) == ("udp-closed", 1500, None)
+    assert (own.method, own.passes, own.grade, own.note) == (
+        "udp-dns",
+        1232 + (28 if family == 4 else 48),
+        "none",
+        "server-takes-less",
+    )
+    scene.filter(*HOLE)
+    best = scene.ask(family, PICKY).forward[0]
+    assert (best.method, best.passes, best.fails, best.grade) == ("udp-closed", 1400, 1401, "step")
+    scene.filter("udp dport 33434-33600 drop")
+    best = scene.ask(family, PICKY).forward[0]
+    assert best.note == "unproven" or (best.note, rights, family) == ("server-takes-less", "root", 4)
 
 
 @pytest.mark.parametrize("family", [4, 6])

@@ -13,6 +13,7 @@ import contextlib
 import errno
 import socket
 import struct
+import sys
 from typing import NamedTuple
 
 IP_RECVERR, IPV6_RECVERR = 11, 25
@@ -20,18 +21,21 @@ IP_MTU_DISCOVER, IPV6_MTU_DISCOVER = 10, 23
 PMTUDISC_PROBE, PMTUDISC_INTERFACE = 3, 4
 IPV6_DONTFRAG = 62
 IP_RECVFRAGSIZE, IPV6_RECVFRAGSIZE = 25, 77
+IP_RECVTTL, IPV6_RECVHOPLIMIT = 12, 51
+IP_TTL, IPV6_HOPLIMIT = 2, 52  # what they come as
 ORIGIN_LOCAL = 1
 EXTENDED = struct.Struct("=IBBBxII")  # struct sock_extended_err: errno, origin, type, code, info, data
 DATAGRAM = 65535
 
 
 class Said(NamedTuple):
-    """An ICMP error for a datagram of ours: ``mtu`` of a "too big", ``by`` whom."""
+    """An ICMP error for a datagram of ours: ``mtu`` of a "too big", ``by`` whom; its TTL as it came (0: unknown)."""
 
     type: int
     code: int
     mtu: int
     by: str
+    ttl: int = 0
 
 
 class Came(NamedTuple):
@@ -39,6 +43,7 @@ class Came(NamedTuple):
 
     data: bytes
     piece: int
+    ttl: int = 0
 
 
 class Pair:
@@ -71,6 +76,7 @@ class Pair:
         if self.family == 6:
             self.out.setsockopt(level, IPV6_DONTFRAG, 1)
         self.back.setsockopt(level, IP_RECVERR if self.family == 4 else IPV6_RECVERR, 1)
+        self.back.setsockopt(level, IP_RECVTTL if self.family == 4 else IPV6_RECVHOPLIMIT, 1)
         with contextlib.suppress(OSError):  # before Linux 4.13 nobody says how a datagram came
             self.back.setsockopt(level, IP_RECVFRAGSIZE if self.family == 4 else IPV6_RECVFRAGSIZE, 1)
         self.out.bind(("", 0))
@@ -104,13 +110,13 @@ class Pair:
         out: list[Said | Came] = [*self._errors()]
         for _ in range(64):
             try:
-                data, notes, _, _ = self.back.recvmsg(DATAGRAM, 128)
+                data, notes, _, _ = self.back.recvmsg(DATAGRAM, 256)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError:  # the pending error, which the error queue has told already; it is cleared by that
                 out += self._errors()
                 continue
-            out.append(Came(data, _piece(notes)))
+            out.append(Came(data, _piece(notes), _ttl(notes)))
         return out
 
     def _errors(self) -> list[Said]:
@@ -123,7 +129,7 @@ class Pair:
             for level, kind, data in notes:
                 said = _said(level, kind, data)
                 if said is not None:
-                    out.append(said)
+                    out.append(said._replace(ttl=_ttl(notes)))
         return out
 
     def close(self) -> None:
@@ -152,6 +158,11 @@ def _said(level: int, kind: int, data: bytes) -> Said | None:
     except (ValueError, OSError):
         return None
     return Said(icmp, code, info, by)
+
+
+def _ttl(notes: list[tuple[int, int, bytes]]) -> int:
+    known = ((socket.IPPROTO_IP, IP_TTL), (socket.IPPROTO_IPV6, IPV6_HOPLIMIT))
+    return next((int.from_bytes(d[:4], sys.byteorder) for level, kind, d in notes if (level, kind) in known), 0)
 
 
 def _piece(notes: list[tuple[int, int, bytes]]) -> int:

@@ -283,6 +283,36 @@ class Datagrams(msgspec.Struct):
         ]
 
 
+def weigh(own: Bracket, closed: Bracket | None, echo: Bracket | None, same_host: bool) -> tuple[Bracket, ...]:
+    """What a server's silence about large datagrams means, best first.
+
+    A server may itself take no more than so much (dnsmasq: edns-packet-max, 1232 bytes), and that looks like a hole. So
+    a limit counts only when another method meets it as well; where a closed port of the same host (``same_host``: as
+    far away as the server) answers larger ones, the path carries those, and the limit is the server's.
+    """
+    if own.fails is None or (own.grade == "told" and own.told_mtu == own.passes):
+        return (own,)
+    others = [b for b in (closed, echo) if b is not None and b.passes is not None]
+    if any(_meets(own, b) for b in others) and not any(b.passes and b.passes >= own.fails for b in others):
+        return (own, *((closed,) if closed is not None else ()))
+    doubted = msgspec.structs.replace(own, grade="none", note="server-takes-less", told_by=None, told_mtu=None)
+    if closed is not None and closed.passes is not None and closed.passes >= own.fails and same_host:
+        return closed, doubted
+    return msgspec.structs.replace(doubted, note="unproven"), *((closed,) if closed is not None else ())
+
+
+def distance(ttl: int) -> int:
+    """Routers between us and who sent what came with ``ttl``, guessing what it began with; -1: not known."""
+    return next((first - ttl for first in (64, 128, 255) if 0 < ttl <= first), -1)
+
+
+def _meets(own: Bracket, other: Bracket) -> bool:
+    """Do two brackets hold one limit?"""
+    if own.passes is None or own.fails is None or other.passes is None or other.fails is None:
+        return False
+    return other.grade in ("step", "told") and other.passes < own.fails and own.passes < other.fails
+
+
 def _outcome(s: Shot) -> Outcome:
     if s.local:
         return "local"

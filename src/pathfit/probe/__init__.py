@@ -3,7 +3,8 @@
 * :func:`pathfit.probe.engine.measure` - one address, both ways, and how the asked client fares;
 * :func:`pathfit.probe.paired.measure_pair` - the same where both ends are ours (:mod:`~pathfit.probe.pair`);
 * :func:`pathfit.probe.udp.measure_datagrams` - the same of a UDP port or a host without one
-  (:mod:`~pathfit.probe.largedns`: large DNS answers; :mod:`~pathfit.probe.pieces`: echoes in fragments);
+  (:mod:`~pathfit.probe.tongues`: what is said; :mod:`~pathfit.probe.largedns`: large DNS answers;
+  :mod:`~pathfit.probe.pieces`: echoes in fragments);
 * :func:`pathfit.probe.hops.measure_hops` - who on the way out drops large packets (:mod:`~pathfit.probe.udphops`: by
   datagrams);
 * :func:`pathfit.probe.trial.try_fix` - the asked connection as a repair would make it.

@@ -23,12 +23,13 @@ from pathfit.core.net import IP_HEADER
 from pathfit.core.request import Measure
 from pathfit.host import netns, tcpsock
 from pathfit.host.udpsock import Came, Pair, Said
-from pathfit.measure.datagrams import LEAST_MTU, ROUND, Datagrams
+from pathfit.measure.datagrams import LEAST_MTU, ROUND, Datagrams, distance, weigh
 from pathfit.measure.refusal import word
 from pathfit.measure.verdict import SETTLE
 from pathfit.probe.lookout import UDP_SEQ, Lookout
 from pathfit.probe.pieces import fragmented_echoes
 from pathfit.probe.ping import Pinger
+from pathfit.probe.tongues import answers, hello, number, payload_of
 from pathfit.wire import askdns, quic
 
 clock = time.monotonic
@@ -38,7 +39,6 @@ GREETINGS = (0.0, 0.3, 0.7)  # seconds after the beginning
 GREETED = 1.1  # seconds until a port that said nothing is called silent
 GREETING = 48  # bytes of DNS in a greeting
 SMALL = 128  # bytes of IP packet: the path carries it or nothing
-DNS_ROOM = 512
 FALLBACK = 1500  # bytes: a link that does not tell its MTU
 MOST_SIZE = 65535
 TICK = 0.002
@@ -83,6 +83,7 @@ class Hands:
         self.rtt: float | None = None
         self.local: str | None = None
         self.searches: list[Datagrams] = []
+        self.ttls: dict[str, int] = {}  # by method: of an answer
         self.dns: DnsAnswers | None = None
         self.dns_bracket: Bracket | None = None
         self.pinger: Pinger | None = None
@@ -149,7 +150,7 @@ class Hands:
                 if pair is None:
                     break
                 asked[pair] = (tongue, ident, clock())
-                self.send(pair, _hello(tongue, ident))
+                self.send(pair, hello(tongue, ident))
         self.pump(start + GREETED, lambda: self.udp != "n/a" or self.error is not None)
         if self.error is not None:
             self.udp = "unreachable"
@@ -163,7 +164,7 @@ class Hands:
     def _known(self, tongue: str, ident: bytes, data: bytes) -> None:
         self.udp = "ok"
         reply = askdns.parse(data)
-        if tongue == "dns" and reply is not None and reply.ident == _number(ident):
+        if tongue == "dns" and reply is not None and reply.ident == number(ident):
             self.speaks = "dns"
         elif tongue == "quic" and quic.negotiates(data, ident):
             self.speaks = "quic"
@@ -191,12 +192,25 @@ class Hands:
             if own:
                 self._search("udp-closed", own)
             return
-        if not any(s.passes for s in self.searches):
+        if not self.searches or self._doubtful(self.searches[0].bracket()):
             self._search("udp-closed", CLOSED + self.random.randrange(CLOSED_RANGE))
         if self.lookout is not None:
             self._echoes()
         if self.udp == "silent" and any(s.voids for s in self.searches):
             self._greet()  # who answers seldom may have had no answer left for the greetings
+
+    @staticmethod
+    def _doubtful(b: Bracket) -> bool:
+        return b.passes is None or (b.fails is not None and b.told_mtu != b.passes)
+
+    def _forward(self) -> tuple[Bracket, ...]:
+        """Best first. A server's own limit is none of the path's."""
+        found = [s.bracket() for s in self.searches]
+        if len(found) < 2 or found[0].fails is None:
+            return tuple(sorted(found, key=lambda b: b.passes is None))
+        away = [distance(self.ttls.get(b.method, 0)) for b in found[:2]]
+        echo = self.pinger.bracket() if self.pinger is not None else None
+        return weigh(found[0], found[1], echo, away[0] == away[1] >= 0)
 
     def _search(self, method: str, port: int) -> None:
         scarce = method == "udp-closed"
@@ -386,7 +400,7 @@ class Hands:
         return ProbeResult(
             ref=self.request.ref,
             contact=contact,
-            forward=tuple(sorted((s.bracket() for s in self.searches), key=lambda b: b.passes is None)),
+            forward=self._forward(),
             reverse=(self._inwards(),) if not self.request.contact_only and self.error is None else (),
             both=tuple(b for b in (self.pinger.bracket() if self.pinger else None, self.pieces) if b is not None),
             attempts=tuple(attempts),
@@ -447,39 +461,15 @@ def _listener(search: Datagrams, shots: dict[Pair, tuple[int, bytes]], hands: Ha
             return
         n, ident = known
         if isinstance(what, Came):
-            if _answers(search.method, ident, what.data):
+            if answers(search.method, ident, what.data):
                 search.answered(now, n)
+                hands.ttls[search.method] = what.ttl
             return
         kind = word(family, what.type, what.code)
         if kind == "too-big":
             search.told(n, what.mtu, what.by)
         elif kind != "other" and what.by == address:
             search.answered(now, n)
+            hands.ttls[search.method] = what.ttl or hands.ttls.get(search.method, 0)
 
     return hear
-
-
-def _number(ident: bytes) -> int:
-    return int.from_bytes(ident[-2:], "big")
-
-
-def _hello(tongue: str, ident: bytes) -> bytes:
-    if tongue == "dns":
-        return askdns.plain(_number(ident), ".", "SOA")
-    return quic.probe(ident, quic.LEAST)
-
-
-def payload_of(method: str, ident: bytes, length: int) -> bytes:
-    """What is sent by that method: ``length`` bytes, known again by ``ident``."""
-    if method == "udp-dns":
-        return askdns.question(_number(ident), ".", "SOA", DNS_ROOM, length=length)
-    if method == "udp-quic":
-        return quic.probe(ident, length)
-    return ident + bytes(max(0, length - len(ident)))
-
-
-def _answers(method: str, ident: bytes, data: bytes) -> bool:
-    if method == "udp-dns":
-        reply = askdns.parse(data)
-        return reply is not None and reply.ident == _number(ident)
-    return method == "udp-quic" and quic.negotiates(data, ident)

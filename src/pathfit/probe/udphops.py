@@ -17,7 +17,8 @@ from pathfit.host import netns
 from pathfit.host.udpsock import Came, Pair, Said
 from pathfit.measure.place import PACE, TRIES, Places
 from pathfit.measure.refusal import word
-from pathfit.probe.udp import CLOSED, UDP_HEADER, payload_of
+from pathfit.probe.tongues import payload_of
+from pathfit.probe.udp import CLOSED, UDP_HEADER
 
 clock = time.monotonic
 ATTEMPTS = TRIES + 1
