@@ -15,7 +15,7 @@ import pytest
 import reports
 from netlab import Net, nets
 
-from pathfit.cli import many, rounds
+from pathfit.cli import examining, many, rounds
 from pathfit.cli.app import run
 from pathfit.cli.matrix import members, pairs
 from pathfit.cli.rounds import Round
@@ -29,7 +29,7 @@ from pathfit.core.snapshot import PmtuException
 from pathfit.render import matrix, rows
 from pathfit.render.layout import columns, painter
 from pathfit.render.matrix import Matrix, Place
-from pathfit.render.rows import Row
+from pathfit.render.rows import Row, Size
 
 BROKEN, HEALTHY = reports.article_000(), reports.healthy()
 PATHFIT = str(Path(sys.executable).with_name("pathfit"))
@@ -179,6 +179,18 @@ class Gone:
 def test_rounds_end_when_nobody_reads(as_json: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", Gone())
     assert rounds._show(a_round(1, HEALTHY, None), None, Style(), as_json=as_json) is False
+
+
+def test_what_takes_too_long_is_a_round_like_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not the end of all rounds."""
+
+    def late(*_: object, **__: object) -> None:
+        raise examining.Slow("not done after 15 s", "--timeout 60", 3)
+
+    monkeypatch.setattr(examining, "live", late)
+    report = examining.tried(HEALTHY.ask, verbose=False)
+    assert (report.verdict, rows.row(report).out, report.missing[0].how) == ("unknown", Size(None, "?"), "--timeout 60")
+    assert examining.exit_status(report) == 3
 
 
 # -- many sources -----------------------------------------------------------------------------------------------------

@@ -27,6 +27,23 @@ DOING = {  # what the progress line says while a request is performed
 }
 
 
+class Slow(Stop):
+    """An examination took longer than it may: where there are several, the others count all the same."""
+
+
+def tried(ask: Ask, *, verbose: bool) -> "Report":
+    """One of several examinations; one that takes too long is a report that says so. Raises Stop."""
+    try:
+        return reported(live(ask, quiet=True, verbose=verbose))
+    except Slow as e:
+        from pathfit import __version__
+        from pathfit.core.evidence_base import Missing
+        from pathfit.core.report import Report
+
+        why = Missing(what="this examination", why=e.message, how=e.how, code="timeout")
+        return Report(version=__version__, ask=ask, verdict="unknown", missing=(why,))
+
+
 def examine(command: str, source: str, to: str, o: dict[str, Any]) -> int:
     """Examine live, print, save; returns the exit status. Raises Stop."""
     from pathfit.cli import options
@@ -58,7 +75,7 @@ def live(ask: Ask, *, quiet: bool, verbose: bool) -> Case:
         with alarm(ask.timeout), LiveWorld(debug=trace if verbose else None, timeout=ask.timeout) as world:
             return loop.run(ask, world, progress)
     except Late as e:
-        raise Stop(str(e), f"--timeout {min(LONGEST, max(60, ask.timeout * 4)):g}", CANNOT) from None
+        raise Slow(str(e), f"--timeout {min(LONGEST, max(60, ask.timeout * 4)):g}", CANNOT) from None
     finally:
         talk.clear()
 

@@ -4,7 +4,7 @@ import sys
 import time
 from typing import Any
 
-from pathfit.cli.examining import exit_status, live, reported
+from pathfit.cli.examining import Slow, exit_status, live, reported
 from pathfit.cli.stop import CANNOT, Stop
 from pathfit.cli.talk import Style, Talk, readers_may_leave, style
 from pathfit.core.report import Report
@@ -33,7 +33,7 @@ def diagnose(sources: tuple[str, ...], to: str, o: dict[str, Any]) -> int:
         talk.progress(f"{n} of {len(asks)}: from {ask.source}")
         try:
             reports.append(reported(live(ask, quiet=True, verbose=o["verbose"])))
-        except Stop as e:  # it took too long: the others count all the same
+        except Slow as e:  # it took too long: the others count all the same
             failed.append((ask.source, e))
     talk.clear()
     status = max([*(exit_status(r) for r in reports), *(CANNOT for _ in failed)])

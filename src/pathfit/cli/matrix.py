@@ -73,12 +73,12 @@ def pairs(count: int, most: int) -> Iterator[tuple[int, int]]:
 
 def _measured(a: Place, b: Place, lang: str, o: dict[str, Any]) -> Report:
     from pathfit.cli import options
-    from pathfit.cli.examining import live, reported
+    from pathfit.cli.examining import tried
 
     usual = {"resolve": (), "sni": None, "proxy": None}
     ask: Ask = options.ask("diagnose", a.where, b.where, lang, {**usual, **o})
     ask = msgspec.structs.replace(ask, target=msgspec.structs.replace(ask.target, at=b.address))
-    return reported(live(ask, quiet=True, verbose=o["verbose"]))
+    return tried(ask, verbose=o["verbose"])
 
 
 def _places(words: tuple[str, ...], o: dict[str, Any]) -> tuple[str, tuple[Place, ...]]:

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from typing import Any, NamedTuple
 
-from pathfit.cli.examining import exit_status, live, reported
+from pathfit.cli.examining import exit_status, tried
 from pathfit.cli.stop import INTERRUPTED, Stop
 from pathfit.cli.talk import Style, style, to_nowhere, told
 from pathfit.core.ask import Ask
@@ -75,7 +75,7 @@ def _wait(until: float) -> None:
 
 def _one(ask: Ask, n: int, before: Row | None, *, verbose: bool) -> Round:
     now = time.time()
-    report = reported(live(ask, quiet=True, verbose=verbose))
+    report = tried(ask, verbose=verbose)
     row = rows.row(report)
     clock = time.strftime("%H:%M:%S", time.localtime(now))
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
