@@ -31,21 +31,33 @@ FIRST = {
     **dict.fromkeys((5222, 5269), ("xmpp",)),
 }
 POLITE_CONNECTIONS = 4
+# MySQL and MariaDB count connections that log nobody in, and refuse a host after a hundred of them in a row (that
+# is the default of max_connect_errors); a login resets the count. Three runs stay below.
+MYSQL_TOTAL, MYSQL_PARALLEL = 32, 4
 UNDERSTOOD = ("tls", "plain")  # states of a prelude
 clock = time.monotonic
 
 
-def detect(fd: int | None, request: Measure) -> Measure:
-    """``request`` with its protocol found out: "https", "http", one that has a prelude, or "tcp" (anything else)."""
+def detect(fd: int | None, request: Measure) -> tuple[Measure, int]:
+    """``request`` with its protocol found out: "https", "http", one that has a prelude, or "tcp" (anything else);
+    and how many connections that took."""
     asked = _Asked(fd, request)
     most = POLITE_CONNECTIONS if request.parallel < len(WAITING) else len(WAITING)
     if request.port in FIRST:
         found = asked.in_turn(most) or asked.greeting()
     else:
         found = asked.greeting() or asked.in_turn(most)
-    return msgspec.structs.replace(
-        request, protocol=found or "tcp", connections_total=request.connections_total - asked.used
+    total, a_round, parallel = request.connections_total, request.connections_per_round, request.parallel
+    if found == "mysql":
+        total, a_round, parallel = min(total, MYSQL_TOTAL), min(a_round, MYSQL_PARALLEL), min(parallel, MYSQL_PARALLEL)
+    known = msgspec.structs.replace(
+        request,
+        protocol=found or "tcp",
+        connections_total=total - asked.used,
+        connections_per_round=a_round,
+        parallel=parallel,
     )
+    return known, asked.used
 
 
 class _Asked:

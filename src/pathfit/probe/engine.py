@@ -76,13 +76,13 @@ def measure(fd: int | None, request: Measure, witness: Witness | None = None) ->
 
 def _measured(fd: int | None, request: Measure, family: int, witness: Witness | None) -> ProbeResult:
     """Raises OSError."""
-    allowed = request.connections_total
+    used = 0
     if request.protocol in ("any", "tcp") and request.port not in SPEAK_NOT and not request.proxy:
         from pathfit.probe.detect import detect
 
-        request = detect(fd, request)
+        request, used = detect(fd, request)
     engine = Engine(fd, request, family, witness)
-    engine.besides = allowed - request.connections_total
+    engine.besides = used
     try:
         return engine.run()
     finally:

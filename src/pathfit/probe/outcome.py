@@ -44,6 +44,8 @@ def result_of(engine: Engine, now: float) -> ProbeResult:
         inwards = msgspec.structs.replace(inwards, grade="told", fails=inwards.passes + 1, exact=True, note=None)
     if taught or any(t.mended is not None and t.complete and not t.passed for t in tracks):
         side.append(SideEffect(where=engine.request.address, what="learned-path-mtu", lasts=REMEMBERED))
+    if engine.script.protocol == "mysql":
+        side.append(SideEffect(where=engine.request.address, what="counted-connect-errors"))
     both: tuple[Bracket, ...] = ()
     if engine.pinger is not None:
         both = (engine.pinger.bracket(),)
