@@ -86,8 +86,10 @@ ONE_BY_ONE = ("s_server-https-ec", "http.server", "http.server-tls")
 def limit(case: Case) -> Limit:
     """What is known not to work today; docs/probing.md, "Real servers"."""
     name, path = case.server.name, case.path
-    if case.kind == "tcp":
-        return _no_http(name, path)
+    if name == "mariadb-stranger":
+        # Greets strangers with an error and hangs up, mostly before anything can be sent beside the connection. What
+        # comes in is not measured, and called healthy only where all of the way is visible.
+        return Limit(("healthy", "unknown") if path == TOLD else ("unknown",), "?", "none")
     if (name, case.kind) in SHORT and case.page == "small":
         # HTTP/1.0, closed after three bytes: nothing can be asked that fills a packet, so nothing is known inwards. A
         # connection that overflows a backlog of five may be the one by which the way out was to be measured.
@@ -106,15 +108,6 @@ def limit(case: Case) -> Limit:
         # did so before the first answer was seen to be cut anew looks like a clamp.
         return Limit(("unknown",), forward="pass", reverse="pass")
     return Limit()
-
-
-def _no_http(name: str, path: str) -> Limit:
-    # Nothing is known to ask of it that would fill a packet. What comes in is not measured, and not judged: the verdict
-    # is about what goes out.
-    if name == "mariadb-stranger":
-        # Greets strangers with an error and hangs up, mostly before anything can be sent beside the connection.
-        return Limit({OUT: ("unknown",), TOLD: ("healthy", "unknown")}.get(path, ("healthy",)), "?", "none")
-    return Limit(("healthy",) if path == IN else (), reverse="none")
 
 
 def ask(case: Case) -> dict:
@@ -215,5 +208,5 @@ def test_dnsmasq_by_udp(path: str) -> None:
 def test_limits_are_few() -> None:
     """Every server that keeps connections and serves them side by side is right to the byte wherever nobody learns and
     the answers are not tiny."""
-    asked = [c for c in CASES if c.path != TOLD and (c.page == "large" or c.kind == "https")]
-    assert {c.server.name for c in asked if limit(c) != Limit()} == set(ONE_BY_ONE)
+    asked = [c for c in CASES if c.path != TOLD and (c.page == "large" or c.kind in ("https", "tcp"))]
+    assert {c.server.name for c in asked if limit(c) != Limit()} == {*ONE_BY_ONE, "mariadb-stranger"}
