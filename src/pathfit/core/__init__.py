@@ -15,7 +15,8 @@ Read in this order:
 * :mod:`~pathfit.core.path` - what the model predicts: hops, steps, limits, fate;
 * :mod:`~pathfit.core.ask`, :mod:`~pathfit.core.request`, :mod:`~pathfit.core.evidence` - what the user asks,
   what the plan asks of the world, what the world answers (``Missing`` is an answer: ``evidence_base``);
-* :mod:`~pathfit.core.measured` - what the prober measured, attempt by attempt;
+* :mod:`~pathfit.core.measured` - what the prober measured, attempt by attempt; :mod:`~pathfit.core.remembered` - what a
+  kernel keeps of it;
 * :mod:`~pathfit.core.finding`, :mod:`~pathfit.core.report` - what is said about it;
 * :mod:`~pathfit.core.change`, :mod:`~pathfit.core.journal`, :mod:`~pathfit.core.engined` - what a repair changes, and
   how it was before;

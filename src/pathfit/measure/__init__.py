@@ -7,7 +7,8 @@ carries out the commands it returns. So a simulated path can play it by the thou
 * :mod:`~pathfit.measure.track` - one reverse connection: what struct tcp_info said, and what that means so far;
 * :mod:`~pathfit.measure.reverse` - the search for the largest packet that gets *in* (server's own segments, sized
   by our TCP_MAXSEG; no privileges);
-* :mod:`~pathfit.measure.rounds` - what its next round asks for;
+* :mod:`~pathfit.measure.rounds` - what its next round asks for; :mod:`~pathfit.measure.share` - how much each of
+  several addresses may have;
 * :mod:`~pathfit.measure.verdict` - what a set of connections proves, and what it does not;
 * :mod:`~pathfit.measure.forward` - the largest packet that gets *out*, judged by SACKs of injected segments;
 * :mod:`~pathfit.measure.pair` - one direction between two ends of ours, judged by what arrives at the other;

@@ -13,7 +13,8 @@ Inside: :mod:`~pathfit.probe.conn` (a kernel TCP connection), :mod:`~pathfit.pro
 needed; :mod:`~pathfit.probe.answer` counts HTTP's answers, :mod:`~pathfit.probe.prelude` and
 :mod:`~pathfit.probe.prelude_binary` know what other servers want to hear before TLS), :mod:`~pathfit.probe.lookout`
 (the packet socket: who really answered), :mod:`~pathfit.probe.seat` and :mod:`~pathfit.probe.ahead` (segments injected
-beside a live connection), :mod:`~pathfit.probe.ping`, :mod:`~pathfit.probe.pushed` (the same without privileges),
+beside a live connection), :mod:`~pathfit.probe.ping`, :mod:`~pathfit.probe.pushed` (the same without privileges; on
+:mod:`~pathfit.probe.idle` connections),
 :mod:`~pathfit.probe.detect` (what does H:P speak?), :mod:`~pathfit.probe.after` and :mod:`~pathfit.probe.flight` (the
 certificate, a large ClientHello) and :mod:`~pathfit.probe.simple` (one conversation, waited for),
 :mod:`~pathfit.probe.contact` and :mod:`~pathfit.probe.outcome` (facts put together).

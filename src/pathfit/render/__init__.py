@@ -3,6 +3,7 @@
 * :mod:`~pathfit.render.json` - the document of CONTRACT ("pathfit.report/1"): every key always there;
 * :mod:`~pathfit.render.text` - what a person reads: verdict, what fails, both directions, why, proof, where, repair,
   next; in English or Chinese, for a given width, with or without colour, in ASCII when asked;
+* :mod:`~pathfit.render.rows` - an examination in one line; :mod:`~pathfit.render.matrix` - all pairs in a table;
 * :mod:`~pathfit.render.scan` - a scan; :mod:`~pathfit.render.fixing` - a repair; :mod:`~pathfit.render.overhead` - what
   encapsulations cost; :mod:`~pathfit.render.map` - the network as a picture;
 * :mod:`~pathfit.render.predicted` - a forecast (:mod:`pathfit.foresight`), as text and as the same document with more;

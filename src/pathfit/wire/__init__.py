@@ -6,6 +6,7 @@
 * :mod:`~pathfit.wire.genl`, :mod:`~pathfit.wire.ethtool` - generic netlink, offload features;
   :mod:`~pathfit.wire.wireguard`, :mod:`~pathfit.wire.ovs` peers and ports; :mod:`~pathfit.wire.xfrm` IPsec, never keys;
 * :mod:`~pathfit.wire.sockdiag`, :mod:`~pathfit.wire.tcpinfo` - sockets and struct tcp_info;
+  :mod:`~pathfit.wire.tcpmetrics` what TCP keeps of earlier connections;
 * :mod:`~pathfit.wire.nft`, :mod:`~pathfit.wire.xt` - packet filters, as nftables and iptables keep them;
   :mod:`~pathfit.wire.ipset` the sets that iptables looks into;
 * :mod:`~pathfit.wire.rtnl_write` - what repairs write; :mod:`~pathfit.wire.filtertext` - rules as their own tools write
