@@ -42,6 +42,7 @@ PATHS = {
     "v6-upload-hole": Truth("broken", "MTU102", (1420, 1421), (1500, None)),
     "pmtud-works": Truth("degraded", "", (1412, 1413), (1412, 1413)),
 }
+SPOKEN = {"postgresql": "postgresql", "mariadb": "mysql", "mariadb-stranger": "mysql", "dnsmasq": "dns"}
 IN, OUT, TOLD = "inbound-only", "v6-upload-hole", "pmtud-works"
 
 
@@ -158,6 +159,11 @@ def test_cell(case: Case, reports: Callable[[Case], dict]) -> None:
     said = f"{case}: {report['verdict']} {findings} {measured['forward']} {measured['reverse']}"
     print(said)
     truth, may = PATHS[case.path], limit(case)
+    assert measured["target"]["protocol"] == SPOKEN.get(case.server.name, case.kind.partition("-")[0]), said
+    large = [t for t in measured["forward"]["tried"] if t["method"] == "tls-first-flight" and case.path == OUT]
+    assert all(t["fail"] == 1500 for t in large), said
+    # None in front of these: as far as we know, they bear everything.
+    assert not any(f["code"] == "MTU115" for f in report["findings"]) or case.path == OUT, said
     errors = [code for severity, code in findings if severity == "error"]
     if report["verdict"] == truth.verdict:
         assert errors == ([truth.first] if truth.first else []), said

@@ -35,6 +35,7 @@ class Path:
     silent: bool = False
     serial: bool = False  # serves one connection at a time
     holds: bool = False  # and, if serial, until its whole answer has arrived or the connection is closed
+    room: int = 0  # connections it serves at once, if not all; others wait until one of them is over or closed
     apart: int = 0  # bytes written and sent apart, in front (a header)
 
 
@@ -97,6 +98,7 @@ class Sim:
         self.busy_until = 0.0
         self.line: list[Flow] = []
         self.served: Flow | None = None
+        self.serving: list[Flow] = []
 
     def lost(self) -> bool:
         return self.random.random() < self.path.loss
@@ -115,13 +117,20 @@ class Sim:
         flow.invited = min(p.promised, self.learned if self.now > self.learned_at else 9999)
         self.flows[track.n] = flow
         track.port = 40000 + track.n
-        if p.holds:
+        if p.holds or p.room:
             self.line.append(flow)
         elif not p.silent:
             self.answer(flow)
 
     def serve(self) -> None:
-        """A server that holds on to a connection takes the next one."""
+        """A server that holds on to a connection, or to some, takes the next one."""
+        self.serving = [f for f in self.serving if not f.closed and not f.whole(self.now)]
+        self.line = [f for f in self.line if not f.closed]
+        while len(self.serving) < self.path.room and self.line:
+            self.serving.append(self.line.pop(0))
+            self.answer(self.serving[-1])
+        if self.path.room:
+            return
         if self.served is None or self.served.closed or self.served.whole(self.now):
             self.served = next((f for f in self.line if not f.closed), None)
             if self.served is not None:
@@ -134,6 +143,8 @@ class Sim:
         start = flow.connected + p.rtt / 2 + p.think(r)
         if p.loss and self.lost():  # our request is sent again
             start += 0.2
+        if p.room:
+            start = max(start, self.now)
         if p.serial:
             start = max(start, self.busy_until)
             self.busy_until = start + 0.001

@@ -6,7 +6,7 @@ from simpath import Path, Sim
 from pathfit.core.net import mss_of
 from pathfit.measure import verdict
 from pathfit.measure.reverse import Limits, Open, Reverse
-from pathfit.measure.track import Track
+from pathfit.measure.track import Reading, Track
 
 LIMITS = (576, 640, 1000, 1159, 1280, 1281, 1350, 1396, 1400, 1411, 1420, 1437, 1449, 1450, 1460, 1492, 1499)
 
@@ -118,6 +118,25 @@ def test_server_that_serves_one_at_a_time_and_waits_for_it(limit: int) -> None:
     (OpenSSL's s_server, seen in tests/servers)."""
     b = Sim(Path(limit=limit, serial=True, holds=True), seed=1).run()
     assert (b.passes, b.fails, b.grade) == (limit, limit + 1, "proof")
+
+
+@pytest.mark.parametrize("room", [16, 18, 20])
+@pytest.mark.parametrize("limit", [1300, 1400, 1450])
+def test_server_that_has_room_for_a_few(limit: int, room: int) -> None:
+    """Those that hang fill it, and nobody else is answered until they are closed (dnsmasq, seen in tests/servers)."""
+    b = Sim(Path(limit=limit, room=room), seed=1).run()
+    assert (b.passes, b.fails, b.grade) == (limit, limit + 1, "proof")
+
+
+def test_segments_that_follow_ours_tell_of_no_limit() -> None:
+    """Answers as large as what was asked come in segments of one size; that is no clamp (DNS over TCP)."""
+    said = [Reading(1, True, 558, 1448, 1448, 600 * n, 558 * n, n, 0, 0, 0.0) for n in range(1, 9)]
+    clamped, paced = (Track(n=1, size=1500, plain=True, round=1, family=4, opened=0.0, paced=p) for p in (False, True))
+    for track in (clamped, paced):
+        for n, reading in enumerate(said):
+            track.see(0.001 * n, reading)
+        track.complete = True
+    assert (clamped.capped, paced.capped) == (True, False)
 
 
 def test_silent_server_is_no_hole() -> None:

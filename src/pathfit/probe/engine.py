@@ -261,7 +261,7 @@ class Engine:
 
     def _pushable(self) -> bool:
         """Can the way out be measured by the beginning of a request?"""
-        return "tcp-sack" in self.request.methods and self.script.protocol in ("http", "https")
+        return "tcp-sack" in self.request.methods and self.script.protocol in ("http", "https", "dns")
 
     def _push(self, now: float) -> None:
         """Without raw sockets: our kernel's own segments. They may teach it a path MTU, so the reverse direction is

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 EXCEPTION_LASTS = 600.0  # seconds: net.ipv4.route.mtu_expires, net.ipv6.route.mtu_expires
 LINE = 900  # bytes of one padding header; servers take lines of several kB
 RECORD = 16384  # bytes: the largest TLS record (RFC 8446 5.1)
+QUESTION = 65535  # bytes the DNS message claims to have; nor so far
 HELLO = 65000  # bytes the ClientHello claims to have; we never come so far
 
 
@@ -48,7 +49,10 @@ def facts(data: bytes) -> Facts:
 
 
 def beginning(script: Script) -> Iterator[int]:
-    """The bytes of a request that never ends: HTTP header lines, or a ClientHello with a long padding extension."""
+    """The bytes of a request that never ends: HTTP header lines, a ClientHello with a long padding extension, or a DNS
+    message of the largest length."""
+    if script.protocol == "dns":
+        return iter(QUESTION.to_bytes(2, "big") + bytes(QUESTION))
     if script.protocol == "https" and not script.proxy:
         return _hello(script.sni)
     return _header(script)
