@@ -67,13 +67,13 @@ def known(forward: Bracket | None, sendable: int, family: int, hello: int, rtt: 
     return "flight-out-unknown"
 
 
-FIRST_ROUND: tuple[Kind, ...] = ("large", "small")
+FIRST_ROUND: tuple[Kind, ...] = ("small", "large")  # small ones first: some servers serve one after the other
 
 
 def second_round(know: Known) -> tuple[Kind, ...]:
     """What is sent when the first large one is not answered."""
-    more: tuple[Kind, ...] = ("large", "large", "small")
-    return (*more, "small", "padded", "padded", "split") if know.carries else more
+    more: tuple[Kind, ...] = ("small", "large", "large")
+    return ("small", *more, "padded", "padded", "split") if know.carries else more
 
 
 def judge(know: Known, tries: Sequence[FlightTry]) -> Flight:
