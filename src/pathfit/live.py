@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pathfit.core.evidence import ClockFact, Evidence, Missing
+from pathfit.core.evidence import ClockFact, Evidence, Missing, SocketFact
 from pathfit.core.request import (
     Locate,
     Measure,
@@ -170,7 +170,12 @@ class LiveWorld:
         if r.far and not r.contact_only:
             from pathfit.probe.paired import measure_pair
 
-            return measure_pair(self._handle(r.source).fd, self._handle(r.far).fd, r, said)
+            def served() -> SocketFact | Missing:
+                from pathfit.observe.sockets import read
+
+                return read(r.ref, self._handle(r.far))
+
+            return measure_pair(self._handle(r.source).fd, self._handle(r.far).fd, r, said, served)
         from pathfit.probe.engine import measure
 
         return measure(self._handle(r.source).fd, r, said)

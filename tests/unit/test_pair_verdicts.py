@@ -168,6 +168,17 @@ def test_only_the_asked_port_passes_and_its_service_says_nothing(family: Family)
         assert r.measured[0].reverse.method == "tcp-pair"
 
 
+@pytest.mark.parametrize("cookies", [False, True])
+def test_a_service_whose_kernel_forgets_what_we_invite(cookies: bool) -> None:
+    jumbo = dict.fromkeys(("a_e0", "r_ra", "r_rb", "b_e0"), 9000)
+    with lab("iifname rb meta length > 3900 drop", **jumbo) as net:
+        net.inside("b", "sysctl", "-qw", f"net.ipv4.tcp_syncookies={2 if cookies else 1}")
+        with listener(net):
+            r = report(net, port=9100)
+        assert codes(r, "error") == ([] if cookies else ["MTU101"])
+        assert (r.measured[0].reverse.passes, r.measured[0].reverse.fails) == (3900, 3901)
+
+
 def test_no_packet_goes_into_a_connection_of_somebody_else() -> None:
     with lab() as net, listener(net):
         a, b = (open_handle(f"/run/netns/{net(x)}", x) for x in "ab")

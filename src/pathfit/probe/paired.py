@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import errno
 import time
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 
-from pathfit.core.evidence import Missing, ProbeResult
+from pathfit.core.evidence import Missing, ProbeResult, SocketFact
 from pathfit.core.measured import Attempt, Bracket, Contact, LossSeen, SideEffect, Uneven, Used
-from pathfit.core.net import Direction
+from pathfit.core.net import TIMESTAMPS, Direction, packet_of
 from pathfit.core.request import Measure
 from pathfit.measure.pair import OneWay
 from pathfit.probe.engine import Witness, measure
@@ -26,10 +27,17 @@ PROVEN = ("proof", "step", "told")
 Tcp = Literal["ok", "refused", "reset", "timeout", "unreachable", "n/a"]
 
 
-def measure_pair(fd: int | None, far: int | None, request: Measure, witness: Witness | None = None) -> (
-    ProbeResult | Missing
-):  # fmt: skip
-    """Measure from namespace ``fd`` to ``request.address`` in namespace ``far``, each direction alone."""
+def measure_pair(
+    fd: int | None,
+    far: int | None,
+    request: Measure,
+    witness: Witness | None = None,
+    served: Callable[[], SocketFact | Missing] | None = None,
+) -> ProbeResult | Missing:
+    """Measure from namespace ``fd`` to ``request.address`` in namespace ``far``, each direction alone.
+
+    ``served``: reads the sockets of the far end, while our connections to the asked service stand.
+    """
     asked = measure(fd, request, witness) if request.port else None
     try:
         pair = Pair(fd, far, request, connects=isinstance(asked, ProbeResult) and asked.contact.tcp == "ok")
@@ -38,9 +46,28 @@ def measure_pair(fd: int | None, far: int | None, request: Measure, witness: Wit
     try:
         pair.run()
         ours = _result(pair, request)
+        if served is not None and pair.listener is None and pair.stood:
+            ours = _as_served(pair, ours, served())
         return _together(asked, ours) if isinstance(asked, ProbeResult) else ours
     finally:
         pair.close()
+
+
+def _as_served(pair: Pair, ours: ProbeResult, there: SocketFact | Missing) -> ProbeResult:
+    """With what the service's own half of our connections would send: less than our SYN invites where its kernel did
+    not remember all of it (SYN cookies: cookie_v4_check()); a path MTU it has learned is no promise."""
+    if isinstance(there, Missing):
+        return ours
+    mine = {(line.to, line.dport) for line in pair.lines["reverse", "tcp"].values()}
+    sizes = [
+        packet_of(pair.family, s.info.snd_mss) + (TIMESTAMPS if s.info.timestamps else 0)
+        for s in there.sockets
+        if s.info is not None and s.sport == pair.tcp_port and (s.dst, s.dport) in mine
+    ]
+    largest, invited = max(sizes, default=None), ours.contact.invited
+    if largest is None or invited is None or largest >= min(invited, pair.far_mtu or invited):
+        return ours
+    return msgspec.structs.replace(ours, contact=msgspec.structs.replace(ours.contact, invited=largest))
 
 
 def _without(
