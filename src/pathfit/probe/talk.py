@@ -106,6 +106,7 @@ class Talk:
         self.body = 0
         self.banner = b""
         self.records = Records()
+        self.shaken = False  # the handshake came to its end, whatever was said behind it
         self.prelude = prelude.of(script.protocol, script.sni or script.host)
         self._ssl: ssl.SSLObject | None = None
         self._in: ssl.MemoryBIO | None = None
@@ -116,7 +117,7 @@ class Talk:
         """How far TLS came: "" (it did not begin), "hello-sent", then what :class:`Records` saw, "finished"."""
         if self.tls == "n/a":
             return ""
-        return "finished" if self.tls == "ok" else self.records.phase or "hello-sent"
+        return "finished" if self.shaken else self.records.phase or "hello-sent"
 
     @property
     def cut(self) -> bool:
@@ -350,7 +351,7 @@ class Talk:
             alert = reason.startswith(("sslv3 alert", "tlsv1 ", "tlsv13 "))
             self._fail("alert" if alert else "garbage", reason)
             return False
-        self.tls, self.whole = "ok", True
+        self.tls, self.whole, self.shaken = "ok", True, True
         self.done = self.handshake_only
         self.alpn = self._ssl.selected_alpn_protocol()
         return True
