@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from netlab import Net, nets
 
+from pathfit import lab
+
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, or a user namespace")]
 
 SERVER = """
@@ -30,14 +32,23 @@ class Page(http.server.BaseHTTPRequestHandler):
     def handle(self):
         try: super().handle()
         except OSError: pass
-import socket
+import socket, ssl, threading
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(*sys.argv[1:])
+class Secure(Page):
+    def setup(self):
+        self.request = context.wrap_socket(self.request, server_side=True)
+        super().setup()
 class Server(http.server.ThreadingHTTPServer):
     address_family = socket.AF_INET6
     request_queue_size = 64
-s = Server(("::", 8080), Page)
+    def handle_error(self, request, address): pass
+s, t = Server(("::", 8080), Page), Server(("::", 8443), Secure)
 print("ready", flush=True)
+threading.Thread(target=t.serve_forever, daemon=True).start()
 s.serve_forever()
 """
+CERTS = [str(Path(lab.__file__).with_name("certs") / f"chain{end}") for end in (".pem", ".key")]
 # nft in front of the server: every SYN, and how many connections stand at once (each new one above four is counted)
 RULES = """
 table inet polite {
@@ -75,7 +86,7 @@ def far(limit: int) -> Iterator[Net]:
         net.inside("r", "nft", "-f", "-", stdin=drop)
         net.inside("s", "nft", "-f", "-", stdin=RULES)
         with subprocess.Popen(
-            ["ip", "netns", "exec", net("s"), sys.executable, "-c", SERVER], stdout=subprocess.PIPE
+            ["ip", "netns", "exec", net("s"), sys.executable, "-c", SERVER, *CERTS], stdout=subprocess.PIPE
         ) as server:
             try:
                 assert server.stdout is not None and server.stdout.readline()
@@ -119,6 +130,19 @@ def test_few_connections_and_a_true_verdict(limit: int, rights: tuple[str, ...],
             assert (size["fail"] is None) if limit == 1500 else size["fail"] > limit, size
         seen = counted(net)
         assert 0 < seen["syns"] <= 24, seen
+
+
+@pytest.mark.parametrize("limit", [1500, 1420])
+def test_first_flights_are_within_the_limit(limit: int) -> None:
+    """Large and small ClientHellos beside the handshake for the certificate: 24 in all."""
+    with far(limit) as net:
+        pathfit = str(Path(sys.executable).with_name("pathfit"))
+        argv = ["ip", "netns", "exec", net("c"), pathfit, "probe", "https://93.184.212.34:8443/", "--json"]
+        report = json.loads(subprocess.run(argv, capture_output=True, timeout=30, check=False).stdout)
+        tried = [t for t in report["measured"]["forward"]["tried"] if t["method"] == "tls-first-flight"]
+        assert report["verdict"] == ("healthy" if limit == 1500 else "broken")
+        assert limit != 1500 or [t["pass"] for t in tried] == [1500]
+        assert counted(net)["syns"] <= 24
 
 
 @pytest.mark.parametrize("limit", [1500, 1420])

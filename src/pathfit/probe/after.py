@@ -32,6 +32,7 @@ def afterwards(engine: Engine) -> None:
     """Fills in ``engine.certificate`` and ``engine.flight``, and counts what it cost."""
     if engine.request.contact_only or not any(c.talk.tls != "n/a" for c in engine.all):
         return
+    engine.clear()
     where = Where(engine.fd, engine.request.address, engine.request.port)
     with Several(where) as several:
         looks = None
@@ -42,8 +43,9 @@ def afterwards(engine: Engine) -> None:
         # Where the directions took all the time there was, it is a busy machine's: a little is left for this.
         until = max(engine.start + engine.request.budget + VERIFY, clock() + LEAST)
         know = _known(engine)
-        left = engine.request.connections_total - engine.connections - STILL
-        flights = Flights(where, engine.script, know, several, left) if isinstance(know, Known) else None
+        left = engine.request.connections_total - engine.connections - len(several.conns) - STILL
+        room = engine.request.parallel
+        flights = Flights(engine.script, know, several, left, room) if isinstance(know, Known) else None
         _run(several, looks, flights, until)
     if looks is not None and looks.alert_kind == "certificate":
         engine.certificate = looks.alert

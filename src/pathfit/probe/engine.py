@@ -455,6 +455,12 @@ class Engine:
         idle = self.idle.opened if self.idle is not None else 0
         return len(self.all) + idle + sum(x.connections for x in (self.ahead, self.replaced) if x is not None)
 
+    def clear(self) -> None:
+        """Where only a few may stand at once, those that have said what they can make room."""
+        if self.search.limits.polite:
+            for conn in list(self.conns.values()):
+                self._close(conn, clock())
+
     def spent(self, packets: int, connections: int) -> None:
         """What was sent beside the two directions."""
         self.more_packets += packets

@@ -14,7 +14,7 @@ from pathfit.measure import flight
 from pathfit.measure.flight import FIRST_ROUND, SECOND, Kind, Known, second_round
 from pathfit.measure.verdict import SETTLE, UNEVEN_AGE
 from pathfit.probe.conn import Conn
-from pathfit.probe.simple import Several, Where
+from pathfit.probe.simple import Several
 from pathfit.probe.talk import Script, Talk
 from pathfit.wire import tls
 
@@ -32,14 +32,16 @@ def hello(kind: Kind, sni: str | None, *, http: bool = True) -> bytes:
 class Flights:
     """One measurement of first flights. ``connections`` and ``packets`` count what it cost."""
 
-    def __init__(self, where: Where, script: Script, know: Known, several: Several, left: int) -> None:
-        self.where, self.script, self.know, self.several, self.left = where, script, know, several, left
+    def __init__(self, script: Script, know: Known, several: Several, left: int, room: int) -> None:
+        self.script, self.know, self.several, self.left, self.room = script, know, several, left, room
+        self.queue: list[Kind] = []
         self.lanes: list[tuple[Kind, Conn]] = []
         self.judged: set[Conn] = set()
         self.second = False
         self.answered = 0.0  # when the first large one was
-        self._open(FIRST_ROUND)
-        self.done = not self.lanes
+        self._want(FIRST_ROUND)
+        self._fill()
+        self.done = not self.lanes and not self.queue
 
     @property
     def connections(self) -> int:
@@ -55,7 +57,10 @@ class Flights:
             if self._settled(kind, conn, now):
                 self.judged.add(conn)
                 self.several.close(conn)
+        self._fill()
         large = [c for kind, c in self.lanes if kind == "large"]
+        if not large:
+            return
         if any(_answered(c) for c in large):
             # The small one beside it has been under way as long; it is not what is waited for.
             waits = [c for kind, c in self.lanes if kind == "small" and not c.closed]
@@ -63,8 +68,9 @@ class Flights:
             self.done = not waits or now - self.answered > SETTLE
         elif not self.second and (large[0] in self.judged or now - large[0].track.opened > self._soon()):
             self.second = True
-            self._open(second_round(self.know))
-        elif all(c.closed for _, c in self.lanes):
+            self._want(second_round(self.know))
+            self._fill()
+        elif not self.queue and all(c.closed for _, c in self.lanes):
             self.done = True
 
     def result(self) -> Flight:
@@ -75,11 +81,16 @@ class Flights:
     def _soon(self) -> float:
         return max(SECOND, 3 * self.know.rtt)
 
-    def _open(self, kinds: tuple[Kind, ...]) -> None:
-        if len(kinds) > self.left:
-            return
-        self.left -= len(kinds)
-        for kind in kinds:
+    def _want(self, kinds: tuple[Kind, ...]) -> None:
+        """All of a round, or nothing where too few connections are left."""
+        if len(kinds) <= self.left:
+            self.left -= len(kinds)
+            self.queue += kinds
+
+    def _fill(self) -> None:
+        """Open what waits, no more at once than there may be."""
+        while self.queue and len(self.several.live) < self.room:
+            kind = self.queue.pop(0)
             first = hello(kind, self.script.sni, http=self.script.protocol == "https")
             pieces = -(-len(first) // SMALL_PIECES) if kind == "split" else 0
             talk = Talk(self.script, 0, plain=True, first=first, pieces=pieces)
