@@ -98,6 +98,58 @@ def test_loss_in_front_of_a_clamp_is_not_told() -> None:
     assert (b.passes, b.fails, b.note) == (1366, None, "capped")
 
 
+def test_who_never_invited_more_than_it_sends_was_not_told() -> None:
+    """A clamp of both ways, and loss."""
+    tracks = [t for t in _probing((1366, 1366)) if t.size == 1500]
+    for t in tracks:
+        t.invited = 1366 - STAMPED
+    b = verdict.bracket(tracks, 2.0, verdict.timing(tracks, False), 1500)
+    assert (b.passes, b.fails, b.note) == (1366, None, "capped")
+
+
+def test_a_mended_row_of_small_answers_is_no_clamp() -> None:
+    t = track(1, 9000)
+    t.row = True
+    see(t, 0.01, 100, 2, ooo=1)
+    see(t, 0.02, 27000, 60, 2500, ooo=9)
+    t.complete = True
+    assert t.status(1.0, 0.05, 0.7) is Status.SHORT
+    assert verdict.bracket([t], 1.0, verdict.timing([t], False), 9000).note == "answers-too-short"
+
+
+def test_many_gaps_above_make_three_at_the_byte_enough_inwards() -> None:
+    def lossy(above: int) -> tuple[int | None, str]:
+        tracks = [track(n, 1401) for n in (1, 2, 3)] + [track(10 + n, 1402 + n) for n in range(above)]
+        for t in tracks:
+            see(t, 0.05, 100, 2, ooo=1)
+        for n in (50, 51):
+            t = track(n, 1400)
+            see(t, 0.05, 100, 2, ooo=1)
+            see(t, 0.3, 4200, 4, 1348, ooo=1)
+            tracks.append(t)
+        b = verdict.bracket(tracks, 1.5, verdict.timing(tracks, True), 1500)
+        return b.fails, b.grade
+
+    assert lossy(4) == (None, "none")
+    assert lossy(10) == (1401, "proof")
+
+
+def test_gaps_below_what_passes_are_one_bad_path_of_several() -> None:
+    tracks = []
+    for n, size in enumerate((1492, 1480, 1460, 1450, 1440, 1430)):
+        t = track(n, size)
+        if n % 2:
+            see(t, 0.05, 100, 2, ooo=1)
+        else:
+            see(t, 0.05, 3 * size, 4, size - STAMPED)
+        tracks.append(t)
+    odd = verdict.uneven(tracks, 2.0, 1500)
+    assert odd is None or odd.bad == 2, "what nothing as large passes beside may be a hole"
+    small = [track(20, 576, purpose="sentinel")]
+    see(small[0], 0.05, 100, 2, ooo=1)
+    assert verdict.uneven([*tracks, *small], 2.0, 1500) is None
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_told_stays_told_and_a_clamp_a_clamp(seed: int) -> None:
     told = Sim(Path(limit=1412, told=True, rtt=0.02), seed=seed).run()
@@ -118,7 +170,7 @@ def test_silent_flows_of_a_bad_backend_count_where_gaps_of_other_sizes_stand() -
     gap = track(20, 1430)
     see(gap, 0.05, 100, 2, ooo=1)
     odd = verdict.uneven([*tracks, gap], 2.0, 1500)
-    assert odd is not None and (odd.good, odd.bad) == (4, 4)
+    assert odd is not None and (odd.good, odd.bad) == (4, 5), "and those gaps themselves, below what passes"
     assert tracks[1].status(2.0, 0.7, 0.7) is Status.MUTE
 
 

@@ -93,6 +93,7 @@ class Reverse(msgspec.Struct):
     _again: int = 2  # ladders more, when small answers were not joined to full segments
     _untaught: bool = False  # it looked as if the sender had learned the limit, and it has not
     _even: bool = False
+    _asked_again: bool = False  # a sender that has learned the limit, for what it invites now
     _times: verdict.Timing | None = None  # asked for several times in one step
     _times_at: float = -1.0
     _proven: tuple[verdict.Timing, int] | None = None  # by which times and by how many connections
@@ -407,9 +408,8 @@ class Reverse(msgspec.Struct):
             return
         bad = [t for t in soon.below if t.n in self._open and not t.kept]
         mute = [t for t, s in zip(at_top, top, strict=True) if s is Status.MUTE and t.n in self._open]
-        young = any(t.missing_for(now) < verdict.UNEVEN_AGE for t in bad)
-        young = young or (bool(bad) and any(t.silent_for(now) < verdict.UNEVEN_AGE for t in mute))
-        if young:
+        ages = [*(t.missing_for(now) for t in bad), *(t.silent_for(now) for t in mute if bad)]
+        if ages and min(ages) < verdict.UNEVEN_AGE:
             if now - self.start < max(EVEN_WAIT, self.limits.budget - 0.2):
                 return
         elif len(verdict.always_fail(self.tracks, now, self.promised)) == 1 and len(at_top) < 24:
@@ -428,12 +428,11 @@ class Reverse(msgspec.Struct):
         if any((t.missing_for(now) or t.silent_for(now)) < verdict.SETTLE_LOSS for t in mine):
             return
         self._untaught = sum(t.size > soon.arrived for t in mine) >= verdict.PROOF_LEAST
-        if self._untaught:
-            return
-        if self.round == 1 and self.remaining >= 2:
+        if not self._untaught and not self._asked_again and self.remaining >= 2:
+            self._asked_again = True
             self._new_round([(self.promised, "even")] * 2, now)  # what do its next SYN-ACKs invite?
-            return
-        self._finish("learned")
+        elif not self._untaught:
+            self._finish("learned")
 
     def _stragglers(self, now: float, times: verdict.Timing) -> bool:
         """Connections that were asked, acknowledged and have said nothing yet. A slow server is no hole: they are
@@ -442,6 +441,7 @@ class Reverse(msgspec.Struct):
             t.n in self._open
             and t.size > 0
             and t.connected is not None
+            and (t.heard or not t.retrans)
             and t.status(now, times.tentative, times.silence) is Status.WAIT
             for t in self.tracks
         )
@@ -461,14 +461,14 @@ class Reverse(msgspec.Struct):
     def _plan_proof(self, now: float, soon: verdict.Weighed, times: verdict.Timing, commands: list[Command]) -> None:
         """F = P + 1, or no connections left to come closer: repeat until it is certain."""
         assert soon.fails is not None
-        need = self._need(soon.lossy)
+        need = self._need(soon, now, times)
         missing = need - len(soon.failing)
         beside = verdict.passes_beside(self.tracks, soon, {t.round for t in soon.failing}, now, times)
         if missing > 0 or beside < verdict.PROOF_PASSES:
             room = min(self.remaining, self.limits.per_round)
             if room >= 2:
                 passing = min(verdict.PROOF_PASSES, room // 2)
-                again = max(1, min(missing, room - passing))
+                again = max(1, min(missing + 2 * soon.lossy, room - passing))  # one may lose what would show it
                 self._new_round(
                     [(soon.fails, "proof")] * again + [(max(soon.ok, 1), "proof")] * passing,
                     now,
@@ -485,9 +485,9 @@ class Reverse(msgspec.Struct):
     def _can_age(self, now: float, soon: verdict.Weighed) -> bool:
         return any(t.n in self._open for t in soon.failing) or self.remaining >= 2
 
-    def _need(self, lossy: bool) -> int:
-        if lossy:
-            return verdict.PROOF_LOSSY
+    def _need(self, soon: verdict.Weighed, now: float, times: verdict.Timing) -> int:
+        if soon.lossy:
+            return verdict.needed(self.tracks, soon, now, times)
         return verdict.PROOF_POLITE if self.limits.polite else verdict.PROOF_LOSSLESS
 
     def _new_round(self, plan: list[tuple[int, str]], now: float) -> None:

@@ -18,6 +18,7 @@ STANDING = (ESTABLISHED, 8)  # 8, TCP_CLOSE_WAIT: the FIN came before we looked
 FINISHED = (8, 9, 11)  # CLOSE_WAIT, LAST_ACK, CLOSING: the peer's FIN counts as a byte (tcp_rcv_nxt_update())
 CRUMBS = 16  # segments, with a quarter of the asked size at most, after which a sender is known to make them small
 OPTIONS = 40  # bytes of TCP options at most
+RECORD = 16384  # bytes: TLS cuts what is said after as many (RFC 8446 5.1), and each may end in a segment of its own
 SLACK = 3  # segments that may be less than full: the ends of two or three writes
 
 
@@ -193,7 +194,7 @@ class Track(msgspec.Struct):
         if self.asked != self.asked_at[0]:
             self.asked_at = (self.asked, got, segments)
         came, pieces = self.got - self.asked_at[1], self.segments - self.asked_at[2]
-        if came >= 3 * self.measured > 0 and pieces <= came / self.measured + SLACK:
+        if came >= 3 * self.measured > 0 and pieces <= came / self.measured + SLACK + came // RECORD:
             self.run = self.measured
 
     def missing_for(self, now: float) -> float:
@@ -235,7 +236,9 @@ class Track(msgspec.Struct):
         if self.ended in ("refused", "unreachable", "timeout", "unacked"):
             return Status.DEAD
         if self.complete:
-            return Status.FLAT if self.capped or (self.mended is not None and self.long) else Status.SHORT
+            return (
+                Status.FLAT if self.capped or (self.mended is not None and self.long and not self.row) else Status.SHORT
+            )
         if self.gap_at is not None:
             if self.missing_for(now) >= gap:
                 return Status.FAIL

@@ -190,11 +190,21 @@ def _healed(tracks: Sequence[Track]) -> list[Track]:
 
 def _unlearned(tracks: Sequence[Track], healed: Sequence[Track], most: int) -> bool:
     """Who was told a path MTU invites no more than that afterwards (ipv4_default_advmss(); FreeBSD's tcp_mssopt()): do
-    all plain connections opened after the answers were mended still invite more? Then those lost something by chance,
-    in front of a clamp."""
-    since = max(((t.cut_from or 0.0) + (t.cut or 0.0) for t in healed), default=0.0)
-    later = [t for t in tracks if t.plain and t.invited and t.opened > since]
+    all connections opened after the first answer was mended, and large enough to show it, still invite more? Then those
+    lost something by chance, in front of a clamp."""
+    invited = [t for t in tracks if t.size > most and t.invited]
+    if invited and all(t.invited + t.header() <= most for t in invited):
+        return True  # nor did it ever invite more than it sends: a clamp of both ways, or its own MTU
+    since = min(((t.cut_from or 0.0) + (t.cut or 0.0) for t in healed), default=0.0)
+    later = [t for t in invited if t.opened > since]
     return len(later) >= PROOF_LEAST and all(t.invited + t.header() > most for t in later)
+
+
+def needed(tracks: Sequence[Track], w: Weighed, now: float, times: Timing) -> int:
+    """Connections that prove a hole under signs of loss. Fewer where that many lack the failing size or a larger one
+    for long: the hole is certain then, and only its byte is not."""
+    lack = [t for t in tracks if t.size >= (w.fails or 0) > 0 and not t.passed and t.missing_for(now) >= times.settle]
+    return PROOF_LOSSLESS if len(lack) >= 2 * PROOF_LOSSY else PROOF_LOSSY
 
 
 def proven(tracks: Sequence[Track], w: Weighed, now: float, times: Timing, need: int) -> bool:
@@ -231,7 +241,7 @@ def bracket(tracks: Sequence[Track], now: float, times: Timing, promised: int, n
     if not w.ok:
         return _nothing(tracks, w, now, times)
     if w.fails is not None:
-        return _hole(tracks, w, now, times, need or (PROOF_LOSSY if w.lossy else PROOF_LEAST))
+        return _hole(tracks, w, now, times, need or (needed(tracks, w, now, times) if w.lossy else PROOF_LEAST))
     healed = _healed(tracks)
     if healed and w.arrived < promised:
         # Told about the very packets the asked client would get: the first connections were mended at once. Mended
@@ -316,7 +326,9 @@ def _open_end(tracks: Sequence[Track], w: Weighed, promised: int) -> Bracket:
     if w.arrived >= promised:
         return Bracket(method="tcp-maxseg", tests="reverse", passes=w.arrived, grade="proof")
     passed = max((t.arrived for t in tracks if t.passed), default=0)
-    capped = max((t.arrived for t in tracks if t.capped or (t.mended is not None and t.complete)), default=0)
+    capped = max(
+        (t.arrived for t in tracks if t.capped or (t.mended is not None and t.complete and not t.row)), default=0
+    )
     if capped >= passed and capped:
         return Bracket(method="tcp-maxseg", tests="reverse", passes=max(passed, capped), grade="proof", note="capped")
     passed = max(passed, w.arrived)
@@ -351,6 +363,13 @@ def _hushed(t: Track, now: float) -> bool:
     return t.status(now, UNEVEN_AGE, UNEVEN_AGE) is Status.MUTE
 
 
+def _odd(tracks: Sequence[Track], now: float, promised: int) -> list[Track]:
+    """Flows of smaller sizes whose gap stands as long, where several as large or larger pass."""
+    passed = [t.size for t in tracks if t.passed]
+    old = [t for t in tracks if t.size < promised and not t.kept and t.missing_for(now) >= UNEVEN_AGE]
+    return [t for t in old if sum(size >= t.size for size in passed) >= PROOF_LEAST]
+
+
 def uneven(tracks: Sequence[Track], now: float, promised: int) -> Uneven | None:
     """Flows of the promised size of which some always fail and others always pass (MTU118).
 
@@ -359,7 +378,9 @@ def uneven(tracks: Sequence[Track], now: float, promised: int) -> Uneven | None:
     """
     # A whole answer in small pieces says nothing about this size.
     good = [t for t in tracks if t.size >= promised and (t.passed or (t.complete and t.capped and t.mended is None))]
-    bad = always_fail(tracks, now, promised)
+    bad = [*always_fail(tracks, now, promised), *_odd(tracks, now, promised)]
+    least = min((t.size for t in bad), default=promised)
+    good += [t for t in tracks if least <= t.size < promised and t.passed]
     small_bad = [
         t
         for t in tracks

@@ -50,7 +50,9 @@ class Idle:
             return False
         settle = search.times(now).settle
         later = [t for t in search.tracks if t.round > 1 and t.closed is None and t.connected is not None]
-        return any(t.heard and not t.got and t.silent_for(now) > settle for t in later)
+        if any(t.got for t in later):
+            return False
+        return any(t.heard and t.silent_for(now) > settle for t in later)
 
     def close(self) -> None:
         """RST (SO_LINGER 0)."""

@@ -80,19 +80,19 @@ def _taught(engine: Engine, inwards: Bracket) -> bool:
     ours = isinstance(engine.ahead, Pushed) and engine.ahead.search.learned
     if not inwards.passes or inwards.fails is not None or (_learned(engine) and not ours):
         return False  # what bounds the invitation may be our own kernel's memory
-    invited = _invitations(engine)
+    invited = _invitations(engine, inwards.passes)
     return bool(invited) and invited[-1] == inwards.passes < invited[0] and min(invited) == invited[-1]
 
 
-def _invitations(engine: Engine) -> list[int]:
+def _invitations(engine: Engine, passes: int) -> list[int]:
     """What the target's SYN-ACKs invited, bytes of IP packet, in their order. Without a packet socket: what our kernel
-    would send on connections of any size, our own route allowing more."""
+    would send on connections that invite more than ``passes`` themselves, our own route allowing more."""
     family: Family = 6 if engine.family == 6 else 4
     if engine.lookout is not None:
         heard = sorted(engine.lookout.synacks.values(), key=lambda h: h.at)
         return [packet_of(family, h.tcp.mss) for h in heard if h.tcp.mss]
-    plain = [c.track for c in engine.all if c.track.plain and c.track.invited]
-    sent = [(t.opened, t.invited + t.header()) for t in plain]
+    large = [c.track for c in engine.all if c.track.size > passes and c.track.invited]
+    sent = [(t.opened, t.invited + t.header()) for t in large]
     if isinstance(engine.ahead, Pushed) and not engine.ahead.search.learned:
         fresh = [lane for lane in engine.ahead.search.lanes if lane.invited and lane.n not in engine.ahead.early]
         sent += [(lane.opened, lane.invited) for lane in fresh]
