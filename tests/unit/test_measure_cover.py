@@ -86,6 +86,13 @@ def test_rescued_one_by_one_is_not_told() -> None:
     assert (b.passes, b.fails, b.grade) == (1366, 1367, "told")
 
 
+def test_whole_answers_of_a_sender_that_feels_its_way_lack_nothing() -> None:
+    """Smaller than what passes when asked for: nothing is known of larger sizes, and nothing is missing."""
+    tracks = [t for t in _probing((1288, 1300)) if t.size in (1500, 1340, 576)]
+    b = verdict.bracket(tracks, 2.0, verdict.timing(tracks, False), 1500)
+    assert (b.passes, b.fails, b.grade, b.note) == (1340, None, "proof", "capped")
+
+
 def test_loss_in_front_of_a_clamp_is_not_told() -> None:
     """Mended as soon as if somebody had said so; but the sender's next SYN-ACKs still invite everything."""
     first = [t for t in _probing((1366, 1366)) if t.size == 1500]

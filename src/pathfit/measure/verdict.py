@@ -329,7 +329,9 @@ def _open_end(tracks: Sequence[Track], w: Weighed, promised: int) -> Bracket:
     capped = max(
         (t.arrived for t in tracks if t.capped or (t.mended is not None and t.complete and not t.row)), default=0
     )
-    if capped >= passed and capped:
+    # Nor is anything missing where the sender feels its own way, and every answer comes whole.
+    own = [t for t in tracks if t.size >= promised and t.complete and t.long and t.cut is not None and not t.row]
+    if capped and (capped >= passed or len(own) >= PROOF_LEAST):
         return Bracket(method="tcp-maxseg", tests="reverse", passes=max(passed, capped), grade="proof", note="capped")
     passed = max(passed, w.arrived)
     return Bracket(method="tcp-maxseg", tests="reverse", passes=passed or None, note="answers-too-short")
