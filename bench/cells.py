@@ -5,6 +5,7 @@ a router whose "too big" is lost) are drawn from the seed. What must be said is 
 asking pathfit's model. Used by bench/cover.py (every cell) and tests/cover (every pair of values).
 """
 
+import dataclasses
 import ipaddress
 import itertools
 import zlib
@@ -24,6 +25,8 @@ RIGHTS = ("root", "unprivileged")
 TARGETS = ("https", "http", "tcp", "namespace")
 HEAD = {4: 40, 6: 60}  # IP and TCP header without options
 LEAST = 1280
+FIRST_FLIGHT = 1600  # bytes: an IP packet in which the large ClientHello does not fit
+LONG_RECORD = 1400  # bytes of a TLS record: the small ClientHello is far below, the large one above
 TCP_PORT = 9000
 PORTS = {"https": 8443, "http": 8080, "tcp": TCP_PORT, "namespace": 8080}
 COOKIES = {4: (536, 1300, 1440, 1460), 6: (1220, 1420, 1440, 8940)}  # msstab[], tcp_ipv4.c and syncookies.c
@@ -97,6 +100,7 @@ class Want:
     verdicts: tuple[str, ...]
     errors: tuple[str, ...] = ()
     may: tuple[str, ...] = ()  # errors that are no mistake
+    also: tuple[str, ...] = ()  # findings that must be there, errors or not
     reverse: Way
     forward: Way
 
@@ -379,6 +383,26 @@ def told(d: Draw) -> None:
     d.want = _fine(d, _seen(d, d.limit, d.limit + 1), _sent(d, d.limit, d.limit + 1))
 
 
+def first_flight(d: Draw) -> None:
+    """Small ClientHellos are answered, one with a post-quantum key share is not: it falls into a hole, or somebody on
+    the way does not bear TLS records that long (its packets are as small as others). Whoever takes those for granted
+    may not bear the long beginning of a request either by which the way out is measured without rights."""
+    if d.cell.root and d.random.random() < 0.5:
+        healthy(d)
+        what = d.random.choice(("drop", "reject with tcp reset"))
+        rule = f"tcp dport {PORTS['https']} @ih,0,16 0x1603 @ih,24,16 > {LONG_RECORD} {what}"
+        chain = "add chain inet box f { type filter hook forward priority 0; }"
+        d.fault(nft={"host": "r", "lines": ["add table inet box", chain, f"add rule inet box f {rule}"]})
+        d.want = Want(
+            verdicts=("broken",), errors=("MTU115",), reverse=_seen(d, d.mtu, None), forward=_sent(d, d.mtu, None)
+        )
+        return
+    d.limit = d.below(most=FIRST_FLIGHT)
+    d.narrow_out(d.limit)
+    want = _holes(d, _seen(d, d.mtu, None), _sent(d, d.limit, d.limit + 1))
+    d.want = dataclasses.replace(want, also=("MTU115",))
+
+
 FAULTS: dict[str, Maker] = {
     "healthy": healthy,
     "hole in": hole_in,
@@ -388,6 +412,7 @@ FAULTS: dict[str, Maker] = {
     "clamp one-sided": clamp_one_sided,
     "clamp masking": clamp_masking,
     "fragments dropped": fragments_dropped,
+    "first flight too big": first_flight,
     "MTU probing server": mtu_probing,
     "silent application": silent_application,
     "SYN cookies": syn_cookies,
@@ -399,8 +424,10 @@ VALUES = (tuple(FAULTS), TARGETS, FAMILIES, RTTS, LOSSES, RIGHTS)
 
 def every() -> Iterator[Cell]:
     """The full matrix. Without rights there is no other end of ours; and behind a balancer it is not known which one
-    would be."""
+    would be. First flights are those of TLS."""
     for fault, target, family, rtt, loss, rights in itertools.product(*VALUES):
+        if fault == "first flight too big" and target != "https":
+            continue
         if target != "namespace" or (rights == "root" and fault != "one bad backend"):
             yield Cell(fault=fault, target=target, family=family, rtt=rtt, loss=loss, rights=rights)
 

@@ -77,6 +77,8 @@ def outcome(want: Want, report: dict[str, Any]) -> tuple[str, str]:
     if lacking := [e for e in want.errors if e not in errors]:
         open_end = all(e in SAYS and ways[SAYS[e]].get("note") == UNPROVEN for e in lacking)
         return ("unknown" if open_end else "missed"), said
+    if lost := [c for c in want.also if c not in {f["code"] for f in findings}]:
+        return "missed", f"{lost}: {said}"
     if verdict not in want.verdicts or (want.errors and findings[0]["code"] != want.errors[0]):
         return "wrong", said
     judged = {want.reverse.judge(ways["reverse"]), want.forward.judge(ways["forward"])}
