@@ -400,7 +400,7 @@ def first_flight(d: Draw) -> None:
     d.limit = d.below(most=FIRST_FLIGHT)
     d.narrow_out(d.limit)
     want = _holes(d, _seen(d, d.mtu, None), _sent(d, d.limit, d.limit + 1))
-    d.want = dataclasses.replace(want, also=("MTU115",))
+    d.want = dataclasses.replace(want, also=() if d.cell.loss else ("MTU115",))  # it says what the hole does besides
 
 
 FAULTS: dict[str, Maker] = {
