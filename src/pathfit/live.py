@@ -95,6 +95,8 @@ class LiveWorld:
             self._tell(e)
             return (_missing(request, str(e), "timeout", LONGER),)
         except Exception as e:  # the border: see the module's docstring
+            if not isinstance(e.__cause__, Exception | None):
+                raise e.__cause__ from None  # Ctrl-C while a class was made, at an import: Python before 3.12 wraps it
             self._tell(e)
             return (_missing(request, f"{type(e).__name__}: {e}", "malformed", REPORT_IT),)
 

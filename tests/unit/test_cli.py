@@ -209,6 +209,28 @@ sys.exit(border.guarded(["diagnose"]))
 """
 
 
+_IN_A_CLASS = """
+import os, signal, sys
+from pathfit.cli import border, app
+class Slow:
+    def __set_name__(self, owner, name):
+        os.kill(os.getpid(), signal.{name})
+def importing(argv):
+    class Made:
+        field = Slow()
+app.run = importing
+sys.exit(border.guarded(["diagnose"]))
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_while_a_class_is_made(name: str, status: int) -> None:
+    """Python before 3.12 turns it into a RuntimeError."""
+    code = _IN_A_CLASS.format(name=name)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (status, "\npathfit: interrupted\n" if status == 130 else "")
+
+
 def test_unexpected_errors_are_one_sentence_and_v_shows_where() -> None:
     code = "from pathfit.cli import border, app\ndef broken(argv): raise ZeroDivisionError('x')\napp.run = broken\n"
     quiet = subprocess.run(

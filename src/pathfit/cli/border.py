@@ -61,6 +61,10 @@ def _run(argv: Sequence[str], verbose: bool) -> int:
             return unprinted(e)
         return _defect(e, argv, verbose, f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}")
     except Exception as e:
+        if not isinstance(e.__cause__, Exception | None):
+            # A signal in disguise: what comes while a class is made, at an import, Python before 3.12 wraps in a
+            # RuntimeError (type_new_set_names()).
+            raise e.__cause__ from None
         return _defect(e, argv, verbose, f"{type(e).__name__}: {e}")
 
 
