@@ -185,11 +185,11 @@ def _silence(verbose: bool) -> None:
     """Warnings and tracebacks of threads are for those who ask with -v."""
     if verbose:
         return
-    import threading
     import warnings
 
     warnings.simplefilter("ignore")
-    threading.excepthook = lambda args: None
+    if (threads := sys.modules.get("threading")) is not None:  # costs a millisecond, and hardly anything has threads
+        threads.excepthook = lambda args: None  # type: ignore[attr-defined]
     sys.unraisablehook = lambda args: None
 
 

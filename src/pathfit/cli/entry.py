@@ -66,9 +66,9 @@ def _spared() -> None:
     """Let msgspec, click and socket not import what is not used here; it costs 10 ms before our first packet.
 
     Where somebody has installed typing_extensions, msgspec asks it for what typing itself has since Python 3.11: asking
-    is made to fail.
+    is made to fail. And click would translate its messages: what pathfit says, it says in the language it is asked for.
     """
-    for name in ("inspect", "textwrap", "selectors"):
+    for name in ("inspect", "textwrap", "selectors", "msgspec.inspect"):
         if name not in sys.modules:
             sys.modules[name] = Later(name)
     if "typing_extensions" not in sys.modules:
@@ -77,3 +77,11 @@ def _spared() -> None:
             import msgspec  # noqa: F401
         finally:
             del sys.modules["typing_extensions"]
+    if "gettext" not in sys.modules:
+        sys.modules["gettext"] = untranslated = ModuleType("gettext")
+        untranslated.gettext = lambda text: text  # type: ignore[attr-defined]
+        untranslated.ngettext = lambda one, many, n: one if n == 1 else many  # type: ignore[attr-defined]
+        try:
+            import click  # noqa: F401
+        finally:
+            del sys.modules["gettext"]

@@ -130,6 +130,9 @@ SPARE = 128  # files open besides
 
 def room_for(count: int) -> None:
     """May this process have ``count`` namespaces open at once? The soft limit is often 1024, the hard one far more."""
+    most = os.sysconf("SC_OPEN_MAX")  # the soft limit, without a module for it
+    if most < 0 or most >= count + SPARE:
+        return
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

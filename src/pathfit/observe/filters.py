@@ -90,10 +90,13 @@ def read_nft() -> tuple[tuple[Table, ...], tuple[Missing, ...]]:
 
 
 def _untouched(s: socket.socket) -> bool:
-    """Whether no rule was ever made in this namespace: a fifth of the time of asking for its tables."""
+    """Whether no rule was ever made in this namespace: a fifth of the time of asking for its tables. Raises OSError
+    where we may not know: what would read them need not be imported."""
     s.send(m.getgen())
     data = s.recv(4096)
     batch = split(data)
+    if batch.errno in (errno.EPERM, errno.EACCES):
+        raise OSError(batch.errno, os.strerror(batch.errno))
     return not batch.errno and any(m.gen_id(data, start, end) == m.FIRST_GENERATION for _, start, end in batch.bodies)
 
 
