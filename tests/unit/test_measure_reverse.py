@@ -168,6 +168,16 @@ def test_polite_search_needs_no_more_than_it_may(limit: int) -> None:
     assert b.grade == "proof"
 
 
+@pytest.mark.parametrize("total", [16, 20, 24])
+def test_what_a_polite_search_needs_for_its_proof_is_not_closed(total: int) -> None:
+    """Few connections, and each closed for the next: those that show the hole have to stand for as long as it takes."""
+    for limit in range(1281, 1500, 4):
+        path = Path(limit=limit, rtt=(0.0003, 0.02)[limit // 4 % 2], answer=20000)
+        b = Sim(path, seed=limit, per_round=4, total=total, parallel=4).run()
+        assert b.grade == "proof" and b.fails is not None, (limit, b)
+        assert b.passes is not None and b.passes <= limit < b.fails, (limit, b)
+
+
 def test_lossless_search_is_quick() -> None:
     """Exact byte: a few round trips, and the settling time once (probing.md 12)."""
     for limit, rtt in ((1420, 0.0005), (1437, 0.02), (1290, 0.1)):

@@ -271,11 +271,12 @@ class Reverse(msgspec.Struct):
                 commands.append(Close(t))
                 self._open.discard(t.n)
         if self.limits.polite and self._queue:
-            # Guides to the bracket, not evidence: they need not age. Those at the proof stay.
+            # Guides to the bracket need not age. Those at the proof, or at what may come to it, stay.
             proof = {t.size for t in self.tracks if t.purpose == "proof" or t.round == self.round}
+            proof.add(verdict.weigh(self.tracks, now, times.tentative, times.hush).fails or 0)
             self._shed(now, times.tentative, times.hush, proof, commands)
         if self.limits.polite and self._queue:
-            self._shed(now, times.settle, times.hush, set(), commands)
+            self._shed(now, times.settle, times.silence, set(), commands)
         if self._starved(now, times) or self._crowded(now, times):
             # The asked client's as well: it hangs like the others, and was there first.
             hush = times.hush if self.limits.polite else 9e9
@@ -462,7 +463,8 @@ class Reverse(msgspec.Struct):
         """F = P + 1, or no connections left to come closer: repeat until it is certain."""
         assert soon.fails is not None
         need = self._need(soon, now, times)
-        missing = need - len(soon.failing)
+        old = [t for t in soon.failing if t.status(now, times.settle, times.silence) in (Status.FAIL, Status.MUTE)]
+        missing = need - sum(t.n in self._open or t in old for t in soon.failing)  # closed sooner: no proof
         beside = verdict.passes_beside(self.tracks, soon, {t.round for t in soon.failing}, now, times)
         if missing > 0 or beside < verdict.PROOF_PASSES:
             room = min(self.remaining, self.limits.per_round)
@@ -479,11 +481,8 @@ class Reverse(msgspec.Struct):
         if final.fails == soon.fails and verdict.proven(self.tracks, final, now, times, max(need, verdict.PROOF_LEAST)):
             self._proven = (times, max(need, verdict.PROOF_LEAST))
             self._finish("proof")
-        elif not self._can_age(now, soon):
+        elif self.remaining < 2 and not any(t.n in self._open for t in soon.failing):  # none can age any more
             self._finish("unproven")
-
-    def _can_age(self, now: float, soon: verdict.Weighed) -> bool:
-        return any(t.n in self._open for t in soon.failing) or self.remaining >= 2
 
     def _need(self, soon: verdict.Weighed, now: float, times: verdict.Timing) -> int:
         if soon.lossy:
