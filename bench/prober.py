@@ -1,6 +1,7 @@
 """Everything that docs/benchmarks.md says of the prober, measured in one run, as one page.
 
     make setup && tools/isolated .venv/bin/python -m bench.prober --out bench/results/DATE-probe.md [--quick]
+        [--runs 3] [--rounds 1]
 
 The first packet and memory (bench.first_packet), whole commands (bench.command), the time to the byte
 (bench.probe_time) and the peers (bench.peers), one after the other, with date, commit, machine and load. Half an hour,
@@ -47,12 +48,16 @@ def run(module: str, words: tuple[str, ...]) -> tuple[str, int]:
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--quick", action="store_true")
+    options.add_argument("--runs", type=int, help="of each number to the byte (default 5)")
+    options.add_argument("--rounds", type=int, help="of the peers, which take most of the time (default 5)")
     options.add_argument("--out", type=Path)
     args = options.parse_args()
     begun = os.getloadavg()[0]
     text, failed = "", []
     for title, (module, words, quick) in PARTS.items():
         chosen = quick if args.quick else words
+        fewer = {"probe_time": args.runs, "peers": args.rounds}.get(module)
+        chosen = (chosen[0], str(fewer), *chosen[2:]) if fewer else chosen
         print(f"== {title}", file=sys.stderr, flush=True)
         said, status = run(module, chosen)
         text += f"\n## {title}: `python -m bench.{module} {' '.join(chosen)}`\n\n{said}\n"
