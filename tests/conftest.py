@@ -2,6 +2,7 @@
 run: the folder (or file) under tests/ that the time was spent in."""
 
 import os
+import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -17,6 +18,8 @@ _seconds: Counter[str] = Counter()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin again under tools/isolated, as `make test` does: labs of a bare `pytest` would be this machine's."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # `make test &` of a script; what we start would ignore it too
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if isolation.inside() or isolation.refused():
         return
     capture = config.pluginmanager.getplugin("capturemanager")
