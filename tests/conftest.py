@@ -18,7 +18,7 @@ _seconds: Counter[str] = Counter()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin again under tools/isolated, as `make test` does: labs of a bare `pytest` would be this machine's."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # `make test &` of a script; what we start would ignore it too
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # `make test &` of a script: all we start would ignore it too
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if isolation.inside() or isolation.refused():
         return
