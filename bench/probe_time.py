@@ -9,7 +9,8 @@ A lab of plain namespaces per round-trip time (through a forwarder of pathfit.la
 politely as a public address is asked (4 connections at once, 24 in all, one direction after the other).
 
 With S = max(2 RTT, 50 ms), and 30 ms for each: the way in is known as a bracket (its first round was judged) after
-2 RTT + S, both ways to the exact byte after 6 RTT + S (576-9001: 8, public: 10), and the trial of the first fix has its
+2 RTT + S, both ways to the exact byte after 6 RTT + S (576-9001: 8, public: 10; *whole* has the first
+flights of TLS besides), and the trial of the first fix has its
 first answer 3 RTT after it began. Medians of the runs count. A shared machine disturbs single figures; processor time
 is what other load stretches least. Exit status 1 when a number is wrong, never because it was slow.
 """
@@ -36,7 +37,8 @@ from pathfit.host.netns import inside
 from pathfit.lab import lab as labs
 from pathfit.lab import reader
 from pathfit.measure import reverse
-from pathfit.probe.engine import measure
+from pathfit.probe import after
+from pathfit.probe.engine import Engine, measure
 from pathfit.probe.trial import try_fix
 
 SCENARIO = """
@@ -89,10 +91,12 @@ POLITE = {"connections_per_round": 4, "connections_total": 24, "parallel": 4}  #
 
 
 class Once(NamedTuple):
-    """Seconds to the bracket, to the end, of the trial's first answer; processor time; what was found."""
+    """Seconds to the bracket, until both directions are known, to the end (the certificate and first flights of TLS
+    come last), of the trial's first answer; processor time; what was found."""
 
     bracket: float
     exact: float
+    whole: float
     trial: float
     processor: float
     result: ProbeResult
@@ -148,8 +152,18 @@ def noted(search: reverse.Reverse, plan: list[tuple[int, str]], now: float) -> N
     new_round(search, plan, now)
 
 
+known: list[float] = []  # when both directions were known
+afterwards = after.afterwards
+
+
+def last(engine: Engine) -> None:
+    known.append(time.monotonic())
+    afterwards(engine)
+
+
 def once(server: Server, kind: Range, limit: int) -> Once:
     brackets.clear()
+    known.clear()
     fd, address, port, protocol = server
     more = POLITE if kind.polite else {}
     request = Measure(ref="m", source="x", address=address, port=port, protocol=protocol, host=address, path=f"/{PAGE}", **more)  # type: ignore[arg-type] # fmt: skip # noqa: E501
@@ -159,7 +173,8 @@ def once(server: Server, kind: Range, limit: int) -> Once:
     assert isinstance(result, ProbeResult), result
     trial = try_fix(fd, TryFix(ref="t", source="x", address=address, port=port, protocol=protocol, mss=limit - 40, path="/5"))  # type: ignore[arg-type] # fmt: skip # noqa: E501
     assert isinstance(trial, TrialFact) and trial.ok, trial
-    return Once((brackets[0] if brackets else start + took) - start, took, trial.took, used, result)
+    first, both = (brackets[0] if brackets else start + took) - start, (known[0] if known else start + took) - start
+    return Once(first, both, took, trial.took, used, result)
 
 
 def processor() -> float:
@@ -197,7 +212,9 @@ def row(name: str, server: Server, hole: str, limit: int, rtt: float, runs: int)
     busy = statistics.median(x.processor for x in found) * 1e3
     wrong, inexact = sum(w for w, _ in verdicts), sum(u for _, u in verdicts)
     text = f"| {hole} | {server.protocol} | {rtt * 1e3:.0f} | {limit} | {cells[0]} | {cells[1]} | {worst:.0f} |"
-    text += f" {cells[2]} | {busy:.0f} | {max(x.result.used.connections for x in found)} | {wrong} | {inexact} |"
+    whole = statistics.median(x.whole for x in found) * 1e3
+    most = max(x.result.used.connections for x in found)
+    text += f" {whole:.0f} | {cells[2]} | {busy:.0f} | {most} | {wrong} | {inexact} |"
     return Row(text, tuple(w for w, b in bounds.items() if middle[w] > b), wrong, inexact)
 
 
@@ -230,8 +247,8 @@ def table(name: str, rtts: tuple[int, ...], runs: int) -> tuple[list[str], list[
         f"### {name}: the exact byte after {kind.trips} RTT + S",
         "Medians / bounds, milliseconds; S = max(2 RTT, 50 ms), and 30 ms for each.",
         "",
-        "| hole | speaks | RTT | limit | bracket | exact byte | worst | trial | processor | connections | wrong | inexact |",  # noqa: E501
-        "|" + "---|" * 12,
+        "| hole | speaks | RTT | limit | bracket | exact byte | worst | whole | trial | processor | connections | wrong | inexact |",  # noqa: E501
+        "|" + "---|" * 13,
     ]
     rows = []
     for hole in HOLES:
@@ -258,6 +275,7 @@ def main() -> int:
     options.add_argument("--out", type=Path)
     args = options.parse_args()
     reverse.Reverse._new_round = noted  # type: ignore[method-assign]
+    after.afterwards = last
     text, wrong = "", 0
     for name in args.ranges.split(","):
         lines, rows = table(name, tuple(int(x) for x in args.rtts.split(",")), args.runs)
