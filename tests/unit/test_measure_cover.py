@@ -3,11 +3,31 @@
 import pytest
 from simpath import Path, Sim
 
+from pathfit.core.measured import Bracket
 from pathfit.measure import verdict
 from pathfit.measure.segments import Facts, Segments
 from pathfit.measure.track import ESTABLISHED, Reading, Status, Track
 
 STAMPED = 52  # IPv4, TCP, timestamps
+
+
+@pytest.mark.parametrize(
+    ("invited", "note", "fails", "grade"),
+    [
+        ((1500, 1500, 1412, 1412), None, 1413, "told"),
+        ((1412, 1412), "capped", None, "proof"),  # it never invited more: its own MTU, or a clamp of both ways
+        ((1500, 1500), "capped", None, "proof"),  # it still invites more: a clamp of its answers
+        ((1500, 1400), "capped", None, "proof"),  # less than what arrives
+        ((1500, 1412, 1500), "capped", None, "proof"),  # another of several machines
+        ((), "capped", None, "proof"),
+    ],
+)
+def test_who_was_told_before_our_first_look_invites_less(
+    invited: tuple[int, ...], note: str | None, fails: int | None, grade: str
+) -> None:
+    seen = Bracket(method="tcp-maxseg", tests="reverse", passes=1412, grade="proof", note="capped")
+    found = verdict.by_invitations(seen, invited) or seen
+    assert (found.passes, found.fails, found.grade, found.note) == (1412, fails, grade, note)
 
 
 def track(n: int, size: int, opened: float = 0.0, **more: object) -> Track:

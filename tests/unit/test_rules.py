@@ -50,12 +50,11 @@ from pathfit.core.measured import (
     TooBig,
     Uneven,
 )
-from pathfit.core.net import packet_of
+from pathfit.core.net import hops_away, packet_of
 from pathfit.core.platform import LinkOwner
 from pathfit.core.request import ReadPlatform
 from pathfit.rules import FIELDS, NAMES, RULES, manual
 from pathfit.rules.base import Rule
-from pathfit.rules.resets import hops_away
 from pathfit.rules.view import View
 from pathfit.words import render as words
 

@@ -11,6 +11,7 @@ TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58  # IANA protocol numbers
 IP_HEADER = {4: 20, 6: 40}  # bytes without options (RFC 791, RFC 8200)
 TCP_HEADER = 20  # bytes without options (RFC 9293)
 TIMESTAMPS = 12  # bytes the timestamp option takes of every segment (RFC 7323, padded)
+FIRST_TTLS = (64, 128, 255)  # what stacks start from: Linux and BSD, Windows, routers
 SMALLEST_PROMISE = {4: 576, 6: 1280}  # bytes every host must accept (RFC 791, RFC 8200)
 
 
@@ -47,3 +48,8 @@ def mss_of(family: Family, mtu: int) -> int:
 def packet_of(family: Family, mss: int) -> int:
     """IP packet bytes that a maximum segment size of ``mss`` invites; the inverse of :func:`mss_of`."""
     return mss + IP_HEADER[family] + TCP_HEADER
+
+
+def hops_away(ttl: int) -> int:
+    """Routers between the sender of a packet that arrived with ``ttl`` and us, guessing what it started from."""
+    return next(first for first in FIRST_TTLS if ttl <= first) - ttl if ttl <= 255 else 0

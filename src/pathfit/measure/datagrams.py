@@ -301,11 +301,6 @@ def weigh(own: Bracket, closed: Bracket | None, echo: Bracket | None, same_host:
     return msgspec.structs.replace(doubted, note="unproven"), *((closed,) if closed is not None else ())
 
 
-def distance(ttl: int) -> int:
-    """Routers between us and who sent what came with ``ttl``, guessing what it began with; -1: not known."""
-    return next((first - ttl for first in (64, 128, 255) if 0 < ttl <= first), -1)
-
-
 def _meets(own: Bracket, other: Bracket) -> bool:
     """Do two brackets hold one limit?"""
     if own.passes is None or own.fails is None or other.passes is None or other.fails is None:

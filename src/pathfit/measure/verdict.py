@@ -276,6 +276,20 @@ def bracket(tracks: Sequence[Track], now: float, times: Timing, promised: int, n
     return _open_end(tracks, w, promised)
 
 
+def by_invitations(found: Bracket, invited: Sequence[int]) -> Bracket | None:
+    """The bracket of a target that learned a path MTU from the answers we asked for; None: its invitations do not say
+    so. Where that was over before our first look, nothing is seen missing, and it looks like a clamp. But its SYN-ACKs
+    then invite just what arrives here, and its first ones invited more: they follow what it knows of the way to us
+    (ipv4_default_advmss(), ip6_default_advmss()). ``invited``: bytes of IP packet, in their order."""
+    if not found.passes or found.fails is not None or not invited:
+        return None
+    if not invited[-1] == min(invited) == found.passes < invited[0]:
+        return None
+    if found.note != "capped":
+        return found
+    return msgspec.structs.replace(found, grade="told", fails=found.passes + 1, exact=True, note=None)
+
+
 def _all_late(tracks: Sequence[Track], w: Weighed, now: float, times: Timing) -> bool:
     """Was something missing for long on every connection of the first round that invited more than arrives, and on
     several? Loss picks a few."""

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pathfit.core.measured import Flight
-from pathfit.core.net import IP_HEADER, TCP_HEADER, TIMESTAMPS, mss_of
+from pathfit.core.net import IP_HEADER, TCP_HEADER, TIMESTAMPS, hops_away, mss_of
 from pathfit.host import netns, tcpsock
 from pathfit.measure import flight, verdict
 from pathfit.measure.flight import Known
@@ -15,7 +15,6 @@ from pathfit.measure.sizes import SENTINEL
 from pathfit.probe.flight import Flights
 from pathfit.probe.simple import Several, Where
 from pathfit.probe.talk import Talk
-from pathfit.rules.resets import hops_away
 from pathfit.wire.tls import LARGE_HELLO
 
 if TYPE_CHECKING:

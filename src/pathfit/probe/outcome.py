@@ -35,14 +35,17 @@ def result_of(engine: Engine, now: float) -> ProbeResult:
         forward = engine.ahead.brackets()
         attempts += engine.ahead.attempts(engine.start, len(attempts) + 1)
         side += engine.ahead.side_effects()
-    if _learned(engine) and not any(s.where == "here" for s in side):
+    learned = _learned(engine)
+    if learned and not any(s.where == "here" for s in side):
         side.append(SideEffect(where="here", what="learned-path-mtu", lasts=REMEMBERED))
         _disturbed(engine)
     inwards = engine.inwards or search.result(now)
-    taught = _taught(engine, inwards)
-    if taught and inwards.note == "capped" and inwards.passes:
-        inwards = msgspec.structs.replace(inwards, grade="told", fails=inwards.passes + 1, exact=True, note=None)
-    if taught or any(t.mended is not None and t.complete and not t.passed for t in tracks):
+    ours = isinstance(engine.ahead, Pushed) and engine.ahead.search.learned
+    # What bounds the invitations may be our own kernel's memory.
+    invited = _invitations(engine, inwards.passes or 0) if ours or not learned else []
+    taught = verdict.by_invitations(inwards, invited)
+    inwards = taught or inwards
+    if taught is not None or any(t.mended is not None and t.complete and not t.passed for t in tracks):
         side.append(SideEffect(where=engine.request.address, what="learned-path-mtu", lasts=REMEMBERED))
     if engine.script.protocol == "mysql":
         side.append(SideEffect(where=engine.request.address, what="counted-connect-errors"))
@@ -71,17 +74,6 @@ def result_of(engine: Engine, now: float) -> ProbeResult:
         missing=tuple(engine.missing),
         flight=engine.flight,
     )
-
-
-def _taught(engine: Engine, inwards: Bracket) -> bool:
-    """Did the target learn a path MTU from the answers we asked for? Where that was over before our first look, nothing
-    is seen missing; but its SYN-ACKs then invite just what arrives here, and its first ones invited more: they follow
-    what it knows of the way to us (ipv4_default_advmss(), ip6_default_advmss())."""
-    ours = isinstance(engine.ahead, Pushed) and engine.ahead.search.learned
-    if not inwards.passes or inwards.fails is not None or (_learned(engine) and not ours):
-        return False  # what bounds the invitation may be our own kernel's memory
-    invited = _invitations(engine, inwards.passes)
-    return bool(invited) and invited[-1] == inwards.passes < invited[0] and min(invited) == invited[-1]
 
 
 def _invitations(engine: Engine, passes: int) -> list[int]:

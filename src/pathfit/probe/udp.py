@@ -19,11 +19,11 @@ from typing import Literal
 
 from pathfit.core.evidence import Missing, ProbeResult
 from pathfit.core.measured import Attempt, Bracket, Contact, DnsAnswers, SideEffect, TooBig, Used
-from pathfit.core.net import IP_HEADER
+from pathfit.core.net import IP_HEADER, hops_away
 from pathfit.core.request import Measure
 from pathfit.host import netns, tcpsock
 from pathfit.host.udpsock import Came, Pair, Said
-from pathfit.measure.datagrams import LEAST_MTU, ROUND, Datagrams, distance, weigh
+from pathfit.measure.datagrams import LEAST_MTU, ROUND, Datagrams, weigh
 from pathfit.measure.refusal import word
 from pathfit.measure.verdict import SETTLE
 from pathfit.probe.lookout import UDP_SEQ, Lookout
@@ -208,9 +208,10 @@ class Hands:
         found = [s.bracket() for s in self.searches]
         if len(found) < 2 or found[0].fails is None:
             return tuple(sorted(found, key=lambda b: b.passes is None))
-        away = [distance(self.ttls.get(b.method, 0)) for b in found[:2]]
+        away = {hops_away(self.ttls[b.method]) for b in found[:2] if b.method in self.ttls}
+        known = all(b.method in self.ttls for b in found[:2])
         echo = self.pinger.bracket() if self.pinger is not None else None
-        return weigh(found[0], found[1], echo, away[0] == away[1] >= 0)
+        return weigh(found[0], found[1], echo, known and len(away) == 1)
 
     def _search(self, method: str, port: int) -> None:
         scarce = method == "udp-closed"

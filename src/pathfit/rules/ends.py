@@ -2,10 +2,10 @@
 
 from typing import Literal
 
+from pathfit.core.net import hops_away
 from pathfit.core.path import Translated
 from pathfit.core.request import Measure
 from pathfit.model import proxies
-from pathfit.rules.resets import hops_away
 from pathfit.rules.view import View
 
 UNHEARD_REPEATS = 2  # of one request: each may be lost once by chance, not all of them on all connections

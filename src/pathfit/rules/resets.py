@@ -4,13 +4,12 @@ from collections.abc import Iterable
 
 from pathfit.core.finding import Confidence, EvidenceLine, Facts, Finding
 from pathfit.core.measured import Contact
+from pathfit.core.net import hops_away
 from pathfit.core.path import Fate, Filtered
 from pathfit.rules import datagrams
 from pathfit.rules.base import found, line
 from pathfit.rules.places import place_text
 from pathfit.rules.view import View
-
-FIRST_TTLS = (64, 128, 255)  # what stacks start from: Linux and BSD, Windows, routers
 
 
 def by_target(view: View) -> Iterable[Finding]:
@@ -66,11 +65,6 @@ def by_middlebox(view: View) -> Iterable[Finding]:
         facts = {"case": "hops", "target": view.target_label, "port": c.port, "rst_ttl": c.rst_ttl}
         facts["own_ttl"] = c.synack_ttl if c.synack_ttl is not None else c.echo_ttl
         yield found("RST202", "error", "likely", view.edge, facts, _seen(view, c))
-
-
-def hops_away(ttl: int) -> int:
-    """Routers between the sender of a packet that arrived with ``ttl`` and us, guessing what it started from."""
-    return next(first for first in FIRST_TTLS if ttl <= first) - ttl if ttl <= 255 else 0
 
 
 def _boxed(view: View, c: Contact) -> bool:
