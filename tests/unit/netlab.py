@@ -50,6 +50,45 @@ class Net:
         text = run(tool, "-n", self(name), "-json", "-details", *words.split())
         return [entry for entry in json.loads(text or "[]") if entry]
 
+    def routed(self, v4: tuple[str, str], v6: tuple[str, str], host: int, *, plain: bool = True) -> None:
+        """c - r - s: r routes between two networks (the first three parts of an IPv4 prefix of 24, the first groups of
+        an IPv6 prefix of 64) and is ".1" in both; the ends are ``host`` in theirs. ``plain``: no offloads."""
+        self.add("c", "r", "s")
+        for name, four, six in zip("cs", v4, v6, strict=True):
+            self.ip("r", f"link add v{name} type veth peer name eth0 netns {self(name)}")
+            self.ip("r", f"link set v{name} up")
+            self.ip(name, "link set eth0 up")
+            self.ip("r", f"addr add {four}.1/24 dev v{name}")
+            self.ip("r", f"addr add {six}::1/64 dev v{name}")
+            self.ip(name, f"addr add {four}.{host}/24 dev eth0")
+            self.ip(name, f"addr add {six}::{host}/64 dev eth0")
+            self.ip(name, f"route add default via {four}.1")
+            self.ip(name, f"-6 route add default via {six}::1")
+            if plain:
+                self.plain(name, "eth0")
+                self.plain("r", f"v{name}")
+        self.inside("r", "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+
+    def plain(self, name: str, link: str) -> None:
+        """No super-packets: what is said of sizes is said of the wire."""
+        self.inside(name, "ethtool", "-K", link, "tso", "off", "gso", "off", "gro", "off")
+
+    def drop(self, name: str, hook: str, rule: str) -> None:
+        """A rule on what ``name`` forwards, or takes in (``hook``), both families."""
+        text = f"table inet hole {{ chain f {{ type filter hook {hook} priority 0; {rule}\n }}\n }}\n"
+        self.inside(name, "nft", "-f", "-", stdin=text)
+
+    @contextmanager
+    def serving(self, name: str, code: str, *words: str) -> Iterator[None]:
+        """A server, Python that prints a line when it is ready."""
+        argv = ["ip", "netns", "exec", self(name), sys.executable, "-c", code, *words]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE) as server:
+            try:
+                assert server.stdout is not None and server.stdout.readline()
+                yield
+            finally:
+                server.kill()
+
     def remove(self) -> None:
         for name in self.names:
             subprocess.run(["ip", "netns", "del", self(name)], check=False, capture_output=True)

@@ -238,6 +238,9 @@ class Engine:
             self.ahead.step(now)  # gives its connections back
         if not commands and (self.ahead is None or self.ahead.done):
             return
+        over = {c.track.n for c in commands if isinstance(c, Close)}  # first: no more stand at once than may
+        for conn in [x for x in self.conns.values() if x.track.n in over]:
+            self._close(conn, now)
         opens = [c.track for c in commands if isinstance(c, Open)]
         if opens:
             with netns.inside(self.fd):
@@ -246,10 +249,6 @@ class Engine:
                 self._open_beside()
         if self.idle is not None and self.idle.in_the_way(self.search, now):
             self.idle.close()
-        for c in commands:
-            if isinstance(c, Close):
-                for conn in [x for x in self.conns.values() if x.track is c.track]:
-                    self._close(conn, now)
         if self.ahead is not None:
             self.ahead.step(now)
 
@@ -460,6 +459,9 @@ class Engine:
         if self.search.limits.polite:
             for conn in list(self.conns.values()):
                 self._close(conn, clock())
+            for lanes in (self.ahead, self.idle):
+                if lanes is not None:
+                    lanes.close()
 
     def spent(self, packets: int, connections: int) -> None:
         """What was sent beside the two directions."""
