@@ -41,29 +41,10 @@ s.serve_forever()
 def both(drop: str) -> Iterator[Net]:
     """c - r - s with both families; ``drop``: a rule of r on what it forwards."""
     with nets() as net:
-        net.add("c", "r", "s")
-        for name, last in (("c", 1), ("s", 2)):
-            net.ip("r", f"link add v{name} type veth peer name eth0 netns {net(name)}")
-            net.ip("r", f"link set v{name} up")
-            net.ip(name, "link set eth0 up")
-            net.ip("r", f"addr add 198.18.{last}.1/24 dev v{name}")
-            net.ip("r", f"addr add 2001:db8:{last}::1/64 dev v{name}")
-            net.ip(name, f"addr add 198.18.{last}.2/24 dev eth0")
-            net.ip(name, f"addr add 2001:db8:{last}::2/64 dev eth0")
-            net.ip(name, f"route add default via 198.18.{last}.1")
-            net.ip(name, f"-6 route add default via 2001:db8:{last}::1")
-            net.inside(name, "ethtool", "-K", "eth0", "tso", "off", "gso", "off", "gro", "off")
-            net.inside("r", "ethtool", "-K", f"v{name}", "tso", "off", "gso", "off", "gro", "off")
-        net.inside("r", "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
-        rules = f"table inet hole {{ chain f {{ type filter hook forward priority 0; {drop}\n }}\n }}\n"
-        net.inside("r", "nft", "-f", "-", stdin=rules)
-        argv = ["ip", "netns", "exec", net("s"), sys.executable, "-c", SERVER]
-        with subprocess.Popen(argv, stdout=subprocess.PIPE) as server:
-            try:
-                assert server.stdout is not None and server.stdout.readline()
-                yield net
-            finally:
-                server.kill()
+        net.routed(("198.18.1", "198.18.2"), ("2001:db8:1", "2001:db8:2"), 2)
+        net.drop("r", "forward", drop)
+        with net.serving("s", SERVER):
+            yield net
 
 
 def asked(net: Net, *more: str) -> tuple[int, dict[str, Any]]:

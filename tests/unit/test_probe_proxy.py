@@ -48,41 +48,42 @@ while True:
 """
 
 
-@pytest.mark.parametrize("limit", [1500, 1400])
-def test_the_way_to_the_proxy(limit: int) -> None:
+@contextmanager
+def proxied(limit: int, code: str) -> Iterator[Net]:
+    """c and a proxy, and nothing else: no name resolves. What comes to c larger than ``limit`` vanishes."""
     with nets() as net:
         net.add("c", "p")
         net.ip("c", f"link add eth0 type veth peer name eth0 netns {net('p')}")
         for name, last in (("c", 1), ("p", 2)):
             net.ip(name, f"addr add 192.0.2.{last}/24 dev eth0")
-            net.inside(name, "ethtool", "-K", "eth0", "tso", "off", "gso", "off", "gro", "off")
+            net.plain(name, "eth0")
             net.ip(name, "link set eth0 up")
-        rule = (
-            f"table inet h {{\n chain i {{\n type filter hook input priority 0; meta length > {limit} drop\n }}\n}}\n"
-        )
-        net.inside("c", "nft", "-f", "-", stdin=rule)
-        argv = ["ip", "netns", "exec", net("p"), sys.executable, "-c", PROXY]
-        with subprocess.Popen(argv, stdout=subprocess.PIPE) as proxy:
-            fd = os.open(f"/run/netns/{net('c')}", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                assert proxy.stdout is not None and proxy.stdout.readline()
-                request = Measure(
-                    ref="m",
-                    source="x",
-                    address="192.0.2.2",
-                    port=3128,
-                    protocol="https",
-                    host="far.example",
-                    proxy="far.example:443",
-                )
-                r = measure(fd, request)
-                assert isinstance(r, ProbeResult)
-                assert (r.reverse[0].passes, r.reverse[0].fails) == (limit, None if limit == 1500 else limit + 1)
-                assert r.forward[0].passes == 1500 and r.forward[0].fails is None
-                assert r.contact.tls == ("ok" if limit == 1500 else "stalled")
-            finally:
-                os.close(fd)
-                proxy.kill()
+        net.drop("c", "input", f"meta length > {limit} drop")
+        with net.serving("p", code):
+            yield net
+
+
+@pytest.mark.parametrize("limit", [1500, 1400])
+def test_the_way_to_the_proxy(limit: int) -> None:
+    with proxied(limit, PROXY) as net:
+        fd = os.open(f"/run/netns/{net('c')}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            request = Measure(
+                ref="m",
+                source="x",
+                address="192.0.2.2",
+                port=3128,
+                protocol="https",
+                host="far.example",
+                proxy="far.example:443",
+            )
+            r = measure(fd, request)
+            assert isinstance(r, ProbeResult)
+            assert (r.reverse[0].passes, r.reverse[0].fails) == (limit, None if limit == 1500 else limit + 1)
+            assert r.forward[0].passes == 1500 and r.forward[0].fails is None
+            assert r.contact.tls == ("ok" if limit == 1500 else "stalled")
+        finally:
+            os.close(fd)
 
 
 # 3128 speaks HTTP (CONNECT, and whole URLs), 3129 the same inside TLS, 1080 SOCKS: it waits to be spoken to
@@ -134,29 +135,6 @@ threading.Event().wait()
 HTTP, TLS, SOCKS = "http://192.0.2.2:3128", "https://192.0.2.2:3129", "socks5h://192.0.2.2"
 
 
-@contextmanager
-def proxied(limit: int) -> Iterator[Net]:
-    """c and a proxy, and nothing else: no name resolves. What comes to c larger than ``limit`` vanishes."""
-    with nets() as net:
-        net.add("c", "p")
-        net.ip("c", f"link add eth0 type veth peer name eth0 netns {net('p')}")
-        for name, last in (("c", 1), ("p", 2)):
-            net.ip(name, f"addr add 192.0.2.{last}/24 dev eth0")
-            net.inside(name, "ethtool", "-K", "eth0", "tso", "off", "gso", "off", "gro", "off")
-            net.ip(name, "link set eth0 up")
-        rule = (
-            f"table inet h {{\n chain i {{\n type filter hook input priority 0; meta length > {limit} drop\n }}\n}}\n"
-        )
-        net.inside("c", "nft", "-f", "-", stdin=rule)
-        argv = ["ip", "netns", "exec", net("p"), sys.executable, "-c", PROXIES]
-        with subprocess.Popen(argv, stdout=subprocess.PIPE) as proxy:
-            try:
-                assert proxy.stdout is not None and proxy.stdout.readline()
-                yield net
-            finally:
-                proxy.kill()
-
-
 def asked(net: Net, target: str, *more: str, **environ: str) -> dict[str, Any]:
     clean = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
     argv = ["ip", "netns", "exec", net("c"), str(Path(sys.executable).with_name("pathfit")), "probe", target, "--json"]
@@ -166,7 +144,7 @@ def asked(net: Net, target: str, *more: str, **environ: str) -> dict[str, Any]:
 
 
 def test_the_environment_decides() -> None:
-    with proxied(1500) as net:
+    with proxied(1500, PROXIES) as net:
         rows: list[tuple[str, tuple[str, ...], dict[str, str], str, str]] = [
             ("https://far.example/", (), {"https_proxy": HTTP}, "healthy", "environment"),
             ("http://far.example/x", (), {"http_proxy": HTTP}, "healthy", "environment"),
@@ -191,7 +169,7 @@ def test_the_environment_decides() -> None:
 
 @pytest.mark.parametrize("proxy", [HTTP, TLS])
 def test_a_hole_on_the_way_to_the_proxy(proxy: str) -> None:
-    with proxied(1400) as net:
+    with proxied(1400, PROXIES) as net:
         report = asked(net, "https://far.example/", https_proxy=proxy)
         assert report["findings"][0]["code"] == "MTU101"
         assert (report["measured"]["reverse"]["pass"], report["measured"]["reverse"]["fail"]) == (1400, 1401)

@@ -42,19 +42,8 @@ s.close()
 def pair(limit: int) -> Iterator[Net]:
     """c - r - s, where r's link to s has an MTU of ``limit`` and says so."""
     with nets() as net:
-        net.add("c", "r", "s")
-        for name, last in (("c", 1), ("s", 2)):
-            net.ip("r", f"link add v{name} type veth peer name eth0 netns {net(name)}")
-            net.ip("r", f"link set v{name} up")
-            net.ip(name, "link set eth0 up")
-            net.ip("r", f"addr add 192.0.{last}.1/24 dev v{name}")
-            net.ip("r", f"addr add 2001:db8:{last}::1/64 dev v{name}")
-            net.ip(name, f"addr add 192.0.{last}.2/24 dev eth0")
-            net.ip(name, f"addr add 2001:db8:{last}::2/64 dev eth0")
-            net.ip(name, f"route add default via 192.0.{last}.1")
-            net.ip(name, f"-6 route add default via 2001:db8:{last}::1")
+        net.routed(("192.0.1", "192.0.2"), ("2001:db8:1", "2001:db8:2"), 2, plain=False)
         net.ip("r", f"link set vs mtu {limit}")
-        net.inside("r", "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
         yield net
 
 
