@@ -2,8 +2,8 @@
 # setup.sh [--all | --engines]: makes .venv with the command .venv/bin/pathfit, and sees to the programs that labs need.
 # As root it installs what is missing; otherwise it prints the exact line to type and goes on as far as it can.
 # --all: also what only the benchmarks and the slow tests need. --engines: that, the container engines which
-# tests/engines starts in lab hosts of its own, the servers that tests/servers starts in labs, and a browser. No service
-# is started by anything installed here.
+# tests/engines starts in lab hosts of its own, the servers that tests/servers starts in labs, other makers' tunnels,
+# QEMU for other kernels, and a browser. No service is started by anything installed here.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -33,6 +33,14 @@ aardvark-dns:aardvark-dns:aardvark-dns:aardvark-dns
 containerd:containerd:containerd:containerd
 host-local:containernetworking-plugins:containernetworking-plugins:cni-plugins
 chromium:chromium:chromium:chromium"
+# Data planes of other makers, which run as processes on any kernel; and what boots other kernels (tests/kernels).
+TUNNELS="ovs-vswitchd:openvswitch-switch:openvswitch:openvswitch
+wireguard-go:wireguard-go:wireguard-go:wireguard-go
+wg:wireguard-tools:wireguard-tools:wireguard-tools-wg
+openvpn:openvpn:openvpn:openvpn
+qemu-system-x86_64:qemu-system-x86:qemu-system-x86-core:qemu-system-x86_64
+cpio:cpio:cpio:cpio
+depmod:kmod:kmod:kmod"
 # Real servers for tests/servers. Where the program alone has a package, without a service, that one.
 SERVERS="nginx:nginx:nginx:nginx
 apache2:apache2-bin:httpd:apache2
@@ -56,7 +64,7 @@ missing() { # missing COLUMN: packages that are not there, in the words of one d
   {
     printf '%s\n' "$NEEDED"
     [ "$ALL" = 0 ] || printf '%s\n' "$MORE"
-    [ "$ENGINE" = 0 ] || printf '%s\n' "$ENGINES" "$SERVERS"
+    [ "$ENGINE" = 0 ] || printf '%s\n' "$ENGINES" "$SERVERS" "$TUNNELS"
   } | while IFS=: read -r program deb rpm apk; do
     command -v "$program" >/dev/null 2>&1 || case $1 in deb) echo "$deb" ;; rpm) echo "$rpm" ;; apk) echo "$apk" ;; esac
   done | sort -u
@@ -88,8 +96,10 @@ quiet_apt() { # quiet_apt PACKAGE...: installs; for the duration nothing may sta
 not_at_boot() { # not_at_boot PACKAGE...: nor at the next boot, what we installed for its program alone
   for package in "$@"; do
     case "
-$SERVERS" in *":$package:"*) ;; *) continue ;; esac
-    dpkg -L "$package" | sed -n 's|^.*/systemd/system/\([^/@]*\.service\)$|\1|p' | while read -r unit; do
+$ENGINES
+$SERVERS
+$TUNNELS" in *":$package:"*) ;; *) continue ;; esac
+    dpkg -L "$package" | sed -n 's,^.*/systemd/system/\([^/@]*\.\(service\|socket\|timer\)\)$,\1,p' | while read -r unit; do
       deb-systemd-helper disable "$unit" >/dev/null 2>&1 || :
     done
     [ ! -e "/etc/init.d/$package" ] || update-rc.d "$package" disable >/dev/null 2>&1 || :
