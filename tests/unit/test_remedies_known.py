@@ -89,7 +89,7 @@ def test_what_pathfit_can_do_is_done_somewhere(known: Known) -> None:
 
 def test_the_json_has_every_key_of_the_contract() -> None:
     keys = ["id", "title", "platform", "value", "effective", "applicability", "lasts", "interrupts"]
-    keys += ["commands", "files", "undo", "proof", "by_hand"]
+    keys += ["commands", "files", "undo", "proof", "by_hand", "untried", "source"]
     for one in CASES:
         for finding in shown.document(diagnose.report(one))["findings"]:
             assert all(list(x) == keys for x in finding["fixes"])

@@ -61,6 +61,8 @@ FIX = {
     "undo": [[str]],
     "proof": (str, NONE),
     "by_hand": (str, NONE),
+    "untried": (bool,),
+    "source": (str, NONE),
 }
 FINDING = {
     "id": str,

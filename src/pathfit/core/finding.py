@@ -36,6 +36,9 @@ class Fix(Value, frozen=True, kw_only=True):
     ``changes`` are what ``apply/`` performs; ``commands`` and ``files`` say the same to a reader. A fix without
     ``changes`` is only shown. ``verify`` says how it is proven afterwards: "measured" (asked traffic, both ways),
     "state" (nothing was asked: only that the values hold), "" (not applied by us).
+
+    ``untried``: no run of that platform has shown that its parser takes the setting and that the device then has the
+    MTU; ``source`` is what says so instead, with the version it was read of. Such a repair is always ``manual``.
     """
 
     id: str
@@ -54,6 +57,12 @@ class Fix(Value, frozen=True, kw_only=True):
     facts: Facts = {}
     changes: tuple[Change, ...] = ()
     verify: str = ""
+    untried: bool = False
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.untried and (not self.source or self.applicability != "manual"):
+            raise ValueError(f"{self.id}: what was never tried is shown with its source, and left to people")
 
 
 class Finding(Value, frozen=True, kw_only=True):

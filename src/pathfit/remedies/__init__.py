@@ -7,7 +7,8 @@ known device on the way), see :mod:`~pathfit.remedies.value`.
 
 One module a family: ``route`` (recommended), ``link``, ``clamp``; ``docker`` and ``lasting`` (a host's own devices)
 for good, with ``files`` and ``jsontext`` to edit what is kept in files; ``manual`` is what somebody else must decide,
-``apart`` what Docker keeps apart on purpose. ``base`` is what all of them need. ``known`` lists every repair there is.
+``apart`` what Docker keeps apart on purpose, ``untried`` what a platform documents and no run has shown. ``base`` is
+what all of them need. ``known`` lists every repair there is.
 """
 
 from collections.abc import Callable

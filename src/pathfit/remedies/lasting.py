@@ -134,4 +134,6 @@ def _profile(view: View, ns: NetnsSnapshot, link: Link, owner: LinkOwner, value:
         ),
         where=at(view, ns, link.name),
         facts={"place": place_text(at(view, ns, link.name)), "by_hand": "by-hand.profile"},
+        untried=True,
+        source="nmcli(1), nm-settings-nmcli(5), NetworkManager 1.42",
     )

@@ -68,6 +68,8 @@ def plan(page: Page, report: Report, finding: Finding, fix: Fix, lang: str) -> N
     why = words.by_hand(fix, lang)
     if why:
         page.line(say("ui.fix-by-hand", lang, why=why), deep)
+    if fix.untried:
+        page.line(say("ui.fix-untried", lang, source=fix.source), deep)
     for edit in fix.files:
         page.line(say("repair.plan-file", lang, path=edit.path), deep)
         for line in edit.diff.splitlines():

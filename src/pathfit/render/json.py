@@ -332,6 +332,8 @@ def fix_document(fix: Fix) -> Json:
         "undo": [list(c) for c in fix.undo],
         "proof": words.proof(fix, "en"),
         "by_hand": words.by_hand(fix, "en"),
+        "untried": fix.untried,
+        "source": fix.source or None,
     }
 
 

@@ -90,6 +90,8 @@ class _Block:
         why = words.by_hand(fix, self.lang)
         if why:
             self.page.line(self.say("fix-by-hand", why=why), deep)
+        if fix.untried:
+            self.page.line(self.say("fix-untried", source=fix.source), deep)
         for edit in fix.files:
             self.page.line(edit.path, deep + self.say("fix-file") + " ")
             changed = [x for x in edit.diff.splitlines() if x[:1] in ("+", "-") and x[:4] not in ("+++ ", "--- ")]
