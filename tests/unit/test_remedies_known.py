@@ -109,7 +109,7 @@ every visible device on the way is set to.
 
 * **safe** interrupts nothing. **disruptive** names what it interrupts and needs `--interrupt`. **manual** is shown,
   with the reason, and never done. A platform's setting counts as tried when the platform's own parser took it and the
-  device then showed the MTU; every other one is manual, marked "not tried on a live system", with its source and version.
+  device then showed the MTU; every other one is manual, marked "not tried on a live system", with source and version.
 * A trial comes before the proposal: the same connection, from the same namespace, with packets as the repair would
   allow them. It bounds both directions at one end, so it proves a route or a device; not a clamp on another box, and
   nothing for UDP.
