@@ -19,10 +19,10 @@ demo: setup ## builds a lab with a fault, shows it, diagnoses it, proves the rep
 	@$(BIN)/pathfit demo
 
 test: setup ## unit tests, acceptance labs, scenarios; two halves side by side, because most of it is waiting
-	@$(BIN)/python tools/beside.py '$(QUICK) tests --ignore=tests/unit --ignore=tests/repair' '$(QUICK) tests/unit tests/repair'
+	@$(BIN)/python tools/outside.py $(BIN)/python tools/beside.py '$(QUICK) tests --ignore=tests/unit --ignore=tests/repair' '$(QUICK) tests/unit tests/repair'
 
 test-all: engines-setup ## what `make test` leaves out because it takes minutes: real engines, real servers
-	@tools/isolated $(BIN)/pytest -m slow tests
+	@$(BIN)/python tools/outside.py tools/isolated $(BIN)/pytest -m slow tests
 
 lint: setup
 	@$(BIN)/ruff check $(wildcard $(CHECKED))

@@ -60,3 +60,38 @@ def test_they_run_at_the_same_time(tmp_path: Path) -> None:
         [sys.executable, str(BESIDE), *commands], capture_output=True, text=True, check=False, timeout=60
     )
     assert (done.returncode, done.stdout) == (0, "met\n")
+
+
+OUTSIDE = TOOL.with_name("outside.py")
+LINK = """
+set -e
+ip link add out0 type veth peer name far0; ip link set far0 up; ip link set out0 up; ip link set lo up
+ip addr add 198.18.7.1/24 dev out0; ip addr add 10.9.0.1/24 dev out0; ip addr add 2001:db8:7::1/64 dev out0 nodad
+for a in 198.18.7.2 10.9.0.2 2001:db8:7::2; do ip neigh add $a lladdr 02:00:00:00:00:02 dev out0; done
+"""
+SEND = """
+import socket as s, sys
+kind = s.AF_INET6 if ":" in sys.argv[1] else s.AF_INET
+s.socket(kind, s.SOCK_DGRAM).sendto(b"x", (sys.argv[1], 9))
+"""
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(
+    ("target", "seen"),
+    [("198.18.7.2", 2), ("2001:db8:7::2", 2), ("198.18.7.1", 0), ("10.9.0.2", 0)],
+    ids=["leaves", "leaves, IPv6", "stays", "is no lab's"],
+)
+def test_a_packet_of_a_lab_that_leaves_is_seen(target: str, seen: int) -> None:
+    """On both links of a pair: where one does leave, the whole run fails. What stays on lo, or is not ours, is nobody's
+    business."""
+    tool = [sys.executable, str(OUTSIDE), sys.executable, "-c", SEND, target]
+    words = ["unshare", "--net", "sh", "-c", LINK + 'exec "$@"', "sh", *tool]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert f"(far0, out0): {seen}\n" in done.stdout, done.stderr
+    assert done.returncode == (1 if seen else 0)
+
+
+def test_the_command_s_own_end_is_told() -> None:
+    words = [sys.executable, str(OUTSIDE), "sh", "-c", "exit 7"]
+    assert subprocess.run(words, capture_output=True, check=False, timeout=60).returncode == 7

@@ -9,20 +9,21 @@ Nothing here is linked to the machine's own interfaces: a cable joins two namesp
 them, so that not even its creation touches ours.
 """
 
-import ctypes
 import fcntl
 import os
 import shutil
 import signal
-import socket
-import struct
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+
+sys.path.append(str(Path(__file__).parents[2] / "tools"))
+from outside import Outside
 
 PATIENCE = 30.0  # seconds for what takes one on a quiet machine
 OFFLOADS_OFF = "tso off gso off gro off tx off rx off"
@@ -290,49 +291,3 @@ def cable(a: Room, a_link: str, b: Room, b_link: str, mtu: int) -> None:
     for room, link in ((a, a_link), (b, b_link)):
         room.run("ethtool", "-K", link, *OFFLOADS_OFF.split())
         room.run("ip", "link", "set", link, "up")
-
-
-class Outside:
-    """Counts packets of the lab's addresses (198.18.0.0/15, RFC 2544) on links of the namespace this process is in.
-
-    There must never be one: every lab uses these addresses alone, and no cable leads here.
-    """
-
-    def __init__(self) -> None:
-        kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
-        self._socket = socket.socket(socket.AF_PACKET, kind, socket.htons(_ETH_P_ALL))
-        code = b"".join(struct.pack("=HBBI", *one) for one in _LAB_ADDRESSES)
-        memory = ctypes.create_string_buffer(code)
-        program = struct.pack("HL", len(_LAB_ADDRESSES), ctypes.addressof(memory))
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
-        with suppress(BlockingIOError):
-            while self._socket.recv(1):  # what came before the filter
-                pass
-
-    def seen(self) -> list[str]:
-        """ "eth0: 4500003c..." for each; a second call finds nothing."""
-        found = []
-        with self._socket, suppress(BlockingIOError):
-            while True:
-                data, at = self._socket.recvfrom(64)
-                found.append(f"{at[0]}: {data.hex()}")
-        return [x for x in found if not x.startswith("lo:")]
-
-
-_SO_ATTACH_FILTER = 26  # asm-generic/socket.h
-_ETH_P_ALL = 3  # one protocol alone would not show what goes out (dev_queue_xmit_nit())
-_ETH_P_IP = 0x0800
-_PROTOCOL = 0xFFFFF000  # SKF_AD_OFF + SKF_AD_PROTOCOL, linux/filter.h
-_NET, _MASK = 0xC6120000, 0xFFFE0000  # 198.18.0.0/15
-_LAB_ADDRESSES = (  # linux/filter.h; SOCK_DGRAM: offset 0 is the IP header
-    (0x28, 0, 0, _PROTOCOL),  # ldh
-    (0x15, 0, 7, _ETH_P_IP),  # jeq, else drop
-    (0x20, 0, 0, 12),  # ld  [12]   source
-    (0x54, 0, 0, _MASK),  # and
-    (0x15, 3, 0, _NET),  # jeq -> keep
-    (0x20, 0, 0, 16),  # ld  [16]   destination
-    (0x54, 0, 0, _MASK),
-    (0x15, 0, 1, _NET),
-    (0x06, 0, 0, 64),  # keep
-    (0x06, 0, 0, 0),  # drop
-)

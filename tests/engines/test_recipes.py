@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.lab]
 
 @contextmanager
 def leaving_nothing() -> Iterator[Lab]:
-    """A lab of which no process, cgroup or folder is left, and no packet was seen outside of it (labhost.Outside)."""
+    """A lab of which no process, cgroup or folder is left, and no packet was seen outside of it (tools/outside.py)."""
     with Lab() as lab:
         yield lab
         hosts = [room for room in lab.rooms if isinstance(room, LabHost)]

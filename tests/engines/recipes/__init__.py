@@ -6,7 +6,7 @@
     containerds.py containerd, whose containers get their network from CNI plugins
 
 Each is used the same way: made on a lab (or a host of it), asked for containers, and gone with the lab. All addresses
-are of 198.18.0.0/15: what the lab watches for outside of it (labhost.Outside).
+are of 198.18.0.0/15: what the lab watches for outside of it (tools/outside.py).
 """
 
 from labhost import LabHost
