@@ -2,7 +2,7 @@
 # Everything that makes packets runs under tools/isolated: the only link there is lo, nothing outside is touched.
 BIN := .venv/bin
 STATES := /var/lib/pathfit /run/pathfit
-CHECKED := src tests/unit tests/cover tests/healthy tests/hostile tests/scenarios tests/servers tests/engines tests/oracle tests/repair \
+CHECKED := src tests/unit tests/cover tests/healthy tests/hostile tests/scenarios tests/servers tests/engines tests/kernels tests/oracle tests/repair \
   tests/*.py bench tools
 
 QUICK := tools/isolated $(BIN)/pytest -m "not slow and not matrix"
@@ -12,7 +12,7 @@ QUICK := tools/isolated $(BIN)/pytest -m "not slow and not matrix"
 setup: ## .venv with the command .venv/bin/pathfit
 	@sh tools/setup.sh
 
-engines-setup: ## also the container engines and servers that test-all starts in labs; none is started by this
+engines-setup: ## also the container engines, servers and kernels that test-all starts in labs; none is started by this
 	@sh tools/setup.sh --engines
 
 demo: setup ## builds a lab with a fault, shows it, diagnoses it, proves the repair

@@ -3,7 +3,7 @@
 # As root it installs what is missing; otherwise it prints the exact line to type and goes on as far as it can.
 # --all: also what only the benchmarks and the slow tests need. --engines: that, the container engines which
 # tests/engines starts in lab hosts of its own, the servers that tests/servers starts in labs, other makers' tunnels,
-# QEMU for other kernels, and a browser. No service is started by anything installed here.
+# QEMU and the kernels it boots (tools/kernels), and a browser. No service is started by anything installed here.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -135,6 +135,8 @@ if [ ! -x .venv/bin/pathfit ] || [ pyproject.toml -nt .venv/.complete ]; then
   .venv/bin/python -m pip install -q --disable-pip-version-check -e '.[dev]' </dev/null
   touch .venv/.complete
 fi
+# Other kernels are fetched and unpacked, never installed; without them tests/kernels has nothing to boot.
+[ "$ENGINE" = 0 ] || sh tools/kernels || :
 # Byte code ahead of time, where the environment forbids Python to write it later: a tenth of a second per command.
 .venv/bin/python -m compileall -q .venv/lib/python3*/site-packages/[a-zA-Z]* src >/dev/null 2>&1 || :
 echo "$(.venv/bin/pathfit --version) is ready: .venv/bin/pathfit"

@@ -1,0 +1,113 @@
+"""Guests: what runs in one is seen and timed, and nothing of one stays, however its process ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import vm
+
+pytestmark = [pytest.mark.slow, pytest.mark.lab]
+
+STARTED = f"""
+import sys, time
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import vm
+with vm.Guest(vm.kernel(sys.argv[1])) as guest:
+    print(guest._qemu.pid, guest._outer, flush=True)
+    guest.run("sleep 600", timeout=600)
+"""
+
+
+@pytest.fixture(scope="module")
+def guest() -> Iterator[vm.Guest]:
+    with vm.Guest(vm.required("6.1")) as g:
+        yield g
+
+
+def test_a_command_has_its_kernel_output_and_status(guest: vm.Guest) -> None:
+    done = guest.run(f"uname -r; echo no >&2; cd {vm.CHECKOUT} && ls pyproject.toml; exit 3", check=False)
+    assert done == vm.Done(3, f"{guest.kernel.version}\npyproject.toml\n", "no\n")
+    with pytest.raises(vm.GuestError, match="3: no"):
+        guest.run("echo no >&2; exit 3")
+
+
+def test_modules_come_by_themselves_and_devices_are_its_own(guest: vm.Guest) -> None:
+    guest.run("ip netns add x && ip -n x link add w type wireguard && ip -n x link del w && ip netns del x")
+    assert guest.run("ls /sys/class/net").out.split() == ["lo"]
+
+
+def test_what_it_writes_stays_inside(guest: vm.Guest) -> None:
+    guest.run("echo one >/out/mine; echo two >/etc/pathfit-was-here; echo three >/pathfit-was-here")
+    assert (guest.folder / "mine").read_text() == "one\n"
+    assert not Path("/etc/pathfit-was-here").exists() and not Path("/pathfit-was-here").exists()
+
+
+def test_several_at_once_and_none_for_ever(guest: vm.Guest) -> None:
+    slow = guest.start("while [ ! -e /run/go ]; do sleep 0.1; done; echo went")
+    with pytest.raises(vm.GuestError, match=r"not within 0\.2 s"):
+        slow.wait(0.2)
+    guest.run("touch /run/go")
+    assert slow.wait(60).out == "went\n"
+
+
+def test_a_guest_that_ends_is_noticed() -> None:
+    with vm.Guest(vm.required("6.12")) as g:
+        with pytest.raises(vm.GuestError, match="it ended"):
+            g.run("poweroff -f", timeout=60)
+        outer = g._outer
+    assert not outer.exists()
+
+
+def test_a_device_of_the_guest_is_a_tap_of_ours() -> None:
+    holder = subprocess.Popen(["unshare", "--net", "--kill-child", "--fork", "sleep", "infinity"])
+    try:
+        pid = child(holder.pid)
+        tap = "ip tuntap add tap0 mode tap && ip addr add 198.18.0.1/24 dev tap0 && ip link set tap0 mtu 1450 up"
+        subprocess.run(["nsenter", "-t", str(pid), "-n", "--", "sh", "-c", tap], check=True)
+        nic = vm.Nic("tap,ifname=tap0,script=no,downscript=no", "52:54:00:12:34:56", mtu=1450)
+        with vm.Guest(vm.required("6.12"), nics=[nic], netns_of=pid) as g:
+            g.run("ip addr add 198.18.0.2/24 dev eth0 && ip link set eth0 up && ping -c 3 -i 0.2 -w 20 198.18.0.1")
+            assert g.run("cat /sys/class/net/eth0/mtu").out == "1450\n"
+    finally:
+        holder.kill()
+        holder.wait(30)
+
+
+def child(pid: int) -> int:
+    """The one child of a process. Waits until there is one."""
+    while True:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        if found:
+            return int(found[0])
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
+def test_nothing_stays(how: signal.Signals) -> None:
+    vm.required("6.1")
+    words = [sys.executable, "-c", STARTED, "6.1"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        pid, folder = process.stdout.readline().split()
+        os.kill(process.pid, how)
+        process.wait(30)
+    deadline = time.monotonic() + 30
+    while alive(int(pid)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not alive(int(pid))
+    vm.sweep()
+    assert not Path(folder).exists() and Path(folder).parent == Path(tempfile.gettempdir())
+
+
+def alive(pid: int) -> bool:
+    """Is there such a process, other than one that waits to be buried?"""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
