@@ -78,7 +78,7 @@ def _written(owner: LinkOwner, link: Link, value: int) -> str | None:
     if owner.manager == "networkd":
         return f"[Link]\nMTUBytes={value}\n"
     if owner.manager == "networkmanager":
-        if link.kind or link.arphrd != 1:
+        if link.kind not in ("", "veth") or link.arphrd != 1:
             return None  # of other kinds the MTU has no default (NetworkManager.conf(5), Supported Properties)
         match = f"match-device=interface-name:{link.name}"
         return f"[connection-pathfit-{link.name}]\n{match}\nethernet.mtu={value}\n"
@@ -134,6 +134,4 @@ def _profile(view: View, ns: NetnsSnapshot, link: Link, owner: LinkOwner, value:
         ),
         where=at(view, ns, link.name),
         facts={"place": place_text(at(view, ns, link.name)), "by_hand": "by-hand.profile"},
-        untried=True,
-        source="nmcli(1), nm-settings-nmcli(5), NetworkManager 1.42",
     )

@@ -4,6 +4,7 @@
     nested.py      dockerd in a container of dockerd
     podmans.py     podman with netavark, without a daemon
     containerds.py containerd, whose containers get their network from CNI plugins
+    managers.py    what keeps a host's own device: systemd-networkd, netplan, NetworkManager, ifupdown
 
 Each is used the same way: made on a lab (or a host of it), asked for containers, and gone with the lab. All addresses
 are of 198.18.0.0/15: what the lab watches for outside of it (tools/outside.py).
