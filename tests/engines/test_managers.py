@@ -8,7 +8,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from article import CERTS, DEAF, PATHFIT, SERVER, SIZE, URL
+from article import CERTS, DEAF, PATHFIT, SIZE, URL
 from labhost import Lab, LabHost, cable, until
 from recipes.managers import CONFIGURED, LINK, Manager
 

@@ -69,7 +69,7 @@ def unpacked() -> Path:
 
 
 class Manager:
-    """One manager on ``host``, whose ``eth0`` it keeps; ``own``: more for its file. Nothing runs before :meth:`start`."""
+    """One manager on ``host``, whose ``eth0`` it keeps; ``own``: more of its file. Idle until :meth:`start`."""
 
     def __init__(self, host: LabHost, name: str, own: str = "") -> None:
         self.host, self.name = host, name
