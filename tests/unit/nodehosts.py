@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from pathfit.core.node import InstanceNetwork, NodeFacts, Overlay, WeaveConnection
 from pathfit.core.snapshot import FdbEntry, HostSnapshot
+from pathfit.model.makers import neutron_mtu, taken
 
 TWO = """
 n eth0 phys {0} 198.18.1.2/24
@@ -80,6 +81,28 @@ def moved(maker: str, backend: str, granted: int, nic: int = 1500, **more: Any) 
     address = str(told.pop("address", ""))
     overlay = Overlay(maker=maker, backend=backend, granted=granted, devices=("gw0",), **told)  # type: ignore[arg-type]
     return node(text, overlays=(overlay,), address=address)
+
+
+def neutron(nic: int, port: int, text: str = "", name: str = "n", **told: Any) -> HostSnapshot:
+    """A compute node whose tunnels leave by eth0 (``nic``) and on which an instance's tap has ``port``. ``told``: what
+    neutron's files say, by option; "backend", "ovn", "outer", "told" besides. ``text``: devices more."""
+    backend, outer = told.pop("backend", "vxlan"), told.pop("outer", 4)
+    there, ovn = told.pop("told", True), told.pop("ovn", False)
+    header = told.get("max_header_size", 30)
+    sizes = {k: v for k, v in told.items() if k != "max_header_size"}
+    facts = {**sizes, **({"max_header_size": header} if backend == "geneve" else {}), **({"ovn": True} if ovn else {})}
+    by_path = 0 < told.get("path_mtu", 0) <= told.get("global_physnet_mtu", 1500)
+    option = "path_mtu" if by_path else "global_physnet_mtu" if "global_physnet_mtu" in told else ""
+    overlay = Overlay(
+        maker="neutron", source="ml2_conf.ini", backend=backend, mtu=told.get(option), meaning="underlay",
+        option=option, granted=neutron_mtu(backend, **sizes, family=outer, header=header), outer=outer, told=there,
+        uplink="eth0" if there else "", deducted=taken("neutron", backend, outer, header=header).deducts[0],
+        facts=facts,
+    )  # fmt: skip
+    made = topo.host(f"{name} eth0 phys {nic} 198.18.1.2/24\n{name} tap0 tun {port}\n"
+                     f"{name} route default via 198.18.1.1\n{text}")  # fmt: skip
+    space = next(x for x in made.namespaces if x.where == f"netns:{name}")
+    return replace(made, nodes=(NodeFacts(netns=space.id, where=space.where, overlays=(overlay,)),), own=space.id)
 
 
 def weave(nic: int, overlay: int, *modes: str, encrypted: bool = False, **more: Any) -> HostSnapshot:

@@ -9,12 +9,13 @@ import pytest
 from nodetree import agent, node
 
 from pathfit.core.node import Overlay
-from pathfit.observe.nodes import MAKERS, antrea, calico, cilium, flannel, kindnet, neutron, ovn, read, weave
+from pathfit.observe.nodes import MAKERS, antrea, calico, cilium, flannel, kindnet, ovn, read, weave
 from pathfit.observe.nodes.place import Agent, Node
 
 SUBNET = "run/flannel/subnet.env"
 NETCONF = "etc/kube-flannel/net-conf.json"
 CNI = "etc/cni/net.d"
+MAIN, ML2 = "etc/neutron/neutron.conf", "etc/neutron/plugins/ml2/ml2_conf.ini"
 ENV = "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\nFLANNEL_MTU={}\nFLANNEL_IPMASQ=true\n"
 
 
@@ -304,7 +305,7 @@ def test_ovn_kubernetes_without_its_configuration(tmp_path: Path) -> None:
     assert shown(ovn.read(here), backend=0, granted=0) == {"backend": None, "granted": 1500}
 
 
-# --- Weave, neutron ---------------------------------------------------------------------------------------------------
+# --- Weave ------------------------------------------------------------------------------------------------------------
 
 FAST = ("weave 1376 bridge", "datapath 1376 openvswitch", "vethwe-bridge 1376 veth", "vethwe-datapath 1376 veth")
 
@@ -331,30 +332,6 @@ def test_a_device_called_weave_alone_is_not_weave(tmp_path: Path) -> None:
     assert weave.read(node(tmp_path, {}, "weave 1500 bridge")) is None
 
 
-ML2 = "etc/neutron/plugins/ml2/ml2_conf.ini"
-
-
-@pytest.mark.parametrize(
-    ("files", "wanted"),
-    [
-        ({"etc/neutron/neutron.conf": "[DEFAULT]\nglobal_physnet_mtu = 1600\ntransport_url = rabbit://u:secret@h\n",
-          ML2: "[ml2]\ntenant_network_types = vlan,vxlan\n[ml2_type_vxlan]\nvni_ranges = 1:9\n",
-          "etc/neutron/plugins/ml2/openvswitch_agent.ini": "[ovs]\nlocal_ip = 198.18.0.2\n"},
-         {"mtu": 1600, "option": "global_physnet_mtu", "meaning": "underlay", "backend": "vxlan", "uplink": "eth1",
-          "deducted": 50, "facts": {}}),
-        ({ML2: "[ml2]\npath_mtu = 1450\ntenant_network_types=geneve\noverlay_ip_version=6\n[ml2_type_geneve]\n"
-               "max_header_size=38\n"},
-         {"mtu": 1450, "option": "path_mtu", "deducted": 78, "outer": 6, "uplink": ""}),
-        ({ML2: "path_mtu\n[[ml2]]\n=\n"}, {"mtu": None, "backend": None, "deducted": None}),
-    ],
-)  # fmt: skip
-def test_neutron(tmp_path: Path, files: dict[str, str | bytes], wanted: dict[str, Any]) -> None:
-    here = node(tmp_path, files, "eth0 1500", "eth1 1600", addresses={"198.18.0.2": "eth1"})
-    found = neutron.read(here)
-    assert shown(found, **wanted) == wanted
-    assert "secret" not in str(found)
-
-
 # --- all of them ------------------------------------------------------------------------------------------------------
 
 
@@ -364,7 +341,7 @@ def test_an_ordinary_machine_has_none(tmp_path: Path) -> None:
 
 
 JUNK = (b"", b"\xff\xfe" * 400, b"{" * 4000, b'{"plugins": {"type": 5}}', b"[[[]]]", b"null", b"=\n==\n[\n]\n")
-PATHS = (SUBNET, NETCONF, MTU, CALICO, f"{CNI}/05-x.conf", STATE, OVN, ML2, "etc/neutron/neutron.conf")
+PATHS = (SUBNET, NETCONF, MTU, CALICO, f"{CNI}/05-x.conf", STATE, OVN, ML2, MAIN)
 
 
 @pytest.mark.parametrize("reader", MAKERS, ids=lambda r: r.__module__.rpartition(".")[2])

@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import msgspec
+import nodehosts
 import pytest
 import test_platform as platform
 import test_remedies_docker as docker
@@ -38,6 +39,7 @@ CASES: tuple[Case, ...] = (
     case(PLAIN.replace("h eth0 1500", "h eth0 1500 off"), failed("timeout")),
     case(PLAIN + "c route blackhole 198.18.3.0/24\n", failed("unreachable", error="EINVAL")),
     case(PLAIN.replace("c route default via 198.18.1.1\n", ""), UNREACHED),
+    case(nodehosts.neutron(1500, 8950, name="c", global_physnet_mtu=9000), HOLE),
     docker.run(docker.engine()),
     docker.run(docker.engine(docker.FRONT)),
     docker.run(docker.engine(COMPOSE)),

@@ -14,7 +14,8 @@ its versions: so there may be several numbers, the newest first. Sources, all re
 * ovn-kubernetes: 100 by its installers, and no less than 58 (IPv6 78) by its own check (``GeneveHeaderLengthIPv4``);
 * Weave: net/bridge.go, a fixed 1376 = 1460 - 50 - 34, whatever the network below;
 * kindnet: images/kindnetd/cmd/kindnetd/cni.go, the MTU of eth0 itself;
-* neutron: neutron_lib/constants.py (VXLAN 30, GRE 22, Geneve ``max_header_size``, each plus the IP header).
+* neutron: neutron_lib/constants.py (VXLAN 30, GRE 22, Geneve ``max_header_size``, each plus the IP header), and the
+  ``get_mtu()`` of plugins/ml2/drivers/type_tunnel.py, type_flat.py, type_vlan.py, held against by its own unit tests.
 
 Bytes everywhere. Pure.
 """
@@ -47,17 +48,23 @@ class Taken(NamedTuple):
 
 
 def taken(
-    maker: Maker, backend: Backend | None, family: Family = 4, encryption: Encryption = "", header: int = 0
+    maker: Maker,
+    backend: Backend | None,
+    family: Family = 4,
+    encryption: Encryption = "",
+    header: int = 0,
+    ovn: bool = False,
 ) -> Taken:
     """What this maker takes off with this backend, and what the encapsulation really needs.
 
-    ``family`` is that of the outer packets. ``header``: neutron's max_header_size for Geneve (30, 38 with OVN).
+    ``family`` is that of the outer packets. ``header``: neutron's max_header_size for Geneve (30, 38 with OVN);
+    ``ovn``: its Geneve is OVN's, whatever that says.
     """
     if backend is None:
         return Taken((), None)
     if maker == "neutron":
         own = header if backend == "geneve" and header else _NEUTRON.get(backend, 0)
-        return Taken((own + IP_HEADER[family],) if own else (0,), real(maker, backend, family, encryption))
+        return Taken((own + IP_HEADER[family],) if own else (0,), real(maker, backend, family, encryption, ovn))
     return Taken(_DEDUCTS[maker](backend, family, encryption), real(maker, backend, family, encryption))
 
 
@@ -82,34 +89,41 @@ def expected_inner(
 
 
 def fitting_inner(
-    maker: Maker, backend: Backend | None, underlay_mtu: int, family: Family = 4, encryption: Encryption = ""
+    maker: Maker,
+    backend: Backend | None,
+    underlay_mtu: int,
+    family: Family = 4,
+    encryption: Encryption = "",
+    ovn: bool = False,
 ) -> int | None:
     """The largest inner packet that really fits into ``underlay_mtu`` (not cut, not lost); None when not known.
 
     WireGuard pads data to 16 bytes, but never above its device's MTU: what is said holds for a device of that MTU.
     """
-    layers = stack(maker, backend, family, encryption)
+    layers = stack(maker, backend, family, encryption, ovn)
     if layers is None:
         return underlay_mtu - UDP_HEADERS if (maker, backend, family) == ("flannel", "udp", 4) else None
     return overhead.fits(layers, underlay_mtu)[0].best if layers else underlay_mtu
 
 
-def real(maker: Maker, backend: Backend | None, family: Family = 4, encryption: Encryption = "") -> int | None:
+def real(
+    maker: Maker, backend: Backend | None, family: Family = 4, encryption: Encryption = "", ovn: bool = False
+) -> int | None:
     """Bytes between an inner IP packet and the outer one, padding not counted; None when that is not known."""
-    layers = stack(maker, backend, family, encryption)
+    layers = stack(maker, backend, family, encryption, ovn)
     if layers is None:
         return UDP_HEADERS if (maker, backend, family) == ("flannel", "udp", 4) else None
     return sum(overhead.header(x) for x in layers)
 
 
 def stack(
-    maker: Maker, backend: Backend | None, family: Family = 4, encryption: Encryption = ""
+    maker: Maker, backend: Backend | None, family: Family = 4, encryption: Encryption = "", ovn: bool = False
 ) -> tuple[Layer, ...] | None:
     """What is put around an inner packet, innermost first, in the terms of :mod:`pathfit.model.overhead`; () nothing,
     None: not known (weave's sleeve and flannel's udp are programs of their own)."""
     around: dict[Backend | None, tuple[Layer, ...]] = {
         "vxlan": (Layer("vxlan", family),),
-        "geneve": (Layer("geneve", family, {"opt": OVN_OPTION} if maker == "ovn-kubernetes" else {}),),
+        "geneve": (Layer("geneve", family, {"opt": OVN_OPTION} if ovn or maker == "ovn-kubernetes" else {}),),
         "gre": (Layer("ovs-gre", family, {"key": 1}),),
         "wireguard": (Layer("wireguard", family),),
         "host-gw": (),
@@ -202,17 +216,24 @@ def neutron_mtu(
 
     All three options are *physical* values: the overhead is taken off by neutron itself, so an operator who writes the
     instances' MTU there has it taken off twice. An overlay network gets min(global_physnet_mtu, path_mtu), a provider
-    network min(global_physnet_mtu, its entry in physical_network_mtus), 0 meaning "not set"; ``header`` is
-    [ml2_type_geneve] max_header_size. None for an unknown type (TypeDriver.get_mtu(), plugins/ml2/drivers/type_*.py).
+    network min(global_physnet_mtu, its entry in physical_network_mtus), 0 or less meaning "not set"; ``header`` is
+    [ml2_type_geneve] max_header_size. None for an unknown type, and where nothing is set: neutron says 0 then, which
+    is "no limit known" (get_mtu() in plugins/ml2/drivers/type_*.py; of a "local" network Ml2Plugin._get_network_mtu()
+    takes the global value).
     """
-    known = [n for n in (global_physnet_mtu, physical_network_mtu if kind in ("flat", "vlan") else path_mtu) if n > 0]
+    known = [n for n in (global_physnet_mtu, neutron_second(kind, path_mtu, physical_network_mtu)) if n > 0]
     base = min(known, default=0)
-    if kind in ("flat", "vlan", "local"):
-        return base if kind != "local" else global_physnet_mtu or None
-    own = header if kind == "geneve" else _NEUTRON.get(kind)
-    if own is None or not base:
+    if not base:
         return None
-    return max(0, base - own - IP_HEADER[family])
+    if kind in ("flat", "vlan", "local"):
+        return base
+    own = header if kind == "geneve" else _NEUTRON.get(kind)
+    return None if own is None else max(0, base - own - IP_HEADER[family])
+
+
+def neutron_second(kind: str, path_mtu: int, physical_network_mtu: int) -> int:
+    """The option that counts beside global_physnet_mtu for networks of this type (bytes; 0: none, or not set)."""
+    return {"flat": physical_network_mtu, "vlan": physical_network_mtu, "local": 0}.get(kind, path_mtu)
 
 
 __all__ = [

@@ -7,8 +7,8 @@ known device on the way), see :mod:`~pathfit.remedies.value`.
 
 One module a family: ``route`` (recommended), ``link``, ``clamp``; ``docker`` and ``lasting`` (a host's own devices)
 for good, with ``files`` and ``jsontext`` to edit what is kept in files; ``manual`` is what somebody else must decide,
-``apart`` what Docker keeps apart on purpose, ``untried`` what a platform documents and no run has shown. ``base`` is
-what all of them need. ``known`` lists every repair there is.
+``apart`` what Docker keeps apart on purpose, ``untried`` what a platform documents and no run has shown, ``neutron``
+what a cloud's network service must be told. ``base`` is what all of them need. ``known`` lists every repair there is.
 """
 
 from collections.abc import Callable
@@ -39,8 +39,21 @@ def propose(finding: Finding, view: View) -> tuple[Fix, ...]:
     """Repairs for a finding, the recommended one first; empty when none is known or nothing certain can be said.
 
     A cause whose symptom is in the report has none of its own: the symptom carries them. What an engine was told is
-    an exception: its own repair is one of several that the symptom has.
+    an exception: its own repair is one of several that the symptom has. So is what a maker of networks was told.
     """
+    return (*_of_code(finding, view), *_of_maker(finding, view))
+
+
+def _of_maker(finding: Finding, view: View) -> tuple[Fix, ...]:
+    """What its maker's own configuration must say. Their modules are loaded only where one is named."""
+    if "neutron" not in (finding.facts.get("maker"), finding.facts.get("who")):
+        return ()
+    from pathfit.remedies.neutron import setting
+
+    return setting(finding, view)
+
+
+def _of_code(finding: Finding, view: View) -> tuple[Fix, ...]:
     if finding.code in SIZE_FAULTS and finding.explains:
         return ()
     if finding.code in SIZE_FAULTS:

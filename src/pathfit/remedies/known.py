@@ -95,6 +95,14 @@ KNOWN = (
         undo=FILE,
     ),
     Known(
+        id="neutron-mtu",
+        does="`path_mtu`, `global_physnet_mtu` or Geneve's `max_header_size` in the files of neutron's server.",
+        when="They grant instances another MTU than the device that tunnels leave by has room for (MTU104, CFG606), and "
+        "an instance's port shows that they are in force. Not tried on a live system.",
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
         id="route-unlock",
         does="`mtu lock` is taken off a route.",
         when="It is below what the path carries (MTU110); somebody wrote it on purpose.",

@@ -14,7 +14,7 @@ from pathfit.core.engine import Workload
 from pathfit.core.finding import Finding
 from pathfit.model.network import Net
 from pathfit.rules import forecast
-from pathfit.rules.state import STATE_RULES
+from pathfit.rules.state import STATE_RULES, config
 from pathfit.rules.state.machine import Machine, Seat
 from pathfit.rules.view import View
 
@@ -23,6 +23,8 @@ CODES = frozenset({
     "CFG602", "CFG604", "CFG605", "CFG606", "KRN701", "KRN702", "KRN703", "KRN704",
 })  # fmt: skip
 """Codes that no rule of a path looks for."""
+ASKED = tuple(r for r in STATE_RULES if r.code in CODES or r.check is config.too_little)
+"""Their rules, and the one of MTU104 that reads what a maker of networks was told."""
 
 
 def causes(view: View, findings: Sequence[Finding]) -> Iterator[Finding]:
@@ -35,11 +37,10 @@ def causes(view: View, findings: Sequence[Finding]) -> Iterator[Finding]:
         return
     machine = Machine(view.state, network, seats=(_seat(view, net),), asked=(view.address, view.port))
     measured = {h.passes for h in view.holes}
-    for rule in STATE_RULES:
-        if rule.code in CODES:
-            for f in rule.check(machine):
-                if _concerns(f, net, view):
-                    yield _as_cause(f, measured)
+    for rule in ASKED:
+        for f in rule.check(machine):
+            if _concerns(f, net, view):
+                yield _as_cause(f, measured)
 
 
 def _seat(view: View, net: Net) -> Seat:

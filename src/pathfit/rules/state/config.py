@@ -12,7 +12,7 @@ import msgspec
 
 from pathfit.core.finding import Facts, Finding
 from pathfit.core.net import Family, Point
-from pathfit.core.node import Meaning
+from pathfit.core.node import Meaning, Overlay
 from pathfit.core.snapshot import Link
 from pathfit.model.makers import fitting_inner, taken
 from pathfit.model.network import Net
@@ -22,6 +22,8 @@ from pathfit.rules.state.machine import REF, Machine
 from pathfit.rules.state.mtu import USUAL, Narrow, narrow
 from pathfit.rules.state.nodes import Placed, default_link, ends, leaves_by, overlays, uplinks
 
+PORTS = frozenset({"tun", "veth", "openvswitch"})  # kinds of devices that instances are plugged into
+NEUTRONS = ("tap", "qvo", "qvb", "qr-", "qg-")  # neutron_lib/constants.py, os_vif: names of neutron's own ports
 VXLAN_TAKES, ESP_TAKES = 50, 26  # libnetwork, drivers/overlay: vxlanEncap, and maxMTU() of an encrypted network
 
 
@@ -48,7 +50,7 @@ def wrong_interface(machine: Machine) -> Iterable[Finding]:
             out, family, sure = _out(p, tunnel)
             if out is None or out.mtu >= o.detected or out.name == o.uplink:
                 continue
-            fits = fitting_inner(o.maker, o.backend, out.mtu, family, o.encryption)
+            fits = _fitting(o, out.mtu, family)
             if fits is None or given <= fits:
                 continue
             facts: Facts = {
@@ -80,8 +82,10 @@ def too_little(machine: Machine) -> Iterable[Finding]:
     GRE tunnel with a key, which needs 42.
     Repair: the overlay's MTU = the device's MTU less what the encapsulation really takes (docs/nodes.md).
     Severity: warning.
-    Possible: the tunnels are taken to begin at the device of the default route.
-    Likely: the maker was told the device, or the node's address in its cluster is on it.
+    Possible: the tunnels are taken to begin at the device of the default route; of neutron, that its files speak of
+    networks that are there.
+    Likely: the maker was told the device, or the node's address in its cluster is on it; of neutron, an instance's port
+    has the MTU that its files grant.
     Confirmed: never, from state alone.
     References: ovn-kubernetes issue 854 (58 bytes); Antrea node_config.go; docs/nodes.md.
     """
@@ -91,8 +95,10 @@ def too_little(machine: Machine) -> Iterable[Finding]:
             continue  # of Weave OVL306 speaks: it goes another way when it does not fit
         if any(ends(p.net, x) for x in p.tunnels):
             continue  # where far ends are seen, the ways are predicted (mtu.overlay)
+        if o.maker == "neutron" and not o.told:
+            continue  # its server's files say nothing of the devices of the machine that they are on
         nic, sure = _below(p)
-        fits = fitting_inner(o.maker, o.backend, nic.mtu, o.outer or 4, o.encryption) if nic is not None else None
+        fits = _fitting(o, nic.mtu, o.outer or 4) if nic is not None else None
         if nic is None or fits is None or o.granted <= fits or nic.name in o.devices:
             continue
         device = next((n for n in o.devices if n in p.net.names), nic.name)
@@ -111,7 +117,23 @@ def too_little(machine: Machine) -> Iterable[Finding]:
             line(REF, "uplink", device=place_text(p.net.point(nic.name)), mtu=nic.mtu),
         )
         at = (p.net.point(device), p.net.point(nic.name))
-        yield found("MTU104", "warning", "likely" if sure else "possible", at, facts, *lines)
+        yield found("MTU104", "warning", "likely" if sure and in_force(p) else "possible", at, facts, *lines)
+
+
+def _fitting(o: Overlay, mtu: int, outer: Family) -> int | None:
+    """What really fits into ``mtu`` with this overlay's encapsulation."""
+    return fitting_inner(o.maker, o.backend, mtu, outer, o.encryption, ovn=bool(o.facts.get("ovn")))
+
+
+def in_force(p: Placed) -> bool:
+    """Is what the files grant what there is? Of neutron they hold on its server alone, and for networks made since: a
+    port with that MTU, where tunnels begin, shows that they do."""
+    if p.overlay.maker != "neutron":
+        return True
+    if not p.overlay.told:
+        return False
+    ports = (x for x in p.net.snap.links if x.kind in PORTS and x.name.startswith(NEUTRONS))
+    return any(x.mtu == p.overlay.granted for x in ports)
 
 
 def _below(p: Placed) -> tuple[Link | None, bool]:
@@ -249,14 +271,14 @@ def _told_makers(machine: Machine) -> Iterator[_Told]:
     for p in overlays(machine):
         o = p.overlay
         nic = p.net.names.get(o.uplink) or default_link(p.net)
-        if o.mtu is None or nic is None or o.backend is None:
+        if o.mtu is None or nic is None or o.backend is None or not in_force(p):
             continue
         outer = o.outer or 4  # not known: with IPv6 outside even less fits
         takes = taken(o.maker, o.backend, outer, o.encryption).deducts
         if o.deducted is not None:
             takes = tuple(dict.fromkeys((o.deducted, *takes)))
         at = (*(p.net.point(x.name) for x in p.tunnels), p.net.point(nic.name))
-        fits = fitting_inner(o.maker, o.backend, nic.mtu, outer, o.encryption)
+        fits = _fitting(o, nic.mtu, outer)
         given = _has(p, o.mtu) if o.meaning == "inner" else p.given
         yield _Told(o.maker, o.option, o.mtu, o.meaning, takes, given, fits, p.net, nic, at, o.source)
 
