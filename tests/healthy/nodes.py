@@ -42,8 +42,13 @@ NODES = [
         "1410",
         warning("OVL306"),
     ),
-    Kind("neutron", one(lambda port: n.neutron(1500, port, global_physnet_mtu=port + 50)), "1450", "8950",
-         warning("MTU104")),
+    Kind(
+        "neutron",
+        one(lambda port: n.neutron(1500, port, global_physnet_mtu=port + 50)),
+        "1450",
+        "8950",
+        warning("MTU104"),
+    ),
     Kind("cloud-guest", one(lambda own: n.guest(own, ("metadata", 1450))), "1450", "1500", warning("MTU113")),
     Kind("guest-and-its-host", one(lambda own: n.plugged(own, 1450)), "1450", "1500", warning("MTU113")),
     Kind(

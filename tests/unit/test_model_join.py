@@ -294,3 +294,80 @@ def test_hosts_as_the_kernel_made_them_are_joined(text: str) -> None:
 def _address(host: HostSnapshot, name: str) -> str:
     net = next(n for n in host.namespaces if n.where == f"netns:{name}")
     return next(a.address for a in net.addresses if a.scope == 0 and ":" not in a.address)
+
+
+# --- a virtual machine and its host ----------------------------------------------------------------------------------
+
+GUEST_MAC = "fa:16:3e:00:00:01"
+
+
+def guest(name: str = "vm", mac: str = GUEST_MAC) -> HostSnapshot:
+    """A machine with a container on docker0 (1500) and a NIC (1450) on 198.18.2.0/24, whose router is at .1."""
+    host = topo.host(
+        """
+        g eth0 phys 1450 198.18.2.10/24
+        g docker0 bridge 1500 172.17.0.1/16
+        c eth0 1500 172.17.0.2/16 -- g vc 1500 @docker0
+        c route default via 172.17.0.1
+        g route default via 198.18.2.1
+        g forward
+        """,
+        name=name,
+    )
+    g = host.namespaces[0]
+    links = tuple(replace(x, mac=mac) if x.name == "eth0" else x for x in g.links)
+    return replace(host, namespaces=(replace(g, links=links), *host.namespaces[1:]))
+
+
+def below(name: str = "kvm", tap: str = "fe:16:3e:00:00:01", learned: str = GUEST_MAC) -> HostSnapshot:
+    """Its host: a bridge with the machine's tap, and the router 198.18.2.1 behind a cable."""
+    host = topo.host(
+        """
+        k br0 bridge 1500
+        k tap0 tun 1450 @br0
+        r eth0 1500 198.18.2.1/24 -- k vr 1500 @br0
+        r eth1 phys 1500 198.18.3.1/24
+        r route default via 198.18.3.2
+        r route 172.17.0.0/16 via 198.18.2.10
+        r forward
+        """,
+        name=name,
+    )
+    k = host.namespaces[0]
+    links = tuple(replace(x, mac=tap) if x.name == "tap0" else x for x in k.links)
+    index = next(x.index for x in links if x.name == "tap0")
+    fdb = (FdbEntry(link=index, mac=learned),) if learned else ()
+    return replace(host, namespaces=(replace(k, links=links, fdb=fdb), *host.namespaces[1:]))
+
+
+def test_a_virtual_machine_is_plugged_into_its_tap() -> None:
+    """From its container to the host's router and back: the NIC bounds what leaves, the tap's bridge what comes."""
+    network = Network.of(guest(), below())
+    forward, back = predict_both(network, "vm!netns:c", "198.18.2.1", dport=443)
+    assert places(forward) == ["vm/c", "vm/g", "kvm/k", "kvm/r"]
+    assert (forward.fate, forward.limits[0].at.link) == (Fate.DELIVERED, "eth0")
+    assert [(m, k, where, then) for m, k, where, then in limits(back) if where.endswith("tap0")] == [
+        (1454, "l2", "kvm/tap0", "silent")
+    ]
+    assert back.complete, "nothing between a tap and its machine is out of sight"
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        pytest.param((guest(), guest("other"), below()), id="two machines have that address"),
+        pytest.param((guest(), below(), below("moved")), id="it is behind two taps"),
+        pytest.param((guest(), below(learned="", tap="02:00:00:00:00:09")), id="nothing was learned"),
+        pytest.param((guest(mac="fa:16:3e:00:00:02"), below()), id="another address"),
+    ],
+)
+def test_it_is_not_guessed_where_a_machine_is_plugged(hosts: tuple[HostSnapshot, ...]) -> None:
+    network = Network.of(*hosts)
+    assert [network.plug(net, x) for net in network.nets.values() for x in net.snap.links if x.name == "tap0"] == [
+        None
+    ] * sum(h.host in ("kvm", "moved") for h in hosts)
+
+
+def test_by_the_address_that_libvirt_gives_the_tap() -> None:
+    network = Network.of(guest(), below(learned=""))
+    assert network.plug(*next((n, x) for n in network.nets.values() for x in n.snap.links if x.name == "tap0"))

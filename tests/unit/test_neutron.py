@@ -23,7 +23,8 @@ from pathfit.model.makers import fitting_inner, neutron_mtu, taken
 from pathfit.observe.nodes import neutron
 from pathfit.remedies.neutron import after, settings
 
-ENCAPSULATION = {("vxlan", 4): 50, ("vxlan", 6): 70, ("gre", 4): 42, ("gre", 6): 62, ("geneve", 4): 50, ("geneve", 6): 70}
+V4 = {("vxlan", 4): 50, ("gre", 4): 42, ("geneve", 4): 50}
+ENCAPSULATION = {**V4, **{(kind, 6): n + 20 for (kind, _), n in V4.items()}}
 PATHS = [(1500, 1475, 1475), (1450, 1475, 1450), (0, 1450, 1450), (1500, 0, 1500), (9000, 9000, 9000), (0, 0, 0)]
 """(global_physnet_mtu, path_mtu, what the overhead is taken off)."""
 PROVIDERS = [(1475, 1400, 1450, 1450), (1375, 1400, 1450, 1375), (0, 1400, 1450, 1450), (0, 1425, 1400, 1400),

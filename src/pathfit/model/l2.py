@@ -405,7 +405,15 @@ def _to_stacked(wire: Wire, uppers: tuple[tuple[Net, Link], ...], frame: Frame) 
 
 
 def _outside(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> Carried:
-    """A physical device or a tun/tap: another host of ours may be at the other end, else our view ends here."""
+    """A physical device or a tun/tap: another host of ours may be at the other end, else our view ends here.
+
+    A virtual machine's cable loses nothing by size: a tap gives the host what it is written (tun_get_user), and what
+    may leave by it was bounded above.
+    """
+    plugged = wire.network.plug(net, link) if len(wire.network.hosts) > 1 else None
+    if plugged is not None:
+        far, end = plugged
+        return receive(wire, far, end, frame) if end.up else _half_down(far.point(end.name), end, link)
     who = f" (held by {link.holder})" if link.holder else ""
     why = f"what lies beyond {link.name}{who} is not visible{resembling(link.holder or '')}"
     if not link.kind and len(wire.network.hosts) > 1:

@@ -6,6 +6,7 @@ many, with the cables between them: veth halves, devices stacked across namespac
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Generic, TypeVar, overload
 
 from pathfit.core.filters import Choice, Concat, Match, Verdict
@@ -35,6 +36,8 @@ class lazy(Generic[T]):
 STACKED = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"})  # Link.peer is the lower device
 MOST = 65_535  # bytes of an IP packet
 FEW_PORTS = 8  # of a bridge: more are sorted before they are tried
+ETHER = 1  # ARPHRD_ETHER: the kernel's kind "tun" is a tap as well (tun_setup)
+MOST_BEHIND = 256  # addresses looked at behind one tap
 AGGREGATES = frozenset({"bond", "team"})
 TUNNELS = frozenset(  # besides vxlan: devices that put a packet into another one
     ("geneve", "wireguard", "gre", "gretap", "erspan", "ip6gre", "ip6gretap", "ip6erspan", "ipip", "sit", "ip6tnl")
@@ -420,3 +423,38 @@ class Network:
     def stations(self, mac: str) -> list[tuple[Net, Link]]:
         """Every device with this MAC address (engines give the same ones on every host)."""
         return self._stations.get(mac, [])
+
+    @lazy
+    def _plugs(self) -> dict[tuple[str, int], tuple[Net, Link]]:
+        known: dict[str, list[tuple[Net, Link]]] = {}
+        for mac, them in self._stations.items():
+            nics = [x for x in them if not x[1].kind]  # a bond, a VLAN have the address of what they are made of
+            known[mac] = [*known.get(mac, ()), *nics]
+            known[f"fe{mac[2:]}"] = [*known.get(f"fe{mac[2:]}", ()), *nics]
+        ends: dict[tuple[str, int], list[tuple[Net, Link]]] = {}
+        for net in self.nets.values():
+            for tap in net.snap.links:
+                if tap.kind == "tun" and tap.arphrd == ETHER:
+                    macs = behind(net, tap)
+                    there = {x[0].key: x for mac in macs for x in known.get(mac, ()) if x[0].host != net.host}
+                    if len(there) == 1:
+                        far, nic = next(iter(there.values()))
+                        ends.setdefault((far.key, nic.index), []).append((net, tap))
+        found: dict[tuple[str, int], tuple[Net, Link]] = {}
+        for (key, index), taps in ends.items():
+            if len(taps) == 1:
+                (net, tap), far = taps[0], self.nets[key]
+                found[key, index], found[net.key, tap.index] = (net, tap), (far, far.links[index])
+        return found
+
+    def plug(self, net: Net, link: Link) -> tuple[Net, Link] | None:
+        """The other end of a virtual machine's cable: its device for a tap of its host, the tap for its device. None
+        where several fit (a machine that has just moved, two devices with one address), or none is seen."""
+        return self._plugs.get((net.key, link.index))
+
+
+def behind(net: Net, tap: Link) -> tuple[str, ...]:
+    """MAC addresses by which the machine at the other end of a tap is known: those learned there, else the tap's own,
+    which libvirt makes of the machine's with fe in front (virNetDevTapCreateInBridgePort)."""
+    learned = (x.mac for x in net.snap.fdb if x.link == tap.index and not x.own and x.state != "permanent")
+    return tuple(dict.fromkeys(islice(learned, MOST_BEHIND))) or ((tap.mac,) if tap.mac.startswith("fe:") else ())

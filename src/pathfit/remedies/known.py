@@ -97,7 +97,7 @@ KNOWN = (
     Known(
         id="neutron-mtu",
         does="`path_mtu`, `global_physnet_mtu` or Geneve's `max_header_size` in the files of neutron's server.",
-        when="They grant instances another MTU than the device that tunnels leave by has room for (MTU104, CFG606), and "
+        when="They grant instances another MTU than fits into the device that tunnels leave by (MTU104, CFG606), and "
         "an instance's port shows that they are in force. Not tried on a live system.",
         undo=HAND,
         by_hand=True,

@@ -72,7 +72,9 @@ def _fix(overlay: Overlay, wanted: dict[str, int], effective: int, where: Point)
     for name, value in wanted.items():
         path, section = PLACES[name]
         old = _number(overlay.facts.get(name))
-        edits.setdefault(path, []).extend([f" [{section}]", *([f"-{name} = {old}"] if old else []), f"+{name} = {value}"])
+        edits.setdefault(path, []).extend(
+            [f" [{section}]", *([f"-{name} = {old}"] if old else []), f"+{name} = {value}"]
+        )
     option, value = next(iter(wanted.items()))
     path, section = PLACES[option]
     facts: Facts = {"option": option, "value": value, "section": section, "path": path, "effective": effective}

@@ -7,7 +7,6 @@ small fleet: what can be told of it alone is told in the same way.
 
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from typing import NamedTuple
 
 from pathfit.core.base import Value
@@ -15,12 +14,11 @@ from pathfit.core.finding import Finding
 from pathfit.core.net import Point
 from pathfit.core.snapshot import Address, Link
 from pathfit.model.addr import is_multicast
-from pathfit.model.network import Net, lazy
+from pathfit.model.network import ETHER, Net, behind, lazy
 from pathfit.rules.places import place_text
 from pathfit.rules.state.machine import Group, Machine, Seat
 
 ZERO = "00:00:00:00:00:00"
-ETHER = 1  # ARPHRD_ETHER
 CARDS = frozenset({"", "vlan", "bond", "team", "veth"})
 MOST = 256  # members, entries kept of one segment: a rule needs an example, not all of them
 
@@ -84,7 +82,7 @@ class Uplink(Value, frozen=True, kw_only=True):
 
 
 class Tap(Value, frozen=True, kw_only=True):
-    """The host's end of a virtual machine's cable. ``macs``: what was learned behind it; ``mac``: its own."""
+    """The host's end of a virtual machine's cable. ``macs``: what the machine is known by; ``mac``: the tap's own."""
 
     at: Point
     mtu: int
@@ -216,8 +214,7 @@ def _taps(net: Net) -> Iterator[Tap]:
     """Devices of kind "tun" that carry frames: the kernel calls a tap so as well (tun_setup)."""
     for link in net.snap.links:
         if link.kind == "tun" and link.arphrd == ETHER and link.up:
-            macs = (x.mac for x in net.snap.fdb if x.link == link.index and not x.own and x.state != "permanent")
-            yield Tap(at=net.point(link.name), mtu=link.mtu, mac=link.mac, macs=tuple(islice(macs, MOST)))
+            yield Tap(at=net.point(link.name), mtu=link.mtu, mac=link.mac, macs=behind(net, link))
 
 
 def _segments(machine: Machine, net: Net, seats: dict[str, Seat]) -> Iterator[Segment]:

@@ -88,8 +88,7 @@ def _plugged(fleet: Fleet) -> Iterator[tuple[Tap, Uplink]]:
                 known.setdefault(f"fe{u.mac[2:]}", []).append(u)
     for d in fleet.digests:
         for tap in d.taps:
-            macs = tap.macs or ((tap.mac,) if tap.mac.startswith("fe:") else ())
-            behind = {id(u): u for mac in macs for u in known.get(mac, ()) if u.at.host != d.host}
+            behind = {id(u): u for mac in tap.macs for u in known.get(mac, ()) if u.at.host != d.host}
             if len(behind) == 1:
                 yield tap, next(iter(behind.values()))
 
