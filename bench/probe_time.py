@@ -37,9 +37,9 @@ from pathfit.host.netns import inside
 from pathfit.lab import lab as labs
 from pathfit.lab import reader
 from pathfit.measure import reverse
-from pathfit.probe import after
-from pathfit.probe.engine import Engine, measure
-from pathfit.probe.trial import try_fix
+from pathfit.probe.tcp import after
+from pathfit.probe.tcp.engine import Engine, measure
+from pathfit.probe.tcp.trial import try_fix
 
 SCENARIO = """
 name: bench-probe

@@ -170,7 +170,7 @@ class LiveWorld:
 
         said = witness if r.witnesses else None
         if r.far and not r.contact_only:
-            from pathfit.probe.paired import measure_pair
+            from pathfit.probe.pair.outcome import measure_pair
 
             def served() -> SocketFact | Missing:
                 from pathfit.observe.sockets import read
@@ -178,17 +178,17 @@ class LiveWorld:
                 return read(r.ref, self._handle(r.far))
 
             return measure_pair(self._handle(r.source).fd, self._handle(r.far).fd, r, said, served)
-        from pathfit.probe.engine import measure
+        from pathfit.probe.tcp.engine import measure
 
         return measure(self._handle(r.source).fd, r, said)
 
     def _hops(self, r: MeasureHops) -> Evidence:
-        from pathfit.probe.hops import measure_hops
+        from pathfit.probe.tcp.hops import measure_hops
 
         return measure_hops(self._handle(r.source).fd, r)
 
     def _trial(self, r: TryFix) -> Evidence:
-        from pathfit.probe.trial import try_fix
+        from pathfit.probe.tcp.trial import try_fix
 
         return try_fix(self._handle(r.source).fd, r)
 

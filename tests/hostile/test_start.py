@@ -38,7 +38,7 @@ def test_what_is_loaded_before_the_first_syn() -> None:
         )
     assert ran.returncode == 9, ran
     loaded = set(ran.stderr.split())
-    assert "pathfit.probe.engine" in loaded
+    assert "pathfit.probe.tcp.engine" in loaded
     stands = {"inspect"} if "ast" not in loaded else set()  # what stands for it (cli/entry.py) has its name
     assert not (NOT_YET & loaded) - stands, (NOT_YET & loaded) - stands
     assert len(loaded) < 240, len(loaded)

@@ -14,7 +14,7 @@ from pathfit.core.evidence import ProbeResult
 from pathfit.core.measured import Bracket
 from pathfit.core.net import Direction
 from pathfit.core.request import Measure
-from pathfit.probe.paired import measure_pair
+from pathfit.probe.pair.outcome import measure_pair
 
 SEEDS = (1, 5, 9, 15, 16, 17, 22, 25, 36, 49, 57, 105)
 PATIENCE = 0.2

@@ -5,7 +5,7 @@ import pytest
 from pathfit.measure.reverse import Limits, Open, Reverse
 from pathfit.measure.track import Reading, Status, Track
 from pathfit.measure.verdict import bracket, timing, uneven
-from pathfit.probe.talk import MOST_PIPELINED, PIPELINED, Script, Talk
+from pathfit.probe.speech.talk import MOST_PIPELINED, PIPELINED, Script, Talk
 
 
 def reading(received: int, segments: int, rcv_mss: int = 536, ooo: int = 0) -> Reading:

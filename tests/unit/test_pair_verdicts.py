@@ -22,7 +22,7 @@ from pathfit.host.netns import inside, open_handle
 from pathfit.lab.lab import Lab
 from pathfit.lab.reader import load
 from pathfit.live import LiveWorld
-from pathfit.probe.pair import Pair
+from pathfit.probe.pair.engine import Pair
 from pathfit.render.json import document
 from pathfit.replay import ReplayWorld
 

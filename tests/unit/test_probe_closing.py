@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from pathfit.probe.ahead import Ahead
-from pathfit.probe.conn import Trouble
-from pathfit.probe.contact import _reset
-from pathfit.probe.talk import Script, Talk
+from pathfit.probe.speech.talk import Script, Talk
+from pathfit.probe.tcp.ahead import Ahead
+from pathfit.probe.tcp.conn import Trouble
+from pathfit.probe.tcp.contact import _reset
 
 BODY = b"Content-Length: 3\r\n\r\nok\n"
 

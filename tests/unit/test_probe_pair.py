@@ -13,8 +13,8 @@ from netlab import Net, nets
 from pathfit.core.evidence import Missing, ProbeResult
 from pathfit.core.request import Measure
 from pathfit.host.netns import open_handle
-from pathfit.probe.pair import Pair
-from pathfit.probe.paired import measure_pair
+from pathfit.probe.pair.engine import Pair
+from pathfit.probe.pair.outcome import measure_pair
 
 ADDRESS = {4: "198.18.2.2", 6: "fd02::2"}
 
@@ -219,7 +219,7 @@ KILLED = """
 import os, signal, sys
 from pathfit.core.request import Measure
 from pathfit.host.netns import open_handle
-from pathfit.probe.pair import Pair
+from pathfit.probe.pair.engine import Pair
 request = Measure(ref="p", source="a", far="b", address="198.18.2.2", port=8443, protocol="any")
 pair = Pair(open_handle(sys.argv[1], "a").fd, open_handle(sys.argv[2], "b").fd, request)
 pair.run()

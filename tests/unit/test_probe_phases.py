@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pathfit import lab
-from pathfit.probe.talk import Script, Talk
+from pathfit.probe.speech.talk import Script, Talk
 
 CERTS = Path(lab.__file__).with_name("certs")
 FATAL = b"\x15\x03\x03\x00\x02\x02"

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pathfit.probe import prelude
-from pathfit.probe.prelude_binary import Dns, DnsRow, LdapRow, is_mysql
-from pathfit.probe.talk import Script, Talk
+from pathfit.probe.speech import known, prelude
+from pathfit.probe.speech.binary import Dns, DnsRow, LdapRow, is_mysql
+from pathfit.probe.speech.talk import Script, Talk
 
 GREETING = b"\x0a5.5.5-10.11.6-MariaDB\0" + b"\x07\0\0\0" + b"saltsalt\0" + b"\xfe\xff" + bytes(40)
 MYSQL = len(GREETING).to_bytes(3, "little") + b"\0" + GREETING
@@ -45,7 +45,7 @@ DIALOGUES = [
 
 
 def spoken(protocol: str) -> prelude.Prelude:
-    found = prelude.of(protocol, "server.test")
+    found = known.of(protocol, "server.test")
     assert found is not None
     return found
 
@@ -101,7 +101,7 @@ def test_nobody_logs_in() -> None:
     ],
 )
 def test_greetings(banner: bytes, protocol: str) -> None:
-    assert prelude.greeted(banner) == protocol
+    assert known.greeted(banner) == protocol
 
 
 @given(st.sampled_from([d[0] for d in DIALOGUES]), st.lists(st.binary(max_size=300), max_size=30))

@@ -16,9 +16,9 @@ from pathfit.core.evidence import HopsFact, ProbeResult
 from pathfit.core.request import Measure, MeasureHops
 from pathfit.host import netns
 from pathfit.measure.place import accused
-from pathfit.probe import udp
-from pathfit.probe.engine import measure
-from pathfit.probe.hops import measure_hops
+from pathfit.probe.tcp.engine import measure
+from pathfit.probe.tcp.hops import measure_hops
+from pathfit.probe.udp import hands
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, or a user namespace")]
 
@@ -173,7 +173,7 @@ def rights(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
         def refuse(*_: object) -> None:
             raise PermissionError(1, "Operation not permitted")
 
-        monkeypatch.setattr(udp, "Lookout", refuse)
+        monkeypatch.setattr(hands, "Lookout", refuse)
     return str(request.param)
 
 

@@ -144,19 +144,19 @@ def resolve(r: ResolveName) -> Evidence:
 
 
 def _measure(r: Measure) -> Evidence:
-    from pathfit.probe.engine import measure
+    from pathfit.probe.tcp.engine import measure
 
     return measure(None, r)
 
 
 def _hops(r: MeasureHops) -> Evidence:
-    from pathfit.probe.hops import measure_hops
+    from pathfit.probe.tcp.hops import measure_hops
 
     return measure_hops(None, r)
 
 
 def _trial(r: TryFix) -> Evidence:
-    from pathfit.probe.trial import try_fix
+    from pathfit.probe.tcp.trial import try_fix
 
     return try_fix(None, r)
 

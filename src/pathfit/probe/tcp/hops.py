@@ -16,7 +16,7 @@ from pathfit.core.request import MeasureHops
 from pathfit.host import netns, rawsock, tcpsock
 from pathfit.measure.place import PACE, TRIES, Places
 from pathfit.probe.lookout import Heard, Lookout
-from pathfit.probe.seat import MASK, Seat
+from pathfit.probe.tcp.seat import MASK, Seat
 
 clock = time.monotonic
 WAIT = 0.3  # seconds for the answers of the last round; routers answer late under load
@@ -30,7 +30,7 @@ def measure_hops(fd: int | None, request: MeasureHops) -> HopsFact | Missing:
     """Send ``small`` and ``large`` byte packets with TTL 1..``max_ttl``; who answered which. Needs CAP_NET_RAW and
     a target that accepts connections."""
     if request.method != "tcp":
-        from pathfit.probe.udphops import measure_udp_hops
+        from pathfit.probe.udp.hops import measure_udp_hops
 
         return measure_udp_hops(fd, request)
     family = 6 if ":" in request.address else 4

@@ -19,9 +19,9 @@ from pathfit.core.measured import Attempt, Bracket, Contact, LossSeen, SideEffec
 from pathfit.core.net import TIMESTAMPS, Direction, packet_of
 from pathfit.core.request import Measure
 from pathfit.measure.pair import OneWay
-from pathfit.probe.engine import Witness, measure
-from pathfit.probe.outcome import REMEMBERED
-from pathfit.probe.pair import DIRECTIONS, Pair
+from pathfit.probe.pair.engine import DIRECTIONS, Pair
+from pathfit.probe.tcp.engine import Witness, measure
+from pathfit.probe.tcp.outcome import REMEMBERED
 
 PROVEN = ("proof", "step", "told")
 Tcp = Literal["ok", "refused", "reset", "timeout", "unreachable", "n/a"]

@@ -12,7 +12,7 @@ from pathfit.wire import packets
 from pathfit.wire.datagram import fragments
 
 if TYPE_CHECKING:
-    from pathfit.probe.udp import Hands
+    from pathfit.probe.udp.hands import Hands
 
 clock = time.monotonic
 OVER = 500  # bytes of the echo above what one packet holds

@@ -10,7 +10,7 @@ from pathfit.core.request import Measure
 from pathfit.host import netns, rawsock, tcpsock
 from pathfit.measure.forward import Forward, Inject, OpenLane
 from pathfit.probe.lookout import Heard, Lookout
-from pathfit.probe.seat import Seat
+from pathfit.probe.tcp.seat import Seat
 
 SYNACK_WAIT = 0.2  # seconds between the connection standing and its SYN-ACK being read from the packet socket
 
@@ -84,7 +84,7 @@ class Ahead:
         return list(self.search.attempts(first, start))
 
     def side_effects(self) -> tuple[SideEffect, ...]:
-        """None: what is injected lies outside the window (:mod:`pathfit.probe.seat`)."""
+        """None: what is injected lies outside the window (:mod:`pathfit.probe.tcp.seat`)."""
         return ()
 
     def close(self) -> None:

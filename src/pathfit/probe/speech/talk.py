@@ -5,7 +5,7 @@
     https   ClientHello -> certificate flight -> (too short? finish the handshake, GET with a Range
             -> (still short? forty pipelined requests))
     http    GET with a Range -> (short? forty pipelined requests)
-    smtp, postgresql, … (pathfit.probe.prelude)
+    smtp, postgresql, … (pathfit.probe.speech.prelude)
             its own language up to TLS -> certificate flight -> (no TLS, or too short? a row of harmless questions)
     dns     a row of questions
     tcp     nothing: listens for a banner
@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pathfit.probe import prelude
-from pathfit.probe.answer import Answer
+from pathfit.probe.speech.answer import Answer
+from pathfit.probe.speech.prelude import Prelude
 from pathfit.wire.tls import Records
 
 if TYPE_CHECKING:
@@ -69,6 +69,17 @@ def context(verify: bool = False, http: bool = True) -> ssl.SSLContext:
     return c
 
 
+NO_PRELUDE = ("https", "http", "tcp")
+
+
+def _prelude(script: Script) -> Prelude | None:
+    if script.protocol in NO_PRELUDE:
+        return None
+    from pathfit.probe.speech import known  # nine languages, of which most targets speak none
+
+    return known.of(script.protocol, script.sni or script.host)
+
+
 class Talk:
     """One conversation. ``size``: IP bytes asked for, 0: one answer is all that is wanted; ``plain``: as the asked
     client would, without a Range; ``many``: the server is known to ignore the Range, begin with pipelined requests;
@@ -107,7 +118,7 @@ class Talk:
         self.banner = b""
         self.records = Records()
         self.shaken = False  # the handshake came to its end, whatever was said behind it
-        self.prelude = prelude.of(script.protocol, script.sni or script.host)
+        self.prelude = _prelude(script)
         self._ssl: ssl.SSLObject | None = None
         self._in: ssl.MemoryBIO | None = None
         self._out: ssl.MemoryBIO | None = None
@@ -211,7 +222,7 @@ class Talk:
         self._in_a_row(Answer(expected=count))
         return b"".join(self._request(methods[i % len(methods)]) for i in range(count))
 
-    def _row(self, own: prelude.Prelude) -> bytes:
+    def _row(self, own: Prelude) -> bytes:
         """The same in the server's own language."""
         count = min(own.most - self.asked_units, self._count(self._small() if self.stage == "many" else own.answer))
         self.asked_units += count

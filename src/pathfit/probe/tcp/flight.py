@@ -13,9 +13,9 @@ from pathfit.core.measured import Flight, FlightTry
 from pathfit.measure import flight
 from pathfit.measure.flight import FIRST_ROUND, SECOND, Kind, Known, second_round
 from pathfit.measure.verdict import SETTLE, UNEVEN_AGE
-from pathfit.probe.conn import Conn
-from pathfit.probe.simple import Several
-from pathfit.probe.talk import Script, Talk
+from pathfit.probe.speech.talk import Script, Talk
+from pathfit.probe.tcp.conn import Conn
+from pathfit.probe.tcp.simple import Several
 from pathfit.wire import tls
 
 SMALL_PIECES = 2  # segments of the small ClientHello that is split

@@ -21,8 +21,8 @@ from pathfit.measure.track import ESTABLISHED
 from pathfit.wire import tcpinfo
 
 if TYPE_CHECKING:
-    from pathfit.probe.idle import Idle
-    from pathfit.probe.talk import Script
+    from pathfit.probe.speech.talk import Script
+    from pathfit.probe.tcp.idle import Idle
 
 EXCEPTION_LASTS = 600.0  # seconds: net.ipv4.route.mtu_expires, net.ipv6.route.mtu_expires
 LINE = 900  # bytes of one padding header; servers take lines of several kB

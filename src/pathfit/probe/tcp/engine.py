@@ -19,16 +19,16 @@ from pathfit.core.request import Measure
 from pathfit.host import netns, tcpsock
 from pathfit.measure.reverse import CONNECT_SHORT, Close, Limits, Open, Reverse
 from pathfit.measure.track import STANDING, Reading, Track
-from pathfit.probe.conn import NARROW, Conn, adopt, open_conn, reading
-from pathfit.probe.talk import Script, Talk
+from pathfit.probe.speech.talk import Script, Talk
+from pathfit.probe.tcp.conn import NARROW, Conn, adopt, open_conn, reading
 
 if TYPE_CHECKING:
     from pathfit.core.measured import Bracket, Flight
-    from pathfit.probe.ahead import Ahead
-    from pathfit.probe.idle import Idle
     from pathfit.probe.lookout import Lookout
     from pathfit.probe.ping import Pinger
-    from pathfit.probe.pushed import Pushed
+    from pathfit.probe.tcp.ahead import Ahead
+    from pathfit.probe.tcp.idle import Idle
+    from pathfit.probe.tcp.pushed import Pushed
 
 SPEAK_NOT = frozenset((515, *range(9100, 9110)))  # raw printing: whatever is said to it ends up on paper
 CONTACT_WAIT = 2.5  # seconds for the first answer of a slow server, once the sizes are settled
@@ -60,7 +60,7 @@ def measure(fd: int | None, request: Measure, witness: Witness | None = None) ->
         return Missing(ref=request.ref, what=f"a measurement of {request.address}", why="not an IP address")
     try:
         if request.protocol in ("icmp", "udp") or not request.port:
-            from pathfit.probe.udp import measure_datagrams
+            from pathfit.probe.udp.engine import measure_datagrams
 
             return measure_datagrams(fd, request)
         return _measured(fd, request, family, witness)
@@ -78,7 +78,7 @@ def _measured(fd: int | None, request: Measure, family: int, witness: Witness | 
     """Raises OSError."""
     used = 0
     if request.protocol in ("any", "tcp") and request.port not in SPEAK_NOT and not request.proxy:
-        from pathfit.probe.detect import detect
+        from pathfit.probe.tcp.detect import detect
 
         request, used = detect(fd, request)
     engine = Engine(fd, request, family, witness)
@@ -174,10 +174,10 @@ class Engine:
         self.inwards = self.search.result(clock())  # a rescue that comes later does not take back what was proven
         self._patience()
         if self.script.protocol not in WITHOUT_TLS:
-            from pathfit.probe.after import afterwards
+            from pathfit.probe.tcp.after import afterwards
 
             afterwards(self)
-        from pathfit.probe.outcome import result_of  # not before the first packet
+        from pathfit.probe.tcp.outcome import result_of  # not before the first packet
 
         return result_of(self, clock())
 
@@ -206,7 +206,7 @@ class Engine:
 
     def _look_ahead(self, lookout: Lookout, now: float) -> None:
         if "tcp-sack" in self.request.methods:
-            from pathfit.probe.ahead import Ahead
+            from pathfit.probe.tcp.ahead import Ahead
 
             self.ahead = Ahead(self.fd, self.request, self.family, lookout, self.epoll, now)
 
@@ -254,7 +254,7 @@ class Engine:
 
     def _open_beside(self) -> None:
         if self.beside and self.idle is None:
-            from pathfit.probe.idle import Idle
+            from pathfit.probe.tcp.idle import Idle
 
             self.idle = Idle(self.request, self.family, self.beside)
 
@@ -289,7 +289,7 @@ class Engine:
         inwards = self.search.result(now)
         if inwards.note == "unproven" or (inwards.fails is not None and inwards.grade != "told"):
             return
-        from pathfit.probe.pushed import Pushed
+        from pathfit.probe.tcp.pushed import Pushed
 
         left = self.request.connections_total - len(self.all) - self._afterwards()
         if self.ahead is not None:

@@ -12,8 +12,8 @@ import time
 from pathfit.core.evidence import Missing, TrialFact
 from pathfit.core.net import packet_of
 from pathfit.core.request import TryFix
-from pathfit.probe.simple import Where, converse
-from pathfit.probe.talk import Script, Talk
+from pathfit.probe.speech.talk import Script, Talk
+from pathfit.probe.tcp.simple import Where, converse
 
 clock = time.monotonic
 

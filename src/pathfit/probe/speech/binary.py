@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pathfit.probe.answer import Answer
-from pathfit.probe.prelude import Prelude
+from pathfit.probe.speech.answer import Answer
+from pathfit.probe.speech.prelude import Prelude
 
 CLIENT_PROTOCOL_41, CLIENT_SSL, CLIENT_SECURE_CONNECTION = 0x200, 0x800, 0x8000
 MYSQL_VERSION = 10  # of the handshake; all servers since 3.21

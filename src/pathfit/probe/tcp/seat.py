@@ -13,8 +13,8 @@ import socket
 
 from pathfit.core.net import IP_HEADER, TCP_HEADER, TIMESTAMPS, packet_of
 from pathfit.host import netns, rawsock, tcpsock
-from pathfit.probe.conn import reading
 from pathfit.probe.lookout import Heard, Lookout
+from pathfit.probe.tcp.conn import reading
 from pathfit.wire import packets
 
 MASK = 0xFFFFFFFF

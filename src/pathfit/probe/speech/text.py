@@ -1,66 +1,8 @@
-"""What has to be said in a server's own language before TLS begins, and what may be asked of it many times. Pure.
-
-::
-
-    greets first    smtp ftp imap pop3 mysql
-    waits for us    postgresql ldap xmpp dns
-
-A Prelude turns bytes that arrived into bytes to send until ``state`` is "tls" (say the ClientHello now), "plain" (it
-speaks this, and has no TLS for us) or "wrong" (it does not speak this). Nobody logs in, nothing is changed there.
-``unit`` is a question that may be asked in a row where TLS brings no full segment; ``mark`` stands once in each answer.
-"""
+"""The preludes of protocols of lines and words: SMTP, FTP, IMAP, POP3, XMPP. Pure."""
 
 from __future__ import annotations
 
-from pathfit.probe.answer import Answer
-
-KEEP = 16384  # bytes of one reply; more is called endless
-MOST_LINES = 200  # of one reply
-TEXT = ("smtp", "ftp", "imap", "pop3", "xmpp")
-NAME = "pathfit.invalid"  # who we say we are (RFC 2606)
-
-
-class Prelude:
-    """The base, and what speaks nothing at all. ``host``: the name of the target, for those that want to hear it."""
-
-    name = "tcp"
-    greets = False
-    unit = b""
-    mark = b""
-    answer = 100  # bytes of an answer to ``unit``, until one was seen
-    most = 200  # units on one connection
-    paced = False  # answers are hardly larger than what is asked: how large their segments are, is up to ours
-
-    def __init__(self, host: str = "") -> None:
-        self.host = host
-        self.state = "talking"
-        self.buffer = b""
-
-    def start(self) -> bytes:
-        """The first bytes, when the connection stands."""
-        return b""
-
-    def feed(self, data: bytes) -> bytes:
-        """Bytes that arrived; returns what to say. Does nothing once the state is decided."""
-        if self.state != "talking":
-            return b""
-        self.buffer += data
-        said = self.heard()
-        if self.state == "talking" and len(self.buffer) > KEEP:
-            self.state = "wrong"
-        return said
-
-    def heard(self) -> bytes:
-        """Look at ``buffer``; returns what to say."""
-        return b""
-
-    def units(self, count: int) -> bytes:
-        """``count`` questions in a row."""
-        return self.unit * count
-
-    def row(self, count: int) -> Answer:
-        """What counts the answers to them."""
-        return Answer(expected=count, mark=self.mark)
+from pathfit.probe.speech.prelude import MOST_LINES, NAME, Prelude
 
 
 class Lines(Prelude):
@@ -210,37 +152,3 @@ class Xmpp(Prelude):
         elif self.buffer and not self.buffer.lstrip().startswith(b"<"):
             self.state = "wrong"
         return b""
-
-
-def of(protocol: str, host: str = "") -> Prelude | None:
-    """The prelude of a protocol that has one."""
-    from pathfit.probe import prelude_binary as binary
-
-    every: tuple[type[Prelude], ...] = (
-        Smtp,
-        Ftp,
-        Imap,
-        Pop3,
-        Xmpp,
-        binary.Postgresql,
-        binary.Mysql,
-        binary.Ldap,
-        binary.Dns,
-    )
-    return next((kind(host) for kind in every if kind.name == protocol), None)
-
-
-def greeted(banner: bytes) -> str:
-    """The protocol of a server that spoke first, by what it said; "tcp" when that is none of ours.
-
-    "220" may be either of two: who calls itself FTP is asked as that, everybody else as a mail server.
-    """
-    from pathfit.probe import prelude_binary as binary
-
-    if banner[:4] in (b"220 ", b"220-"):
-        return "ftp" if b"ftp" in banner.lower() and b"smtp" not in banner.lower() else "smtp"
-    if banner[:4].upper() == b"* OK":
-        return "imap"
-    if banner[:3] == b"+OK":
-        return "pop3"
-    return "mysql" if binary.is_mysql(banner) else "tcp"

@@ -9,8 +9,8 @@ from pathfit.core.measured import Contact
 from pathfit.core.net import IP_HEADER, TCP_HEADER, TIMESTAMPS, packet_of
 
 if TYPE_CHECKING:
-    from pathfit.probe.conn import Conn
-    from pathfit.probe.engine import Engine
+    from pathfit.probe.tcp.conn import Conn
+    from pathfit.probe.tcp.engine import Engine
 
 PHASES = ("", "hello-sent", "server-hello", "certificates", "finished")  # of TLS, in order
 Tcp = Literal["ok", "refused", "reset", "timeout", "unreachable", "n/a"]

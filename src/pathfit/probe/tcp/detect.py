@@ -12,10 +12,10 @@ import msgspec
 from pathfit.core.net import mss_of
 from pathfit.core.request import Measure
 from pathfit.measure.sizes import SENTINEL
-from pathfit.probe import prelude
-from pathfit.probe.conn import Conn
-from pathfit.probe.simple import Several, Where, converse
-from pathfit.probe.talk import Script, Talk
+from pathfit.probe.speech import known
+from pathfit.probe.speech.talk import Script, Talk
+from pathfit.probe.tcp.conn import Conn
+from pathfit.probe.tcp.simple import Several, Where, converse
 
 BANNER_WAIT = 0.15  # seconds: servers that speak first (SSH, SMTP, MySQL) do so at once
 ANSWER_WAIT = 1.0  # seconds for an answer to what is said
@@ -81,7 +81,7 @@ class _Asked:
         conn = converse(self.where, talk, self.mss, clock() + BANNER_WAIT, quiet=0.0)
         if conn.track.connected is None:
             return "tcp"
-        found = prelude.greeted(talk.banner) if talk.banner else ""
+        found = known.greeted(talk.banner) if talk.banner else ""
         if found == "smtp":  # FTP greets alike, and does not know EHLO
             self.used += 1
             own = self._talk(found)

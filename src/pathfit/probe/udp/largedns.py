@@ -15,7 +15,7 @@ from pathfit.measure.largedns import LargeDns, lost
 from pathfit.wire import askdns
 
 if TYPE_CHECKING:
-    from pathfit.probe.udp import Hands
+    from pathfit.probe.udp.hands import Hands
 
 clock = time.monotonic
 TCP_WAIT = 2.0  # seconds: a SYN may be lost once

@@ -17,8 +17,9 @@ from pathfit.host import netns
 from pathfit.host.udpsock import Came, Pair, Said
 from pathfit.measure.place import PACE, TRIES, Places
 from pathfit.measure.refusal import word
-from pathfit.probe.tongues import payload_of
-from pathfit.probe.udp import CLOSED, UDP_HEADER
+from pathfit.probe.udp.engine import CLOSED
+from pathfit.probe.udp.hands import UDP_HEADER
+from pathfit.probe.udp.tongues import payload_of
 
 clock = time.monotonic
 ATTEMPTS = TRIES + 1

@@ -11,8 +11,8 @@ from pathfit.core.net import packet_of
 from pathfit.host import netns
 from pathfit.measure.track import Track
 from pathfit.measure.verdict import UNEVEN_AGE
-from pathfit.probe.conn import Conn, open_conn
-from pathfit.probe.talk import Talk
+from pathfit.probe.speech.talk import Talk
+from pathfit.probe.tcp.conn import Conn, open_conn
 
 clock = time.monotonic
 TICK = 0.01  # seconds between two looks at struct tcp_info

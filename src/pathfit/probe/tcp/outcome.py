@@ -12,11 +12,11 @@ from pathfit.core.net import Family, packet_of
 from pathfit.host import netns, tcpsock
 from pathfit.measure import verdict
 from pathfit.measure.refusal import word
-from pathfit.probe.contact import contact_of
-from pathfit.probe.pushed import Pushed
+from pathfit.probe.tcp.contact import contact_of
+from pathfit.probe.tcp.pushed import Pushed
 
 if TYPE_CHECKING:
-    from pathfit.probe.engine import Engine
+    from pathfit.probe.tcp.engine import Engine
 
 REMEMBERED = 600.0  # seconds Linux keeps a path MTU (net.ipv4.route.mtu_expires, net.ipv6.route.mtu_expires)
 

@@ -13,7 +13,7 @@ from pathfit.core.measured import TcpSizes
 from pathfit.core.net import mss_of
 from pathfit.host import tcpsock
 from pathfit.measure.track import Reading, Track
-from pathfit.probe.talk import Talk
+from pathfit.probe.speech.talk import Talk
 from pathfit.wire import tcpinfo
 
 READ = 65536

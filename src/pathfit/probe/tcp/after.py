@@ -12,14 +12,14 @@ from pathfit.host import netns, tcpsock
 from pathfit.measure import flight, verdict
 from pathfit.measure.flight import Known
 from pathfit.measure.sizes import SENTINEL
-from pathfit.probe.flight import Flights
-from pathfit.probe.simple import Several, Where
-from pathfit.probe.talk import Talk
+from pathfit.probe.speech.talk import Talk
+from pathfit.probe.tcp.flight import Flights
+from pathfit.probe.tcp.simple import Several, Where
 from pathfit.wire.tls import LARGE_HELLO
 
 if TYPE_CHECKING:
-    from pathfit.probe.conn import Conn
-    from pathfit.probe.engine import Engine
+    from pathfit.probe.tcp.conn import Conn
+    from pathfit.probe.tcp.engine import Engine
 
 VERIFY = 0.5  # seconds for the handshake that only looks at the certificate
 LEAST = 1.0  # seconds that first flights have in any case
