@@ -49,11 +49,12 @@ CAUSES: dict[str, tuple[str, ...]] = {
     "MTU102": OF_HOLES,
     "MTU103": SETTINGS,
     "MTU104": ("CFG604", "CFG606", "KRN702"),
-    "NET152": ("FLT401", "FLT404", "OVL303", "OVL305", "RTE504"),
-    "RTE502": ("OVL303", "OVL305", "RTE504"),
+    "NET152": ("FLT401", "FLT404", "OVL303", "OVL305", "RTE504", "KRN701"),
+    "RTE502": ("OVL303", "OVL305", "RTE504", "KRN701"),
+    "OVL306": ("KRN702",),
     "MTU106": ("MTU104", "MTU103", *SETTINGS),
     "MTU118": ("MTU103",),
-    "DNS251": ("DNS252",),
+    "DNS251": ("DNS252", "KRN701"),
     "DNS252": ("MTU109", "MTU104", "MTU107", "FLT401"),
     "RST202": ("FLT401",),
     "RTE501": ("RTE503",),
@@ -141,8 +142,10 @@ def run(view: View, rules: Sequence[Rule]) -> tuple[Finding, ...]:
 
 
 def _with_causes(findings: tuple[Finding, ...], view: View) -> tuple[Finding, ...]:
-    """With what state alone shows beside a path that fails. A rule of state that raises is said, like any."""
-    if not any(f.severity == "error" for f in findings):
+    """With what state alone shows beside a path that fails, or one that works slowly. A rule of state that raises is
+    said, like any."""
+    slow = view.state is not None and any(n.weave for n in view.state.nodes)
+    if not slow and not any(f.severity == "error" for f in findings):
         return findings
     from pathfit.rules.state.beside import causes  # a path that works needs none of it
 
@@ -180,7 +183,7 @@ def judge(view: View, findings: Sequence[Finding]) -> tuple[VerdictWord, str | N
     why = _why_unknown(view, findings)
     if why is not None:
         return "unknown", why
-    if any(f.severity == "warning" and f.code in DEGRADING for f in findings):
+    if any(f.severity == "warning" and (f.code in DEGRADING or f.facts.get("slows")) for f in findings):
         return "degraded", None
     return "healthy", None
 

@@ -28,6 +28,7 @@ from pathfit.rules.state.machine import REF, Machine
 SEVERE = {"error": "broken", "warning": "degraded"}
 QUIET = frozenset({"RST205", "CFG603", "KRN701", "KRN702", "KRN703", "KRN704"})
 """Warnings about the machine, or about what comes next: whom they name works."""
+REPAIRED = ("OVL306", "KRN")  # families of which pathfit.remedies knows repairs that need no path
 MOST_HUNG = 32  # sockets named; all of them are counted
 
 
@@ -58,9 +59,25 @@ def report_of(ask: Ask, version: str, took: float, judged: Sequence[Judged], mis
 def judge(host: HostSnapshot) -> Judged:
     """One host by itself."""
     machine = Machine(host)
-    findings = arrange(_run(STATE_RULES, machine, host))
+    findings = _with_fixes(arrange(_run(STATE_RULES, machine, host)), host)
     missing = (*host.missing, *(m for n in host.namespaces for m in n.missing))
     return Judged(findings, _verdicts(machine, findings), digest(machine), missing, len(host.namespaces))
+
+
+def _with_fixes(findings: tuple[Finding, ...], host: HostSnapshot) -> tuple[Finding, ...]:
+    """With the repairs that state alone is enough for. A remedy that raises costs its own, and is said."""
+    if not any(f.code.startswith(REPAIRED) for f in findings):
+        return findings
+    from pathfit import remedies  # most machines need none of it
+
+    done: list[Finding] = []
+    for f in _tied(list(findings)):  # a cause leaves its repair to what it explains
+        try:
+            fixes = (*f.fixes, *remedies.of_state(f, host))
+            done.append(msgspec.structs.replace(f, fixes=fixes) if fixes else f)
+        except Exception as e:
+            done += [f, _crashed(f"fix {f.code}", e, host)]
+    return tuple(done)
 
 
 def _run(rules: Iterable[Any], view: Any, host: HostSnapshot | None) -> list[Finding]:

@@ -6,7 +6,7 @@ import topo
 from msgspec.structs import replace
 
 from pathfit.core.node import InstanceNetwork, NodeFacts, Overlay, WeaveConnection
-from pathfit.core.snapshot import FdbEntry, HostSnapshot
+from pathfit.core.snapshot import FdbEntry, HostSnapshot, Kernel
 from pathfit.model.makers import neutron_mtu, taken
 
 TWO = """
@@ -138,3 +138,8 @@ def guest(own: int, *told: tuple[str, int | None], link: str = "eth0") -> HostSn
     """A machine with MTU ``own`` that was told (source, mtu) about ``link``."""
     said = tuple(InstanceNetwork(source=s, file=f"/run/{s}", link=link, mtu=m) for s, m in told)  # type: ignore[arg-type]
     return node(GUEST.format(own), instance=said)
+
+
+def kernel(host: HostSnapshot, release: str) -> HostSnapshot:
+    """The same machine with another kernel."""
+    return replace(host, kernel=Kernel(release=release))

@@ -84,6 +84,16 @@ def test_weaves_heartbeat_of_the_article() -> None:
     assert heartbeat(makers.WEAVE_MTU, encrypted=True) == 1460
 
 
+def test_an_encrypted_heartbeat_is_padded() -> None:
+    """Weave's documentation: 84 to 87 bytes. The largest that fits is what the heartbeat's own size says."""
+    assert {heartbeat(m, encrypted=True) - m for m in range(1300, 1400)} == {84, 85, 86, 87}
+    for room in (1400, 1450, 1460, 1500, 9001):
+        for encrypted in (False, True):
+            fits = fitting_inner("weave", "vxlan", room, 4, "ipsec" if encrypted else "")
+            assert fits is not None
+            assert heartbeat(fits, encrypted) <= room < heartbeat(fits + 1, encrypted)
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "mtu"),
     [

@@ -13,8 +13,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import msgspec
 import nodehosts
 import pytest
+import test_kernels as kernels
 import test_platform as platform
 import test_remedies_docker as docker
+import test_weave_paths as weave_paths
 from cases import ADDRESS, BLIND, NARROW, PLAIN, case, drop, failed, hole, no_too_big, probe, table
 from test_remedies import HOLE, UNREACHED
 
@@ -45,6 +47,8 @@ CASES: tuple[Case, ...] = (
     docker.run(docker.engine(COMPOSE)),
     docker.run(docker.engine(live_restore=True)),
     docker.run(docker.engine(config='{"mtu": 1400}', mtu=1400)),
+    weave_paths.asked(weave_paths.weaving("sleeve"), "c", weave_paths.MATE, **weave_paths.SMALL),
+    kernels.looked(812, 812),
     platform.asked_from_host(platform.fact("networkd", "/x/20-lan.network")),
     platform.asked_from_host(platform.fact("netplan")),
     platform.asked_from_host(platform.fact("networkmanager", platform.UUID, mtu=0)),

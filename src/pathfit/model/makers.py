@@ -32,7 +32,6 @@ OVN_OPTION = 8  # one Geneve option with a datapath and two ports, header includ
 UDP_HEADERS = 28  # IPv4 and UDP: flannel's oldest backend puts packets into them as they are
 WEAVE_MTU = 1376  # WEAVE_MTU without a word from anybody, with the fast datapath
 WEAVE_BRIDGE_MTU = 65535  # without the fast datapath: sleeve cuts packets itself
-HEARTBEAT = 50  # weave's fast heartbeat: a frame of MTU + 14 in VXLAN, so an IP packet of MTU + 50
 CALICO_FALLBACK = 1460  # findHostMTU(): what no device matches is taken for this
 CALICO_PATTERN = r"^((en|wl|ww|sl|ib)[Popsx].*|(eth|wlan|wwan).*)"  # MTUIfacePattern's default
 ANTREA_MOST = 65000  # an OVS tunnel port takes no more
@@ -201,8 +200,15 @@ _DEDUCTS = {
 
 
 def heartbeat(mtu: int, encrypted: bool = False) -> int:
-    """Size of the IP packet that Weave's fast datapath must get through to be used at all (bytes). It has DF set."""
-    return mtu + HEARTBEAT + (overhead.header(Layer("esp-gcm", 4, {"transport": 1})) if encrypted else 0)
+    """Size of the IP packet that Weave's fast datapath must get through to be used at all (bytes). It has DF set.
+
+    A frame of MTU + 14 in VXLAN is a packet of MTU + 50. Encrypted: 34 more by ESP, and its padding to four bytes
+    (Weave's own documentation says 84 to 87).
+    """
+    size = mtu
+    for layer in stack("weave", "vxlan", 4, "ipsec" if encrypted else "") or ():
+        size = overhead.outer(layer, size)
+    return size
 
 
 # --- neutron ---------------------------------------------------------------------------------------------------------

@@ -7,8 +7,11 @@ known device on the way), see :mod:`~pathfit.remedies.value`.
 
 One module a family: ``route`` (recommended), ``link``, ``clamp``; ``docker`` and ``lasting`` (a host's own devices)
 for good, with ``files`` and ``jsontext`` to edit what is kept in files; ``manual`` is what somebody else must decide,
-``apart`` what Docker keeps apart on purpose, ``untried`` what a platform documents and no run has shown, ``neutron``
-what a cloud's network service must be told. ``base`` is what all of them need. ``known`` lists every repair there is.
+``apart`` what Docker keeps apart on purpose, ``untried`` what a platform documents and no run has shown: of it
+``weave`` and ``kernels``, and ``neutron``, what a cloud's network service must be told. ``base`` is what all of them
+need. ``known`` lists every repair there is.
+
+:func:`propose` is for a path that was asked about, :func:`of_state` for what state alone shows (a scan).
 """
 
 from collections.abc import Callable
@@ -18,6 +21,7 @@ import msgspec
 from pathfit.core.evidence import PlatformFact, TrialFact
 from pathfit.core.finding import Facts, Finding, Fix
 from pathfit.core.net import Family, mss_of
+from pathfit.core.snapshot import HostSnapshot
 from pathfit.remedies import clamp, link, manual, route
 from pathfit.remedies.value import known_value
 from pathfit.rules.view import DIRECTIONS, View
@@ -33,6 +37,23 @@ BY_HAND: dict[str, Callable[[Finding, View], tuple[Fix, ...]]] = {
     "RTE501": manual.of_no_route,
     "RTE503": manual.of_link,
 }
+
+
+OF_STATE = frozenset(("OVL306", "KRN701", "KRN702", "KRN703", "KRN704"))
+"""Codes whose repairs need no more than what was read of the host."""
+
+
+def of_state(finding: Finding, host: HostSnapshot) -> tuple[Fix, ...]:
+    """Repairs of :data:`OF_STATE`; empty for other codes. Their modules are loaded only where they are needed."""
+    if finding.code in ("OVL306", "KRN702"):
+        from pathfit.remedies.weave import setting
+
+        return setting(finding, host)
+    if finding.code in OF_STATE:
+        from pathfit.remedies.kernels import offload
+
+        return offload(finding, host)
+    return ()
 
 
 def propose(finding: Finding, view: View) -> tuple[Fix, ...]:
@@ -68,6 +89,8 @@ def _of_code(finding: Finding, view: View) -> tuple[Fix, ...]:
         return _for_good(view, limit) if isinstance(limit, int) else ()
     if finding.code == "MTU110":
         return route.flushed(finding, view) if finding.facts.get("case") != "locked" else route.unlocked(finding, view)
+    if finding.code in OF_STATE and view.state is not None:
+        return of_state(finding, view.state)
     by_hand = BY_HAND.get(finding.code)
     return by_hand(finding, view) if by_hand else ()
 

@@ -103,6 +103,27 @@ KNOWN = (
         by_hand=True,
     ),
     Known(
+        id="weave-mtu",
+        does="`WEAVE_MTU` for `weave launch`, or in the environment of the DaemonSet weave-net.",
+        when="The heartbeat of Weave's fast datapath does not fit (OVL306, KRN702), and how much does is known.",
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
+        id="offload-off",
+        does="`ethtool -K`: ufo, lro or the checksum of a tunnel device off.",
+        when="A kernel that loses packets with it (KRN701, KRN703, KRN704).",
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
+        id="kernel-update",
+        does="A newer kernel of the same distribution.",
+        when="KRN701 on CentOS or RHEL 7.0.",
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
         id="route-unlock",
         does="`mtu lock` is taken off a route.",
         when="It is below what the path carries (MTU110); somebody wrote it on purpose.",

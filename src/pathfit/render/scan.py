@@ -4,6 +4,7 @@ The order is a promise (CONTRACT): what the machine is, what hangs now, errors, 
 who could not be looked at and why, what to do next. ``every`` lists each workload as well (`-v`).
 """
 
+import shlex
 from collections.abc import Iterable, Sequence
 
 from pathfit.core.finding import Finding
@@ -103,6 +104,13 @@ class _Scan:
         style = {"error": "broken", "warning": "degraded"}.get(f.severity, "label")
         self.page.pair(f"{f.code} {f.name}", self._who(f), pad(word, WORD), style, indent=" " * WORD)
         self.page.line(words.summary(f, self.lang), " " * WORD)
+        for fix in f.fixes[:1]:
+            message = "scan-fix-untried" if fix.untried else "scan-fix"
+            self.page.line(self.say(message, what=words.title(fix, self.lang)), " " * WORD)
+            if fix.untried:
+                self.page.line(self.say("fix-untried", source=fix.source), " " * WORD)
+            for argv in fix.commands:
+                self.page.command(shlex.join(argv), " " * WORD + "$ ")
 
     def _who(self, f: Finding) -> str:
         """ "14 containers: web.1 web.2 db.1 +11"; the place where nobody is affected (yet)."""

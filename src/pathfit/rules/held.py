@@ -111,6 +111,14 @@ class Held(msgspec.Struct, frozen=True, dict=True):
         deltas = {k: v - before.counters.get(k, 0) for k, v in after.counters.items()}
         return {k: v for k, v in deltas.items() if v > 0}
 
+    def stood(self, name: str) -> int | None:
+        """The value of a counter that was the same before and after we measured; None: it moved, or was not read."""
+        before = self.case.one("counters:before", CounterFact)
+        after = self.case.one("counters:after", CounterFact)
+        if before is None or after is None or name not in before.counters:
+            return None
+        return before.counters[name] if after.counters.get(name) == before.counters[name] else None
+
     @cached_property
     def moved(self) -> tuple[Moved, ...]:
         """Filter rules whose counter grew while we measured."""

@@ -2,9 +2,10 @@
 
 WEAVE_MTU in the environment of ``weaver`` (or --mtu on its command line) is the overlay's MTU, 1376 without a word
 (net/bridge.go). With the fast datapath the device ``datapath`` (or ``weave`` itself) is of kind openvswitch and packets
-travel in VXLAN on UDP 6784; otherwise ``weave`` is a bridge, and everything goes through user space ("sleeve", UDP
-6783). WEAVE_PASSWORD encrypts: ESP around the fast datapath's packets since 1.9. What each connection really uses is on
-its status page (:mod:`pathfit.observe.nodes.weavestatus`).
+travel in VXLAN on UDP 6784, by a port of the datapath that kernels from 4.3 on show as a device ``vxlan-6784``;
+otherwise ``weave`` is a bridge, and everything goes through user space ("sleeve", UDP 6783). WEAVE_PASSWORD encrypts:
+ESP around the fast datapath's packets since 1.9. What each connection really uses is on its status page
+(:mod:`pathfit.observe.nodes.weavestatus`).
 """
 
 from pathfit.core.node import Overlay
@@ -12,6 +13,7 @@ from pathfit.observe.nodes import files
 from pathfit.observe.nodes.place import Node
 
 DEVICES = ("weave", "datapath", "vethwe-*", "vxlan-6784")
+TUNNEL = "vxlan-"  # router/fastdp.go (getVxlanVportIDHarder): and the UDP port, one more than Weave's own
 DATAPATHS = ("datapath", "weave")
 
 
@@ -23,6 +25,8 @@ def read(node: Node) -> Overlay | None:
     if agent is None and plugin is None and (bridge is None or not node.named("vethwe-*")):
         return None
     fast = next((x for name in DATAPATHS if (x := node.link(name)) and x.kind == "openvswitch"), None)
+    if fast is None and _tunnels(node):
+        fast = node.link("datapath") or bridge
     option, written = "", None
     if agent is not None:
         option, written = "WEAVE_MTU", files.mtu(agent.environment.get("WEAVE_MTU"))
@@ -42,3 +46,8 @@ def read(node: Node) -> Overlay | None:
         outer=4,
         facts={"no_fastdp": True} if off else {},
     )
+
+
+def _tunnels(node: Node) -> bool:
+    """Has the fast datapath a VXLAN device here? Its name says the port."""
+    return any(x.vxlan is not None and x.name == f"{TUNNEL}{x.vxlan.port}" for x in node.ns.links)

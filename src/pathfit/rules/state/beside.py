@@ -3,7 +3,7 @@
 The rules of a path look at the asked flow; those of :data:`~pathfit.rules.state.STATE_RULES` at what a workload uses
 in general. Where the asked flow fails, the latter are asked about the source and that flow alone, and what they say is
 a cause: a warning at most, ``confirmed`` when measurement found the very size that they name. A path that works is not
-searched for more: `scan` does that.
+searched for more: `scan` does that. But for one thing: whether Weave takes it by its slow way, for that is the path.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -14,7 +14,7 @@ from pathfit.core.engine import Workload
 from pathfit.core.finding import Finding
 from pathfit.model.network import Net
 from pathfit.rules import forecast
-from pathfit.rules.state import STATE_RULES, config
+from pathfit.rules.state import STATE_RULES, config, kernels, weave
 from pathfit.rules.state.machine import Machine, Seat
 from pathfit.rules.view import View
 
@@ -23,15 +23,22 @@ CODES = frozenset({
     "CFG602", "CFG604", "CFG605", "CFG606", "KRN701", "KRN702", "KRN703", "KRN704",
 })  # fmt: skip
 """Codes that no rule of a path looks for."""
-ASKED = tuple(r for r in STATE_RULES if r.code in CODES or r.check is config.too_little)
+OF_THE_WAY = frozenset(("OVL306",))  # asked about whole ways, whether they fail or not: weave.of_path
+ASKED = tuple(r for r in STATE_RULES if r.code in CODES - OF_THE_WAY or r.check is config.too_little)
 """Their rules, and the one of MTU104 that reads what a maker of networks was told."""
 
 
 def causes(view: View, findings: Sequence[Finding]) -> Iterator[Finding]:
-    """Findings of :data:`CODES` about the source; nothing where nothing failed, or the source was not read."""
-    if view.state is None or view.source is None or not any(f.severity == "error" for f in findings):
+    """Findings of :data:`CODES` about the source where something failed, and Weave's slow way; nothing where the source
+    was not read."""
+    if view.state is None or view.source is None:
         return
     network = forecast.network(view.state)
+    slow = tuple(weave.of_path(view, network))
+    yield from slow
+    if not any(f.severity == "error" for f in findings):
+        yield from kernels.clears_ignore_df(Machine(view.state, network)) if slow else ()
+        return
     net = network.find(view.source.id)
     if net is None:
         return
@@ -40,6 +47,7 @@ def causes(view: View, findings: Sequence[Finding]) -> Iterator[Finding]:
     for rule in ASKED:
         for f in rule.check(machine):
             if _concerns(f, net, view):
+                f = kernels.stalled(f, view) if f.code == "KRN701" else f
                 yield _as_cause(f, measured)
 
 

@@ -1,0 +1,60 @@
+"""Kernels that lose packets with an offload on (KRN701, KRN703, KRN704): the offload off, or another kernel.
+
+No such kernel or card is at hand to try it on: each is a line for a person, with the place where it was read.
+"""
+
+from pathfit.core.finding import Finding, Fix
+from pathfit.core.snapshot import HostSnapshot, NetnsSnapshot
+from pathfit.remedies.base import Argv, enter, reachable
+from pathfit.rules.places import place_text
+
+OFFLOADS = {
+    "KRN701": ("ufo", "weave issue 2289 and udp_sender.go, 2.8.1; ethtool(8) 5.4 (the last with ufo)"),
+    "KRN703": ("tx-checksum-ip-generic", "projectcalico/calico issue 3145, Felix 3.14; ethtool(8) 6.1"),
+    "KRN704": ("lro", "ethtool(8) 6.1; Documentation/networking/bonding.rst, Linux 6.1 (LRO and forwarding)"),
+}
+"""The feature as `ethtool -K` calls it, and who says that it is the one."""
+UPDATES = {"KRN701": "CentOS 7.1, kernel-3.10.0-229.el7 (weave issue 2289: not seen with newer ones)"}
+
+
+def offload(finding: Finding, host: HostSnapshot) -> tuple[Fix, ...]:
+    """The offload off now; for good a newer kernel, where its package has a name."""
+    at = finding.where[0]
+    ns = next((n for n in host.namespaces if at.netns in (n.where, *n.names)), None)
+    if ns is None or not at.link or not reachable(ns):
+        return ()
+    feature, source = OFFLOADS[finding.code]
+    now = Fix(
+        id="offload-off",
+        title="fix.offload-off",
+        platform="linux",
+        lasts="reboot",
+        commands=(_ethtool(ns, at.link, feature, "off"),),
+        undo=(_ethtool(ns, at.link, feature, "on"),),
+        where=at,
+        facts={"place": place_text(at), "feature": feature},
+        untried=True,
+        source=source,
+    )
+    return (now, *_update(finding, host))
+
+
+def _update(finding: Finding, host: HostSnapshot) -> tuple[Fix, ...]:
+    if finding.code not in UPDATES or ".el7" not in host.kernel.release:
+        return ()
+    fix = Fix(
+        id="kernel-update",
+        title="fix.kernel-update",
+        platform="linux",
+        lasts="permanent",
+        commands=(("yum", "update", "kernel"), ("reboot",)),
+        where=finding.where[0],
+        facts={"place": place_text(finding.where[0])},
+        untried=True,
+        source=UPDATES[finding.code],
+    )
+    return (fix,)
+
+
+def _ethtool(ns: NetnsSnapshot, link: str, feature: str, to: str) -> Argv:
+    return (*enter(ns), "ethtool", "-K", link, feature, to)
