@@ -18,8 +18,8 @@ def one(make: Callable[[int], HostSnapshot | Hosts]) -> Make:
     return made
 
 
-def warning(code: str) -> Said:
-    return {("warning", code): frozenset()}
+def warning(code: str, *who: str) -> Said:
+    return {("warning", code): frozenset(who)}
 
 
 def dual(own: int) -> HostSnapshot:
@@ -29,7 +29,7 @@ def dual(own: int) -> HostSnapshot:
 NODES = [
     Kind("flannel-wireguard-peers", one(lambda net: n.vswitch(f"198.18.{net}.9")), "1", "2", warning("CFG604")),
     Kind("flannel-backend-mtu", one(n.backend_mtu), "1500"),
-    Kind("calico-veth-mtu", one(n.veth_mtu), "1450", "1500", warning("CFG606")),
+    Kind("calico-veth-mtu", one(n.veth_mtu), "1450", "1500", warning("CFG606", "p")),
     Kind("calico-no-overlay", one(lambda mtu: n.veth_mtu(mtu, backend="none")), "1500"),
     Kind(
         "ovn-kubernetes", one(lambda mtu: n.moved("ovn-kubernetes", "geneve", mtu)), "1400", "1450", warning("MTU104")

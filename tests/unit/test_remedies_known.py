@@ -16,6 +16,7 @@ import pytest
 import test_kernels as kernels
 import test_platform as platform
 import test_remedies_docker as docker
+import test_remedies_kubernetes as kubernetes
 import test_weave_paths as weave_paths
 from cases import ADDRESS, BLIND, NARROW, PLAIN, case, drop, failed, hole, no_too_big, probe, table
 from test_remedies import HOLE, UNREACHED
@@ -54,6 +55,7 @@ CASES: tuple[Case, ...] = (
     platform.asked_from_host(platform.fact("networkmanager", platform.UUID, mtu=0)),
     platform.asked_from_host(platform.fact("networkmanager", platform.UUID, mtu=9000)),
     platform.asked_from_host(platform.fact("ifupdown", text=platform.STATIC)),
+    *kubernetes.EXAMPLES,
 )
 
 

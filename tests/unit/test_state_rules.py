@@ -292,7 +292,7 @@ EXAMPLES = [
     Example("CFG604", "warning", set(), (nodehosts.vswitch("198.18.2.9"),), (nodehosts.vswitch("198.18.1.9"),)),
     Example("CFG605", "warning", {"c1"}, (nodehosts.node(nodehosts.DUAL.format(own=9000, data=1500, management=9000)),),
             (nodehosts.node(nodehosts.DUAL.format(own=1500, data=1500, management=9000)),)),
-    Example("CFG606", "warning", set(), (nodehosts.veth_mtu(1500),), (nodehosts.veth_mtu(1450),)),
+    Example("CFG606", "warning", {"p"}, (nodehosts.veth_mtu(1500),), (nodehosts.veth_mtu(1450),)),
 ]  # fmt: skip
 
 

@@ -19,6 +19,7 @@ Maker = Literal["flannel", "calico", "cilium", "weave", "antrea", "kindnet", "ov
 Backend = Literal["vxlan", "geneve", "ipip", "wireguard", "gre", "udp", "ipsec", "host-gw", "none"]
 Encryption = Literal["", "ipsec", "wireguard"]
 Meaning = Literal["inner", "underlay"]
+Distribution = Literal["", "k3s", "rke2", "microk8s", "openshift", "microshift", "kind"]
 Source = Literal["metadata", "cloud-init", "dhclient", "networkd", "NetworkManager", "dhcpcd"]
 
 
@@ -31,6 +32,8 @@ class Overlay(Value, frozen=True, kw_only=True):
     ``deducted`` is what this maker takes off for its encapsulation (:mod:`pathfit.model.makers`), None when unknown.
     ``uplink`` is the device it was told to use (``told``) or found itself, ``detected`` the MTU that it found there.
     ``devices`` are those of its names that exist in ``NodeFacts.netns``. ``outer``: family of the outer packets.
+    ``text`` is its whole configuration where a repair must write it again whole (flannel's net-conf.json, a key of a
+    ConfigMap); "" for any other, and where it holds a key.
     """
 
     maker: Maker
@@ -48,6 +51,7 @@ class Overlay(Value, frozen=True, kw_only=True):
     deducted: int | None = None
     outer: Family | None = None
     facts: dict[str, str | int | bool] = {}  # typed facts by name, e.g. {"vni": 1, "port": 8472}
+    text: str = ""
 
 
 class WeaveConnection(Value, frozen=True, kw_only=True):
@@ -81,12 +85,14 @@ class InstanceNetwork(Value, frozen=True, kw_only=True):
 class NodeFacts(Value, frozen=True, kw_only=True):
     """One node: the machine itself, a lab host or a node in a container (kind). ``netns`` is the NetnsSnapshot.id of
     the namespace that its devices live in, ``where`` its WHERE; ``root`` what it sees as "/" (None: what we see).
-    ``address``: that of the node in its cluster, as its kubelet was told (--node-ip); "" when it was not."""
+    ``address``: that of the node in its cluster, as its kubelet was told (--node-ip); "" when it was not.
+    ``distribution``: who packed its Kubernetes, by the folders it leaves; "" when it is none of those known."""
 
     netns: str = ""
     where: str = "host"
     root: str | None = None
     address: str = ""
+    distribution: Distribution = ""
     overlays: tuple[Overlay, ...] = ()
     weave: tuple[WeaveConnection, ...] = ()
     instance: tuple[InstanceNetwork, ...] = ()

@@ -409,7 +409,7 @@ FIELDS: dict[str, Meaning] = {
         these(
         """schema version kind driver qdisc state type action encap tool family hook policy machine system
         scope engine restart_policy restart mtu_from mode maker backend encryption meaning code reject_with
-        into features limit_kind network_mtu note"""
+        into features limit_kind network_mtu note distribution"""
     ), _keep),
     **dict.fromkeys(
         these("address addresses local remote via prefsrc endpoint peer dst src allowed subnets"), _address),

@@ -23,7 +23,7 @@ Bytes everywhere. Pure.
 from typing import NamedTuple
 
 from pathfit.core.net import IP_HEADER, Family
-from pathfit.core.node import Backend, Encryption, Maker
+from pathfit.core.node import Backend, Encryption, Maker, Meaning
 from pathfit.model import overhead
 from pathfit.model.overhead import Layer
 
@@ -36,6 +36,17 @@ CALICO_FALLBACK = 1460  # findHostMTU(): what no device matches is taken for thi
 CALICO_PATTERN = r"^((en|wl|ww|sl|ib)[Popsx].*|(eth|wlan|wwan).*)"  # MTUIfacePattern's default
 ANTREA_MOST = 65000  # an OVS tunnel port takes no more
 NEUTRON_MTU = 1500  # global_physnet_mtu's default; path_mtu 0 means that one
+MEANINGS: dict[Maker, Meaning] = {
+    "flannel": "underlay",
+    "cilium": "underlay",
+    "neutron": "underlay",
+    "calico": "inner",
+    "weave": "inner",
+    "antrea": "inner",
+    "ovn-kubernetes": "inner",
+    "kindnet": "inner",
+}
+"""Whose size each maker's MTU option means: the network's below, or the containers'."""
 _NEUTRON = {"vxlan": 30, "gre": 22, "geneve": 30}
 
 
@@ -44,6 +55,15 @@ class Taken(NamedTuple):
 
     deducts: tuple[int, ...]
     real: int | None
+
+
+class Setting(NamedTuple):
+    """What to write (``value``) so that containers get ``effective``, the IP MTU of what they send; ``below``: what the
+    network underneath carries, as far as the limit says. Bytes."""
+
+    value: int
+    effective: int
+    below: int
 
 
 def taken(
@@ -196,6 +216,41 @@ _DEDUCTS = {
 }
 
 
+# --- the right setting ------------------------------------------------------------------------------------------------
+
+
+def setting(
+    maker: Maker,
+    backend: Backend | None,
+    limit: int | None,
+    device: int | None,
+    family: Family = 4,
+    encryption: Encryption = "",
+    deducted: int | None = None,
+    margin: int = 0,
+) -> Setting | None:
+    """What to write into this maker's option: the largest value with which nothing of containers is too large.
+
+    ``limit``: largest inner IP packet that is known to pass (measured, or a device on the way); ``device``: MTU of the
+    device that the outer packets leave by. At least one of them must be known. ``deducted``: what this installation
+    takes off where that shows (versions differ); ``margin``: what a distribution demands between the network and its
+    containers, where that is more than the encapsulation needs. None where the encapsulation's size is not known.
+    """
+    needs = real(maker, backend, family, encryption)
+    if needs is None or (limit is None and device is None):
+        return None
+    fits = fitting_inner(maker, backend, device, family, encryption) if device is not None else None
+    inner = min(x for x in (limit, fits) if x is not None)
+    below = min(x for x in (inner + needs, device) if x is not None)
+    if MEANINGS[maker] == "inner":
+        value = min(inner, below - margin) if margin else inner
+        return Setting(value, value, below)
+    takes = deductions(maker, backend, family, encryption)
+    off = deducted if deducted is not None else takes[0] if takes else needs
+    value = min(below, inner + off)  # whoever takes off too little is told of less than there is
+    return Setting(value, value - off, below)
+
+
 # --- Weave -----------------------------------------------------------------------------------------------------------
 
 
@@ -243,6 +298,6 @@ def neutron_second(kind: str, path_mtu: int, physical_network_mtu: int) -> int:
 
 
 __all__ = [
-    "ANTREA_MOST", "CALICO_FALLBACK", "CALICO_PATTERN", "WEAVE_BRIDGE_MTU", "WEAVE_MTU", "Taken", "deductions",
-    "expected_inner", "fitting_inner", "heartbeat", "neutron_mtu", "real", "stack", "taken",
+    "ANTREA_MOST", "CALICO_FALLBACK", "CALICO_PATTERN", "MEANINGS", "WEAVE_BRIDGE_MTU", "WEAVE_MTU", "Setting", "Taken",
+    "deductions", "expected_inner", "fitting_inner", "heartbeat", "neutron_mtu", "real", "setting", "stack", "taken",
 ]  # fmt: skip

@@ -8,8 +8,9 @@ known device on the way), see :mod:`~pathfit.remedies.value`.
 One module a family: ``route`` (recommended), ``link``, ``clamp``; ``docker`` and ``lasting`` (a host's own devices)
 for good, with ``files`` and ``jsontext`` to edit what is kept in files; ``manual`` is what somebody else must decide,
 ``apart`` what Docker keeps apart on purpose, ``untried`` what a platform documents and no run has shown: of it
-``weave`` and ``kernels``, and ``neutron``, what a cloud's network service must be told. ``base`` is what all of them
-need. ``known`` lists every repair there is.
+``weave`` and ``kernels``, ``neutron``, what a cloud's network service must be told, and ``kubernetes`` (with
+``kubernetes_makers``: where each maker keeps it), the MTU of a cluster's network. ``base`` is what all of them need.
+``known`` lists every repair there is.
 
 :func:`propose` is for a path that was asked about, :func:`of_state` for what state alone shows (a scan).
 """
@@ -39,7 +40,7 @@ BY_HAND: dict[str, Callable[[Finding, View], tuple[Fix, ...]]] = {
 }
 
 
-OF_STATE = frozenset(("OVL306", "KRN701", "KRN702", "KRN703", "KRN704"))
+OF_STATE = frozenset(("OVL306", "KRN701", "KRN702", "KRN703", "KRN704", "CFG604", "CFG606"))
 """Codes whose repairs need no more than what was read of the host."""
 
 
@@ -49,6 +50,10 @@ def of_state(finding: Finding, host: HostSnapshot) -> tuple[Fix, ...]:
         from pathfit.remedies.weave import setting
 
         return setting(finding, host)
+    if finding.code in ("CFG604", "CFG606"):
+        from pathfit.remedies.kubernetes import of_setting
+
+        return of_setting(finding, host)
     if finding.code in OF_STATE:
         from pathfit.remedies.kernels import offload
 
@@ -105,6 +110,10 @@ def _for_good(view: View, value: int) -> tuple[Fix, ...]:
         from pathfit.remedies.docker import docker
 
         found += docker(view, value)
+    if view.state is not None and view.state.nodes:
+        from pathfit.remedies.kubernetes import kubernetes
+
+        found += kubernetes(view, value)
     if view.case.all(PlatformFact):
         from pathfit.remedies.lasting import link_mtu_for_good
 

@@ -5,6 +5,7 @@ from pathfit.core.base import Value
 ITSELF = "Every attribute it had is written back."
 FILE = "The file becomes what it was, to the byte (one that was made goes away); what was live is set back."
 HAND = "Shown, never done by pathfit."
+POD = "The source is a pod of that network, and what is too small lies in it or under it. Not tried on a live cluster."
 
 
 class Known(Value, frozen=True, kw_only=True):
@@ -70,6 +71,59 @@ KNOWN = (
         by_hand=True,
     ),
     Known(
+        id="flannel-mtu",
+        does="`Backend.MTU` in net-conf.json (the network below; pods get it less 50, with WireGuard less 80); on "
+        "k3s a file of one's own, named by `--flannel-conf`.",
+        when=POD,
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
+        id="canal-mtu",
+        does="`veth_mtu` in the ConfigMap canal-config; on RKE2 `calico.vethuMTU` in a HelmChartConfig.",
+        when=POD,
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
+        id="calico-mtu",
+        does="`calicoNetwork.mtu` of the operator's Installation, or `veth_mtu` in the ConfigMap calico-config "
+        "(also MicroK8s; and Felix's own option, where it has one); on RKE2 a HelmChartConfig.",
+        when=POD,
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
+        id="cilium-mtu",
+        does="`mtu` in the ConfigMap cilium-config (the network below; pods get it less the tunnel and the "
+        "encryption); on RKE2 a HelmChartConfig.",
+        when=POD,
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
+        id="antrea-mtu",
+        does="`defaultMTU` in antrea-agent.conf of the ConfigMap antrea-config.",
+        when=POD,
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
+        id="ovn-kubernetes-mtu",
+        does="`mtu` in the ConfigMap ovn-config; on OpenShift the migration of network.operator, on MicroShift "
+        "ovn.yaml.",
+        when=POD,
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
+        id="kindnet-mtu",
+        does="The MTU of each node's eth0, which kindnetd takes when it starts.",
+        when=POD,
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
         id="networkd-link-mtu",
         does="`MTUBytes=` in a drop-in of the device's .network file.",
         when="The source is the host, and systemd-networkd alone keeps the device.",
@@ -105,7 +159,8 @@ KNOWN = (
     Known(
         id="weave-mtu",
         does="`WEAVE_MTU` for `weave launch`, or in the environment of the DaemonSet weave-net.",
-        when="The heartbeat of Weave's fast datapath does not fit (OVL306, KRN702), and how much does is known.",
+        when="The heartbeat of Weave's fast datapath does not fit (OVL306, KRN702), and how much does is known; or the "
+        "source is a pod of it, and what is too small lies in the network below. Not tried on a live system.",
         undo=HAND,
         by_hand=True,
     ),

@@ -82,6 +82,7 @@ def read(node: Node) -> NodeFacts:
         where=node.ns.where,
         root=node.root.path,
         address=node.address,
+        distribution=place.distribution(node.root) if overlays else "",
         overlays=overlays,
         instance=told,
         missing=(*_unsaid(overlays), *_refused(node)),

@@ -4,7 +4,9 @@
 net-conf.json (Documentation/configuration.md): ``Backend.Type`` vxlan, host-gw, wireguard, udp, ipip, ipsec; its
 ``MTU`` (vxlan, wireguard) is that of the network *below*: flannel takes 50 or 80 off it itself (vxlan/device.go
 ``MTU: devAttrs.MTU - 50``, wireguard_network.go ``n.mtu - overhead``). Without it, the MTU of the interface that it was
-told (--iface) or found (that of the default route, pkg/ipmatch) counts, on each node by itself.
+told (--iface) or found (that of the default route, pkg/ipmatch) counts, on each node by itself. The whole file is one
+key of the ConfigMap kube-flannel-cfg, so its text is kept for whoever must write it again; not where it holds a
+pre-shared key (``PSK`` of ipsec and wireguard).
 """
 
 from collections.abc import Mapping
@@ -19,6 +21,7 @@ from pathfit.observe.nodes.place import Node
 SUBNET = ("/run/flannel/subnet.env", "/var/run/flannel/subnet.env")
 CONFIGS = ("/etc/kube-flannel/net-conf.json", "/var/lib/rancher/k3s/agent/etc/flannel/net-conf.json")
 DEVICES = ("flannel*", "cni0")
+TEXT = 8192  # characters of net-conf.json; the largest of its documentation has some seven hundred
 BACKENDS: Mapping[str, Backend] = {
     "vxlan": "vxlan",
     "host-gw": "host-gw",
@@ -34,7 +37,7 @@ def read(node: Node) -> Overlay | None:
     """What flannel's files say; None where it is not."""
     agent = node.agent("flanneld")
     source, env = _subnet(node)
-    path, config = _config(node)
+    path, text, config = _config(node)
     if not env and not config and agent is None:
         return None
     raw = files.table(config.get("Backend"))
@@ -59,7 +62,14 @@ def read(node: Node) -> Overlay | None:
         deducted=off[0] if off else None,
         outer=outer,
         facts=_facts(raw, path),
+        text=_text(text),
     )
+
+
+def _text(text: str) -> str:
+    """The file as it stands; "" for one with a key in it, that is no plain text, or larger than such a file is."""
+    plain = len(text) <= TEXT and all(c.isprintable() or c in "\n\t\r" for c in text)
+    return text if plain and "psk" not in text.lower() else ""
 
 
 def _subnet(node: Node) -> tuple[str, dict[str, str]]:
@@ -70,14 +80,15 @@ def _subnet(node: Node) -> tuple[str, dict[str, str]]:
     return "", {}
 
 
-def _config(node: Node) -> tuple[str, dict[str, Any]]:
+def _config(node: Node) -> tuple[str, str, dict[str, Any]]:
+    """Where it stands, its text, and the text's meaning."""
     agent = node.agent("flanneld")
     told = agent.option("--net-config-path", "-net-config-path") if agent else ""
     for root in node.roots("flanneld"):
         for path in (told, *CONFIGS):
             if path and (found := root.json(path)):
-                return path, found
-    return "", {}
+                return path, root.text(path) or "", found
+    return "", "", {}
 
 
 def _by_device(node: Node) -> Backend | None:

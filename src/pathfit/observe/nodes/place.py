@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pathfit.core.net import Family
+from pathfit.core.node import Distribution
 from pathfit.core.snapshot import HostSnapshot, Link, NetnsSnapshot
 from pathfit.host import clock, procfs
 from pathfit.observe.nodes.cni import Plugin, plugins
@@ -35,6 +36,15 @@ WORDS = frozenset(
     }
 )
 SECRETS = frozenset({"WEAVE_PASSWORD"})  # only that they are set is kept
+DISTRIBUTIONS: tuple[tuple[Distribution, str], ...] = (
+    ("rke2", "/var/lib/rancher/rke2/agent"),
+    ("k3s", "/var/lib/rancher/k3s/agent"),
+    ("microk8s", "/var/snap/microk8s/current/args"),
+    ("microshift", "/var/lib/microshift"),
+    ("openshift", "/etc/machine-config-daemon"),
+    ("kind", "/kind"),
+)
+"""Folders that a distribution leaves on each node; the first that is there counts."""
 ENVIRONMENT = 1 << 17  # bytes
 AGENTS_MOST = 16  # of one node
 
@@ -112,6 +122,11 @@ def find(host: HostSnapshot, homes: Mapping[str, Sequence[int]]) -> tuple[Node, 
             continue
         nodes.append(_node(ns, home, agents)._replace(address=address))
     return tuple(nodes)
+
+
+def distribution(root: Root) -> Distribution:
+    """Who packed the node's Kubernetes; "" when none of those known did, or their folders may not be seen."""
+    return next((name for name, folder in DISTRIBUTIONS if root.names(folder)), "")
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pathfit.core.finding import Facts, Finding
+from pathfit.core.finding import Confidence, Facts, Finding
 from pathfit.core.net import Family, Point
 from pathfit.core.node import Meaning, Overlay
 from pathfit.core.snapshot import Link
@@ -20,7 +20,7 @@ from pathfit.rules.base import found, line
 from pathfit.rules.places import place_text
 from pathfit.rules.state.machine import REF, Machine
 from pathfit.rules.state.mtu import USUAL, Narrow, narrow
-from pathfit.rules.state.nodes import Placed, default_link, ends, leaves_by, overlays, uplinks
+from pathfit.rules.state.nodes import Placed, default_link, ends, leaves_by, of_pods, overlays, uplinks
 
 PORTS = frozenset({"tun", "veth", "openvswitch"})  # kinds of devices that instances are plugged into
 NEUTRONS = ("tap", "qvo", "qvb", "qr-", "qg-")  # neutron_lib/constants.py, os_vif: names of neutron's own ports
@@ -70,7 +70,7 @@ def wrong_interface(machine: Machine) -> Iterable[Finding]:
                 line(REF, seen, device=place_text(p.net.point(out.name)), mtu=out.mtu, address=p.address),
             )
             at = (p.net.point(tunnel.name), p.net.point(out.name))
-            yield found("CFG604", "warning", "likely" if sure else "possible", at, facts, *lines)
+            yield of_pods(machine, p, found("CFG604", "warning", "likely" if sure else "possible", at, facts, *lines))
 
 
 def too_little(machine: Machine) -> Iterable[Finding]:
@@ -117,7 +117,8 @@ def too_little(machine: Machine) -> Iterable[Finding]:
             line(REF, "uplink", device=place_text(p.net.point(nic.name)), mtu=nic.mtu),
         )
         at = (p.net.point(device), p.net.point(nic.name))
-        yield found("MTU104", "warning", "likely" if sure and in_force(p) else "possible", at, facts, *lines)
+        confidence: Confidence = "likely" if sure and in_force(p) else "possible"
+        yield of_pods(machine, p, found("MTU104", "warning", confidence, at, facts, *lines))
 
 
 def _fitting(o: Overlay, mtu: int, outer: Family) -> int | None:
@@ -244,10 +245,14 @@ def option_is_underlay(machine: Machine) -> Iterable[Finding]:
         )
         if t.meaning == "underlay" and t.given in {t.written - d for d in t.takes if t.written == t.nic.mtu - d and d}:
             facts |= {"case": "twice", "overhead": t.written - (t.given or 0), "fits": t.written}
-            yield found("CFG606", "info", "possible", t.at, facts, *lines)
+            yield _whose(machine, t, found("CFG606", "info", "possible", t.at, facts, *lines))
         elif t.meaning == "inner" and t.fits is not None and t.written == t.nic.mtu > t.fits and t.given == t.written:
             facts |= {"case": "whole", "overhead": t.nic.mtu - t.fits, "fits": t.fits}
-            yield found("CFG606", "warning", "likely", t.at, facts, *lines)
+            yield _whose(machine, t, found("CFG606", "warning", "likely", t.at, facts, *lines))
+
+
+def _whose(machine: Machine, t: "_Told", finding: Finding) -> Finding:
+    return of_pods(machine, t.placed, finding) if t.placed is not None else finding
 
 
 class _Told(NamedTuple):
@@ -265,6 +270,7 @@ class _Told(NamedTuple):
     nic: Link
     at: tuple[Point, ...]
     source: str
+    placed: Placed | None = None
 
 
 def _told_makers(machine: Machine) -> Iterator[_Told]:
@@ -280,7 +286,7 @@ def _told_makers(machine: Machine) -> Iterator[_Told]:
         at = (*(p.net.point(x.name) for x in p.tunnels), p.net.point(nic.name))
         fits = _fitting(o, nic.mtu, outer)
         given = _has(p, o.mtu) if o.meaning == "inner" else p.given
-        yield _Told(o.maker, o.option, o.mtu, o.meaning, takes, given, fits, p.net, nic, at, o.source)
+        yield _Told(o.maker, o.option, o.mtu, o.meaning, takes, given, fits, p.net, nic, at, o.source, p)
 
 
 def _has(p: Placed, mtu: int) -> int | None:

@@ -4,11 +4,14 @@ import ipaddress
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import msgspec
+
+from pathfit.core.finding import Finding
 from pathfit.core.net import UDP
-from pathfit.core.node import NodeFacts, Overlay
-from pathfit.core.snapshot import Link
+from pathfit.core.node import Distribution, NodeFacts, Overlay
+from pathfit.core.snapshot import HostSnapshot, Link
 from pathfit.model.lookup import Query, lookup
-from pathfit.model.network import Net
+from pathfit.model.network import Net, Network
 from pathfit.rules.state.machine import Machine
 
 PHYSICAL = frozenset({"", "vlan", "bond", "team", "macvlan", "ipvlan", "veth"})
@@ -28,6 +31,7 @@ class Placed(NamedTuple):
     overlay: Overlay
     net: Net
     address: str = ""  # of the node in its cluster
+    distribution: Distribution = ""
 
     @property
     def given(self) -> int | None:
@@ -59,7 +63,63 @@ def overlays(machine: Machine) -> Iterator[Placed]:
     """Every maker's overlay on every node."""
     for facts, net in nodes(machine):
         for overlay in facts.overlays:
-            yield Placed(overlay, net, facts.address)
+            yield Placed(overlay, net, facts.address, facts.distribution)
+
+
+class Cni(NamedTuple):
+    """The network of a node's pods. ``name``: its maker, or "canal", where Calico makes the pods' cables and flannel
+    carries what leaves the node. ``carrier`` is whose encapsulation counts, ``option`` whose option sizes the pods."""
+
+    name: str
+    carrier: Placed
+    option: Placed
+
+
+CABLES = {"calico": "cali", "cilium": "lxc", "weave": "vethwepl"}
+"""How the node's half of a pod's cable begins."""
+BRIDGES = {"flannel": ("cni0", "cbr0"), "weave": ("weave",)}
+"""Bridges that a pod's cable is a port of."""
+
+
+def cnis(machine: Machine) -> Iterator[Cni]:
+    """The pods' network of each node, where there is one: of two makers on one node (but for canal) neither is
+    certain to be it."""
+    by: dict[str, dict[str, Placed]] = {}
+    for p in overlays(machine):
+        if p.overlay.maker != "neutron":
+            by.setdefault(p.net.key, {})[p.overlay.maker] = p
+    for found in by.values():
+        if len(found) == 1:
+            ((maker, p),) = found.items()
+            yield Cni(maker, p, p)
+        elif set(found) == {"flannel", "calico"}:
+            yield Cni("canal", found["flannel"], found["calico"])
+
+
+def is_pod_of(cni: Cni, host: HostSnapshot, network: Network, net: Net) -> bool:
+    """Is ``net`` a pod that this network made a cable for? By the cable, or because an engine says that it is a pod."""
+    names = {cni.carrier.overlay.maker, cni.option.overlay.maker}
+    starts = tuple(CABLES[m] for m in sorted(names) if m in CABLES)
+    bridges = {b for m in names for b in BRIDGES.get(m, ())}
+    for link in net.snap.links:
+        other = network.peer(net, link) if link.kind == "veth" else None
+        if other is None or other[0] is not cni.carrier.net:
+            continue
+        half, master = other[1], other[0].links.get(other[1].master)
+        if half.name.startswith(starts or "\0") or (master is not None and master.name in bridges):
+            return True
+        if any(c.pod and c.netns == net.snap.id for e in host.engines for c in e.containers):
+            return True
+    return False
+
+
+def of_pods(machine: Machine, p: Placed, finding: Finding) -> Finding:
+    """The same finding, with the pods that this overlay's MTU concerns."""
+    cni = next((c for c in cnis(machine) if p in (c.carrier, c.option)), None)
+    if cni is None:
+        return finding
+    keys = (s.key for s in machine.seats if s.net is not None and is_pod_of(cni, machine.host, machine.network, s.net))
+    return msgspec.structs.replace(finding, workloads=tuple(dict.fromkeys(keys)))
 
 
 def ends(net: Net, tunnel: Link) -> tuple[str, ...]:
