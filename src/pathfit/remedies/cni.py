@@ -116,7 +116,7 @@ def _fix(
     error: str = "",
 ) -> Fix:
     network = found.network
-    facts: Facts = {"network": network.name, "path": network.file, "devices": len(devices)}
+    facts: Facts = {"network": network.name, "path": network.file}
     if why:
         facts = {**facts, "by_hand": why, "error": error}
     applicability: Applicability = "manual" if why else "safe"

@@ -27,8 +27,8 @@ PLUGINS = ("/usr/lib/cni", "/usr/libexec/cni")
 
 
 class Containerd:
-    """``self(...)`` is `ctr` on the host; there is an image to run, with ``programs`` in it. ``mtu`` bytes: what the plugin gives
-    containers, None: it is not told; ``text``: another list of plugins."""
+    """``self(...)`` is `ctr` on the host; there is an image to run, with ``programs`` in it. ``mtu`` bytes: what the
+    plugin gives containers, None: it is not told; ``text``: another list of plugins."""
 
     def __init__(
         self, lab: Lab, host: LabHost, mtu: int | None = 1500, programs: tuple[str, ...] = (), text: str = ""
@@ -70,11 +70,12 @@ class Containerd:
         shown = self.host.run("nsenter", "-t", pid, "-n", "ip", "-j", "-4", "addr", "show", "dev", "eth0")
         return str(json.loads(shown)[0]["addr_info"][0]["local"])
 
-    def pod(self, pod: str, name: str) -> None:
+    def pod(self, pod: str, name: str, attempt: int = 0) -> str:
         """What the CRI plugin makes of a pod "NAMESPACE/NAME" with one container: the same annotations (pkg/cri), the
-        sandbox's network by CNI, the container in the sandbox's namespace."""
+        sandbox's network by CNI, the container in the sandbox's namespace. Its id; with each ``attempt`` another, as a
+        kubelet's are. The sandbox's stands in :meth:`sandbox`."""
         space, _, short = pod.partition("/")
-        sandbox, inside = (hashlib.sha256(f"{pod} {kind}".encode()).hexdigest() for kind in ("sandbox", name))
+        sandbox, inside = self.sandbox(pod, attempt), _id(f"{pod} {name} {attempt}")
         notes = {"sandbox-id": sandbox, "sandbox-name": short, "sandbox-namespace": space}
         always = ("run", "-d", *_notes({**notes, "container-type": "sandbox"}))
         self(*always, "--cni", "--cgroup", f"/{self.host.cgroup}/{sandbox}", IMAGE, sandbox, *STAY)
@@ -82,10 +83,26 @@ class Containerd:
         more = _notes({**notes, "container-type": "container", "container-name": name})
         joined = ("--with-ns", f"network:/proc/{pid}/ns/net", "--cgroup", f"/{self.host.cgroup}/{inside}")
         self("run", "-d", *more, *joined, IMAGE, inside, *STAY)
+        return inside
+
+    def remove(self, *names: str) -> None:
+        """End containers. No plugin is asked to DEL: `ctr` does that only for what runs in its foreground. The veth
+        goes with the namespace."""
+        for name in names:
+            self("tasks", "rm", "-f", name)
+            self("containers", "rm", name)
+
+    @staticmethod
+    def sandbox(pod: str, attempt: int = 0) -> str:
+        return _id(f"{pod} {attempt}")
 
     def exec(self, name: str, *words: str, check: bool = True) -> str:
         """A command in a container; what it printed."""
         return self("tasks", "exec", "--exec-id", f"x{next(self._numbers)}", name, *words, check=check)
+
+
+def _id(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _notes(notes: dict[str, str]) -> list[str]:
