@@ -113,7 +113,7 @@ def test_a_later_fragment_shows_nothing_of_what_it_is_a_part_of() -> None:
 
 
 def test_another_protocol_on_a_tunnel_s_port_is_not_taken_for_one() -> None:
-    """VXLAN without its flag, Geneve of another version, GRE of another version (PPTP): the datagram stays what it is."""
+    """VXLAN without its flag, Geneve and GRE (PPTP) of another version: the datagram stays what it is."""
     others = (
         outside(4, 17, udp(bytes(8) + ether(inside(4)), 4789)),
         outside(4, 17, udp(bytes((0x40, 0, 0x65, 0x58, 0, 0, 0, 0)) + ether(inside(4)), 6081)),
