@@ -13,7 +13,7 @@ from pathfit.wire.packets import Icmp, Tcp, echo_request, ip_header, tcp_data
 
 A4, B4 = bytes((192, 0, 2, 1)), bytes((198, 51, 100, 2))
 A6, B6 = bytes.fromhex("20010db8" + "00" * 11 + "01"), bytes.fromhex("20010db8" + "00" * 11 + "02")
-OUTER = {4: (bytes((203, 0, 113, 1)), bytes((203, 0, 113, 2))), 6: (A6, B6)}
+OUTER = {4: (bytes((203, 0, 113, 1)), bytes((203, 0, 113, 2))), 6: (A6[:15] + b"\x0a", A6[:15] + b"\x0b")}
 
 
 def ether(payload: bytes, tags: tuple[int, ...] = ()) -> bytes:
