@@ -61,7 +61,9 @@ def _nothing_left(w: Weave) -> None:
 
 def _both_ends(w: Weave) -> dict[str, Any]:
     """Each host's own scan, and one of both hosts' snapshots: the same of both. The first host's finding."""
-    said = [slow(w.json(host, "scan")) for host in w.hosts]
+    scans = [w.json(host, "scan") for host in w.hosts]
+    assert [[(x["where"], x["verdict"]) for x in s["workloads"]] for s in scans] == [[("netns:app", "degraded")]] * 2
+    said = [slow(s) for s in scans]
     for (finding,) in said:
         assert (finding["severity"], finding["confidence"], finding["where"][0]["link"]) == (
             "warning",
