@@ -21,11 +21,14 @@ def stage() -> Iterator[Article]:
 
 
 def fix(a: Article, where: str, *words: str, status: int = 0) -> str:
-    return a.fix(where, *words, status=status)
+    done = a.pathfit("fix", *words, "--from", where, "--to", URL)
+    assert done.returncode == status, f"{done.returncode}: {done.stdout}{done.stderr}"
+    return done.stdout
 
 
 def undo(a: Article, which: str = "last") -> None:
-    a.undo(which)
+    done = a.pathfit("fix", "--undo", which)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_route_now(stage: Article) -> None:

@@ -25,6 +25,8 @@ from pathfit.core.engine import Container, Engine
 from pathfit.core.finding import Fix
 from pathfit.core.node import NodeFacts, Overlay
 from pathfit.core.snapshot import HostSnapshot
+from pathfit.rules.state.machine import Machine
+from pathfit.rules.state.nodes import cnis, is_pod_of
 from pathfit.words.render import by_hand, title
 
 POD = """
@@ -377,6 +379,21 @@ def test_the_nodes_own_narrow_device_concerns_the_cluster_whoever_is_asked() -> 
 def test_a_healthy_pod_gets_none() -> None:
     run = case(cluster(FLANNEL, bridge="cni0", nic=1500, pod=1450), probe(reverse=(), forward=(out(1450),)))
     assert not [x for f in diagnose.report(run).findings for x in f.fixes if x.untried]
+
+
+def test_the_agents_pod_in_the_nodes_namespace_is_none_of_the_networks() -> None:
+    """Cilium's own cable has both halves there, and its agent's pod lives there too."""
+    text = POD.format(pod=1450, half="lxc12", nic=1450, master="", bridge="h lo1 dummy 1500 10.244.1.1/24", inside="")
+    made = host(text + "h cilium_host 1500 -- h cilium_net 1500\n")
+    ids = {n.where: n.id for n in made.namespaces}
+    pods = (container("shop/web-0", ids["netns:c"]), container(AGENTS["cilium"], ids["netns:h"], network_mode="host"))
+    engine = Engine(kind="containerd", socket="", netns=ids["netns:h"], containers=pods)
+    told = overlay("cilium", "vxlan", granted=1450, detected=1500, devices=("cilium_vxlan",), uplink="eth0")
+    said = NodeFacts(netns=ids["netns:h"], where="netns:h", overlays=(told,))
+    machine = Machine(replace(made, nodes=(said,), engines=(engine,)))
+    (cni,) = cnis(machine)
+    nets = machine.network.nets.values()
+    assert {n.snap.where for n in nets if is_pod_of(cni, machine.host, machine.network, n)} == {"netns:c"}
 
 
 # --- what is found wrong by itself -----------------------------------------------------------------------------------

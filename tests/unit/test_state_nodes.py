@@ -175,6 +175,14 @@ def docker(option: int | None, tunnel: int, nic: int = 1500, encrypted: bool = F
     return replace(host, engines=(Engine(kind="docker", socket="/s", netns=ids["netns:n"], networks=(network,)),))
 
 
+def above(written: int, nic: int, remote: str, **more: Any) -> HostSnapshot:
+    """flannel's Backend.MTU as somebody wrote it; eth0 has 1500, eth1 ``nic``, its far end is at ``remote``."""
+    given = more.pop("granted", written - 50)
+    text = TWO.format(1500, nic, 1, f"flannel.1 vxlan {given} id=1 local=198.18.1.2 remote={remote}")
+    told = {"mtu": written, "meaning": "underlay", "option": "Backend.MTU"}
+    return node(text, overlays=(flannel("vxlan", given, **told),))
+
+
 @pytest.mark.parametrize(
     ("host", "wanted"),
     [
@@ -197,6 +205,15 @@ def docker(option: int | None, tunnel: int, nic: int = 1500, encrypted: bool = F
         pytest.param(veth_mtu(1500, backend="none"), [], id="nothing to take off"),
         pytest.param(veth_mtu(1500, pods=1450), [], id="written, but not in force"),
         pytest.param(veth_mtu(8950, nic=9000), [], id="jumbo, sized right"),
+        pytest.param(
+            above(1500, 1450, "198.18.2.9"),
+            [{"case": "above", "who": "flannel", "written": 1500, "nic": "n/eth1", "nic_mtu": 1450, "given": 1450,
+              "fits": 1400, "severity": "warning", "confidence": "likely"}],
+            id="larger than the device that leads to every far end",
+        ),
+        pytest.param(above(1500, 1450, "198.18.1.9"), [], id="the smaller device is not on the way"),
+        pytest.param(above(1450, 1450, "198.18.2.9"), [], id="as large as the device"),
+        pytest.param(above(9000, 1450, "198.18.2.9", granted=1400), [], id="what containers got fits all the same"),
         pytest.param(docker(1450, 1400), [{"who": "app", "given": 1400, "case": "twice"}], id="docker overlay"),
         pytest.param(docker(1424, 1348, encrypted=True), [{"who": "app", "overhead": 76}], id="encrypted"),
         pytest.param(docker(1500, 1450), [], id="docker overlay, the network's size"),

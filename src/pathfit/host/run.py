@@ -17,15 +17,12 @@ class Done(NamedTuple):
     said: str
 
 
-def run(
-    words: Sequence[str], stdin: str = "", patience: float = PATIENCE, env: Mapping[str, str] | None = None
-) -> Done:
-    """Run a program to its end, in the namespace this thread stands in. Raises TimeoutError; never a shell. ``env``:
-    variables besides ours.
+def run(words: Sequence[str], stdin: str = "", patience: float = PATIENCE) -> Done:
+    """Run a program to its end, in the namespace this thread stands in. Raises TimeoutError; never a shell.
 
     It is put in a session of its own: Ctrl-C on the terminal is for us alone, and a change is never left half made.
     """
-    whole = {**os.environ, "LC_ALL": "C", "PATH": f"{os.environ.get('PATH', '')}:{PATH}", **(env or {})}
+    env = {**os.environ, "LC_ALL": "C", "PATH": f"{os.environ.get('PATH', '')}:{PATH}"}
     try:
         done = subprocess.run(
             list(words),
@@ -34,7 +31,7 @@ def run(
             text=True,
             errors="backslashreplace",
             timeout=patience,
-            env=whole,
+            env=env,
             start_new_session=True,
             check=False,
         )

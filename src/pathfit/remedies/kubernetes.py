@@ -72,7 +72,7 @@ def _of_source(view: View) -> Cni | None:
     if net is None:
         return None
     machine = Machine(view.state, network, seats=())
-    return next((c for c in cnis(machine) if c.carrier.net is not net and is_pod_of(c, view.state, network, net)), None)
+    return next((c for c in cnis(machine) if is_pod_of(c, view.state, network, net)), None)
 
 
 def _concerned(view: View, node: Placed, limit: int) -> bool:

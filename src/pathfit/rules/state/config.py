@@ -213,19 +213,22 @@ def _two(machine: Machine, n: Narrow) -> tuple[Link, Link] | None:
 
 
 def option_is_underlay(machine: Machine) -> Iterable[Finding]:
-    """An option that means the network below was given the containers' size, or the other way round.
+    """An option that means the network below was given another size: the containers', or one that network has not;
+    or an option that means the containers was given the size of the network below.
 
     Why it hurts: given the containers' size, the overlay's bytes are taken off twice: everything works with packets
     smaller than need be. Given the size of the network below, nothing is taken off at all, and large packets do not
-    fit.
+    fit. A size that was right on other nodes' devices makes containers that are too large for this one.
     Example: flannel's Backend.MTU 1450 on a device of 1500 makes containers of 1400; Calico's veth_mtu 1500 makes
-    containers of 1500 over a VXLAN that carries 1450.
+    containers of 1500 over a VXLAN that carries 1450; Backend.MTU 1500 on a device of 1450 makes containers of 1450.
     Repair: write the MTU of the device into options of flannel, Cilium, neutron and Docker's overlay driver; write that
     MTU less the overhead into those of Calico, Antrea, ovn-kubernetes and Weave; or nothing at all.
     Severity: warning where larger packets do not fit; info where they are only smaller than need be.
     Possible: the number is exactly the device's MTU less the overhead, and the overhead was taken off it once more; the
-    path beyond the device may be as small as that.
-    Likely: the number is exactly the device's MTU, the option means the containers', and they have it.
+    path beyond the device may be as small as that. Or: to whom the tunnels lead cannot be seen, and the number is above
+    the device with the node's address.
+    Likely: the number is exactly the device's MTU, the option means the containers', and they have it. Or: the number
+    is above the device that leads to every far end, and what containers get of it does not fit there.
     Confirmed: never, from state alone.
     References: flannel vxlan/device.go; docs.openstack.org "MTU considerations"; libnetwork drivers/overlay maxMTU();
     projectcalico.org "Configure MTU"; crowbar-openstack issue 313.
@@ -249,6 +252,37 @@ def option_is_underlay(machine: Machine) -> Iterable[Finding]:
         elif t.meaning == "inner" and t.fits is not None and t.written == t.nic.mtu > t.fits and t.given == t.written:
             facts |= {"case": "whole", "overhead": t.nic.mtu - t.fits, "fits": t.fits}
             yield _whose(machine, t, found("CFG606", "warning", "likely", t.at, facts, *lines))
+    yield from _above(machine)
+
+
+def _above(machine: Machine) -> Iterator[Finding]:
+    """Options that mean the network below and are larger than the device that the tunnel's packets leave by."""
+    for p in overlays(machine):
+        o, given = p.overlay, p.given
+        if o.meaning != "underlay" or o.mtu is None or given is None or o.maker == "neutron":
+            continue  # neutron's options are its server's word, for every node: too_little() looks at what is in force
+        for tunnel in p.tunnels:
+            out, family, sure = _out(p, tunnel)
+            fits = _fitting(o, out.mtu, family) if out is not None else None
+            if out is None or fits is None or o.mtu <= out.mtu or given <= fits:
+                continue
+            nic = place_text(p.net.point(out.name))
+            facts: Facts = {
+                "case": "above",
+                "who": o.maker,
+                "option": o.option,
+                "written": o.mtu,
+                "nic": nic,
+                "nic_mtu": out.mtu,
+                "given": given,
+                "fits": fits,
+            }
+            lines = (
+                line(REF, "option-written", who=o.maker, option=o.option, mtu=o.mtu, source=o.source or o.maker),
+                line(REF, "outer-leaves" if sure else "node-address", device=nic, mtu=out.mtu, address=p.address),
+            )
+            at = (p.net.point(tunnel.name), p.net.point(out.name))
+            yield of_pods(machine, p, found("CFG606", "warning", "likely" if sure else "possible", at, facts, *lines))
 
 
 def _whose(machine: Machine, t: "_Told", finding: Finding) -> Finding:
@@ -276,7 +310,7 @@ class _Told(NamedTuple):
 def _told_makers(machine: Machine) -> Iterator[_Told]:
     for p in overlays(machine):
         o = p.overlay
-        nic = p.net.names.get(o.uplink) or default_link(p.net)
+        nic = _seen(p) or p.net.names.get(o.uplink) or default_link(p.net)
         if o.mtu is None or nic is None or o.backend is None or not in_force(p):
             continue
         outer = o.outer or 4  # not known: with IPv6 outside even less fits
@@ -287,6 +321,12 @@ def _told_makers(machine: Machine) -> Iterator[_Told]:
         fits = _fitting(o, nic.mtu, outer)
         given = _has(p, o.mtu) if o.meaning == "inner" else p.given
         yield _Told(o.maker, o.option, o.mtu, o.meaning, takes, given, fits, p.net, nic, at, o.source, p)
+
+
+def _seen(p: Placed) -> Link | None:
+    """The device that leads to every far end of its tunnels; None where those are not seen."""
+    found = (_out(p, tunnel) for tunnel in p.tunnels)
+    return next((out for out, _, sure in found if sure), None)
 
 
 def _has(p: Placed, mtu: int) -> int | None:

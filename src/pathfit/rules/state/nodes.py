@@ -97,7 +97,10 @@ def cnis(machine: Machine) -> Iterator[Cni]:
 
 
 def is_pod_of(cni: Cni, host: HostSnapshot, network: Network, net: Net) -> bool:
-    """Is ``net`` a pod that this network made a cable for? By the cable, or because an engine says that it is a pod."""
+    """Is ``net`` a pod that this network made a cable for? By the cable, or because an engine says that it is a pod. A
+    pod in its node's own namespace (the agents are) has none."""
+    if net is cni.carrier.net:
+        return False
     names = {cni.carrier.overlay.maker, cni.option.overlay.maker}
     starts = tuple(CABLES[m] for m in sorted(names) if m in CABLES)
     bridges = {b for m in names for b in BRIDGES.get(m, ())}
