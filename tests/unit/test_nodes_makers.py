@@ -103,6 +103,23 @@ def test_flannel_is_told_its_interface(tmp_path: Path, argv: str, uplink: str, t
     assert shown(found, backend=0, uplink=0, told=0) == {"backend": "vxlan", "uplink": uplink, "told": told}
 
 
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (conf(Type="vxlan", VNI=7), True),
+        (conf(Type="wireguard", PSK="c2VjcmV0"), False),
+        (conf(Type="ipsec", PSK="secret"), False),
+        (conf(Type="vxlan", Name="\x1b[2J"), True),  # JSON writes it in plain characters
+        (conf(Type="vxlan").replace("vxlan", "vxlan\x7f"), False),
+        (conf(Type="vxlan") + " " * 9000, False),
+    ],
+)
+def test_flannels_file_is_kept_where_it_may_be_shown(tmp_path: Path, text: str, kept: bool) -> None:
+    found = flannel.read(node(tmp_path, {NETCONF: text}))
+    assert found is not None
+    assert found.text == (text if kept else "")
+
+
 # --- Calico -----------------------------------------------------------------------------------------------------------
 
 MTU = "var/lib/calico/mtu"
@@ -333,6 +350,22 @@ def test_a_device_called_weave_alone_is_not_weave(tmp_path: Path) -> None:
 
 
 # --- all of them ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "wanted"),
+    [
+        ("var/lib/rancher/rke2/agent/etc/containerd.toml", "rke2"),
+        ("var/lib/rancher/k3s/agent/etc/flannel/net-conf.json", "k3s"),
+        ("var/snap/microk8s/current/args/kubelet", "microk8s"),
+        ("var/lib/microshift/version", "microshift"),
+        ("etc/machine-config-daemon/currentconfig", "openshift"),
+        ("kind/version", "kind"),
+        ("var/lib/kubelet/config.yaml", ""),
+    ],
+)
+def test_who_packed_it(tmp_path: Path, file: str, wanted: str) -> None:
+    assert read(node(tmp_path, {file: "{}", SUBNET: ENV.format(1450)})).distribution == wanted
 
 
 def test_an_ordinary_machine_has_none(tmp_path: Path) -> None:

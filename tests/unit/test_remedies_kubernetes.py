@@ -411,6 +411,15 @@ def test_an_option_that_means_the_pods_says_what_fits() -> None:
     assert {told(x) for f in (first, cause) for x in f.fixes if x.untried} == {("calicoNetwork.mtu", 1400, 1400)}
 
 
+def test_canals_option_is_held_against_what_flannel_carries() -> None:
+    """veth_mtu as large as the device is right for Calico without a tunnel, and 50 too many with flannel's."""
+    calico = overlay("calico", "none", mtu=1450, option="mtu", granted=1450)
+    for made, wanted in (((calico,), []), ((overlay("flannel", "vxlan"), calico), [("veth_mtu", 1400, 1400)])):
+        state = cluster(*made, nic=1450, pod=1450, half="cali12")
+        report = diagnose.report(asked(state, 1400, contact={"promised": 1450, "offered": 1450}))
+        assert [told(x) for f in report.findings if f.code == "CFG606" for x in f.fixes] == wanted
+
+
 EXAMPLES = (
     *(
         asked(cluster(overlay(maker, backend), agent=AGENTS[maker]), 1400)

@@ -1,7 +1,7 @@
 """What each maker leaves on a node, in the least that its documentation shows: our own words, its names and numbers.
 
 * flannel: Documentation/configuration.md (subnet.env, net-conf.json), kube-flannel.yml's mounts; 0.28
-* Calico: docs, "Configure the Calico CNI plugins", "Configure MTU" (veth_mtu); 3.30
+* Calico: docs, "Configure the Calico CNI plugins", "Configure MTU" (veth_mtu), canal.yaml; 3.30
 * Cilium: cilium-config's options as its DaemonSet mounts them, one file each; 1.17
 * Weave Net: "Integrating Kubernetes via the Addon" (WEAVE_MTU); 2.8
 * Antrea: antrea-agent.conf; 2.2. kindnet: kindnetd's 10-kindnet.conflist; kind 0.24
@@ -89,6 +89,29 @@ CALICO = Maker(
     cable="cali",
     plug=routed,
     inside=alone("169.254.1.1"),
+)
+
+
+def _canal(m: Maker, s: Sizes) -> dict[str, str]:
+    """flannel found the device's size by itself; Calico's option sizes the pods."""
+    told = {"Network": "198.19.0.0/16", "Backend": {"Type": "vxlan"}}
+    return {
+        "/run/flannel/subnet.env": f"FLANNEL_SUBNET={m.net('1')}/25\nFLANNEL_MTU={NARROW - 50}\n",
+        "/etc/kube-flannel/net-conf.json": json.dumps(told),
+        f"{CNI}/10-canal.conflist": conflist("calico", mtu=s.pod),
+    }
+
+
+CANAL = CALICO._replace(
+    name="canal",
+    number=17,
+    option="veth_mtu",
+    files=_canal,
+    agents=lambda m, s: {"flanneld": ({}, ("--ip-masq",)), "calico-node": ({}, ("-felix",))},
+    node=lambda m, s: here("flannel.1", 1, 8472)(m, s._replace(tunnel=NARROW - 50)),
+    far=tunnel("flannel.1", 1, 8472),
+    fdb="flannel.1",
+    pod="kube-system/canal-j6v2m",
 )
 
 
@@ -225,4 +248,4 @@ KINDNET = Maker(
     inside=alone(""),
 )
 
-MAKERS = (FLANNEL, CALICO, CILIUM, WEAVE, ANTREA, KINDNET)
+MAKERS = (FLANNEL, CALICO, CANAL, CILIUM, WEAVE, ANTREA, KINDNET)

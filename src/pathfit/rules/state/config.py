@@ -20,7 +20,7 @@ from pathfit.rules.base import found, line
 from pathfit.rules.places import place_text
 from pathfit.rules.state.machine import REF, Machine
 from pathfit.rules.state.mtu import USUAL, Narrow, narrow
-from pathfit.rules.state.nodes import Placed, default_link, ends, leaves_by, of_pods, overlays, uplinks
+from pathfit.rules.state.nodes import Placed, cnis, default_link, ends, leaves_by, of_pods, overlays, uplinks
 
 PORTS = frozenset({"tun", "veth", "openvswitch"})  # kinds of devices that instances are plugged into
 NEUTRONS = ("tap", "qvo", "qvb", "qr-", "qg-")  # neutron_lib/constants.py, os_vif: names of neutron's own ports
@@ -308,17 +308,19 @@ class _Told(NamedTuple):
 
 
 def _told_makers(machine: Machine) -> Iterator[_Told]:
+    pairs = tuple(cnis(machine))  # of canal: Calico sizes what flannel carries
     for p in overlays(machine):
-        o = p.overlay
-        nic = _seen(p) or p.net.names.get(o.uplink) or default_link(p.net)
-        if o.mtu is None or nic is None or o.backend is None or not in_force(p):
+        o, below = p.overlay, next((x.carrier for x in pairs if x.option == p), p)
+        c = below.overlay
+        nic = _seen(below) or p.net.names.get(c.uplink) or default_link(p.net)
+        if o.mtu is None or nic is None or c.backend is None or not in_force(p):
             continue
-        outer = o.outer or 4  # not known: with IPv6 outside even less fits
-        takes = taken(o.maker, o.backend, outer, o.encryption).deducts
-        if o.deducted is not None:
-            takes = tuple(dict.fromkeys((o.deducted, *takes)))
-        at = (*(p.net.point(x.name) for x in p.tunnels), p.net.point(nic.name))
-        fits = _fitting(o, nic.mtu, outer)
+        outer = c.outer or 4  # not known: with IPv6 outside even less fits
+        takes = taken(c.maker, c.backend, outer, c.encryption).deducts
+        if c.deducted is not None:
+            takes = tuple(dict.fromkeys((c.deducted, *takes)))
+        at = (*(p.net.point(x.name) for x in below.tunnels), p.net.point(nic.name))
+        fits = _fitting(c, nic.mtu, outer)
         given = _has(p, o.mtu) if o.meaning == "inner" else p.given
         yield _Told(o.maker, o.option, o.mtu, o.meaning, takes, given, fits, p.net, nic, at, o.source, p)
 
