@@ -177,6 +177,25 @@ def test_gaps_below_what_passes_are_one_bad_path_of_several() -> None:
     assert verdict.uneven([*tracks, *small], 2.0, 1500) is None
 
 
+def test_what_is_lost_beside_packets_too_large_is_no_other_path() -> None:
+    """Nothing of the promised size passes: one limit, of which a batch that ends at it takes a few others along."""
+    tracks = [track(n, 1500) for n in (1, 2)] + [track(3, 1450), track(4, 1430)]
+    for t in tracks:
+        see(t, 0.05, 100, 2, ooo=1)
+    tracks[3].round = 2
+    for n in range(10, 18):
+        t = track(n, 1450)
+        see(t, 0.05, 5400, 4, 1450 - STAMPED)
+        tracks.append(t)
+    assert verdict.uneven(tracks, 2.0, 1500) is None
+    whole = track(30, 1500)
+    see(whole, 0.05, 5400, 4, 1448)
+    odd = verdict.uneven([*tracks, whole, whole], 2.0, 1500)
+    assert odd is not None, "some of that size pass"
+    odd = verdict.uneven(tracks[:6], 2.0, 1500)
+    assert odd is not None, "every second one, in every round"
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_told_stays_told_and_a_clamp_a_clamp(seed: int) -> None:
     told = Sim(Path(limit=1412, told=True, rtt=0.02), seed=seed).run()

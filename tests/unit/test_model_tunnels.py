@@ -263,7 +263,7 @@ OPAQUE = [  # what ends our view: stack, where, what is changed, a word of why
     ("gre", "b", {"info": {"collect_metadata": True}}, "external mode"),
     ("geneve", "b", {"kind": "openvswitch"}, "external mode"),
     ("geneve", "a", {"kind": "openvswitch"}, "Open vSwitch"),
-    ("geneve", "a", {"kind": "tun", "holder": "openvpn[812]"}, "openvpn over 1500 carries 1448, which is a hint"),
+    ("geneve", "a", {"kind": "tun", "holder": "openvpn[812]"}, "over 1500 bytes openvpn 1448 would fit"),
     ("geneve", "a", {"kind": "tun"}, "not visible"),
     ("geneve", "a", {"kind": "xfrm"}, "1446"),
     ("geneve", "a", {"kind": "amt"}, "not modelled"),

@@ -66,7 +66,8 @@ def test_chinese_is_chinese() -> None:
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_every_hint_has_words(lang: str) -> None:
-    for name in (*hints.TAKES, *hints.KNOWN.values(), *hints.BASES):
+    held = {x for takes in hints.HELD.values() for x in takes.values()}
+    for name in (*hints.TAKES, *hints.KNOWN.values(), *hints.BASES, *held):
         assert say(f"hint.{name}", {}, lang, strict=True)
 
 

@@ -422,7 +422,7 @@ FIELDS: dict[str, Meaning] = {
     ), _name),
     **dict.fromkeys(these("own peer_ns netns"), _space),
     **dict.fromkeys(these("where names"), _where),
-    **dict.fromkeys(these("socket root config_path file compose_files"), _path),
+    **dict.fromkeys(these("socket root config_path file compose_files holder_config"), _path),
     **dict.fromkeys(these("text comment config_error how ref"), _gone),
     "id": _name, "members": _name, "container": _name, "inside": _name, "host": _name,
     "boot_id": _uuid, "public_key": _secret, "holder": _process, "unit": _unit, "config": _config, "flags": _flag,

@@ -90,6 +90,7 @@ class Link(Value, frozen=True, kw_only=True):
     features: dict[str, bool] | None = None  # "tso", "gso", "gro", "lro", "tx-checksum", "ufo"; None = not read
     driver: str | None = None
     holder: str | None = None  # process that holds a tun/tap, "openvpn[812]"
+    holder_config: str | None = None  # file or socket it was configured by, where that is certain
     qdisc: str = ""
     group: int = 0
     gso_max_size: int | None = None

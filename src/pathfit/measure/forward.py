@@ -32,6 +32,7 @@ ROUND = 12  # sizes in one round
 # Receivers compress acknowledgements of out-of-order data after the third (tcp_comp_sack_nr): the answer to the last
 # control may not come at all. So it is asked again soon, and only several unanswered ones are a sign of loss.
 PACE = 0.003  # seconds, or one and a half RTT, until the next control
+BLOCKS = 3  # of an answer with timestamps; without there is room for one more
 SIGN = 4  # controls in a row without an answer that are a sign of loss
 # Linux tells one destination six times at once, then once a second (icmp_ratelimit, inet_peer_xrlim_allow()): what was
 # not told although two later ones were, this soon after it, would not have been told at all.
@@ -58,13 +59,17 @@ Command = OpenLane | Inject
 
 
 class Sent(msgspec.Struct):
-    """One sized segment: when it was sent and with which control behind it."""
+    """One sized segment: when it was sent, and the controls in front of it and behind it. ``seen``: an answer came that
+    would have shown it. ``void``: it was lost together with what passes alone, which says nothing of its size."""
 
     size: int
     at: float
     round: int
     control: int
+    before: int = -1
     local: bool = False
+    seen: bool = False
+    void: bool = False
 
 
 class Lane(msgspec.Struct):
@@ -100,10 +105,23 @@ class Lane(msgspec.Struct):
         return any(n >= control for n in self.answered)
 
     def lost(self, size: int) -> list[Sent]:
-        """Segments of this size that were not acknowledged although a control sent after them was."""
+        """Segments of this size that were not acknowledged although a control sent after them was.
+
+        An answer has room for three blocks, the newest (RFC 2018 section 4): where those before it got lost on their
+        way back, it may tell of nothing but controls. So of each round one answer must have been able to show them.
+        """
         if self.passed >= size:
             return []
-        return [s for s in self.sent if s.size == size and not s.local and self.answered_since(s.control)]
+        mine = [s for s in self.sent if s.size == size and not s.local and not s.void]
+        seen = {s.round for s in mine if s.seen}
+        return [s for s in mine if s.round in seen and self.answered_since(s.control)]
+
+    def look(self, controls: Sequence[int], *, whole: bool) -> None:
+        """An answer came: of which segments would it have told? Of all when it is ``whole``: has room left, or shows
+        what of DATA has come. Else of those sent after the oldest block it shows."""
+        for s in self.sent:
+            if s.control <= max(controls) and (whole or min(controls) <= s.before):
+                s.seen = True
 
 
 def header_of(family: int, timestamps: bool) -> int:
@@ -128,6 +146,7 @@ class Forward(msgspec.Struct):
     local_limit: int | None = None
     _round_at: float = 0.0
     _old_at: float = 0.0  # when what is missing has been missing for long enough, while nothing else is to do
+    _blank: bool = False  # the first round brought nothing at all
     _last: dict[int, int] = msgspec.field(default_factory=dict)  # lane -> control that closes the round
 
     # -- events ----------------------------------------------------------------------------------------------
@@ -160,6 +179,9 @@ class Forward(msgspec.Struct):
             # The handshake's own round trip may hold the time a neighbour needed to be found; an answer does not.
             it.rtt = min(it.rtt, max(now - self._round_at, 1e-5))
         it.heard = now
+        controls = [left // 2 - 1 for left, right in blocks if 0 < left < DATA and right == left + 1]
+        if controls:
+            it.look(controls, whole=len(blocks) < BLOCKS or any(left == DATA for left, _ in blocks))
         for left, right in blocks:
             if left == DATA:
                 # Only sizes that were sent can be acknowledged; anything else is somebody's mischief.
@@ -239,7 +261,7 @@ class Forward(msgspec.Struct):
         batch: list[Sent] = []
         self._control(now, it, out)
         for size in wanted:
-            sent = Sent(size, now, self.round, -1)
+            sent = Sent(size, now, self.round, -1, it.controls - 1)
             batch.append(sent)
             it.sent.append(sent)
             out.append(Inject(it.n, size, DATA))
@@ -266,7 +288,10 @@ class Forward(msgspec.Struct):
             return
         it = live[0]
         top, lo = self.top(it), self.passed
-        above = sorted({s.size for lane in self.lanes for s in lane.sent if s.size > lo and not s.local})
+        if self._blank and lo and self._ladder_again(now, it, out):
+            return
+        self._blank = self._blank or not lo
+        above = self._above(lo)
         if lo >= top or not above:
             self._finish(None)
             return
@@ -276,6 +301,22 @@ class Forward(msgspec.Struct):
             self._send(now, it, self._cut(it, lo, hi), out)
             return
         self._prove(now, live, waiting, lo, hi, out)
+
+    def _above(self, lo: int) -> list[int]:
+        """Sizes above ``lo`` that were sent, smallest first."""
+        return sorted({s.size for x in self.lanes for s in x.sent if s.size > lo and not s.local and not s.void})
+
+    def _ladder_again(self, now: float, it: Lane, out: list[Command]) -> bool:
+        """All of the first round was lost, and its smallest size passes alone: what is too large took the rest with it
+        (one sendmmsg(2) of a program that forwards). The sizes again, the smaller ones in front."""
+        self._blank = False
+        again = sorted({s.size for s in it.sent if s.size > self.passed and not s.local})
+        for lane in self.lanes:
+            for s in lane.sent:
+                s.void = s.void or s.size > self.passed
+        self.round += 1
+        self._send(now, it, again, out)
+        return bool(again)
 
     def _cut(self, it: Lane, lo: int, hi: int) -> list[int]:
         """Sizes between; what a "too big" said comes first, it is mostly true."""
@@ -350,7 +391,7 @@ class Forward(msgspec.Struct):
             return Bracket(method="tcp-sack", tests="forward", note=self.note or "no-answer")
         if lo >= max(tops):
             return Bracket(method="tcp-sack", tests="forward", passes=lo, grade="proof")
-        above = sorted({s.size for it in self.lanes for s in it.sent if s.size > lo and not s.local})
+        above = self._above(lo)
         if not above:
             return Bracket(method="tcp-sack", tests="forward", passes=lo or None, note=self.note)
         hi = above[0]

@@ -27,6 +27,7 @@ TENTATIVE = 0.005  # seconds after which a search goes on as if a gap stays: pac
 HUSH = 0.020  # seconds of silence after which the search goes on as if nothing came (it may still come)
 HEAL_TOLD = 0.19  # a gap mended faster than any retransmission timeout (0.2 s) was mended because somebody told
 PROOF_LOSSLESS, PROOF_LOSSY, PROOF_LEAST = 3, 6, 2
+ODD_SHARE = 3  # one flow of so many, at least, is on a path that carries less than the others
 PROOF_POLITE = 2
 ALL_LATE = 4  # connections: that as many were all hit by loss, one in five of them, happens once in 600 times
 PROOF_PASSES = 2
@@ -386,6 +387,19 @@ def _odd(tracks: Sequence[Track], now: float, promised: int) -> list[Track]:
     return [t for t in old if sum(size >= t.size for size in passed) >= PROOF_LEAST]
 
 
+def _beside_only(tracks: Sequence[Track], odd: Sequence[Track]) -> bool:
+    """Nothing of the promised size passes on any flow, which is one limit: was the odd smaller one that failed lost
+    beside what is too large, and by no other path?
+
+    sendmmsg(2) leaves the rest of a batch when one packet of it is refused, and senders that were asked together repeat
+    together, so that it goes on for seconds (seen with Open vSwitch in userspace). Another path takes its share of the
+    flows, in every round.
+    """
+    least = min((t.size for t in odd), default=0)
+    alike = sum(t.passed and t.size >= least for t in tracks)
+    return len({t.round for t in odd}) < PROOF_LEAST or ODD_SHARE * len(odd) < alike + len(odd)
+
+
 def uneven(tracks: Sequence[Track], now: float, promised: int) -> Uneven | None:
     """Flows of the promised size of which some always fail and others always pass (MTU118).
 
@@ -394,7 +408,10 @@ def uneven(tracks: Sequence[Track], now: float, promised: int) -> Uneven | None:
     """
     # A whole answer in small pieces says nothing about this size.
     good = [t for t in tracks if t.size >= promised and (t.passed or (t.complete and t.capped and t.mended is None))]
-    bad = [*always_fail(tracks, now, promised), *_odd(tracks, now, promised)]
+    odd = _odd(tracks, now, promised)
+    if not good and _beside_only(tracks, odd):
+        return None
+    bad = [*always_fail(tracks, now, promised), *odd]
     least = min((t.size for t in bad), default=promised)
     good += [t for t in tracks if least <= t.size < promised and t.passed]
     small_bad = [

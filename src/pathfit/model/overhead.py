@@ -383,19 +383,24 @@ def fits(stack: tuple[Layer, ...], underlay: int) -> tuple[Fit, ...]:
     return tuple(reversed(found))
 
 
-HOLDERS: dict[str, Layer] = {  # programs that move packets of a tun or tap device themselves
-    "openvpn": Layer("openvpn"),
-    "wireguard-go": Layer("wireguard-go"),
-    "boringtun": Layer("wireguard-go"),
-    "tailscaled": Layer("wireguard-go", mtu=1280),
-    "charon": Layer("libipsec"),
-    "ovs-vswitchd": Layer("ovs-vxlan", options={"netdev": 1}),
+HOLDERS: dict[str, tuple[Layer, ...]] = {  # programs that move packets of a tun or tap device themselves
+    "openvpn": (Layer("openvpn"),),
+    "wireguard-go": (Layer("wireguard-go"),),
+    "boringtun": (Layer("wireguard-go"),),
+    "tailscaled": (Layer("wireguard-go", mtu=1280),),
+    "charon": (Layer("libipsec"),),
+    "ovs-vswitchd": (
+        Layer("ovs-vxlan", options={"netdev": 1}),
+        Layer("ovs-geneve", options={"netdev": 1}),
+        Layer("ovs-gre", options={"key": 1, "netdev": 1}),
+    ),
 }
 
 
 def resembling(holder: str) -> str:
     """A hint for people about the device of a program ("openvpn[812]"): what such ones carry; "" = nothing known."""
-    layer = HOLDERS.get(holder.partition("[")[0])
-    if layer is None:
+    layers = HOLDERS.get(holder.partition("[")[0], ())
+    if not layers:
         return ""
-    return f"; {layer.kind} over {USUAL_MTU} carries {fits((layer,), USUAL_MTU)[0].fits}, which is a hint and no proof"
+    said = " or ".join(f"{x.kind} {fits((x,), USUAL_MTU)[0].fits}" for x in layers)
+    return f"; over {USUAL_MTU} bytes {said} would fit, which is a hint and no proof"

@@ -150,9 +150,12 @@ class _Text:
         named = "/".join(x for x in (ways.bare(at.netns) if at.netns != "host" else "", at.link) if x)
         place = named or self._named(at.netns)
         message = "where-beyond" if f.facts.get("beyond") else "where-at"
+        if f.facts.get("beyond") and f.facts.get("holder"):
+            message = "where-held"
         if f.facts.get("unexplained"):
             message = "where-unexplained"
-        text = self.say(message, place=place, netns=at.netns)
+        held = {"device": f.facts.get("device"), "holder": f.facts.get("holder")}
+        text = self.say(message, place=place, netns=at.netns, **held)
         hint = f.facts.get("resembles")
         if isinstance(hint, str):
             name, over = words.say(f"hint.{hint}", {}, self.lang), f.facts.get("resembles_over")

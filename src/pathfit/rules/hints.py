@@ -6,6 +6,8 @@ bytes are those of model/overhead.py (a test compares them), and the sizes that 
 
 from typing import NamedTuple
 
+from pathfit.core.snapshot import Link
+
 
 class Hint(NamedTuple):
     """``name``: a word of section hint. ``over``: what is underneath, where that is not 1500; another one."""
@@ -73,10 +75,32 @@ OVER_SMALL = (
 # ESP pads, so that what it takes differs from one MTU to the other
 
 
-def hint(size: int, family: int = 4) -> Hint | None:
-    """The widespread encapsulation or provider whose packets have this size. Below 1280 nothing is typical of IPv6."""
+# What programs that hold a tun or tap device take of each packet. Where the program is known, nothing else is meant.
+HELD: dict[str, dict[int, str]] = {
+    "ovs-vswitchd": {
+        50: "ovs-udp",
+        70: "ovs-udp-v6",
+        58: "geneve-ovn",  # or GRE without a key over IPv6, which nobody uses
+        78: "geneve-ovn-v6",
+        42: "ovs-gre",
+        62: "ovs-gre-v6",
+    },
+    "wireguard-go": {60: "wireguard-v4", 80: "wireguard-v6", 92: "wireguard-v6"},  # 92: padded above its own MTU
+    "openvpn": {52: "openvpn", 72: "openvpn-v6"},
+    "charon": {100: "libipsec"},
+}
+HELD["boringtun"] = HELD["wireguard-go"]
+
+
+def hint(size: int, family: int = 4, program: str = "") -> Hint | None:
+    """The widespread encapsulation or provider whose packets have this size. Below 1280 nothing is typical of IPv6.
+
+    ``program``: holds the device behind which the limit is; of one that is not known nothing follows.
+    """
     if family == 6 and size < 1280:
         return None
+    if program in HELD:
+        return _of_program(size, HELD[program])
     if size in KNOWN:
         return Hint(KNOWN[size])
     name = _taking(USUAL - size)
@@ -89,11 +113,20 @@ def hint(size: int, family: int = 4) -> Hint | None:
     return None
 
 
+def _of_program(size: int, takes: dict[int, str]) -> Hint | None:
+    if name := takes.get(USUAL - size):
+        return Hint(name)
+    return next((Hint(takes[mtu - size], base) for base, mtu in BASES.items() if mtu - size in takes), None)
+
+
 def _taking(size: int) -> str | None:
     return next((name for name, takes in TAKES.items() if takes == size), None)
 
 
-def resembles(size: int, family: int = 4) -> dict[str, str | None]:
-    """The same as facts of a finding."""
-    found = hint(size, family)
-    return {"resembles": found.name if found else None, "resembles_over": found.over if found else None}
+def resembles(size: int, family: int = 4, link: Link | None = None) -> dict[str, str | None]:
+    """The same as facts of a finding. ``link``: the device beyond which the limit is; its holder is a fact as well."""
+    held = {"holder": link.holder, "device": "tap" if link.info.get("type") == "tap" else "tun"} if link else {}
+    holder = held.get("holder") or ""
+    found = hint(size, family, holder.partition("[")[0])
+    facts = {"resembles": found.name if found else None, "resembles_over": found.over if found else None}
+    return {**facts, **held} if holder else facts

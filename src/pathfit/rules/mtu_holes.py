@@ -138,7 +138,7 @@ def _hole_found(code: str, severity: Severity, view: View, hole: Hole) -> Findin
         "other_way": view.bracket("forward" if hole.direction == "reverse" else "reverse").passes,
     }
     if beyond:
-        facts.update(resembles(hole.passes, view.family))
+        facts.update(resembles(hole.passes, view.family, view.link_at(where)))
     if hole.grade == "told":
         facts["case"] = "deaf"
         facts["by"] = view.bracket(hole.direction).told_by

@@ -44,7 +44,7 @@ def pmtud_dependent(view: View) -> Iterable[Finding]:
                 proof = line(view.ref, "learned", limit=size)
             where = _visible(view, direction == "forward", size)
             if where == view.edge:  # nothing we see has this limit
-                facts.update(resembles(size, view.family))
+                facts.update(resembles(size, view.family, view.link_at(where)))
             yield found("MTU106", "warning", "confirmed", where, facts, proof)
             return
     for direction in DIRECTIONS:

@@ -117,6 +117,11 @@ class View(Held, frozen=True, dict=True):
         left_by = list(exits(way))
         return left_by[-1] if left_by else self.source_point
 
+    def link_at(self, at: Point) -> Link | None:
+        """The device of a place on this host."""
+        ns = self.namespace(at.netns) if at.host == self.host else None
+        return next((x for x in ns.links if x.name == at.link), None) if ns is not None else None
+
     # -- what was measured --------------------------------------------------------------------------------------
 
     @cached_property

@@ -142,6 +142,7 @@ class _Drawing:
             overhead=takes,
             far=tuple(far[:MOST_FAR]),
             holder=link.holder or "",
+            type=str(link.info.get("type", "")) if link.kind == "tun" else "",
             network=called.network(link, addresses),
             unseen=unseen,
             remarks=tuple(remarks),

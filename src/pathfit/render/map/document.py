@@ -73,6 +73,7 @@ def _device(d: Device) -> Json:
         "unseen_ends": d.far,
         "unseen_half": d.unseen,
         "holder": d.holder or None,
+        "type": d.type or None,
         "remarks": [
             {"code": r.code or None, "severity": r.severity, "text": said(r, "en"), "facts": r.facts} for r in d.remarks
         ],

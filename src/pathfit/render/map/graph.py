@@ -36,7 +36,8 @@ class Remark(Value, frozen=True, kw_only=True):
 
 class Device(Value, frozen=True, kw_only=True):
     """One network device. ``overhead``: bytes a tunnel device takes of each packet; ``far``: remote ends of a tunnel
-    that no snapshot shows; ``network``: the engine's name for what it belongs to."""
+    that no snapshot shows; ``type``: "tun" or "tap" of kind tun; ``network``: the engine's name for what
+    it belongs to."""
 
     id: str
     name: str
@@ -51,6 +52,7 @@ class Device(Value, frozen=True, kw_only=True):
     overhead: int | None = None
     far: tuple[str, ...] = ()
     holder: str = ""
+    type: str = ""
     network: str = ""
     unseen: bool = False  # a veth whose other half is not visible
     remarks: tuple[Remark, ...] = ()

@@ -131,7 +131,8 @@ class _Looks:
     def _device(self, d: Device) -> tuple[object, ...]:
         families = frozenset(":" in a for a in d.addresses)
         said = tuple((r.message, repr(sorted(r.facts.items()))) for r in d.remarks)
-        return (d.kind, d.mtu, d.state, d.network, d.unseen, d.vni, d.overhead, d.far, bool(d.holder), families, said)
+        held = d.holder.partition("[")[0]
+        return (d.kind, d.type, d.mtu, d.state, d.network, d.unseen, d.vni, d.overhead, d.far, held, families, said)
 
     def _beyond(self, tie: tuple[str, str]) -> object:
         """What a leaf's cable leads to: the place, or for a port the look of the port and whose it is."""

@@ -20,8 +20,8 @@ def say(message: str, lang: str, **facts: object) -> str:
 
 
 def kind(d: Device, lang: str) -> str:
-    """ "vxlan 77", "bridge", "physical"."""
-    word = say(NAMED[d.kind], lang) if d.kind in NAMED else d.kind
+    """ "vxlan 77", "bridge", "tap", "physical"."""
+    word = say(NAMED[d.kind], lang) if d.kind in NAMED else d.type or d.kind
     return word if d.vni is None else f"{word} {d.vni}"
 
 
