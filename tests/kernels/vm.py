@@ -31,7 +31,7 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[2]
 PYTHON = "/usr/bin/python3"
 SERIES = ("6.1", "6.12")
-BOOT = 90.0  # seconds for what takes three on a quiet machine
+BOOT = 240.0  # seconds for what takes three on a quiet machine
 _OWN_MODULES = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay", "virtio_rng", "virtio_net")
 _9P = "trans=virtio,version=9p2000.L,msize=512000"
 
@@ -211,7 +211,8 @@ class Guest:
     """A machine with a kernel of its own. A context manager: leaving it ends it and removes its folder.
 
     ``memory`` in MB. ``netns_of``: the process in whose network namespace QEMU runs (for a tap device that is there).
-    ``kept``: descriptors that QEMU inherits ("socket,fd=5").
+    ``kept``: descriptors that QEMU inherits ("socket,fd=5"). ``wait`` False: it boots meanwhile, and the first command
+    waits for it.
     """
 
     def __init__(
@@ -223,6 +224,7 @@ class Guest:
         nics: Iterable[Nic] = (),
         netns_of: int | None = None,
         kept: Iterable[int] = (),
+        wait: bool = True,
     ) -> None:
         self.kernel = kernel
         sweep()
@@ -232,7 +234,7 @@ class Guest:
         self.folder.mkdir()
         self._console = self._outer / "console"
         self._answers: dict[str, str] = {}
-        self._rest, self._count = b"", 0
+        self._rest, self._count, self._up = b"", 0, False
         self._port, theirs = socket.socketpair()
         (self.folder / "agent").write_text(_AGENT)
         (self._outer / "initrd").write_bytes(initial(kernel))
@@ -247,11 +249,18 @@ class Guest:
                 start_new_session=True,
                 pass_fds=(theirs.fileno(), *kept),
             )
-        try:
-            self.release = self._answer("ready", BOOT)
-        except BaseException:
-            self.end()
-            raise
+        if wait:
+            try:
+                self.ready()
+            except BaseException:
+                self.end()
+                raise
+
+    def ready(self) -> None:
+        """It is up, and takes commands. Raises GuestError."""
+        if not self._up:
+            self._answer("ready", BOOT)
+            self._up = True
 
     def _words(self, memory: int, cpus: int, nics: tuple[Nic, ...], port: int) -> list[str]:
         line = "console=ttyS0 quiet panic=-1 mitigations=off apparmor=0 audit=0 nokaslr no_timer_check net.ifnames=0"
@@ -289,6 +298,7 @@ class Guest:
 
     def start(self, script: str) -> Job:
         """Run a shell script (bash) inside; do not wait. Several may run at once."""
+        self.ready()
         self._count += 1
         (self.folder / f"{self._count}.sh").write_text(script)
         try:

@@ -13,7 +13,7 @@ from pyroute2.netlink.generic.wireguard import wgmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from pathfit.core.snapshot import Link, WireguardPeer, XfrmTemplate
-from pathfit.wire import genl, ovs, rtnl_link, wireguard, xfrm
+from pathfit.wire import genl, l2tp, ovs, rtnl_link, wireguard, xfrm
 from pathfit.wire.netlink import Malformed, attribute, nested
 from pathfit.wire.pattern import Field, Pattern
 
@@ -209,6 +209,7 @@ STATES: dict[str, tuple[bytes, Facts]] = {
     ),
     "for both families, outer DF never set": (
         association(socket.AF_INET, 1, flags=4 | 32), {"any_family": True, "pmtudisc": False}),
+    "IPv4 in IPv6, by its selector": (association(socket.AF_INET6, 1), {"family": 6, "inner": 4, "any_family": False}),
     "AES-CBC with SHA-256, transport, IPv6": (
         association(socket.AF_INET6, 0, algorithm(2, "cbc(aes)", KEY), algorithm(20, "hmac(sha256)", KEY, 128)),
         {"family": 6, "src": "fd00::1", "mode": "transport", "cipher": "cbc(aes)", "auth": "hmac(sha256)",
@@ -220,6 +221,21 @@ STATES: dict[str, tuple[bytes, Facts]] = {
         {"encap": "udp", "encap_sport": 4500, "encap_dport": 4501, "if_id": 42},
     ),
 }  # fmt: skip
+
+
+def test_sessions_of_l2tp_and_the_tunnels_they_are_in() -> None:
+    """As include/uapi/linux/l2tp.h lays them out."""
+    ends = attribute(24, address("198.18.9.1")[:4]) + attribute(25, address("198.18.9.2")[:4])
+    ports = attribute(26, struct.pack("=H", 5000)) + attribute(27, struct.pack("=H", 5001))
+    raw = bytes(4) + attribute(9, struct.pack("=I", 3)) + attribute(2, struct.pack("=H", 0)) + ends + ports
+    info = {"encap": "udp", "local": "198.18.9.1", "remote": "198.18.9.2", "sport": 5000, "dport": 5001}
+    assert l2tp.tunnel(raw, 0, len(raw)) == (3, info)
+    ends = attribute(31, address("fd00::1")) + attribute(32, address("fd00::2"))
+    raw = bytes(4) + attribute(9, struct.pack("=I", 4)) + attribute(2, struct.pack("=H", 1)) + ends
+    assert l2tp.tunnel(raw, 0, len(raw)) == (4, {"encap": "ip", "local": "fd00::1", "remote": "fd00::2"})
+    numbers = [attribute(kind, struct.pack("=I", n)) for kind, n in ((9, 3), (11, 7), (12, 8))]
+    raw = bytes(4) + b"".join(numbers) + attribute(8, b"wire0\0") + attribute(15, bytes(range(8)))
+    assert l2tp.session(raw, 0, len(raw)) == ("wire0", 3, {"okey": 8, "ikey": 7, "cookie": 8})
 
 
 @pytest.mark.parametrize("name", STATES)

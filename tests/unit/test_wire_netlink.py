@@ -181,6 +181,11 @@ def test_a_lightweight_tunnel_is_seen() -> None:
     route = rtnl_route.route(head + parts, 0, 12 + len(parts))
     assert isinstance(route, rtnl_route.Route)
     assert [hop.encap for hop in route.hops] == ["seg6"]
+    labels = nested(22, [attribute(1, bytes.fromhex("00064000000c8100"))])  # MPLS_IPTUNNEL_DST: 100/200
+    parts = attribute(1, b"\x0a\1\0\0") + attribute(4, u32(3)) + labels + attribute(21, struct.pack("=H", 1))
+    route = rtnl_route.route(head + parts, 0, 12 + len(parts))
+    assert isinstance(route, rtnl_route.Route)
+    assert [(hop.encap, hop.labels) for hop in route.hops] == [("mpls", 2)]
 
 
 def test_a_cached_route_without_a_learned_size_is_no_exception() -> None:

@@ -15,6 +15,7 @@ LARGEST = (1 << 32) - 1  # of sizes, indices, tables, marks: all are 32 bits wid
 DEEPEST = 16  # devices on devices: the kernel allows 8 (MAX_NEST_DEV)
 STACKED = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"})
 Device = tuple[str, int]  # NetnsSnapshot.id, ifindex
+MOST_LABELS = 30  # MAX_NEW_LABELS, net/mpls/internal.h
 LONGEST_VALUE = 256  # characters of a sysctl
 
 
@@ -170,6 +171,8 @@ def _route(x: Route) -> Iterator[tuple[str, str]]:
     for i, hop in enumerate(x.hops):
         if hop.via is not None and not family(hop.via):
             yield f"hops[{i}].via", f"{_q(hop.via)} is no address"
+        if not 0 <= hop.labels <= MOST_LABELS:
+            yield f"hops[{i}].labels", f"a route puts on {_n(hop.labels)} MPLS labels"
 
 
 def _rule(x: PolicyRule) -> Iterator[tuple[str, str]]:

@@ -117,7 +117,10 @@ class NextHop(Value, frozen=True, kw_only=True):
     weight: int = 1
     onlink: bool = False
     dead: bool = False
-    encap: str | None = None  # lightweight tunnel (RTA_ENCAP_TYPE): mpls ip ip6 seg6 bpf …; its overhead is not known
+    encap: str | None = (
+        None  # lightweight tunnel (RTA_ENCAP_TYPE): mpls ip ip6 seg6 bpf …; what it adds is known of mpls alone
+    )
+    labels: int = 0  # MPLS labels it puts on, four bytes each
 
 
 class Route(Value, frozen=True, kw_only=True):
@@ -218,6 +221,7 @@ class XfrmState(Value, frozen=True, kw_only=True):
     cipher: str = ""  # "rfc4106(gcm(aes))", "cbc(aes)"
     auth: str = ""  # "hmac(sha256)"; "" with a cipher that authenticates
     icv_bits: int | None = None  # of the check value; None = as the algorithm's default
+    inner: Family | None = None  # of the packets it takes (its selector); None = ``family``
     any_family: bool = False  # carries inner packets of the other family as well (XFRM_STATE_AF_UNSPEC)
     pmtudisc: bool = True  # the outer packet has DF when the inner one has (not XFRM_STATE_NOPMTUDISC)
     encap: str = ""  # "udp": NAT traversal

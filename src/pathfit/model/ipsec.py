@@ -109,7 +109,7 @@ def _serves(state: XfrmState, mode: str, reqid: int, if_id: int, packet: Packet,
     return (
         (state.mode, state.if_id, state.dst, state.src) == (mode, if_id, end, here)
         and state.protocol == "esp"
-        and (state.family == packet.family or state.any_family)
+        and (state.any_family or (state.inner or state.family) == packet.family)
         and reqid in (0, state.reqid)
     )
 

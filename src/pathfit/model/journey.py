@@ -243,7 +243,7 @@ class Walk(Hooks):
         self.mac = link.mac
         p = self._cut(net, p) if self.pieces else p
         frame = Frame(p, mac, near, s.gso, link.mac, s.link is None)
-        carried = self._esp(net, link, frame) if net.snap.xfrm_policies else None
+        carried = self._beside(net, link, frame, hop)
         if carried is not None:
             step = None  # nobody is asked for the inner packet's next hop
         else:
@@ -350,6 +350,13 @@ class Walk(Hooks):
                     net.key, p, link.kind, "ip6_append_data" if p.family == 6 else "ip_append_data",
                 )
             )  # fmt: skip
+
+    def _beside(self, net: Net, link: Link, frame: Frame, hop: NextHop) -> Carried | None:
+        """What takes a packet before the device does: IPsec, or a lightweight tunnel of the route (lwtunnel_xmit)."""
+        if hop.encap:
+            why = f"the route by {link.name} wraps it into {hop.encap}, and where that comes out is not read"
+            return Carried("unknown", at=net.point(link.name), why=why, packet=frame.packet)
+        return self._esp(net, link, frame) if net.snap.xfrm_policies else None
 
     def _neighbour(self, net: Net, link: Link, near: str, at: Point) -> tuple[str | None, Resolve | None]:
         """The MAC address for the next hop; None: not known (it will be asked for), or none is needed."""

@@ -47,7 +47,15 @@ def device_mtu(net: Net, link: Link, family: Family) -> int:
 
 
 def route_mtu(net: Net, found: Found, hop: NextHop, dst: str, *, forwarding: bool) -> Mtu | None:
-    """The MTU for packets to ``dst`` by this route; None when its device is not in the snapshot."""
+    """The MTU for packets to ``dst`` by this route; None when its device is not in the snapshot.
+
+    MPLS labels that the route puts on take room of all of them (lwtunnel_headroom in ipv4_mtu, ip6_mtu).
+    """
+    mtu = _without_labels(net, found, hop, dst, forwarding)
+    return Mtu(mtu.value - 4 * hop.labels, "route", mtu.locked) if mtu and hop.labels else mtu
+
+
+def _without_labels(net: Net, found: Found, hop: NextHop, dst: str, forwarding: bool) -> Mtu | None:
     link = net.links.get(hop.link)
     if link is None:
         return None

@@ -82,8 +82,8 @@ KINDS: dict[str, Kind] = {
                    source="geneve_link_config, skb_tunnel_check_pmtu"),
     "gre": Kind((("GRE", 4),), options=_GRE, source="ip_tunnel_bind_dev, tnl_update_pmtu; v6: ip6_tnl_xmit"),
     "gretap": Kind((("GRE", 4), ETHERNET), options=_GRE, source="ip_tunnel_bind_dev, tnl_update_pmtu"),
-    "erspan": Kind((("GRE", 8), ("ERSPAN", 8), ETHERNET), too_big_v6="unknown", options=("v2", "noencaplimit"),
-                   source="erspan_tunnel_init, erspan_hdr_len"),
+    "erspan": Kind((("GRE", 8), ("ERSPAN", 8), ETHERNET), too_big_v6="silent", options=("v2", "noencaplimit"),
+                   source="erspan_tunnel_init, erspan_hdr_len; v6: the path MTU learned forgets ERSPAN's header"),
     "ipip": Kind((), (4,), options=_IP, source="ip_tunnel_bind_dev, tnl_update_pmtu"),
     "sit": Kind((), (4,), options=_IP, floor=SMALLEST_MTU[6], source="ipip6_tunnel_bind_dev, ipip6_tunnel_xmit"),
     "ip6tnl": Kind((), (6,), options=("fou", "gue", "noencaplimit"), floor=SMALLEST_MTU[6],
@@ -318,9 +318,12 @@ def learned(layer: Layer, room: int, mtu: int) -> int | None:
     """The path MTU the inner sender learns from the first packet that does not fit; None: none.
 
     It is what fits, except: OVS over IPv6 GRE with a key forgets the key's 4 bytes, so that what is 1 to 4 bytes too
-    large stays lost (measured); with ``ignore-df`` GRE remembers its own device's MTU.
+    large stays lost (measured), and ERSPAN over IPv6 those of its own header; with ``ignore-df`` GRE remembers its own
+    device's MTU.
     """
     said = too_big(layer)
+    if layer.kind == "erspan" and layer.family == 6:
+        return inner(layer, room) + dict(parts(layer))["ERSPAN"]
     if layer.kind == "ovs-gre" and layer.family == 6 and layer.has("key") and not layer.has("netdev"):
         return inner(layer, room) + 4
     if layer.has("ignore-df") and layer.family == 4:

@@ -15,7 +15,8 @@ Too big at the tunnel's own end (its route, or a path MTU it has learned, is sma
   is unset (fragments), or the frame was bridged (icmp_send needs a route that a bridged frame does not have: silent);
 * in all of these the route of what this host itself sends learns it, with DF or without: the next packets without DF
   are cut before they go in;
-* ERSPAN over IPv6 tells each time anew, and its route learns nothing (seen on 6.1);
+* ERSPAN over IPv6 tells, and teaches, a size that is too large by its own header: whoever heeds it stays unheard
+  (ip6erspan_tunnel_xmit; seen on 6.1 and 6.12);
 * IPsec (xfrm_state_mtu) is a smaller MTU of the route: EMSGSIZE, or "too big" to the inner sender;
 * WireGuard, L2TP: the outer packet is fragmented where it is made, of IPv6 too (ignore_df), and nobody is told.
 
@@ -248,8 +249,10 @@ def _told_here(mtu: int, entry: Entry, outside: Fate1) -> Fate1:
             return outside
         if family == 6 and outer.layer.family == 4 and mtu < SMALLEST_TOLD[6]:
             return outside
+        if outer.kind == "ip6erspan":
+            return "silent"
         if frame.local:
-            return "icmp" if outer.kind == "ip6erspan" else "error"
+            return "error"
         return "silent" if entry.bridged and family == 4 else "icmp"
     if frame.local:
         return "error"

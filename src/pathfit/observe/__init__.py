@@ -6,7 +6,7 @@
   one, light (links, addresses, main routes) or full, :mod:`~pathfit.observe.survey` finds out which of the two is
   enough; :mod:`~pathfit.observe.peers` finds where a link's other end is; :mod:`~pathfit.observe.features` offload
   features, :mod:`~pathfit.observe.holders` who holds a tun device,
-  :mod:`~pathfit.observe.apart` peers of WireGuard, ports of Open vSwitch, IPsec;
+  :mod:`~pathfit.observe.apart` peers of WireGuard, ports of Open vSwitch, L2TP, IPsec;
 * :mod:`~pathfit.observe.engines` - container engines: their networks and containers, by their sockets or files;
 * :mod:`~pathfit.observe.nodes` - what a node's own files say: cluster overlays, Weave, a cloud's word, DHCP leases;
 * :mod:`~pathfit.observe.processes` - who a process is, and what it sees as "/": engines and nodes both ask;

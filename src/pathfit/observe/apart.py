@@ -1,5 +1,5 @@
 """What a namespace's links do not say themselves and is asked for only where it can be: the peers of WireGuard, the
-ports of Open vSwitch, IPsec.
+ports of Open vSwitch, sessions of L2TP, IPsec.
 
 Asking loads nothing: generic netlink families are looked up in the list of those that are there, and a socket of
 NETLINK_XFRM is opened only where /proc/net/netlink shows the kernel's own end of it (opening one would load the module,
@@ -19,8 +19,10 @@ from pathfit.wire import genl
 if TYPE_CHECKING:
     from pathfit.wire import ovs
 
+Facts = dict[str, str | int | bool]
+
 IPSEC = 50_000  # states or policies of one namespace
-PEERS = 10_000  # messages about one device
+PEERS = 10_000  # messages about one device; tunnels, sessions of one namespace
 
 
 class Families:
@@ -70,6 +72,19 @@ def with_ports(links: Sequence[Link], ports: "dict[str, ovs.Vport]") -> list[Lin
         else x
         for x in links
     ]
+
+
+def of_l2tp(families: Families) -> dict[str, Facts]:
+    """What L2TP devices of the namespace this thread stands in are, by name. Raises OSError, netlink.Malformed."""
+    from pathfit.wire import l2tp
+
+    with NetlinkSocket(NETLINK_GENERIC) as sock:
+        family = families.find(sock, l2tp.FAMILY)
+        if not family:
+            return {}
+        tunnels = {x.number: x.info for x in sock.dump(l2tp.tunnels(family), l2tp.tunnel, PEERS)}
+        sessions = sock.dump(l2tp.sessions(family), l2tp.session, PEERS)
+        return {x.name: {**tunnels[x.tunnel], **x.info} for x in sessions if x.name and x.tunnel in tunnels}
 
 
 def ipsec() -> tuple[tuple[XfrmState, ...], tuple[XfrmPolicy, ...]]:

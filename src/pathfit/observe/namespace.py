@@ -200,8 +200,12 @@ def _asked(links: Iterable[Link], rules: Iterable[PolicyRule], known: Mapping[st
 
 
 def _apart(reader: Reader, links: list[Link], features: Features) -> list[Link]:
-    """With what generic netlink knows of WireGuard and Open vSwitch."""
+    """With what generic netlink knows of WireGuard, L2TP and Open vSwitch."""
     made: list[Link] = []
+    if any(not link.kind and not link.loopback for link in links):
+        unsaid: dict[str, apart.Facts] = {}
+        wires = reader.part("sessions of L2TP", partial(apart.of_l2tp, features.families), unsaid)
+        links = [replace(x, kind="l2tp", info=wires[x.name]) if x.name in wires else x for x in links]
     ports: dict[str, ovs.Vport] = {}
     for link in links:
         if link.kind == "wireguard":

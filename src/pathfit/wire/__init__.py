@@ -4,7 +4,8 @@
   :mod:`~pathfit.wire.rtnl_link`, :mod:`~pathfit.wire.rtnl_route`, :mod:`~pathfit.wire.rtnl_near`,
   :mod:`~pathfit.wire.rtnl_conf` its answers; :mod:`~pathfit.wire.pattern` takes apart what comes a thousand times;
 * :mod:`~pathfit.wire.genl`, :mod:`~pathfit.wire.ethtool` - generic netlink, offload features;
-  :mod:`~pathfit.wire.wireguard`, :mod:`~pathfit.wire.ovs` peers and ports; :mod:`~pathfit.wire.xfrm` IPsec, never keys;
+  :mod:`~pathfit.wire.wireguard`, :mod:`~pathfit.wire.ovs` peers and ports; :mod:`~pathfit.wire.l2tp` sessions;
+  :mod:`~pathfit.wire.xfrm` IPsec, never keys;
 * :mod:`~pathfit.wire.sockdiag`, :mod:`~pathfit.wire.tcpinfo` - sockets and struct tcp_info;
   :mod:`~pathfit.wire.tcpmetrics` what TCP keeps of earlier connections;
 * :mod:`~pathfit.wire.nft`, :mod:`~pathfit.wire.xt` - packet filters, as nftables and iptables keep them;

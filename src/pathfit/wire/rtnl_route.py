@@ -19,6 +19,7 @@ from pathfit.wire.netlink import (
     Malformed,
     attributes,
     fixed,
+    inner,
     ip_text,
     text,
     u8,
@@ -36,8 +37,9 @@ _EXPIRES = Struct("=8xi")  # struct rta_cacheinfo: clntref, lastuse, expires
 USER_HZ = 100
 
 _DST, _SRC, _IIF, _OIF, _GATEWAY, _PRIORITY, _PREFSRC, _METRICS, _MULTIPATH = 1, 2, 3, 4, 5, 6, 7, 8, 9
-_CACHEINFO, _TABLE, _VIA, _ENCAP_TYPE, _NH_ID = 12, 15, 18, 21, 30
+_CACHEINFO, _TABLE, _VIA, _ENCAP_TYPE, _ENCAP, _NH_ID = 12, 15, 18, 21, 22, 30
 _RTAX_LOCK, _RTAX_MTU, _RTAX_ADVMSS, _RTAX_INITCWND = 1, 2, 8, 11
+_MPLS, _MPLS_DST = 1, 1  # LWTUNNEL_ENCAP_MPLS, MPLS_IPTUNNEL_DST: the labels, four bytes each
 _F_DEAD, _F_ONLINK = 1, 4
 RTM_F_CLONED = 0x200
 
@@ -91,6 +93,7 @@ def _route(
     cache: bytes | None,
     long_table: int | None,
     encap: bytes | None,
+    put_on: bytes | None,
     number_of_hops: int | None,
 ) -> Route | Indirect | PmtuException | None:
     family = FAMILY.get(number)
@@ -100,7 +103,7 @@ def _route(
     near = ip_text(gateway) if gateway else ip_text(via[2:]) if via else None
     if flags & RTM_F_CLONED:
         return _exception(family, dst, src, oif or 0, near, mtu or 0, locked, cache or b"")
-    hops = _multipath(several) if several else (_hop(oif, near, 1, flags, encap),) if oif is not None else ()
+    hops = _multipath(several) if several else (_hop(oif, near, 1, flags, encap, put_on),) if oif is not None else ()
     made = Route(
         family=family,
         table=table if long_table is None else long_table,
@@ -138,6 +141,7 @@ route: Pattern[Route | Indirect | PmtuException] = Pattern(
         Field((_CACHEINFO,)),
         Field((_TABLE,), "I"),
         Field((_ENCAP_TYPE,)),
+        Field((_ENCAP,)),
         Field((_NH_ID,), "I"),
     ),
     _route,
@@ -160,7 +164,7 @@ def resolve(indirect: Indirect, objects: Mapping[int, "Ways"]) -> Route | None:
     hops: list[NextHop] = []
     for member, weight in ways.members:
         for hop in objects[member].hops if member in objects else ():
-            hops.append(NextHop(link=hop.link, via=hop.via, weight=weight, onlink=hop.onlink, dead=hop.dead))  # noqa: PERF401
+            hops.append(replace(hop, weight=weight))  # noqa: PERF401
     return replace(indirect.route, hops=tuple(hops), type=indirect.route.type)
 
 
@@ -186,14 +190,18 @@ def nexthop(data: bytes, at: int, end: int) -> Ways:
     if 4 in found:
         return Ways(number, (), (), True)
     via = ip_text(found[6]) if 6 in found else None
-    return Ways(number, (_hop(u32(found, 5), via, 1, flags, found.get(7)),))
+    return Ways(number, (_hop(u32(found, 5), via, 1, flags, found.get(7), found.get(8)),))
 
 
 _NHMSG = Struct("=4BI")
 
 
-def _hop(link: int, via: str | None, weight: int, flags: int, encap: bytes | None) -> NextHop:
+def _hop(
+    link: int, via: str | None, weight: int, flags: int, encap: bytes | None = None, put_on: bytes | None = None
+) -> NextHop:
+    """``encap``, ``put_on``: RTA_ENCAP_TYPE and RTA_ENCAP."""
     kind = u16({0: encap}, 0) if encap else 0
+    labels = inner(put_on).get(_MPLS_DST, b"") if kind == _MPLS and put_on else b""
     return NextHop(
         link=link,
         via=via,
@@ -201,6 +209,7 @@ def _hop(link: int, via: str | None, weight: int, flags: int, encap: bytes | Non
         onlink=bool(flags & _F_ONLINK),
         dead=bool(flags & _F_DEAD),
         encap=_ENCAPS.get(kind, str(kind)) if kind else None,
+        labels=len(labels) // 4,
     )
 
 
@@ -213,7 +222,7 @@ def _multipath(value: bytes) -> tuple[NextHop, ...]:
         if length < _NEXTHOP.size or at + length > len(value):
             raise Malformed(f"next hop of {length} bytes at {at} of {len(value)}")
         found = attributes(value, at + _NEXTHOP.size, at + length)
-        hops.append(_hop(link, _via(found), weight + 1, flags, found.get(_ENCAP_TYPE)))
+        hops.append(_hop(link, _via(found), weight + 1, flags, found.get(_ENCAP_TYPE), found.get(_ENCAP)))
         at += (length + 3) & ~3
     return tuple(hops)
 

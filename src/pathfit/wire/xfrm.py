@@ -55,6 +55,7 @@ def state(data: bytes, at: int, end: int) -> XfrmState | None:
     family = FAMILY.get(number)
     if family is None:
         return None
+    selected = FAMILY.get(_SELECTOR.unpack_from(data, at)[6])
     found = attributes(data, at + _STATE_SIZE, end)
     auth = found.get(_ALG_AUTH_TRUNC) or found.get(_ALG_AUTH, b"")
     cipher = found.get(_ALG_AEAD) or found.get(_ALG_CRYPT, b"")
@@ -70,6 +71,7 @@ def state(data: bytes, at: int, end: int) -> XfrmState | None:
         cipher=text(cipher[:_NAME].split(b"\0")[0]),
         auth=text(auth[:_NAME].split(b"\0")[0]),
         icv_bits=_U32.unpack_from(checked, _NAME + 4)[0] if len(checked) >= _NAME + 8 else None,
+        inner=selected if selected != family else None,
         any_family=bool(flags & _AF_UNSPEC),
         pmtudisc=not flags & _NOPMTUDISC,
         encap=encap,
