@@ -33,14 +33,16 @@ aardvark-dns:aardvark-dns:aardvark-dns:aardvark-dns
 containerd:containerd:containerd:containerd
 host-local:containernetworking-plugins:containernetworking-plugins:cni-plugins
 chromium:chromium:chromium:chromium"
-# Data planes of other makers, which run as processes on any kernel; and what boots other kernels (tests/kernels).
+# Data planes of other makers, which run as processes on any kernel; what boots other kernels (tests/kernels); who else
+# reads captures.
 TUNNELS="ovs-vswitchd:openvswitch-switch:openvswitch:openvswitch
 wireguard-go:wireguard-go:wireguard-go:wireguard-go
 wg:wireguard-tools:wireguard-tools:wireguard-tools-wg
 openvpn:openvpn:openvpn:openvpn
 qemu-system-x86_64:qemu-system-x86:qemu-system-x86-core:qemu-system-x86_64
 cpio:cpio:cpio:cpio
-depmod:kmod:kmod:kmod"
+depmod:kmod:kmod:kmod
+tshark:tshark:wireshark-cli:tshark"
 # Real servers for tests/servers. Where the program alone has a package, without a service, that one.
 SERVERS="nginx:nginx:nginx:nginx
 apache2:apache2-bin:httpd:apache2

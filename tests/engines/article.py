@@ -1,6 +1,6 @@
 """Article 000 with a real engine: a host whose uplink carries less than docker0, and a far end that is never told.
 
-    s (web server) 1500 ---- 1500 r NARROW ---- NARROW h (dockerd; containers 1500)
+    s (web server) 1500 ---- 1500 r NARROW ---- NARROW h (an engine; containers 1500)
 
 ``r`` says "too big" to ``s``, whose firewall drops the message: a container that invites 1500 waits for ever for what
 is larger than NARROW. The host itself is fine, because its own link is honest.
@@ -27,12 +27,11 @@ PATHFIT = Path(sys.executable).with_name("pathfit")
 CERTS = HERE.parents[1] / "src" / "pathfit" / "lab" / "certs"
 
 
-class Article:
-    """The stage, with dockerd running on ``h`` and an image to run. ``narrow`` bytes are all the uplink carries."""
+class Stage:
+    """The stage without an engine: a subclass puts one on ``h`` and says how a command runs in a container. ``narrow``
+    bytes are all the uplink carries."""
 
-    def __init__(
-        self, lab: Lab, *args: str, config: str | None = None, narrow: int = NARROW, manager: str = ""
-    ) -> None:
+    def __init__(self, lab: Lab, narrow: int = NARROW) -> None:
         self.lab = lab
         self.h: LabHost = lab.host("h")
         self.r: Room = lab.room("r")
@@ -45,10 +44,6 @@ class Article:
         self.r.sysctl(ipv4__ip_forward=1)
         self.s.run("nft", "-f", "-", stdin=DEAF)
         self._serve()
-        self.docker = Docker(self.h, *args, config=config, manager=manager)
-        tar = lab.folder / "image.tar"
-        tar.write_bytes(image())
-        self.docker.load(tar)
 
     def _serve(self) -> None:
         script = HERE.parent / "accept" / "srv.py"
@@ -57,10 +52,14 @@ class Article:
         self.s.start(*words, log=log)
         until(lambda: ":8443" in self.s.run("ss", "-Hltn"), "the web server", detail=log.read_text)
 
+    def inside(self, container: str, *words: str) -> str:
+        """What a command in the container prints, whatever its exit status."""
+        raise NotImplementedError
+
     def curl(self, container: str, size: int = SIZE, patience: float = 2.0) -> str:
         """What curl in the container says of a body of that size: "200 200000", or "000 0" when it hung."""
         words = f"curl -sk -m {patience} -o /dev/null -w %{{http_code}}_%{{size_download}} {URL}{size}"
-        return self.docker("exec", container, *words.split(), check=False).replace("_", " ")
+        return self.inside(container, *words.split()).strip().replace("_", " ")
 
     def works(self, container: str) -> bool:
         return self.curl(container, patience=10.0) == f"200 {SIZE}"
@@ -69,7 +68,7 @@ class Article:
         return not self.curl(container).startswith("200")
 
     def pathfit(self, *words: str, timeout: float = 60.0) -> "CompletedProcess[str]":
-        """pathfit on the docker host, as its root would type it."""
+        """pathfit on the engine's host, as its root would type it."""
         return self.h.call(str(PATHFIT), *words, timeout=timeout, env=self.env)
 
     @property
@@ -84,6 +83,32 @@ class Article:
         assert done.stdout, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
         return found
+
+    def fix(self, where: str, *words: str, status: int = 0) -> str:
+        """`pathfit fix WORDS --from WHERE --to` the server; what it says."""
+        done = self.pathfit("fix", *words, "--from", where, "--to", URL)
+        assert done.returncode == status, f"{done.returncode}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def undo(self, which: str = "last") -> None:
+        done = self.pathfit("fix", "--undo", which)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+class Article(Stage):
+    """The stage with dockerd on ``h`` and an image to run."""
+
+    def __init__(
+        self, lab: Lab, *args: str, config: str | None = None, narrow: int = NARROW, manager: str = ""
+    ) -> None:
+        super().__init__(lab, narrow)
+        self.docker = Docker(self.h, *args, config=config, manager=manager)
+        tar = lab.folder / "image.tar"
+        tar.write_bytes(image())
+        self.docker.load(tar)
+
+    def inside(self, container: str, *words: str) -> str:
+        return self.docker("exec", container, *words, check=False)
 
 
 DEAF = """

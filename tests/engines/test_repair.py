@@ -21,14 +21,11 @@ def stage() -> Iterator[Article]:
 
 
 def fix(a: Article, where: str, *words: str, status: int = 0) -> str:
-    done = a.pathfit("fix", *words, "--from", where, "--to", URL)
-    assert done.returncode == status, f"{done.returncode}: {done.stdout}{done.stderr}"
-    return done.stdout
+    return a.fix(where, *words, status=status)
 
 
 def undo(a: Article, which: str = "last") -> None:
-    done = a.pathfit("fix", "--undo", which)
-    assert done.returncode == 0, done.stdout + done.stderr
+    a.undo(which)
 
 
 def test_the_route_now(stage: Article) -> None:

@@ -314,6 +314,7 @@ CONMON = tuple(
     f"--exit-command-arg --network-config-dir --exit-command-arg  --exit-command-arg --network-backend "
     f"--exit-command-arg netavark --exit-command-arg container --exit-command-arg cleanup".split(" ")
 )
+NETAVARK = ("--network-backend", "netavark")
 
 
 def test_what_a_monitor_says() -> None:
@@ -328,7 +329,11 @@ def test_what_a_monitor_says() -> None:
         graph="/g",
         backend="netavark",
         configs="",
+        client=("/usr/bin/podman", "--root", "/g", "--runroot", "/r", *("--network-config-dir", ""), *NETAVARK),
     )
+    assert not found.removes
+    cleanup = (*CONMON[:-1], *("--rm", "--exit-command-arg"), CONMON[-1])
+    assert (ends := conmon.monitored(cleanup)) is not None and ends.removes
 
 
 def test_a_monitor_that_is_not_told_what_to_call_in_the_end() -> None:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -84,9 +84,10 @@ def answering(answer: bytes | None) -> Iterator[int]:
                 return
             kept.append(connection)
             if answer is not None:
-                connection.recv(65536)
-                connection.sendall(answer)
-                connection.shutdown(socket.SHUT_WR)
+                with suppress(OSError):  # who asked may have heard enough
+                    connection.recv(65536)
+                    connection.sendall(answer)
+                    connection.shutdown(socket.SHUT_WR)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -132,6 +133,57 @@ def test_what_may_answer_instead(answer: bytes | None, code: str) -> None:
     assert said.code == code
     assert said.how.startswith("curl ")
     assert code != "timeout" or took >= weavestatus.BUDGET
+
+
+@contextmanager
+def pouring(first: bytes, piece: bytes, pause: float) -> Iterator[int]:
+    """A listener that answers ``first`` and then never ends, a ``piece`` each ``pause`` seconds."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    stop = threading.Event()
+
+    def serve() -> None:
+        with suppress(OSError):
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(5)
+                connection.recv(65536)
+                connection.sendall(first)
+                while not stop.wait(pause):
+                    connection.sendall(piece)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield int(listener.getsockname()[1])
+    finally:
+        stop.set()
+        listener.close()
+        thread.join(5)
+
+
+@pytest.mark.parametrize(
+    ("first", "piece", "pause", "codes"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", b"{" * 65536, 0.0, {"malformed", "timeout"}),
+        (b"HTTP/1.1 200 OK\r\nX-A: ", b"a" * 65536, 0.0, {"malformed", "timeout"}),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n", 0.01, {"malformed", "timeout"}),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 4000000\r\n\r\n", b" ", 0.02, {"timeout"}),
+    ],
+    ids=["a body", "a header", "chunks", "drop by drop"],
+)
+def test_an_answer_that_never_ends(first: bytes, piece: bytes, pause: float, codes: set[str]) -> None:
+    """Given up by the size or by the time, whichever comes first; memory is bounded by LIMIT."""
+    with pouring(first, piece, pause) as port:
+        said = weavestatus.ask(port)
+    assert isinstance(said, Missing)
+    assert said.code in codes
+
+
+def test_a_report_larger_than_any_mesh_makes() -> None:
+    with answering(http(b"[" + b"0," * (weavestatus.LIMIT // 2) + b"0]")) as port:
+        said = weavestatus.ask(port)
+    assert isinstance(said, Missing)
+    assert said.code in ("malformed", "timeout")
 
 
 def test_nobody_there() -> None:

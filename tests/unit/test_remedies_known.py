@@ -17,6 +17,7 @@ import test_kernels as kernels
 import test_platform as platform
 import test_remedies_docker as docker
 import test_remedies_kubernetes as kubernetes
+import test_remedies_podman as podman
 import test_weave_paths as weave_paths
 from cases import ADDRESS, BLIND, NARROW, PLAIN, case, drop, failed, hole, no_too_big, probe, table
 from test_remedies import HOLE, UNREACHED
@@ -50,6 +51,13 @@ CASES: tuple[Case, ...] = (
     docker.run(docker.engine(config='{"mtu": 1400}', mtu=1400)),
     weave_paths.asked(weave_paths.weaving("sleeve"), "c", weave_paths.MATE, **weave_paths.SMALL),
     kernels.looked(812, 812),
+    podman.run(podman.engine()),
+    podman.run(podman.engine(rootless=1000)),
+    podman.run(podman.engine(root="/proc/7/root")),
+    podman.run(podman.engine(msgspec.structs.replace(podman.WEB, mtu=1400))),
+    podman.run(podman.engine(podman.LAB, "containerd")),
+    podman.run(podman.engine(podman.LAB, "containerd", root="/proc/7/root")),
+    podman.run(podman.engine(msgspec.structs.replace(podman.LAB, mtu=1400), "containerd")),
     platform.asked_from_host(platform.fact("networkd", "/x/20-lan.network")),
     platform.asked_from_host(platform.fact("netplan")),
     platform.asked_from_host(platform.fact("networkmanager", platform.UUID, mtu=0)),

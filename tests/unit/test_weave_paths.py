@@ -7,7 +7,7 @@ import topo
 from cases import case, failed, out, passing, probe
 from msgspec.structs import replace
 
-from pathfit import diagnose
+from pathfit import diagnose, survey
 from pathfit.core.ask import Target
 from pathfit.core.case import Case
 from pathfit.core.finding import Finding
@@ -202,3 +202,11 @@ def test_one_value_for_all_peers() -> None:
     host = replace(host, nodes=(replace(facts, netns=space.id),), own=space.id)
     found = list(slow_path(Machine(host, Network.of(host))))
     assert [(f.facts["room"], f.facts["fits"]) for f in found] == [(1450, 1380), (1430, 1380)]
+
+
+def test_a_scan_names_those_on_the_network() -> None:
+    judged = survey.judge(weaving("sleeve", nic=1500))
+    (f,) = [f for f in judged.findings if f.code == "OVL306"]
+    assert f.workloads == ("netns:c",)
+    assert {w.name: w.verdict for w in judged.workloads} == {"c": "degraded", "d": "healthy"}
+    assert {w.verdict for w in survey.judge(weaving("fastdp", nic=1500)).workloads} == {"healthy"}

@@ -7,7 +7,8 @@
   when they had been pressed down.
 * **Bridges follow their smallest port** until somebody writes the bridge's own MTU (br_mtu_auto_adjust(),
   BROPT_MTU_SET_BY_USER, which no message shows). So a bridge's MTU is written only when its ports did not take it
-  along, neither by us nor in undo, and bridges are undone last: the hidden flag stays as it was.
+  along, neither by us nor in undo, and bridges are undone last: the hidden flag stays as it was. One that a smaller
+  port joined meanwhile is left to that one.
 * **VLANs and macvlans are pressed down** to the device below and do not come up again by themselves.
 """
 
@@ -76,7 +77,7 @@ class LinkMtu:
                     (f"ip link set dev {link.name} mtu {before}",),
                 )
             standing = ipv6.read(sock, _names(sock, prepared))
-            if link.mtu != before:
+            if link.mtu != before and not _kept_small(_links(sock), link, before):
                 _set(sock, link, before)
             self._followers(sock, prepared)
             ipv6.restore(sock, prepared, standing, _raised(sock, prepared))
@@ -103,6 +104,12 @@ def _link(links: dict[int, Link], index: int, name: str) -> Link:
     if found is None or found.name != name:
         raise Gone(f"the device {name} does not exist any more")
     return found
+
+
+def _kept_small(links: dict[int, Link], link: Link, before: int) -> bool:
+    """Has a bridge a port that is smaller than it was itself? Ours are as they were by then: it is one that came since.
+    What the bridge sent above that would vanish in the port; it grows by itself when that one goes."""
+    return link.kind == "bridge" and any(x.master == link.index and x.mtu < before for x in links.values())
 
 
 def _set(sock: NetlinkSocket, link: Link, mtu: int) -> None:

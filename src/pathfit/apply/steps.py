@@ -1,5 +1,6 @@
 """Which step performs which change: one explicit table."""
 
+from pathfit.apply.containers import ContainersAgain
 from pathfit.apply.files import File
 from pathfit.apply.links import LinkMtu
 from pathfit.apply.networks import NetworkAgain
@@ -12,6 +13,7 @@ from pathfit.core.change import (
     Change,
     FlushRouteCache,
     RecreateNetwork,
+    RestartContainers,
     RestartEngine,
     SetLinkMtu,
     SetRouteMtu,
@@ -26,6 +28,7 @@ STEPS: dict[type, Step] = {
     WriteFile: File(),
     RestartEngine: EngineRestart(),
     RecreateNetwork: NetworkAgain(),
+    RestartContainers: ContainersAgain(),
 }
 
 

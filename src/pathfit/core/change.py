@@ -91,4 +91,28 @@ class RecreateNetwork(Tagged, frozen=True, kw_only=True):
     mtu: int  # the option's value
 
 
-Change = SetRouteMtu | SetLinkMtu | AddNftTable | FlushRouteCache | WriteFile | RestartEngine | RecreateNetwork
+class RestartContainers(Tagged, frozen=True, kw_only=True):
+    """Containers of an engine without a daemon, stopped together and started again: a device's MTU comes with it.
+
+    ``client``: the words before a command of the engine's. ``network``: what it is done for; the engine itself has to
+    see the MTU ``mtu`` there before anything is stopped. ``containers``: ids; whoever lives in another's namespace
+    stands after that one.
+    """
+
+    engine: str
+    client: tuple[str, ...]
+    network: str  # name
+    mtu: int
+    containers: tuple[str, ...]
+
+
+Change = (
+    SetRouteMtu
+    | SetLinkMtu
+    | AddNftTable
+    | FlushRouteCache
+    | WriteFile
+    | RestartEngine
+    | RecreateNetwork
+    | RestartContainers
+)

@@ -50,6 +50,7 @@ class EngineNetwork(Value, frozen=True, kw_only=True):
     """One network of an engine. ``mtu`` is the option as set (bytes); None = not set, the driver's default.
 
     Of an overlay ``mtu`` is what the *underlay* is said to carry: its members get less (:attr:`is_underlay`).
+    ``file``: the configuration it was read from, where there is one; ``config``: its text, where a repair may edit it.
     ``netns``: the namespace in which the engine hides the bridge and the VXLAN device of an overlay, "" when this host
     has none of its members, or it was not found. ``nodes``: hosts that are members, this one among them.
     """
@@ -71,7 +72,8 @@ class EngineNetwork(Value, frozen=True, kw_only=True):
     encrypted: bool = False
     netns: str = ""
     nodes: tuple[Node, ...] = ()
-    file: str = ""  # the configuration it was read from, where there is one
+    file: str = ""
+    config: str | None = None
 
     @property
     def is_underlay(self) -> bool:
@@ -95,6 +97,8 @@ class Engine(Value, frozen=True, kw_only=True):
     ``inside``: the id of the container it runs in, ``inside_name`` how people call that one ("outer" or "outer/inner").
     ``network_mtu``: the daemon's default for networks by driver (``default-network-opts``, Docker 24).
     ``rootless``: the user it runs for, None = root's.
+    ``client``: of an engine without a daemon, the words with which what it runs calls it ("/usr/bin/podman", "--root",
+    ...): what stands before a command of it.
     """
 
     kind: str  # "docker", "podman", "containerd", "cri-o"
@@ -121,6 +125,7 @@ class Engine(Value, frozen=True, kw_only=True):
     inside_name: str = ""
     network_mtu: dict[str, int] = {}
     rootless: int | None = None
+    client: tuple[str, ...] = ()
 
 
 class Workload(Value, frozen=True, kw_only=True):

@@ -57,3 +57,26 @@ class NetworkBefore(Tagged, frozen=True, kw_only=True):
     made: str
     mtu: str | None = None  # the option as it was written
     members: tuple[MemberBefore, ...] = ()
+
+
+class StoodBefore(Value, frozen=True, kw_only=True):
+    """A container that ran. ``started``: clock ticks after boot, so that a pid is not mistaken. ``owner``: the id of
+    the one whose namespace it lives in, its own where it has one. ``mtus``: of its devices but loopback, by name."""
+
+    id: str
+    name: str
+    owner: str
+    pid: int
+    started: int
+    paused: bool = False
+    mtus: dict[str, int] = {}
+
+
+class ContainersBefore(Tagged, frozen=True, kw_only=True):
+    """Containers that ran, those in another's namespace last, and the network (JSON) as their engine saw it; its MTU
+    option stands beside it."""
+
+    boot: str
+    network: str
+    mtu: str | None = None
+    containers: tuple[StoodBefore, ...] = ()

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pathfit.core.base import Tagged, Value
 from pathfit.core.change import Change
-from pathfit.core.engined import EngineBefore, NetworkBefore
+from pathfit.core.engined import ContainersBefore, EngineBefore, NetworkBefore
 from pathfit.core.finding import Lasts
 
 SCHEMA = "pathfit.journal/1"
@@ -100,7 +100,9 @@ class FileBefore(Tagged, frozen=True, kw_only=True):
     folders: tuple[str, ...] = ()
 
 
-Prepared = RouteBefore | LinkBefore | TableBefore | CacheBefore | FileBefore | EngineBefore | NetworkBefore
+Prepared = (
+    RouteBefore | LinkBefore | TableBefore | CacheBefore | FileBefore | EngineBefore | NetworkBefore | ContainersBefore
+)
 
 
 class StepRecord(Value, frozen=True, kw_only=True):

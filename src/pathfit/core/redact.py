@@ -426,6 +426,7 @@ FIELDS: dict[str, Meaning] = {
     **dict.fromkeys(these("text comment config_error how ref"), _gone),
     "id": _name, "members": _name, "container": _name, "inside": _name, "host": _name,
     "boot_id": _uuid, "public_key": _secret, "holder": _process, "unit": _unit, "config": _config, "flags": _flag,
+    "client": _flag,
     "what": _opaque, "target": _chain, "release": _release, "sysctls": _sysctl, "network_mode": _mode,
     # of one struct
     **dict.fromkeys(("XfrmState.protocol", "XfrmTemplate.protocol", "XfrmState.cipher", "XfrmState.auth"), _keep),

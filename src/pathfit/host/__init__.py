@@ -11,7 +11,8 @@
 * :mod:`~pathfit.host.run`, :mod:`~pathfit.host.process` - other programs; a daemon started again as it was;
 * :mod:`~pathfit.host.dns` - one DNS question, UDP then TCP, from inside a namespace;
 * :mod:`~pathfit.host.rawsock`, :mod:`~pathfit.host.tcpsock`, :mod:`~pathfit.host.udpsock` - packets, connections and
-  datagrams of the prober; :mod:`~pathfit.host.farend` - its sockets in both namespaces, where both ends are ours.
+  datagrams of the prober; :mod:`~pathfit.host.farend` - its sockets in both namespaces, where both ends are ours;
+* :mod:`~pathfit.host.ring` - a device watched through a ring in shared memory.
 
 Everything here is thin: it does what it is told and returns values or raises OSError.
 """

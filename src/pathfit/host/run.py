@@ -17,12 +17,15 @@ class Done(NamedTuple):
     said: str
 
 
-def run(words: Sequence[str], stdin: str = "", patience: float = PATIENCE) -> Done:
-    """Run a program to its end, in the namespace this thread stands in. Raises TimeoutError; never a shell.
+def run(
+    words: Sequence[str], stdin: str = "", patience: float = PATIENCE, env: Mapping[str, str] | None = None
+) -> Done:
+    """Run a program to its end, in the namespace this thread stands in. Raises TimeoutError; never a shell. ``env``:
+    variables besides ours.
 
     It is put in a session of its own: Ctrl-C on the terminal is for us alone, and a change is never left half made.
     """
-    env = {**os.environ, "LC_ALL": "C", "PATH": f"{os.environ.get('PATH', '')}:{PATH}"}
+    whole = {**os.environ, "LC_ALL": "C", "PATH": f"{os.environ.get('PATH', '')}:{PATH}", **(env or {})}
     try:
         done = subprocess.run(
             list(words),
@@ -31,7 +34,7 @@ def run(words: Sequence[str], stdin: str = "", patience: float = PATIENCE) -> Do
             text=True,
             errors="backslashreplace",
             timeout=patience,
-            env=env,
+            env=whole,
             start_new_session=True,
             check=False,
         )

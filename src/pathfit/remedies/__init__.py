@@ -5,12 +5,12 @@ run in the right namespace), their undo, how safe they are, how long they last a
 runs anything. The first fix of a finding is the recommended one; the value is min(measured limits, MTU of every
 known device on the way), see :mod:`~pathfit.remedies.value`.
 
-One module a family: ``route`` (recommended), ``link``, ``clamp``; ``docker`` and ``lasting`` (a host's own devices)
-for good, with ``files`` and ``jsontext`` to edit what is kept in files; ``manual`` is what somebody else must decide,
-``apart`` what Docker keeps apart on purpose, ``untried`` what a platform documents and no run has shown: of it
-``weave`` and ``kernels``, ``neutron``, what a cloud's network service must be told, and ``kubernetes`` (with
-``kubernetes_makers``: where each maker keeps it), the MTU of a cluster's network. ``base`` is what all of them need.
-``known`` lists every repair there is.
+One module a family: ``route`` (recommended), ``link``, ``clamp``; ``docker``, ``podman``, ``cni`` and ``lasting`` (a
+host's own devices) for good, with ``files`` and ``jsontext`` to edit what is kept in files; ``manual`` is what somebody
+else must decide, ``apart`` what Docker keeps apart on purpose, ``untried`` what a platform documents and no run has
+shown: of it ``weave`` and ``kernels``, ``neutron``, what a cloud's network service must be told, and ``kubernetes``
+(with ``kubernetes_makers``: where each maker keeps it), the MTU of a cluster's network. ``base`` is what all of them
+need. ``known`` lists every repair there is.
 
 :func:`propose` is for a path that was asked about, :func:`of_state` for what state alone shows (a scan).
 """
@@ -107,9 +107,7 @@ def _for_good(view: View, value: int) -> tuple[Fix, ...]:
     """
     found: list[Fix] = []
     if view.state is not None and view.state.engines:
-        from pathfit.remedies.docker import docker
-
-        found += docker(view, value)
+        found += _of_engines(view, value)
     if view.state is not None and view.state.nodes:
         from pathfit.remedies.kubernetes import kubernetes
 
@@ -119,6 +117,24 @@ def _for_good(view: View, value: int) -> tuple[Fix, ...]:
 
         found += link_mtu_for_good(view, value)
     return tuple(found)
+
+
+def _of_engines(view: View, value: int) -> tuple[Fix, ...]:
+    kinds = {e.kind for e in view.state.engines} if view.state is not None else set()
+    found: tuple[Fix, ...] = ()
+    if "docker" in kinds:
+        from pathfit.remedies.docker import docker
+
+        found += docker(view, value)
+    if "podman" in kinds:
+        from pathfit.remedies.podman import podman
+
+        found += podman(view, value)
+    if kinds & {"containerd", "cri-o"}:
+        from pathfit.remedies.cni import cni
+
+        found += cni(view, value)
+    return found
 
 
 def recommended(view: View) -> int | None:

@@ -14,6 +14,7 @@ _BLANK = " \t\r\n"
 _decoder = json.JSONDecoder()
 
 Json = str | int | dict[str, "Json"]
+Path = tuple[str | int, ...]  # names of members, and numbers of elements, from the outside in
 
 
 class JsonError(ValueError):
@@ -46,10 +47,11 @@ def parse(text: str) -> dict[str, object]:
     return found
 
 
-def put(text: str, path: tuple[str, ...], value: Json) -> str:
-    """``text`` with the member at ``path`` (names from the outside in) set to ``value``, made where it is missing.
+def put(text: str, path: Path, value: Json) -> str:
+    """``text`` with the member at ``path`` set to ``value``, made where it is missing.
 
-    A member on the way that is no object is replaced by one. Raises JsonError when ``text`` is no JSON object.
+    A member on the way that is no object is replaced by one; an element must be there, and an object. Raises JsonError
+    when it is not, or when ``text`` is no JSON object.
     """
     parse(text)
     start = text.find("{")
@@ -58,7 +60,7 @@ def put(text: str, path: tuple[str, ...], value: Json) -> str:
     return _put(text, start, path, value, STEP)
 
 
-def _put(text: str, start: int, path: tuple[str, ...], value: Json, step: str) -> str:
+def _put(text: str, start: int, path: Path, value: Json, step: str) -> str:
     members, end = _members(text, start)
     name, *rest = path
     known = next((m for m in reversed(members) if m.name == name), None)
@@ -66,13 +68,15 @@ def _put(text: str, start: int, path: tuple[str, ...], value: Json, step: str) -
     if lead is not None:
         outer = _indent(text, start)
         step = lead.rpartition("\n")[2].removeprefix(outer) or step
+    if known is not None and rest and isinstance(rest[0], int):
+        return _put(text, _element(text, known.value, rest[0]), tuple(rest[1:]), value, step)
     if known is not None and rest and text[known.value] == "{":
         return _put(text, known.value, tuple(rest), value, step)
     new = _nested(tuple(rest), value)
     if known is not None:
         return text[: known.value] + _styled(new, lead, step) + text[known.end :]
     if not members:
-        return text[:start] + _first(text, start, {name: new}, step) + text[end + 1 :]
+        return text[:start] + _first(text, start, _nested((name,), new), step) + text[end + 1 :]
     head = members[0]
     colon = text[head.named : head.value]
     item = f"{json.dumps(name)}{colon}{_styled(new, lead, step)}{_comma(text, members, lead, colon)}"
@@ -121,10 +125,26 @@ def _shown(value: Json, step: str, indent: str) -> str:
     return json.dumps(value, indent=step).replace("\n", "\n" + indent)
 
 
-def _nested(path: tuple[str, ...], value: Json) -> Json:
+def _nested(path: Path, value: Json) -> Json:
     for name in reversed(path):
+        if isinstance(name, int):
+            raise JsonError(f"there is no list with an element {name}")
         value = {name: value}
     return value
+
+
+def _element(text: str, start: int, number: int) -> int:
+    """Where the object stands that is element ``number`` of the list at ``start``. Raises JsonError."""
+    at = _skip(text, start + 1)
+    for _ in range(number if text[start] == "[" else 0):
+        if text[at] == "]":
+            break
+        _, end = _decoder.raw_decode(text, at)
+        at = _skip(text, end)
+        at = _skip(text, at + 1) if text[at] == "," else at
+    if text[start] != "[" or text[at] != "{":
+        raise JsonError(f"there is no list with an object as its element {number}")
+    return at
 
 
 def _members(text: str, start: int) -> tuple[list[_Member], int]:

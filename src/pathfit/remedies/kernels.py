@@ -9,12 +9,12 @@ from pathfit.remedies.base import Argv, enter, reachable
 from pathfit.rules.places import place_text
 
 OFFLOADS = {
-    "KRN701": ("ufo", "weave issue 2289 and udp_sender.go, 2.8.1; ethtool(8) 5.4 (the last with ufo)"),
-    "KRN703": ("tx-checksum-ip-generic", "projectcalico/calico issue 3145, Felix 3.14; ethtool(8) 6.1"),
-    "KRN704": ("lro", "ethtool(8) 6.1; Documentation/networking/bonding.rst, Linux 6.1 (LRO and forwarding)"),
+    "KRN701": ("ufo", "weave issue 2289 (CentOS 7.0, 3.10.0-123.4.4.el7); ethtool(8) 6.1"),
+    "KRN703": ("tx-checksum-ip-generic", "flannel issues 1279 and 1282 (RHEL 7, Flatcar); ethtool(8) 6.1"),
+    "KRN704": ("lro", "dev_disable_lro() of Linux 6.1; ethtool(8) 6.1"),
 }
-"""The feature as `ethtool -K` calls it, and who says that it is the one."""
-UPDATES = {"KRN701": "CentOS 7.1, kernel-3.10.0-229.el7 (weave issue 2289: not seen with newer ones)"}
+"""The feature as `ethtool -K` calls it, and where that is said to help."""
+UPDATES = {"KRN701": "kernel-3.10.0-229.el7 (CentOS 7.1); weave issue 2289: well with a more recent kernel"}
 
 
 def offload(finding: Finding, host: HostSnapshot) -> tuple[Fix, ...]:

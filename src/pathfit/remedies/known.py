@@ -124,6 +124,35 @@ KNOWN = (
         by_hand=True,
     ),
     Known(
+        id="podman-network-mtu",
+        does="`mtu` among the options of the network's file (netavark), or of its bridge plugin (CNI), no other byte; "
+        "the default network gets a file. All its containers stop, and start again.",
+        when="The container is in a bridge network of root's Podman. By hand of a user's own, and where a container "
+        "was run with --rm.",
+        undo=FILE + " Its containers start once more.",
+    ),
+    Known(
+        id="podman-restart",
+        does="All containers of the network stop, and start again.",
+        when="The network's file has the right MTU by now, and the container is older.",
+        undo="They start once more where their devices are not as they were.",
+    ),
+    Known(
+        id="cni-network-mtu",
+        does="`mtu` of the plugin that makes the device (bridge, ptp) in the CNI configuration, no other byte; and at "
+        "once both halves of the veth of every running member, and the bridge.",
+        when="The container or pod is containerd's or CRI-O's, and no program writes that file. By hand where a member "
+        "cannot be seen, or below 1280.",
+        undo=FILE,
+    ),
+    Known(
+        id="cni-container-anew",
+        does="The pod, or container, is made anew.",
+        when="The CNI configuration has the right MTU by now, and the container is older.",
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
         id="networkd-link-mtu",
         does="`MTUBytes=` in a drop-in of the device's .network file.",
         when="The source is the host, and systemd-networkd alone keeps the device.",

@@ -21,14 +21,9 @@ def link_mtu(view: View, value: int) -> tuple[Fix, ...]:
     ns, link = view.source, view.source_link
     if view.state is None or ns is None or link is None or link.kind != "veth" or link.mtu <= value:
         return ()
-    network = forecast.network(view.state)
-    net = network.find(ns.id)
-    other = network.peer(net, link) if net is not None else None
-    if other is None or not reachable(ns) or not reachable(other[0].snap):
+    parts = pair(view, ns, link)
+    if parts is None:
         return ()
-    far, half = other[0].snap, other[1]
-    bridge = next((x for x in far.links if x.index == half.master and x.kind == "bridge"), None)
-    parts = [(ns, link), (far, half), *([(far, bridge)] if bridge is not None else [])]
     todo = [(n, x) for n, x in parts if x.mtu > value]
     breaks_v6 = value < IPV6_MIN_MTU
     applicability: Applicability = "disruptive" if breaks_v6 else "safe"
@@ -42,17 +37,33 @@ def link_mtu(view: View, value: int) -> tuple[Fix, ...]:
             applicability=applicability,
             lasts="reboot" if "host" in (ns.where, *ns.names) else "recreate",
             interrupts=tuple(dict.fromkeys(f"{n.where} IPv6" for n, _ in todo)) if breaks_v6 else (),
-            commands=tuple(_set(n, x, value) for n, x in todo),
-            undo=tuple(_set(n, x, x.mtu) for n, x in reversed(todo)),
+            commands=tuple(set_mtu(n, x, value) for n, x in todo),
+            undo=tuple(set_mtu(n, x, x.mtu) for n, x in reversed(todo)),
             where=at(view, ns, link.name),
             facts={"place": place_text(at(view, ns, link.name)), "contained": contained(view, ns)},
-            changes=tuple(
-                SetLinkMtu(netns=n.id, where=n.where, link=x.name, index=x.index, mtu=value) for n, x in todo
-            ),
+            changes=tuple(setting(n, x, value) for n, x in todo),
             verify=verified(view),
         ),
     )
 
 
-def _set(ns: NetnsSnapshot, link: Link, mtu: int) -> Argv:
+def pair(view: View, ns: NetnsSnapshot, link: Link) -> list[tuple[NetnsSnapshot, Link]] | None:
+    """Both halves of a veth, and the bridge that the other one is a port of; None where a half is not ours to set."""
+    if view.state is None or link.kind != "veth":
+        return None
+    network = forecast.network(view.state)
+    net = network.find(ns.id)
+    other = network.peer(net, link) if net is not None else None
+    if other is None or not reachable(ns) or not reachable(other[0].snap):
+        return None
+    far, half = other[0].snap, other[1]
+    bridge = next((x for x in far.links if x.index == half.master and x.kind == "bridge"), None)
+    return [(ns, link), (far, half), *([(far, bridge)] if bridge is not None else [])]
+
+
+def setting(ns: NetnsSnapshot, link: Link, mtu: int) -> SetLinkMtu:
+    return SetLinkMtu(netns=ns.id, where=ns.where, link=link.name, index=link.index, mtu=mtu)
+
+
+def set_mtu(ns: NetnsSnapshot, link: Link, mtu: int) -> Argv:
     return (*ip(ns), "link", "set", "dev", link.name, "mtu", str(mtu))

@@ -12,6 +12,7 @@ from pathfit.core.node import Overlay
 from pathfit.core.snapshot import HostSnapshot
 from pathfit.remedies.base import Argv
 from pathfit.remedies.untried import documented
+from pathfit.rules.state.weave import BRIDGE
 
 VERSION = "weave 2.8.1"
 DOCUMENT = f"{VERSION}, site/tasks/manage/fastdp.md (Packet size)"
@@ -42,6 +43,7 @@ def setting(finding: Finding, host: HostSnapshot) -> tuple[Fix, ...]:
             where=at,
             commands=_cluster(str(fits)) if cluster else _launch(str(fits)),
             undo=_cluster(old) if cluster else _launch(old),
+            interrupts=() if cluster else _attached(host, at),
             facts=facts,
         ),
     )
@@ -55,6 +57,16 @@ def _launch(value: str) -> tuple[Argv, ...]:
 def _cluster(value: str) -> tuple[Argv, ...]:
     """The DaemonSet starts its pods again by itself when its environment changes; "" takes the variable away."""
     return ((*DAEMONSET, f"WEAVE_MTU={value}" if value else "WEAVE_MTU-"),)
+
+
+def _attached(host: HostSnapshot, at: Point) -> tuple[str, ...]:
+    """Who loses its device by `weave reset`: the namespaces with a cable into Weave's bridge."""
+    node = next((n for n in host.namespaces if at.netns in (n.where, *n.names)), None)
+    bridge = next((x.index for x in node.links if x.name == BRIDGE), 0) if node is not None else 0
+    if node is None or not bridge:
+        return ()
+    ids = {x.peer_ns for x in node.links if x.master == bridge and x.peer_ns not in (None, node.id)}
+    return tuple(n.where for n in host.namespaces if n.id in ids)
 
 
 def _overlay(host: HostSnapshot, at: Point) -> Overlay | None:

@@ -191,9 +191,14 @@ class _Text:
     # -- repair, next -------------------------------------------------------------------------------------------
 
     def _fixes(self) -> None:
-        if self.leading and self.leading.fixes:
+        """The repairs of what fails, else of the first of its causes that has some."""
+        if self.leading is None:
+            return
+        causes = (c for code in self.leading.because for c in self.report.findings if c.code == code)
+        repaired = next((f for f in (self.leading, *causes) if f.fixes), None)
+        if repaired is not None:
             self.page.blank()
-            repair.write(self.page, self.report, self.leading, self.lang)
+            repair.write(self.page, self.report, repaired, self.lang)
 
     def _named(self, place: str) -> str:
         return repair.named(self.report, place)

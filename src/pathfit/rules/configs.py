@@ -13,27 +13,28 @@ from pathfit.rules.view import DIRECTIONS, View
 from pathfit.wire.daemonjson import mtu_of
 
 MAIN = 254  # RT_TABLE_MAIN
+USUAL = 1500  # bytes: ETH_DATA_LEN, what the kernel gives a veth or a bridge by itself (ether_setup())
 
 
 def not_inherited(view: View) -> Iterable[Finding]:
     """A network of the engine has no MTU of its own: the daemon's setting counts for its default network only.
 
     Why it hurts: one sets `mtu` in daemon.json, the containers of the default network are well, and those of every
-    network made by hand or by compose hang as before.
+    network made by hand or by compose hang as before. Podman and CNI plugins have no such setting at all.
     Example: daemon.json says 1400; `docker network create web` makes a network of 1500 behind an uplink of 1400.
-    Repair: make the network again with the option com.docker.network.driver.mtu; since version 24
-    default-network-opts gives it to networks made from then on.
+    Repair: Docker: make the network again with the option com.docker.network.driver.mtu; since version 24
+    default-network-opts gives it to networks made from then on. Podman: `mtu` among the options in the network's file,
+    and its containers start again. CNI: `mtu` of the bridge plugin, and pods are made anew.
     Severity: warning; it is the cause of MTU101, MTU102, MTU103 or MTU106.
     Possible: never said.
     Likely: nothing was measured; state shows a way out that is smaller than the network.
     Confirmed: measurement found a limit below the network's MTU.
     References: docs.docker.com/engine/network/drivers/bridge; moby, parseNetworkOptions(); moby#43197
-    (default-network-opts).
+    (default-network-opts); podman-network-create(1), mtu; netavark#111, netavark#1281; cni.dev/plugins/current/main/
+    bridge, mtu ("Defaults to the value chosen by the kernel").
     """
     at = member(view)
-    if at is None or at.engine.kind != "docker":
-        return  # what others do without a setting differs between their versions
-    if at.network.driver != "bridge" or at.network.default or at.network.mtu is not None:
+    if at is None or at.network.mtu is not None or not _unset_means_usual(view, at):
         return
     limit = _limit(view, at)
     if limit is None or at.link.mtu <= limit:
@@ -54,15 +55,25 @@ def not_inherited(view: View) -> Iterable[Finding]:
     yield found("CFG601", "warning", _sure(view), bridge(view, at), facts, *lines, *_measured(view, limit))
 
 
+def _unset_means_usual(view: View, at: Member) -> bool:
+    """Does a container have this MTU because its network says none? Docker's default network has the daemon's. Podman
+    and CNI plugins leave it to the kernel then; netavark since 1.16 takes the way out's. Any other was set by hand."""
+    if at.engine.kind == "docker":
+        return at.network.driver == "bridge" and not at.network.default
+    made = at.network.driver in ("bridge", "ptp") and (at.network.default or bool(at.network.file))
+    return made and at.link.mtu in (USUAL, _way_out(view, at) if at.engine.kind == "podman" else USUAL)
+
+
 def not_live(view: View) -> Iterable[Finding]:
     """The engine's configuration asks for an MTU that is not in force.
 
     Why it hurts: the file says that all is well, and nothing is: the daemon reads it when it starts, and a container
     gets its device's MTU when it starts.
     Example: `mtu` 1400 was written into daemon.json; dockerd was not restarted since, so docker0's containers have
-    1500. Or it was, and an old container still runs (live-restore).
+    1500. Or it was, and an old container still runs (live-restore). Or the file of a network of Podman's, or of CNI's,
+    says 1400, and a container was started before it did.
     Repair: restart the daemon; then restart the containers that are older. With live-restore a daemon keeps its
-    networks as they are while any container runs: stop them all first.
+    networks as they are while any container runs: stop them all first. A pod is made anew.
     Severity: warning; it is the cause of MTU101, MTU102, MTU103 or MTU106.
     Possible: never said.
     Likely: nothing was measured; state shows a way out that is smaller than the container's device.
@@ -70,7 +81,9 @@ def not_live(view: View) -> Iterable[Finding]:
     References: docs.docker.com/reference/cli/dockerd (daemon.json; `mtu` is not among the options a reload takes).
     """
     at = member(view)
-    if at is None or not at.network.default:
+    if at is not None and at.engine.kind != "docker":
+        yield from _older(view, at)
+    if at is None or not at.network.default or at.engine.kind != "docker":
         return
     wanted, limit = mtu_of(at.engine.config), _limit(view, at)
     if wanted is None or limit is None or at.link.mtu <= limit or at.link.mtu <= wanted:
@@ -92,6 +105,24 @@ def not_live(view: View) -> Iterable[Finding]:
         line(view.state_ref, "daemon-mtu", mtu=live),
     ]
     yield found("CFG603", "warning", _sure(view), _place(view, at), facts, *lines, *_measured(view, limit))
+
+
+def _older(view: View, at: Member) -> Iterable[Finding]:
+    """Of an engine that reads a network's file whenever a container starts: it is older than what the file says."""
+    wanted, limit = at.network.mtu, _limit(view, at)
+    if wanted is None or limit is None or at.link.mtu <= limit or at.link.mtu <= wanted or not at.network.file:
+        return
+    facts: Facts = {
+        "case": "network",
+        "source": view.source_label,
+        "path": at.network.file,
+        "wanted": wanted,
+        "network": at.network.name,
+        "own": at.link.mtu,
+        "limit": limit,
+    }
+    proof = line(view.state_ref, "configured", path=at.network.file, mtu=wanted)
+    yield found("CFG603", "warning", _sure(view), view.source_point, facts, proof, *_measured(view, limit))
 
 
 def _place(view: View, at: Member) -> Point:

@@ -13,6 +13,8 @@
 * :mod:`~pathfit.wire.rtnl_write` - what repairs write; :mod:`~pathfit.wire.filtertext` - rules as their own tools write
   them; :mod:`~pathfit.wire.daemonjson` - daemon.json; :mod:`~pathfit.wire.dhcp` - options of a kept lease;
 * :mod:`~pathfit.wire.packets` - IPv4, IPv6, TCP, UDP, ICMP headers; :mod:`~pathfit.wire.datagram` UDP, in pieces too;
+* :mod:`~pathfit.wire.dissect` - a tap's frame down to the innermost packet; :mod:`~pathfit.wire.cbpf` - a filter in the
+  kernel for one flow; :mod:`~pathfit.wire.pcapng` - captures to be opened elsewhere;
 * :mod:`~pathfit.wire.askdns`, :mod:`~pathfit.wire.quic` - questions that UDP servers answer;
 * :mod:`~pathfit.wire.tls` - ClientHellos and TLS records, as far as we look at them ourselves;
 * :mod:`~pathfit.wire.addresses` - addresses and their canonical text.

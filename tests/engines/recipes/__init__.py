@@ -4,6 +4,7 @@
     nested.py      dockerd in a container of dockerd
     podmans.py     podman with netavark, without a daemon
     containerds.py containerd, whose containers get their network from CNI plugins
+    weave.py       two hosts with a stand-in of Weave (standins/weaver.py)
     clusters.py    a Kubernetes node as a maker of cluster networks lays it out (cluster_makers.py), pods by containerd
     managers.py    what keeps a host's own device: systemd-networkd, netplan, NetworkManager, ifupdown
 

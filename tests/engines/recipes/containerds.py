@@ -27,9 +27,12 @@ PLUGINS = ("/usr/lib/cni", "/usr/libexec/cni")
 
 
 class Containerd:
-    """``self(...)`` is `ctr` on the host; there is an image to run. ``mtu`` bytes: what the plugin gives containers."""
+    """``self(...)`` is `ctr` on the host; there is an image to run, with ``programs`` in it. ``mtu`` bytes: what the
+    plugin gives containers, None: it is not told; ``text``: another list of plugins."""
 
-    def __init__(self, lab: Lab, host: LabHost, mtu: int = 1500) -> None:
+    def __init__(
+        self, lab: Lab, host: LabHost, mtu: int | None = 1500, programs: tuple[str, ...] = (), text: str = ""
+    ) -> None:
         self.host = host
         self._numbers = itertools.count()  # of commands in containers: each needs a name
         own(host, "/var/lib")
@@ -39,7 +42,7 @@ class Containerd:
         host.run("ln", "-s", plugins, "/opt/cni/bin")
         host.run("rm", "-rf", "/etc/cni/net.d")
         host.run("mkdir", "-p", "/etc/cni/net.d")
-        host.path("/etc/cni/net.d/10-lab.conflist").write_text(network(mtu))
+        host.path("/etc/cni/net.d/10-lab.conflist").write_text(text or network(mtu))
         log = host.folder / "containerd.log"
         config = host.path("/etc/containerd.toml")
         config.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
@@ -52,7 +55,7 @@ class Containerd:
             detail=lambda: log.read_text()[-3000:],
         )
         tar = host.folder / "small.tar"
-        tar.write_bytes(archive(image(())))
+        tar.write_bytes(archive(image(programs)))
         self("images", "import", str(tar))
 
     def __call__(self, *words: str, check: bool = True) -> str:
@@ -67,11 +70,12 @@ class Containerd:
         shown = self.host.run("nsenter", "-t", pid, "-n", "ip", "-j", "-4", "addr", "show", "dev", "eth0")
         return str(json.loads(shown)[0]["addr_info"][0]["local"])
 
-    def pod(self, pod: str, name: str) -> None:
+    def pod(self, pod: str, name: str, attempt: int = 0) -> str:
         """What the CRI plugin makes of a pod "NAMESPACE/NAME" with one container: the same annotations (pkg/cri), the
-        sandbox's network by CNI, the container in the sandbox's namespace."""
+        sandbox's network by CNI, the container in the sandbox's namespace. Its id; with each ``attempt`` another, as a
+        kubelet's are. The sandbox's stands in :meth:`sandbox`."""
         space, _, short = pod.partition("/")
-        sandbox, inside = (hashlib.sha256(f"{pod} {kind}".encode()).hexdigest() for kind in ("sandbox", name))
+        sandbox, inside = self.sandbox(pod, attempt), _id(f"{pod} {name} {attempt}")
         notes = {"sandbox-id": sandbox, "sandbox-name": short, "sandbox-namespace": space}
         always = ("run", "-d", *_notes({**notes, "container-type": "sandbox"}))
         self(*always, "--cni", "--cgroup", f"/{self.host.cgroup}/{sandbox}", IMAGE, sandbox, *STAY)
@@ -79,20 +83,37 @@ class Containerd:
         more = _notes({**notes, "container-type": "container", "container-name": name})
         joined = ("--with-ns", f"network:/proc/{pid}/ns/net", "--cgroup", f"/{self.host.cgroup}/{inside}")
         self("run", "-d", *more, *joined, IMAGE, inside, *STAY)
+        return inside
+
+    def remove(self, *names: str) -> None:
+        """End containers. No plugin is asked to DEL: `ctr` does that only for what runs in its foreground. The veth
+        goes with the namespace."""
+        for name in names:
+            self("tasks", "rm", "-f", name)
+            self("containers", "rm", name)
+
+    @staticmethod
+    def sandbox(pod: str, attempt: int = 0) -> str:
+        return _id(f"{pod} {attempt}")
 
     def exec(self, name: str, *words: str, check: bool = True) -> str:
         """A command in a container; what it printed."""
         return self("tasks", "exec", "--exec-id", f"x{next(self._numbers)}", name, *words, check=check)
 
 
+def _id(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _notes(notes: dict[str, str]) -> list[str]:
     return [word for k, v in notes.items() for word in ("--annotation", f"io.kubernetes.cri.{k}={v}")]
 
 
-def network(mtu: int) -> str:
+def network(mtu: int | None) -> str:
     """A list of plugins (CNI 0.4.0): one bridge, addresses by host-local."""
     ranges = {"type": "host-local", "ranges": [[{"subnet": "198.19.10.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}
-    bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": True, "mtu": mtu, "ipam": ranges}
+    told = {} if mtu is None else {"mtu": mtu}
+    bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": True, **told, "ipam": ranges}
     return json.dumps({"cniVersion": "0.4.0", "name": "lab", "plugins": [bridge]})
 
 

@@ -39,15 +39,15 @@ def _prepare(host: LabHost) -> None:
 
 
 class Podman:
-    """``self(...)`` is `podman` on the host; there is an image to run."""
+    """``self(...)`` is `podman` on the host; there is an image to run, with ``programs`` in it."""
 
-    def __init__(self, lab: Lab, host: LabHost, backend: str = "netavark") -> None:
+    def __init__(self, lab: Lab, host: LabHost, backend: str = "netavark", programs: tuple[str, ...] = ()) -> None:
         self.host = host
         _prepare(host)
         host.path("/etc/resolv.conf").write_text("nameserver 198.18.0.53\n")  # nobody's; else podman adds public ones
         host.path(CONFIG).write_text(_CONFIG.format(backend=backend))
         tar = lab.folder / "podman.tar"
-        tar.write_bytes(image(()))
+        tar.write_bytes(image(programs))
         self._load(tar)
 
     @property

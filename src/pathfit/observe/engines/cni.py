@@ -14,11 +14,12 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from pathfit.core.engine import Endpoint, EngineNetwork
 from pathfit.host import within
 from pathfit.observe.engines.daemons import Daemon
-from pathfit.observe.engines.parse import MOST, address, number, rows, table, text
+from pathfit.observe.engines.parse import MOST, address, kept, number, rows, table, text
 
 CONFIGS = "/etc/cni/net.d"
 RESULTS = ("/var/lib/cni/results", "/var/lib/cni/cache/results")
@@ -30,6 +31,8 @@ BRIDGES = {
     "bridge": "cni0",
     "flannel": "cni0",
 }  # the device where none is named (plugins: bridge.go, flannel delegates)
+
+EDITED = ("bridge", "ptp")  # whose MTU stands in this file alone: others are told by a maker's own program
 
 
 class Attachment(NamedTuple):
@@ -48,7 +51,8 @@ def networks(daemon: Daemon, folder: str = CONFIGS) -> tuple[EngineNetwork, ...]
     found = []
     for path, raw in _files(daemon, (folder,), ENDS):
         with suppress(ValueError):
-            found.append(network(raw, path))
+            one = network(raw, path)
+            found.append(replace(one, config=kept(raw)) if one.driver in EDITED else one)
     return tuple(found)
 
 

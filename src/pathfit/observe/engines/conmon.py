@@ -30,6 +30,8 @@ class Monitored(NamedTuple):
     graph: str = ""
     backend: str = ""  # "netavark", "cni"; "" of versions before 4
     configs: str = ""  # where Podman keeps its networks, "" = the usual folder
+    client: tuple[str, ...] = ()  # the words with which it calls Podman, before the command
+    removes: bool = False  # Podman removes the container when it ends (--rm)
 
 
 def monitored(argv: tuple[str, ...]) -> Monitored | None:
@@ -43,6 +45,7 @@ def monitored(argv: tuple[str, ...]) -> Monitored | None:
     exits = (option(own, "--exit-dir") or [""])[-1]
     ended = then[1] if len(then) > 1 else ""
     words = then[3::2]  # "--exit-command-arg" stands before each
+    command = words.index("container") if "container" in words else 0  # "container cleanup ID"
     return Monitored(
         id=found[0],
         name=text((option(own, "-n", "--name") or [""])[-1]),
@@ -53,4 +56,6 @@ def monitored(argv: tuple[str, ...]) -> Monitored | None:
         graph=(option(words, "--root") or [""])[-1],
         backend=(option(words, "--network-backend") or [""])[-1],
         configs=(option(words, "--network-config-dir") or option(words, "--cni-config-dir") or [""])[-1],
+        client=(ended, *words[:command]) if ended and command else (),
+        removes="--rm" in words[command:],
     )

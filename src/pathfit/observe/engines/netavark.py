@@ -9,11 +9,12 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from pathfit.core.engine import EngineNetwork
 from pathfit.host import within
 from pathfit.observe.engines.daemons import Daemon
-from pathfit.observe.engines.parse import MOST, number, rows, table, text
+from pathfit.observe.engines.parse import MOST, kept, number, rows, table, text
 
 FOLDERS = ("/etc/containers/networks", "/run/containers/networks")
 DEFAULT = "podman"
@@ -35,7 +36,7 @@ def networks(daemon: Daemon, folders: Iterable[str] = FOLDERS) -> tuple[EngineNe
                 raw = within.read(daemon.root, path, FILE + 1)
                 one = network(table(msgspec.json.decode(raw)), path)
                 if len(raw) <= FILE and one.name:
-                    found.setdefault(one.name, one)
+                    found.setdefault(one.name, replace(one, config=kept(raw)))
     found.setdefault(DEFAULT, EngineNetwork(id=DEFAULT, name=DEFAULT, driver="bridge", bridge=BRIDGE, default=True))
     return tuple(found.values())
 

@@ -17,6 +17,7 @@ BRIDGE = "com.docker.network.bridge.name"
 DEFAULT = "com.docker.network.bridge.default_bridge"
 TEXT = 256  # characters kept of a name; Docker's own are shorter
 MOST = 65_535  # bytes an MTU may say
+EDITED = 64 << 10  # bytes of a network's configuration that are kept as text; they have one thousand
 MANY = 10_000  # containers or networks kept of one engine
 _ENCRYPTED = "encrypted"  # its presence counts, whatever it says (overlay driver, parseOptions)
 _VNIS = "com.docker.network.driver.overlay.vxlanid_list"
@@ -29,6 +30,14 @@ def text(value: object, limit: int = TEXT) -> str:
         return ""
     value = value[:limit]
     return value if value.isprintable() else value.encode("unicode_escape").decode("ascii")[:limit]
+
+
+def kept(raw: bytes) -> str | None:
+    """The text of a configuration that a repair may edit; None for one that is too large, or no text."""
+    try:
+        return raw.decode() if len(raw) <= EDITED else None
+    except UnicodeDecodeError:
+        return None
 
 
 def table(value: object) -> dict[str, Any]:

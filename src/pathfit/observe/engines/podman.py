@@ -116,7 +116,10 @@ def asked(client: Client, engine: Engine, daemon: Daemon, homes: Homes) -> Engin
     made = [container(x, networks) for x in listed]
     containers = [_at_home(one, daemon, homes) if one.state in RUNS else one for one in made]
     version = answer.server.partition("/")[2].partition(" ")[0]
-    return _finished(replace(engine, version=version), networks or _networks(daemon, ()), containers, daemon)
+    known = _known(daemon)
+    kept = {n.name: n for n in _networks(daemon, [m for _, m in known.values()])}
+    filed = tuple(replace(n, file=k.file, config=k.config) if (k := kept.get(n.name)) else n for n in networks)
+    return _finished(replace(engine, version=version), filed or tuple(kept.values()), containers, daemon, known)
 
 
 def container(raw: dict[str, Any], networks: Iterable[EngineNetwork]) -> Container:
@@ -135,6 +138,7 @@ def container(raw: dict[str, Any], networks: Iterable[EngineNetwork]) -> Contain
         compose_service=text(labels.get("com.docker.compose.service")),
         pod=text(raw.get("PodName")),
         sandbox=raw.get("IsInfra") is True,
+        auto_remove=raw.get("AutoRemove") is True,
     )
 
 
@@ -165,7 +169,7 @@ def _by_files(engine: Engine, daemon: Daemon, homes: Homes, end: float) -> Engin
     for monitor, told in known.values():
         inner = cri.pid(daemon, told.pidfile) if clock.now() < end else 0
         inner = inner if not daemon.user or _is_child(inner, monitor) else 0
-        made = Container(id=told.id, name=told.name, engine="podman", pid=inner)
+        made = Container(id=told.id, name=told.name, engine="podman", pid=inner, auto_remove=told.removes)
         containers.append(replace(_at_home(made, daemon, homes), endpoints=tuple(attached.get(told.id, ()))))
     return _finished(engine, networks, containers, daemon, known)
 
@@ -208,7 +212,8 @@ def _finished(
     known: Mapping[str, tuple[int, Monitored]] | None = None,
 ) -> Engine:
     """With who lives in whose namespace, and what could not be seen."""
-    done = tuple(_shared(containers, daemon, {i: m for i, (_, m) in (known or _known(daemon)).items()}))
+    bundles = {i: m for i, (_, m) in (known or _known(daemon)).items()}
+    done = tuple(_shared(containers, daemon, bundles))
     members: dict[str, list[str]] = {}
     for one in done:
         for endpoint in one.endpoints if one.state in RUNS else ():
@@ -216,7 +221,8 @@ def _finished(
     networks = tuple(replace(n, members=tuple(members.get(n.id, ()))) for n in networks)
     blind = [c for c in done if c.state in RUNS and (not c.netns or _barred(c))]
     missing = (_unseen(daemon, len(blind)),) if blind else ()
-    return replace(engine, networks=networks, containers=done, missing=missing)
+    client = next((m.client for m in bundles.values() if m.client), ())
+    return replace(engine, networks=networks, containers=done, missing=missing, client=client)
 
 
 def _barred(one: Container) -> bool:

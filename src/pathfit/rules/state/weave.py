@@ -13,6 +13,7 @@ from pathfit.model.network import Net, Network
 from pathfit.rules.base import found, line
 from pathfit.rules.places import place_text
 from pathfit.rules.state.machine import REF, Machine
+from pathfit.rules.state.mtu import about
 from pathfit.rules.state.nodes import Node, leaves_by, nodes
 from pathfit.rules.view import DIRECTIONS, PROVEN, View
 
@@ -43,7 +44,8 @@ def slow_path(machine: Machine) -> Iterable[Finding]:
     Example: WEAVE_MTU 1410 over a network of 1450: the fast datapath's heartbeat is a packet of 1460 and never arrives.
     Repair: a WEAVE_MTU of at most the network's MTU less 50 (84 to 87 with a password), the same on every peer, then
     `weave reset` and a new start; where the network is large enough, let UDP 6784 through.
-    Severity: warning; traffic works, slowly. A diagnosis of a path that goes this way is "degraded", never "broken".
+    Severity: warning; traffic works, slowly. Whoever is on this network is "degraded", never "broken", and so is a path
+    that goes this way.
     Possible: the devices seen here carry the heartbeat; it is lost beyond, or UDP 6784 is, or the peer cannot do it.
     Likely: the heartbeat is larger than the device by which it leaves, or than the path MTU remembered to the peer; or
     packets of its size were measured to reach the peer, so that it is UDP 6784 that does not.
@@ -52,7 +54,10 @@ def slow_path(machine: Machine) -> Iterable[Finding]:
     weave issues 1737, 3037.
     """
     for node in nodes(machine):
-        yield from _of_node(node, None)
+        bridge = node.net.names.get(BRIDGE)
+        here = (node.net.key, bridge.index if bridge is not None else 0)
+        members = tuple(k for g in machine.groups if here in machine.segments(g.net) for k in g.keys)
+        yield from (about(f, members) for f in _of_node(node, None))
 
 
 def of_path(view: View, network: Network) -> Iterator[Finding]:

@@ -1,0 +1,112 @@
+"""A packet socket with a ring in shared memory (TPACKET_V3): every packet of one device that a filter accepts.
+
+::
+
+    block       0 version 4 offset 8 status 12 packets 16 first packet 20 length 24 number ...
+    packet      0 next 4 seconds 8 nanoseconds 12 kept 16 length 20 status 24 data at 28 hash 32 VLAN tag
+    behind it   struct sockaddr_ll: 2 protocol 4 ifindex 10 packet type (4: outgoing)
+
+The kernel fills a block and hands it over when it is full, or :data:`RETIRE` after its first packet; what comes while
+no block is free is counted, never waited for (tpacket_rcv(), prb_retire_rx_blk_timer_expired()). The device is never
+made promiscuous. The filter is attached before the socket is bound: nothing of others ever enters the ring.
+"""
+
+import mmap
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pathfit.host import netns, rawsock
+
+PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION = 5, 6, 10  # linux/if_packet.h
+TPACKET_V3 = 2
+SOL_PACKET = 263
+ETH_P_ALL = 3
+OUTGOING = 4  # PACKET_OUTGOING
+USER = 1  # TP_STATUS_USER: the block is ours
+VLAN_VALID = 1 << 4  # TP_STATUS_VLAN_VALID: the tag stood in front and was taken out (eth_type_vlan)
+BLOCK = 1 << 18  # bytes; a power of two, whole pages
+FRAME = 2048  # bytes; only a bound for the ring's own arithmetic
+RETIRE = 10  # milliseconds until a block with anything in it is handed over
+ADDRESS = 48  # bytes from a packet's header to its sockaddr_ll: TPACKET_ALIGN(sizeof(struct tpacket3_hdr))
+_BLOCK, _PACKET, _ADDRESS = struct.Struct("=IIIIII"), struct.Struct("=IIIIIIHHII"), struct.Struct("=HHiHBB")
+
+
+class Seen(NamedTuple):
+    """One packet. ``time``: nanoseconds since 1970; ``length``: bytes on the wire; ``data``: what was kept of it."""
+
+    time: int
+    length: int
+    outgoing: bool
+    vlan: int | None
+    data: bytes
+
+
+class Counts(NamedTuple):
+    """Packets that the filter accepted, and those of them that found no room."""
+
+    seen: int
+    lost: int
+
+
+class Ring:
+    """One device watched. Read it often; close it, or end: the kernel takes it away with the process."""
+
+    def __init__(
+        self, fd: int | None, link: int, program: Sequence[rawsock.Instruction], *, blocks: int = 4, block: int = BLOCK
+    ) -> None:
+        """``fd``: the namespace; ``link``: the device's index there; ``program``: its return value is how many bytes
+        are kept. Raises OSError: EPERM without CAP_NET_RAW, ENODEV, ENOMEM."""
+        self._seen = self._lost = self._next = 0
+        self._block, self._blocks = block, blocks
+        with netns.inside(fd):
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # protocol 0: hears nothing yet
+            try:
+                self.link = link
+                rawsock.attach(self._socket, list(program))
+                self._socket.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
+                frames = block * blocks // FRAME
+                asked = struct.pack("=7I", block, blocks, FRAME, frames, RETIRE, 0, 0)
+                self._socket.setsockopt(SOL_PACKET, PACKET_RX_RING, asked)
+                self._memory = mmap.mmap(self._socket.fileno(), block * blocks, mmap.MAP_SHARED)
+                self._socket.bind((socket.if_indextoname(link), ETH_P_ALL))
+            except OSError:
+                self._socket.close()
+                raise
+
+    @property
+    def fd(self) -> int:
+        """Readable when a block is there (poll(2))."""
+        return self._socket.fileno()
+
+    def read(self) -> Iterator[Seen]:
+        """What has come, oldest first. A block goes back to the kernel when it was read to its end."""
+        for _ in range(self._blocks):
+            start = self._next * self._block
+            _, _, status, count, first, _ = _BLOCK.unpack_from(self._memory, start)
+            if not status & USER:
+                return
+            at = start + first
+            for _ in range(count):
+                step, seconds, nano, kept, length, told, mac, _, _, tag = _PACKET.unpack_from(self._memory, at)
+                *_, kind, _ = _ADDRESS.unpack_from(self._memory, at + ADDRESS)
+                data = self._memory[at + mac : at + mac + kept]
+                vlan = tag & 0x0FFF if told & VLAN_VALID else None
+                yield Seen(seconds * 1_000_000_000 + nano, length, kind == OUTGOING, vlan, data)
+                at += step
+            struct.pack_into("=I", self._memory, start + 8, 0)  # TP_STATUS_KERNEL
+            self._next = (self._next + 1) % self._blocks
+
+    def counts(self) -> Counts:
+        """Since the beginning (the kernel's own counters begin anew whenever they are read)."""
+        seen, lost, _ = struct.unpack("=3I", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12))
+        self._seen += seen
+        self._lost += lost
+        return Counts(self._seen, self._lost)
+
+    def close(self) -> None:
+        """Unmap and close. A second call is harmless."""
+        if not self._memory.closed:
+            self._memory.close()
+        rawsock.close(self._socket)
