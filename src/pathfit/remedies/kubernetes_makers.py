@@ -148,7 +148,8 @@ def _with_mtu(text: str, value: int) -> str:
         return ""
     if not isinstance(told, dict) or not isinstance(told.get("Backend"), dict):
         return ""
-    return json.dumps({**told, "Backend": {**told["Backend"], "MTU": value}}, indent=2) + "\n"
+    made = json.dumps({**told, "Backend": {**told["Backend"], "MTU": value}}, indent=2)
+    return made + ("\n" if text.endswith("\n") else "")
 
 
 def _canal(ground: Ground, wanted: Setting) -> tuple[Recipe, ...]:
