@@ -28,7 +28,13 @@ from pathfit.rules.state.machine import REF, Machine
 SEVERE = {"error": "broken", "warning": "degraded"}
 QUIET = frozenset({"RST205", "CFG603", "KRN701", "KRN702", "KRN703", "KRN704"})
 """Warnings about the machine, or about what comes next: whom they name works."""
-REPAIRED = ("OVL306", "KRN")  # families of which pathfit.remedies knows repairs that need no path
+REPAIRED = (
+    "OVL306",
+    "KRN",
+    "CFG604",
+    "CFG606",
+    "MTU104",
+)  # families of which pathfit.remedies knows repairs that need no path
 MOST_HUNG = 32  # sockets named; all of them are counted
 
 

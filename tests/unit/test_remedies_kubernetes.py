@@ -17,6 +17,7 @@ import pytest
 import yaml
 from cases import case, hole, out, probe
 from msgspec.structs import replace
+from test_scan import of as scan
 from topo import host
 
 from pathfit import diagnose
@@ -409,6 +410,21 @@ def test_an_option_that_means_the_pods_says_what_fits() -> None:
     first, cause = report.findings[0], next(f for f in report.findings if f.code == "CFG606")
     assert (first.code, "CFG606" in first.because) == ("MTU101", True)
     assert {told(x) for f in (first, cause) for x in f.fixes if x.untried} == {("calicoNetwork.mtu", 1400, 1400)}
+
+
+@pytest.mark.parametrize(
+    ("made", "nic", "wanted"),
+    [
+        (overlay("calico", "vxlan", mtu=1450, option="mtu", granted=1450), 1450,
+         {"CFG606": ("calicoNetwork.mtu", 1400, 1400)}),  # MTU104 leaves it to its cause
+        (overlay("ovn-kubernetes", "geneve", mtu=1400, option="mtu", granted=1400), 1450,
+         {"MTU104": ("mtu", 1392, 1392)}),
+        (overlay("flannel", "vxlan", mtu=1450, option="Backend.MTU", granted=1400, uplink="eth0"), 1500, {}),  # twice
+    ],
+)  # fmt: skip
+def test_a_scan_proposes_it_once(made: Overlay, nic: int, wanted: dict[str, Any]) -> None:
+    found = scan(cluster(made, nic=nic, pod=made.granted or 0, agent=AGENTS[made.maker])).findings
+    assert {f.code: told(x) for f in found for x in f.fixes} == wanted
 
 
 def test_canals_option_is_held_against_what_flannel_carries() -> None:

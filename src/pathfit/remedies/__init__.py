@@ -50,7 +50,8 @@ def of_state(finding: Finding, host: HostSnapshot) -> tuple[Fix, ...]:
         from pathfit.remedies.weave import setting
 
         return setting(finding, host)
-    if finding.code in ("CFG604", "CFG606"):
+    maker = finding.code == "MTU104" and finding.facts.get("case") == "maker" and not finding.because
+    if maker or finding.code in ("CFG604", "CFG606"):
         from pathfit.remedies.kubernetes import of_setting
 
         return of_setting(finding, host)

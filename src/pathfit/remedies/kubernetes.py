@@ -51,8 +51,9 @@ def kubernetes(view: View, limit: int) -> tuple[Fix, ...]:
 
 
 def of_setting(finding: Finding, host: HostSnapshot) -> tuple[Fix, ...]:
-    """The same for a setting that is found wrong by itself (CFG604, CFG606), where it is a cluster network's."""
-    fits = finding.facts.get("fits")
+    """The same for a setting that is found wrong by itself (CFG604, CFG606, a maker's MTU104), where it is a cluster
+    network's."""
+    fits = finding.facts.get("fits", finding.facts.get("limit"))
     if not isinstance(fits, int) or finding.facts.get("case") == "twice":
         return ()  # "twice" works, with packets smaller than need be: how much more is room, no state can tell
     maker = finding.facts.get("maker") or finding.facts.get("who")

@@ -5,8 +5,9 @@
 
 The fabric is a switch whose port to n1 carries NARROW bytes and tells nobody: what does not fit is lost. Files and
 names follow each maker's documentation; the devices are the kernel's own, laid with iproute2. Where a maker moves
-packets by eBPF or Open vSwitch, a route or a bridge stands in for it: sizes, names and files are the maker's.
-Pods are containerd's, with the annotations of its CRI plugin; what a CNI plugin does, :meth:`Maker.plug` does.
+packets by eBPF, a route stands in for it: sizes, names and files are the maker's. Open vSwitch is the real one, with
+its userspace datapath. Pods are containerd's, with the annotations of its CRI plugin; what a CNI plugin does,
+:meth:`Maker.plug` does.
 
 Addresses: nodes 198.18.1.0/24 and 198.18.2.0/24; of maker N the pods of n1 in 198.19.N.0/25, the far end in .128/25. So
 no maker meets a path MTU that another one's packets taught somebody.
@@ -23,10 +24,12 @@ from engine import STAY
 from labhost import Lab, LabHost, Room, cable, until
 
 from recipes.containerds import IMAGE, Containerd
+from recipes.ovs import Ovs
 
 NARROW, WIDE = 1450, 1500  # bytes the fabric carries to n1; what everything else does
 N1, N2 = "198.18.1.2", "198.18.1.3"
 MAC1, MAC2 = "02:00:00:00:00:01", "02:00:00:00:00:02"
+OVN_OPTION = "{class=0x102,type=0x80,len=4}->tun_metadata0"
 SIZE = 200_000  # bytes of the body that must come
 DEAF = """
 table inet deaf {
@@ -53,6 +56,15 @@ Lines = Callable[["Maker", Sizes], str]
 Agents = dict[str, tuple[dict[str, str], tuple[str, ...]]]
 
 
+class Switch(NamedTuple):
+    """Ports of br-int, the bridge of Open vSwitch that pods are plugged into: the host's own, and the Geneve tunnel's.
+    ``option``: OVN's Geneve option is in each packet (ovn-architecture(7)), eight bytes with its header."""
+
+    gateway: str
+    tunnel: str
+    option: bool
+
+
 class Maker(NamedTuple):
     """One maker. ``number``: of its addresses. ``wrong`` is written at first; ``sizes`` is what it makes of a number.
     ``files`` by path; ``agents``: (environment, words) by name of the process; ``node``, ``far``: lines of `ip` for the
@@ -76,6 +88,7 @@ class Maker(NamedTuple):
     pod: str
     default: str = "eth0"  # its default route
     fdb: str = ""  # the tunnel's device, whose forwarding entries are laid by `bridge`
+    switch: Switch | None = None
 
     def net(self, last: str) -> str:
         return f"198.19.{self.number}.{last}"
@@ -86,12 +99,13 @@ class Maker(NamedTuple):
 
 
 class Cluster:
-    """Both nodes and the fabric between them, containerd on n1; one maker at a time."""
+    """Both nodes and the fabric between them, containerd on n1; one maker at a time. ``switched``: with Open vSwitch,
+    whose br-phy has the nodes' addresses and their eth0 as a port."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, switched: bool = False) -> None:
         self.lab = lab
         self.n1: LabHost = lab.host("n1")
-        self.n2: Room = lab.room("n2")
+        self.n2: Room = lab.host("n2") if switched else lab.room("n2")
         self.gate: Room = lab.room("gate")
         fabric = lab.room("fabric")
         fabric.ip("link add sw type bridge\nlink set sw up")
@@ -100,8 +114,15 @@ class Cluster:
         cable(self.n2, "eth0", fabric, "p2", WIDE)
         cable(self.n1, "eth1", self.gate, "n1", WIDE)
         fabric.ip("link set p1 master sw\nlink set p2 master sw")
-        self.n1.ip(f"addr add {N1}/24 dev eth0\naddr add 198.18.2.2/24 dev eth1")
-        self.n2.ip(f"addr add {N2}/24 dev eth0\nroute add default via {N1}")
+        self.outer = "br-phy" if switched else "eth0"
+        self.switches: list[Ovs] = []
+        for node, address in ((self.n1, N1), (self.n2, N2)):
+            if isinstance(node, LabHost) and switched:
+                self.switches.append(Ovs(node, "eth0", (f"{address}/24",)))
+            else:
+                node.ip(f"addr add {address}/24 dev eth0")
+        self.n1.ip("addr add 198.18.2.2/24 dev eth1")
+        self.n2.ip(f"route add default via {N1}")
         self.gate.ip("addr add 198.18.2.1/24 dev n1")
         for room in (self.n1, self.n2):
             room.sysctl(ipv4__ip_forward=1, ipv4__conf__all__rp_filter=0, ipv4__conf__default__rp_filter=0)
@@ -127,16 +148,17 @@ class Cluster:
     def install(self, maker: Maker, sizes: Sizes) -> None:
         """Its files, devices and agents on n1, its far end on n2; what another one left is taken away first."""
         self.clear()
-        self.n1.ip(
-            f"link set eth0 mtu {sizes.eth0}\nroute replace default via "
-            + {"eth0": f"{N2} dev eth0", "eth1": "198.18.2.1 dev eth1"}[maker.default]
-        )
+        gates = {"eth0": f"{N2} dev {self.outer}", "eth1": "198.18.2.1 dev eth1"}
+        self.n1.ip(f"link set eth0 mtu {sizes.eth0}\nroute replace default via {gates[maker.default]}")
         for path, text in maker.files(maker, sizes).items():
             self.n1.run("mkdir", "-p", str(Path(path).parent))
             self.n1.path(path).write_text(text)
             self._laid.append(path)
-        self.n1.ip(maker.node(maker, sizes))
-        self.n2.ip(f"addr add {maker.net('130')}/32 dev lo\n{maker.far(maker)}")
+        if maker.switch is not None:
+            self._switch(maker, maker.switch, sizes)
+        else:
+            self.n1.ip(maker.node(maker, sizes))
+            self.n2.ip(f"addr add {maker.net('130')}/32 dev lo\n{maker.far(maker)}")
         if maker.fdb:
             for room, mac, there in ((self.n1, MAC2, N2), (self.n2, MAC1, N1)):
                 for address in (mac, "00:00:00:00:00:00"):
@@ -144,6 +166,25 @@ class Cluster:
         for name, (environment, words) in maker.agents(maker, sizes).items():
             self._start(name, environment, words)
         self._sandbox(maker.pod, "--net-host")
+
+    def _switch(self, maker: Maker, switch: Switch, sizes: Sizes) -> None:
+        """br-int on both nodes, a Geneve tunnel between them; on n2 its host port is the far end."""
+        ends = ((N2, "1", sizes.pod), (N1, "130", WIDE - 50))
+        for ovs, (there, last, mtu) in zip(self.switches, ends, strict=True):
+            ovs(
+                *("add-br", "br-int", "--", "set", "bridge", "br-int", "datapath_type=netdev", "fail_mode=secure"),
+                *("--", "add-port", "br-int", switch.tunnel, "--", "set", "interface", switch.tunnel, "type=geneve"),
+                *(f'options:remote_ip="{there}"', "options:key=5"),
+                *("--", "add-port", "br-int", switch.gateway, "--", "set", "interface", switch.gateway),
+                *("type=internal", f"mtu_request={mtu}"),
+            )
+            flows = ("unix:/run/openvswitch/br-int.mgmt",)
+            told = "set_field:0x10002->tun_metadata0," if switch.option else ""
+            if switch.option:
+                ovs.host.run("ovs-ofctl", "add-tlv-map", *flows, OVN_OPTION)
+            ovs.host.run("ovs-ofctl", "add-flow", *flows, f"priority=2,in_port={switch.tunnel},actions=NORMAL")
+            ovs.host.run("ovs-ofctl", "add-flow", *flows, f"priority=1,actions={told}NORMAL")
+            ovs.host.ip(f"addr add {maker.net(last)}/24 dev {switch.gateway}\nlink set {switch.gateway} up")
 
     def clear(self) -> None:
         """As it was before any maker came: pods, agents, devices, files, routes."""
@@ -153,7 +194,10 @@ class Cluster:
             self.n1.run("kill", "-KILL", pid)
         for path in self._laid:
             self.n1.run("rm", "-f", path)
-        for room, kept in ((self.n1, {"lo", "eth0", "eth1"}), (self.n2, {"lo", "eth0"})):
+        for ovs in self.switches:
+            ovs("--if-exists", "del-br", "br-int")
+        kept = {"lo", "eth0", "eth1", "br-phy", "ovs-netdev"}
+        for room in (self.n1, self.n2):
             for link in json.loads(room.run("ip", "-j", "link")):
                 if link["ifname"] not in kept:
                     room.call("ip", "link", "del", link["ifname"])  # a cable's other half went with it
@@ -201,7 +245,10 @@ class Cluster:
         self.n1.run(
             *enter, "ip", "-batch", "-", stdin="link set lo up\nlink set eth0 up\n" + maker.inside(maker, sizes)
         )
-        self.n1.ip(maker.plug(maker, sizes, x))
+        if maker.switch is not None:
+            self.switches[0]("add-port", "br-int", x)
+        else:
+            self.n1.ip(maker.plug(maker, sizes, x))
         self.n1.run("sysctl", "-qw", f"net.ipv4.conf.{x}.proxy_arp=1", f"net.ipv4.neigh.{x}.proxy_delay=0")
         return pid
 
