@@ -47,8 +47,9 @@ def causes(view: View, findings: Sequence[Finding]) -> Iterator[Finding]:
     for rule in ASKED:
         for f in rule.check(machine):
             if _concerns(f, net, view):
-                f = kernels.stalled(f, view) if f.code == "KRN701" else f
-                yield _as_cause(f, measured)
+                seen = kernels.stalled(f, view) if f.code == "KRN701" else f
+                if seen is not None:
+                    yield _as_cause(seen, measured)
 
 
 def _seat(view: View, net: Net) -> Seat:

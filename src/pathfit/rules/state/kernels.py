@@ -72,7 +72,8 @@ def ufo_stall(machine: Machine) -> Iterable[Finding]:
     Example: Weave sends a packet of 60000 bytes over a raw socket when it starts, to learn the path MTU; CentOS 7.0 in
     a virtual machine with virtio_net loses its network.
     Repair: kernel 3.10.0-229 (7.1) or newer, mainline 3.13; until then `ethtool -K eth0 ufo off`.
-    Severity: warning; info where nothing on the host is known to send so.
+    Severity: warning; info where nothing on the host is known to send so, and beside a path that fails without anybody
+    having looked at the card's counters. Never said there of a card whose counter moves.
     Possible: kernel, driver and offload are those of the fault; or the kernel is one of mainline 3.10 to 3.12, whose
     stable and distribution releases may carry the repair.
     Likely: the build is one that was seen to fail, and something that is known to send so runs there.
@@ -100,17 +101,21 @@ def ufo_stall(machine: Machine) -> Iterable[Finding]:
         yield found("KRN701", severity, sure if sends else "possible", net.point(link.name), facts, proof)
 
 
-def stalled(f: Finding, view: View) -> Finding:
-    """KRN701 with what two looks at the card's counters show, where the asked client sits behind that card itself: it
-    sent, nothing left, nothing came back."""
+def stalled(f: Finding, view: View) -> Finding | None:
+    """KRN701 beside a path that fails, with what two looks at the counters of the asked client's own card show: it
+    sent, nothing left, nothing came back. None: the card does send, so that this is not why. Where the client has
+    another card (a container's), nobody looked, and it is only possible."""
     at, c = f.where[0], view.contact
-    own = view.source is not None and at.netns in (view.source.where, *view.source.names)
     link = view.source_link
-    if not own or link is None or link.name != at.link or not link.up or c is None or c.tcp != "timeout":
-        return f
-    count = view.stood(f"Dev.{at.link}.tx_packets")
-    if count is None or view.explained:
-        return f
+    mine = view.source is not None and at.netns in (view.source.where, *view.source.names)
+    if not mine or link is None or link.name != at.link:
+        return msgspec.structs.replace(f, severity="info", confidence="possible")
+    name = f"Dev.{at.link}.tx_packets"
+    if view.counters.get(name):
+        return None
+    count = view.stood(name)
+    if count is None or not link.up or c is None or c.tcp != "timeout" or view.explained:
+        return msgspec.structs.replace(f, severity="info", confidence="possible")
     stuck = sum(1 for s in view.sockets if s.wqueue and (hang := hung.look(s)) is not None and hang.kind in STUCK)
     lines = [line("counters:after", "tx-stands", place=place_text(at), count=count, tries=1 + c.handshake_retrans)]
     lines += [line("sockets", "sockets-stuck", count=stuck)] if stuck else []
