@@ -1,6 +1,7 @@
 """The tools of `make`: each does what it says, and nothing else."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -95,3 +96,12 @@ def test_a_packet_of_a_lab_that_leaves_is_seen(target: str, seen: int) -> None:
 def test_the_command_s_own_end_is_told() -> None:
     words = [sys.executable, str(OUTSIDE), "sh", "-c", "exit 7"]
     assert subprocess.run(words, capture_output=True, check=False, timeout=60).returncode == 7
+
+
+@pytest.mark.slow
+def test_the_tracing_program_is_built_of_its_source() -> None:
+    """To the byte, wherever the checkout lies: whoever uses pathfit needs no compiler."""
+    if shutil.which("clang-14") is None and not os.environ.get("CI"):
+        pytest.skip("needs clang 14 (make engines-setup)")
+    done = subprocess.run([str(TOOL.with_name("bpf.sh")), "--check"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr

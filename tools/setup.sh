@@ -7,7 +7,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-# program, then its package in Debian/Ubuntu, Fedora, Alpine
+# program (or a file), then its package in Debian/Ubuntu, Fedora, Alpine
 NEEDED="ip:iproute2:iproute:iproute2
 ss:iproute2:iproute:iproute2
 nft:nftables:nftables:nftables
@@ -34,7 +34,7 @@ containerd:containerd:containerd:containerd
 host-local:containernetworking-plugins:containernetworking-plugins:cni-plugins
 chromium:chromium:chromium:chromium"
 # Data planes of other makers, which run as processes on any kernel; what boots other kernels (tests/kernels); who else
-# reads captures.
+# reads captures; what builds the tracing program.
 TUNNELS="ovs-vswitchd:openvswitch-switch:openvswitch:openvswitch
 wireguard-go:wireguard-go:wireguard-go:wireguard-go
 wg:wireguard-tools:wireguard-tools:wireguard-tools-wg
@@ -42,7 +42,10 @@ openvpn:openvpn:openvpn:openvpn
 qemu-system-x86_64:qemu-system-x86:qemu-system-x86-core:qemu-system-x86_64
 cpio:cpio:cpio:cpio
 depmod:kmod:kmod:kmod
-tshark:tshark:wireshark-cli:tshark"
+tshark:tshark:wireshark-cli:tshark
+clang-14:clang-14:clang:clang
+llvm-strip-14:llvm-14:llvm:llvm
+/usr/include/bpf/bpf_helpers.h:libbpf-dev:libbpf-devel:libbpf-dev"
 # Real servers for tests/servers. Where the program alone has a package, without a service, that one.
 SERVERS="nginx:nginx:nginx:nginx
 apache2:apache2-bin:httpd:apache2
@@ -68,7 +71,7 @@ missing() { # missing COLUMN: packages that are not there, in the words of one d
     [ "$ALL" = 0 ] || printf '%s\n' "$MORE"
     [ "$ENGINE" = 0 ] || printf '%s\n' "$ENGINES" "$SERVERS" "$TUNNELS"
   } | while IFS=: read -r program deb rpm apk; do
-    command -v "$program" >/dev/null 2>&1 || case $1 in deb) echo "$deb" ;; rpm) echo "$rpm" ;; apk) echo "$apk" ;; esac
+    { [ "${program#/}" != "$program" ] && [ -e "$program" ]; } || command -v "$program" >/dev/null 2>&1 || case $1 in deb) echo "$deb" ;; rpm) echo "$rpm" ;; apk) echo "$apk" ;; esac
   done | sort -u
   [ -x .venv/bin/python ] || $python -c 'import ensurepip, venv' 2>/dev/null || case $1 in
     deb) echo "python3-venv" ;;

@@ -12,7 +12,8 @@
 * :mod:`~pathfit.host.dns` - one DNS question, UDP then TCP, from inside a namespace;
 * :mod:`~pathfit.host.rawsock`, :mod:`~pathfit.host.tcpsock`, :mod:`~pathfit.host.udpsock` - packets, connections and
   datagrams of the prober; :mod:`~pathfit.host.farend` - its sockets in both namespaces, where both ends are ours;
-* :mod:`~pathfit.host.ring` - a device watched through a ring in shared memory.
+* :mod:`~pathfit.host.ring` - a device watched through a ring in shared memory; :mod:`~pathfit.host.bpf` - a tracing
+  program in the kernel, :mod:`~pathfit.host.symbols` - names of its functions.
 
 Everything here is thin: it does what it is told and returns values or raises OSError.
 """
