@@ -1,20 +1,22 @@
 """A repair that is killed (SIGKILL) at one of its calls. Run on the lab host: `killed.py ORDERS` with a JSON document.
 
 ``changes`` as the journal has them, ``die`` the number of the call, ``early``: before its effect, else after it. A call
-is whatever changes something: a request to the engine other than GET, the end and the start of the daemon, and each
-step as the journal sees it. Prints how many there were when it was not killed.
+is whatever changes something: a request to the engine other than GET, a command of Podman's, the end and the start of
+the daemon, and each step as the journal sees it. ``during``: the command of Podman's that is left running when we are
+killed. Prints how many there were when it was not killed.
 """
 
 import json
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from pathfit.apply import sequence
+from pathfit.apply import containers, sequence
 from pathfit.apply.dockerapi import Api
 from pathfit.apply.store import Store
 from pathfit.core.change import Change
@@ -42,8 +44,24 @@ def counted(act: Callable[..., Any], orders: dict[str, Any], counts: Callable[..
     return wrapped
 
 
+def left(command: str, run: Callable[..., Any]) -> Callable[..., Any]:
+    """`run` that dies as soon as that command has begun; its output then leads nowhere, as it would."""
+
+    def wrapped(words: Sequence[str], **more: Any) -> Any:
+        if command in words:
+            pipe, whole = subprocess.PIPE, {**os.environ, **more["env"]}
+            subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, env=whole, start_new_session=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return run(words, **more)
+
+    return wrapped
+
+
 def main() -> None:
     orders = json.loads(sys.argv[1])
+    containers.run = left(orders.get("during", "-"), containers.run)
+    podman = containers._Podman
+    podman.do = counted(podman.do, orders, lambda self, command, ids: bool(ids))  # type: ignore[method-assign]
     changes = msgspec.convert(orders["changes"], type=tuple[Change, ...])
     Api._ask = counted(Api._ask, orders, lambda self, method, *_: method != "GET")  # type: ignore[method-assign]
     process.end = counted(process.end, orders, lambda *_: True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from article import Article, article
+from article import Article, Stage, article
 from engine import CONFIG, SOCKET, required
 from settings import HANDED_OUT, VOLATILE, differences, settings
 
@@ -27,15 +27,15 @@ def stage() -> Iterator[Article]:
         yield a
 
 
-def repaired(a: Article, changes: tuple[Change, ...], die: int, *, early: bool) -> bool:
+def repaired(a: Stage, changes: tuple[Change, ...], die: int, *, early: bool = False, during: str = "-") -> bool:
     """Perform changes and die at a call; whether it came to that."""
-    orders = json.dumps({"changes": msgspec.to_builtins(changes), "die": die, "early": early})
+    orders = json.dumps({"changes": msgspec.to_builtins(changes), "die": die, "early": early, "during": during})
     done = a.h.call(sys.executable, SCRIPT, orders, env=a.env, timeout=120)
     assert done.returncode in (0, KILLED, -9), f"call {die}: {done.returncode} {done.stdout}{done.stderr}"
     return done.returncode != 0
 
 
-def taken_back(a: Article, die: int, *, killed: bool) -> None:
+def taken_back(a: Stage, die: int, *, killed: bool) -> None:
     said = a.pathfit("explain", "MTU101")
     assert ("a repair was interrupted" in said.stderr) == killed, f"call {die}: {said.stderr}"
     done = a.pathfit("fix", "--undo", "last", timeout=120)

@@ -10,9 +10,14 @@ from article import NARROW, URL, Stage
 from engine import required
 from labhost import Lab
 from recipes.podmans import PROGRAMS, Podman
+from test_killed import repaired, taken_back
+
+from pathfit.core.change import RestartContainers, WriteFile
+from pathfit.observe.engines import conmon
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
 
+SLOW = ("sh", "-c", "trap 'sleep 1; exit 0' TERM; sleep infinity & wait")  # takes a second to end
 FOLDER = {"netavark": "/etc/containers/networks", "cni": "/etc/cni/net.d"}
 ENDS = {"netavark": "json", "cni": "conflist"}
 
@@ -139,3 +144,44 @@ def test_the_default_network_which_has_no_file() -> None:
         a.fix("container:ci", "CFG603", "--yes", "--interrupt")
         assert a.works("ci")
         assert a.running()["ci"] == "running"
+
+
+def test_killed_at_every_call() -> None:
+    """The file, then the containers, each with the journal around it: the next pathfit takes it back. Also while Podman
+    itself goes on, which it does without us."""
+    with podman("netavark") as a:
+        a.podman("network", "create", "web")
+        ids = [a.podman.run("w1", "--network", "web", words=SLOW), a.podman.run("side", "--network", "container:w1")]
+        file = a.file("web")
+        before = file.read_bytes()
+        old = json.loads(before)
+        new = json.dumps({**old, "options": {"mtu": str(NARROW)}})
+        client = client_of(a)
+        restart = RestartContainers(engine="podman", client=client, network="web", mtu=NARROW, containers=tuple(ids))
+        changes = (WriteFile(path=f"{FOLDER['netavark']}/web.json", old=before.decode(), new=new), restart)
+
+        def is_as_it_was(point: object) -> None:
+            assert file.read_bytes() == before, point
+            assert a.running() == {"w1": "running", "side": "running"}, point
+            assert (a.mtu("w1"), a.mtu("side")) == (1500, 1500), point
+
+        for command in ("stop", "start"):
+            assert repaired(a, changes, 0, during=command)
+            a.undo()
+            is_as_it_was(command)
+        die, killed = 0, True
+        while killed:
+            die += 1
+            killed = repaired(a, changes, die)
+            assert killed or a.mtu("w1") == NARROW
+            taken_back(a, die, killed=killed)
+            is_as_it_was(die)
+        assert die == 7, "two steps, twice each; all stopped, all started"
+
+
+def client_of(a: PodmanStage) -> tuple[str, ...]:
+    """The words that the monitors of its containers were given."""
+    pid = a.h.run("pidof", "-s", "conmon").strip()
+    told = conmon.monitored(tuple(a.h.path(f"/proc/{pid}/cmdline").read_text().removesuffix("\0").split("\0")))
+    assert told is not None
+    return told.client

@@ -14,6 +14,7 @@ from pathfit.core.change import (
     AddNftTable,
     FlushRouteCache,
     RecreateNetwork,
+    RestartContainers,
     RestartEngine,
     SetLinkMtu,
     SetRouteMtu,
@@ -201,6 +202,7 @@ STEP_WORDS = {
     WriteFile: "repair.step-file",
     RestartEngine: "repair.step-engine",
     RecreateNetwork: "repair.step-network",
+    RestartContainers: "repair.step-containers",
 }
 
 

@@ -64,10 +64,10 @@ class Podman:
         """`podman WORDS`; what it printed, without blanks around it."""
         return self.host.run(*self.words, *words, check=check).strip()
 
-    def run(self, name: str, *options: str) -> str:
+    def run(self, name: str, *options: str, words: tuple[str, ...] = STAY) -> str:
         """A container in the background that does nothing until it is told to end; its id."""
         always = ("--cgroup-parent", f"/{self.host.cgroup}", "--cap-add", "NET_RAW")
-        return self("run", "-d", "--name", name, *always, *options, IMAGE, *STAY)
+        return self("run", "-d", "--name", name, *always, *options, IMAGE, *words)
 
 
 class Rootless:
