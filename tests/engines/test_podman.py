@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from article import NARROW, URL, Stage
+from article import NARROW, SERVER, URL, Stage
 from engine import required
 from labhost import Lab
 from recipes.podmans import PROGRAMS, Podman
@@ -64,6 +64,7 @@ def causes(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("backend", ["netavark", "cni"])
 def test_a_network_s_file_and_its_containers(backend: str) -> None:
+    """Shared by three, one of which stands still and is in another network as well, and one lives with the first."""
     with podman(backend) as a:
         run = a.podman.run
         a.podman("network", "create", "web")
@@ -72,24 +73,25 @@ def test_a_network_s_file_and_its_containers(backend: str) -> None:
         run("w2", "--network", "web,back")
         run("side", "--network", "container:w1")
         run("ci")
-        a.podman("pause", "w2")
-        file = a.file("web")
+        file, bridge = a.file("web"), "podman1" if backend == "netavark" else "cni-podman1"
         before = file.read_bytes()
-        bridge = "podman1" if backend == "netavark" else "cni-podman1"
-        assert a.hangs("w1") and a.hangs("side")
+        assert a.hangs("side")
+        way = json.loads(a.inside("w2", "ip", "-j", "route", "get", SERVER))[0]["prefsrc"]
+        cause = causes(a.diagnose("container:w2"))["CFG601"]
+        assert cause["facts"]["network"] == ("back" if way.startswith("198.19.12.") else "web"), "the way out decides"
+        a.podman("pause", "w2")
 
         report = a.diagnose("podman:w1")
         first = report["findings"][0]
         assert (first["code"], first["confidence"]) == ("MTU101", "confirmed")
+        assert "CFG601" in first["because"]
+        assert causes(report)["CFG601"]["where"] == [{"host": "h", "netns": "host", "link": bridge}]
         text = a.pathfit("diagnose", "--from", "container:w1", "--to", URL).stdout
         assert f"w1 1500 > {bridge} > [eth0 {NARROW}]" in text
-        assert "CFG601" in first["because"]
-        assert causes(report)["CFG601"]["facts"]["network"] == "web"
 
         a.fix("container:w1", "--yes")
-        assert a.works("w1") and a.works("side")
+        assert a.works("side")
         a.undo()
-        assert a.hangs("w1")
 
         said = a.fix("container:side", "--use", "podman-network-mtu", "--yes", status=1)
         assert all(name in said for name in ("w1", "w2", "side"))
@@ -100,40 +102,45 @@ def test_a_network_s_file_and_its_containers(backend: str) -> None:
         assert a.running() == {"w1": "running", "w2": "paused", "side": "running", "ci": "running"}
         a.podman("unpause", "w2")
         assert sorted([a.mtu("w2", "eth0"), a.mtu("w2", "eth1")]) == [NARROW, 1500]
-        assert a.works("w1") and a.works("side") and a.hangs("ci")
+        assert a.works("w1") and a.works("side")
         run("w3", "--network", "web")
         assert a.works("w3")
         a.podman("pause", "w2")
         a.undo()
         assert file.read_bytes() == before
-        assert [a.mtu("w1"), a.mtu("side"), a.port(bridge)] == [1500, 1500, NARROW], "w3 is somebody else's"
+        assert [a.mtu("w1"), a.mtu("side"), a.port(bridge)] == [1500, 1500, NARROW], "w3 is not ours to stop"
+        assert a.running()["w2"] == "paused"
         a.podman("rm", "-f", "w3")
         assert a.port(bridge) == 1500
         assert a.hangs("w1")
 
 
 def test_the_default_network_which_has_no_file() -> None:
+    """And a pod in it: the container that holds its namespace, and those that live there."""
     with podman("netavark") as a:
         file = a.file("podman")
         a.podman.run("ci")
-        a.podman(
-            "pod", "create", "--name", "shop", "--infra-image", "lab", "--infra-command", "sleep 1000", check=False
-        )
+        a.podman("pod", "create", "--name", "shop", "--infra-image", "lab", "--infra-command", "sleep infinity")
+        a.podman.run("inpod", "--pod", "shop")
+        a.podman.run("hosty", "--network", "host")
         told = {k: v for k, v in a.network("podman").items() if k != "created"}
+        states = a.running()
         assert not file.exists()
-        assert a.hangs("ci")
-        report = a.diagnose("container:ci")
+        assert a.hangs("inpod")
+        assert a.diagnose("container:hosty")["verdict"] == "healthy", "its device is the host's, which is right"
+        report = a.diagnose("pod:shop")
         assert "CFG601" in report["findings"][0]["because"]
-        a.fix("container:ci", "--use", "podman-network-mtu", "--yes", "--interrupt")
+        (good,) = [x for x in report["findings"][0]["fixes"] if x["id"] == "podman-network-mtu"]
+        assert {"container:ci", "container:inpod"} < set(good["interrupts"]) and len(good["interrupts"]) == 3
+        a.fix("pod:shop", "--use", "podman-network-mtu", "--yes", "--interrupt")
         now = a.network("podman")
         assert now.pop("options") == {"mtu": str(NARROW)}
         assert {k: v for k, v in now.items() if k != "created"} == told, "Podman sees the same network but for its MTU"
-        assert (a.mtu("ci"), a.port("podman0")) == (NARROW, NARROW)
-        assert a.works("ci")
+        assert (a.mtu("ci"), a.mtu("inpod"), a.port("podman0")) == (NARROW, NARROW, NARROW)
+        assert a.works("ci") and a.works("inpod")
         a.undo()
         assert not file.exists()
-        assert a.mtu("ci") == 1500
-        assert a.hangs("ci")
+        assert (a.mtu("ci"), a.mtu("inpod"), a.running()) == (1500, 1500, states)
 
         made = {**a.network("podman"), "options": {"mtu": str(NARROW)}}  # somebody writes it, and restarts nothing
         file.write_text(json.dumps(made))
@@ -142,8 +149,36 @@ def test_the_default_network_which_has_no_file() -> None:
         assert (older["facts"]["case"], older["facts"]["path"]) == ("network", f"{FOLDER['netavark']}/podman.json")
         assert "CFG603" in report["findings"][0]["because"]
         a.fix("container:ci", "CFG603", "--yes", "--interrupt")
-        assert a.works("ci")
-        assert a.running()["ci"] == "running"
+        assert a.works("ci") and a.works("inpod")
+
+
+HOSTILE = {
+    "cut short": (lambda t: t[: len(t) // 2], 2),  # Podman does not see the network any more
+    "a number": (
+        lambda t: t.replace('"driver"', '"options": {"mtu": 1300}, "driver"'),
+        3,
+    ),  # nor here: prepared, refused
+    "two spellings": (lambda t: t.replace('"driver"', '"Options": {"mtu": "9000"}, "driver"'), 1),  # by hand
+    "another's": (lambda t: t.replace('"name": "web"', '"name": "other"'), 3),  # not the file's name: the same
+    "deep": (lambda t: "[" * 100_000, 2),
+}
+
+
+def test_a_file_that_is_not_what_it_should_be() -> None:
+    """Refused before anything is touched: the file stays, and nothing stops."""
+    with podman("netavark") as a:
+        a.podman("network", "create", "web")
+        a.podman.run("w1", "--network", "web")
+        file, whole = a.file("web"), a.file("web").read_text()
+        process = a.h.run("pidof", "sleep")
+        for name, (spoil, status) in HOSTILE.items():
+            file.write_text(spoil(whole))
+            use = "podman-restart" if name == "a number" else "podman-network-mtu"
+            done = a.pathfit("fix", "--use", use, "--yes", "--interrupt", "--from", "container:w1", "--to", URL)
+            assert done.returncode == status, f"{name}: {done.returncode} {done.stdout}{done.stderr}"
+            assert "Traceback" not in done.stderr
+            assert (file.read_text(), a.h.run("pidof", "sleep")) == (spoil(whole), process), name
+        assert "no repair" in a.pathfit("fix", "--list").stdout.lower() or not a.pathfit("fix", "--list").stdout
 
 
 def test_killed_at_every_call() -> None:

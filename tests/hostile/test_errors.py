@@ -60,7 +60,7 @@ pathfit diagnose --from vm:web --to {to}
 pathfit diagnose --from netns: --to {to}
 pathfit diagnose --from netns:a/b --to {to}
 pathfit diagnose --from pid:0 --to {to}
-pathfit diagnose --from pod:x --to {to}
+pathfit diagnose --from pod:x/ --to {to}
 pathfit diagnose --from 'container:a b' --to {to}
 pathfit diagnose --from '!host' --to {to}
 pathfit diagnose --to {to} --timeout 0

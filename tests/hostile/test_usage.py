@@ -58,7 +58,7 @@ USAGE: list[tuple[str, list[str | bytes]]] = [
             "netns:",
             "pid:x",
             "pid:0",
-            "pod:x",
+            "pod:x/",
             "!host",
         )
     ),

@@ -250,7 +250,7 @@ def test_any_monitor_that_is_not_root_s_own_is_refused(monkeypatch: pytest.Monke
         containers._refuse(one)
     monkeypatch.setattr(process, "foreign", lambda pid: "")
     for changed, why in (
-        (argv[:5] + ("--exit-command", "/tmp/evil", *argv[7:]), "another podman"),
+        ((*argv[:5], "--exit-command", "/tmp/evil", *argv[7:]), "another podman"),
         ((*argv, "--exit-command-arg", "--rm"), "--rm"),
         (("conmon", "-c", IDS["w2"]), "no monitor"),
     ):

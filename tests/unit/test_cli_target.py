@@ -128,7 +128,16 @@ def test_target_refused(text: str, says: str, how: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["host", "netns:a-b_1.x", "netns:/proc/1/ns/net", "pid:1", "container:0123abcd", "pod:kube-system/dns", "n2!host"],
+    [
+        "host",
+        "netns:a-b_1.x",
+        "netns:/proc/1/ns/net",
+        "pid:1",
+        "container:0123abcd",
+        "pod:kube-system/dns",
+        "pod:web",
+        "n2!host",
+    ],
 )
 def test_where(text: str) -> None:
     assert grammar.where(text) == text
@@ -143,7 +152,7 @@ def test_where(text: str) -> None:
         ("pid:0", "process number", "--from pid:1234"),
         ("pid:x", "process number", "--from pid:1234"),
         ("pid:99999999999", "process number", "--from pid:1234"),
-        ("pod:web", "NAMESPACE/NAME", "--from pod:default/web"),
+        ("pod:web/", "NAMESPACE/NAME", "--from pod:default/web"),
         ("netns:", "name is missing", "--from netns:NAME"),
         ("netns:../x", "cannot be the name", "ip netns list"),
         ("container:a b", "cannot be a name", "--from container:NAME"),

@@ -70,8 +70,8 @@ def _check_place(text: str, kind: str, name: str, option: str) -> None:
             raise Stop(f"{_q(text)}: {_q(name)} cannot be the name of a namespace", "ip netns list")
         return
     if kind == "pod":
-        space, slash, pod = name.partition("/")
-        if not (slash and re.match(_WHERE_NAME, space) and re.match(_WHERE_NAME, pod)):
+        space, slash, pod = name.partition("/")  # of Podman, or where one namespace has it: the name alone
+        if not (re.match(_WHERE_NAME, space) and (re.match(_WHERE_NAME, pod) or not slash)):
             raise Stop(f"{_q(text)}: a pod is NAMESPACE/NAME", f"{option} pod:default/{pod or space or 'NAME'}")
         return
     if not re.match(_WHERE_NAME, name):
