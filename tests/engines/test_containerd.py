@@ -10,6 +10,9 @@ from article import NARROW, URL, Stage
 from engine import required
 from labhost import Lab
 from recipes.containerds import PROGRAMS, Containerd, network
+from test_killed import repaired, taken_back
+
+from pathfit.core.change import SetLinkMtu, WriteFile
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
 
@@ -99,3 +102,51 @@ def test_a_pod_made_anew() -> None:
         assert a.mtu(web) == NARROW
         assert a.works(web)
         assert a.diagnose("pod:shop/web-7f9c")["verdict"] == "healthy"
+
+
+HOSTILE = {
+    "cut short": (lambda t: t[: len(t) // 2], 2),  # nobody's network any more: no such repair
+    "two spellings": (lambda t: t.replace('"type": "bridge"', '"type": "bridge", "MTU": 9000'), 1),  # by hand
+    "a later plugin": (lambda t: t.replace("}]}", '}, {"type": "tuning", "mtu": 1500}]}'), 1),
+    "another's name": (lambda t: t.replace('"name": "lab"', '"name": "other"'), 2),
+    "deep": (lambda t: "[" * 100_000, 2),
+}
+
+
+def test_killed_and_hostile() -> None:
+    """Each of its changes with the journal around it: the next pathfit takes it back. And a configuration that is not
+    what it should be is refused before anything is touched."""
+    with containerd() as a:
+        a.ctr.run("db")
+        whole, links = a.file.read_text(), a.links()
+        changes = (WriteFile(path=FILE, old=whole, new=network(NARROW)), *devices(a, "db"))
+        die, killed = 0, True
+        while killed:
+            die += 1
+            killed = repaired(a, changes, die)
+            assert killed or set(a.links().values()) == {a.mtu("db")} == {NARROW}
+            taken_back(a, die, killed=killed)
+            assert (a.file.read_text(), a.links(), a.mtu("db")) == (whole, links, 1500), die
+        assert die == 9, "the file, both halves and the bridge, twice each"
+
+        for name, (spoil, status) in HOSTILE.items():
+            a.file.write_text(spoil(whole))
+            words = ("--use", "cni-network-mtu", "--yes", "--from", "containerd:db", "--to", URL)
+            done = a.pathfit("fix", *words)
+            assert done.returncode == status, f"{name}: {done.returncode} {done.stdout}{done.stderr}"
+            assert "Traceback" not in done.stderr
+            assert (a.file.read_text(), a.links()) == (spoil(whole), links), name
+
+
+def devices(a: ContainerdStage, name: str) -> tuple[SetLinkMtu, ...]:
+    """Changes of both halves of a container's veth, and of the bridge."""
+    pid = next(x.split()[1] for x in a.ctr("tasks", "ls").splitlines() if x.split()[0] == name)
+    found = []
+    for process, wanted in ((pid, ("eth0",)), ("1", tuple(sorted(a.links(), reverse=True)))):
+        device, inode = a.h.run("stat", "-Lc", "%d:%i", f"/proc/{process}/ns/net").strip().split(":")
+        told = json.loads(a.h.run("nsenter", "-t", process, "-n", "ip", "-j", "link"))
+        for link in wanted:
+            (index,) = [x["ifindex"] for x in told if x["ifname"] == link]
+            where, netns = f"pid:{process}", f"{device}:{inode}"
+            found.append(SetLinkMtu(netns=netns, where=where, link=link, index=index, mtu=NARROW))
+    return tuple(found)

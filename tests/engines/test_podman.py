@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from article import NARROW, SERVER, URL, Stage
-from engine import required
+from engine import STAY, required
 from labhost import Lab
 from recipes.podmans import PROGRAMS, Podman
 from test_killed import repaired, taken_back
 
-from pathfit.core.change import RestartContainers, WriteFile
+from pathfit.core.change import Change, RestartContainers, WriteFile
 from pathfit.observe.engines import conmon
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
@@ -26,7 +26,7 @@ class PodmanStage(Stage):
     def __init__(self, lab: Lab, backend: str) -> None:
         super().__init__(lab)
         self.backend = backend
-        self.podman = Podman(lab, self.h, backend, programs=("curl", "ip"))
+        self.podman = Podman(lab, self.h, backend, programs=("curl", "ip", "tini"))
 
     def inside(self, container: str, *words: str) -> str:
         return self.podman("exec", container, *words, check=False)
@@ -39,6 +39,9 @@ class PodmanStage(Stage):
 
     def port(self, link: str) -> int:
         return int(json.loads(self.h.run("ip", "-j", "link", "show", "dev", link))[0]["mtu"])
+
+    def pid(self, container: str) -> int:
+        return int(self.podman("inspect", "--format", "{{.State.Pid}}", container))
 
     def network(self, name: str) -> dict[str, Any]:
         """As Podman understands its file."""
@@ -120,7 +123,7 @@ def test_the_default_network_which_has_no_file() -> None:
     with podman("netavark") as a:
         file = a.file("podman")
         a.podman.run("ci")
-        a.podman("pod", "create", "--name", "shop", "--infra-image", "lab", "--infra-command", "sleep infinity")
+        a.podman("pod", "create", "--name", "shop", "--infra-image", "lab", "--infra-command", "tini sleep infinity")
         a.podman.run("inpod", "--pod", "shop")
         a.podman.run("hosty", "--network", "host")
         told = {k: v for k, v in a.network("podman").items() if k != "created"}
@@ -170,14 +173,14 @@ def test_a_file_that_is_not_what_it_should_be() -> None:
         a.podman("network", "create", "web")
         a.podman.run("w1", "--network", "web")
         file, whole = a.file("web"), a.file("web").read_text()
-        process = a.h.run("pidof", "sleep")
+        process = a.pid("w1")
         for name, (spoil, status) in HOSTILE.items():
             file.write_text(spoil(whole))
             use = "podman-restart" if name == "a number" else "podman-network-mtu"
             done = a.pathfit("fix", "--use", use, "--yes", "--interrupt", "--from", "container:w1", "--to", URL)
             assert done.returncode == status, f"{name}: {done.returncode} {done.stdout}{done.stderr}"
             assert "Traceback" not in done.stderr
-            assert (file.read_text(), a.h.run("pidof", "sleep")) == (spoil(whole), process), name
+            assert (file.read_text(), a.pid("w1")) == (spoil(whole), process), name
         assert "no repair" in a.pathfit("fix", "--list").stdout.lower() or not a.pathfit("fix", "--list").stdout
 
 
@@ -186,28 +189,34 @@ def test_killed_at_every_call() -> None:
     itself goes on, which it does without us."""
     with podman("netavark") as a:
         a.podman("network", "create", "web")
-        ids = [a.podman.run("w1", "--network", "web", words=SLOW), a.podman.run("side", "--network", "container:w1")]
         file = a.file("web")
         before = file.read_bytes()
-        old = json.loads(before)
-        new = json.dumps({**old, "options": {"mtu": str(NARROW)}})
-        client = client_of(a)
-        restart = RestartContainers(engine="podman", client=client, network="web", mtu=NARROW, containers=tuple(ids))
-        changes = (WriteFile(path=f"{FOLDER['netavark']}/web.json", old=before.decode(), new=new), restart)
+        new = json.dumps({**json.loads(before), "options": {"mtu": str(NARROW)}})
+        write = WriteFile(path=f"{FOLDER['netavark']}/web.json", old=before.decode(), new=new)
+
+        def changes(words: tuple[str, ...]) -> tuple[Change, ...]:
+            ids = [a.podman.run("w1", "--network", "web", words=words)]
+            ids.append(a.podman.run("side", "--network", "container:w1"))
+            return write, RestartContainers(
+                engine="podman", client=client_of(a), network="web", mtu=NARROW, containers=tuple(ids)
+            )
 
         def is_as_it_was(point: object) -> None:
             assert file.read_bytes() == before, point
             assert a.running() == {"w1": "running", "side": "running"}, point
             assert (a.mtu("w1"), a.mtu("side")) == (1500, 1500), point
 
+        slowly = changes(SLOW)
         for command in ("stop", "start"):
-            assert repaired(a, changes, 0, during=command)
+            assert repaired(a, slowly, 0, during=command)
             a.undo()
             is_as_it_was(command)
-        die, killed = 0, True
+        for name in ("side", "w1"):
+            a.podman("rm", "-f", "-t", "0", name)
+        quickly, die, killed = changes(STAY), 0, True
         while killed:
             die += 1
-            killed = repaired(a, changes, die)
+            killed = repaired(a, quickly, die)
             assert killed or a.mtu("w1") == NARROW
             taken_back(a, die, killed=killed)
             is_as_it_was(die)

@@ -23,7 +23,6 @@ _CONFIG = """
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
-stop_timeout = 1
 runtime = "crun"
 [network]
 network_backend = "{backend}"
