@@ -142,10 +142,10 @@ def run(view: View, rules: Sequence[Rule]) -> tuple[Finding, ...]:
 
 
 def _with_causes(findings: tuple[Finding, ...], view: View) -> tuple[Finding, ...]:
-    """With what state alone shows beside a path that fails, or one that works slowly. A rule of state that raises is
-    said, like any."""
+    """With what state alone shows beside a path that fails, or one that works slowly, or about a place where nothing
+    was asked for. A rule of state that raises is said, like any."""
     slow = view.state is not None and any(n.weave for n in view.state.nodes)
-    if not slow and not any(f.severity == "error" for f in findings):
+    if view.address and not slow and not any(f.severity == "error" for f in findings):
         return findings
     from pathfit.rules.state.beside import causes  # a path that works needs none of it
 

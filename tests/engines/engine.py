@@ -111,6 +111,11 @@ class Docker:
         self.start()
 
     @property
+    def enter(self) -> tuple[str, ...]:
+        """Words before a command that shall run where the daemon does."""
+        return tuple(self.host.enter)
+
+    @property
     def argv(self) -> list[str]:
         common = f"dockerd --data-root {self.host.folder}/data --pidfile /run/docker.pid -H unix://{SOCKET}"
         pools = "--bip 198.19.0.1/24 --default-address-pool base=198.19.128.0/17,size=24"

@@ -152,7 +152,7 @@ class Api:
 
     docker: Docker
 
-    def __init__(self, engine: str, socket: str, patience: float = 0.0) -> None:
+    def __init__(self, engine: str, socket: str, patience: float = 0.0, within: str = "") -> None:
         if not self.docker.alive:
             raise ConnectionRefusedError(111, "no docker runs")
 
@@ -216,7 +216,7 @@ def docker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Docker]:
     api = type("ModelApi", (Api,), {"docker": model})
     monkeypatch.setattr(networks, "Api", api)
     monkeypatch.setattr(restart, "Api", api)
-    monkeypatch.setattr(restart, "daemon_at", lambda engine, socket: model.daemon())
+    monkeypatch.setattr(restart, "daemon_at", lambda engine, socket, within: model.daemon())
     monkeypatch.setattr(restart.unread, "refuse", lambda change, daemon: None)
     monkeypatch.setattr(restart.process, "started", lambda pid: pid * 7)
     monkeypatch.setattr(restart.process, "foreign", lambda pid: "")

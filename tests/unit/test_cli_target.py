@@ -49,6 +49,7 @@ def test_target(text: str, protocol: str, host: str, port: int, path: str) -> No
     [
         ("container:web", "container:web", 0),
         ("container:web:8080", "container:web", 8080),
+        ("container:dind/web:8080", "container:dind/web", 8080),
         ("netns:/run/netns/x:8443", "netns:/run/netns/x", 8443),
         ("netns:s", "netns:s", 0),
         ("pid:12", "pid:12", 0),
@@ -137,6 +138,9 @@ def test_target_refused(text: str, says: str, how: str) -> None:
         "pod:kube-system/dns",
         "pod:web",
         "n2!host",
+        "container:dind/web",
+        "docker:dind/deeper/web",
+        "n2!container:dind/web",
     ],
 )
 def test_where(text: str) -> None:
@@ -157,6 +161,10 @@ def test_where(text: str) -> None:
         ("netns:../x", "cannot be the name", "ip netns list"),
         ("container:a b", "cannot be a name", "--from container:NAME"),
         ("container:../x", "cannot be a name", "--from container:NAME"),
+        ("container:dind/", "cannot be a name", "--from container:NAME"),
+        ("container:dind//web", "cannot be a name", "--from container:NAME"),
+        (f"container:{'/'.join('x' * 17)}", "cannot be a name", "--from container:NAME"),
+        ("network:dind/web", "cannot be a name", "--from network:NAME"),
         ("!host", "no host name", "--from HOST!host"),
     ],
 )

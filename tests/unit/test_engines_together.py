@@ -37,6 +37,24 @@ def test_three_levels(order: tuple[int, ...]) -> None:
     assert found == {0: (0, "", ""), 1: (1, A, "dind"), 2: (2, B, "dind/deeper")}
 
 
+MOUNTED = """521 500 0:60 / / rw,relatime - overlay overlay rw,lowerdir=/var/lib/docker/overlay2/l/{other}
+530 521 8:1 /lib/docker/containers/{id}/resolv.conf /etc/resolv.conf rw,relatime - ext4 /dev/sda1 rw
+531 521 8:1 /lib/docker/volumes/{other}/_data /var/lib/docker rw,relatime master:1 - ext4 /dev/sda1 rw
+532 521 8:1 /lib/docker/volumes/{other}/hosts /srv/hosts rw,relatime - ext4 /dev/sda1 rw
+"""
+SANDBOX = "540 521 0:25 /io.containerd.grpc.v1.cri/sandboxes/{id}/hostname /etc/hostname rw,nosuid - tmpfs tmpfs rw\n"
+PODMAN = "541 521 0:25 /containers/storage/overlay-containers/{id}/userdata/hosts /etc/hosts rw - tmpfs tmpfs rw\n"
+
+
+@pytest.mark.parametrize("mounts", [MOUNTED, SANDBOX, PODMAN])
+def test_what_a_cgroup_namespace_hides_the_mounts_tell(mounts: str) -> None:
+    text = mounts.format(id=A, other=B)
+    assert nest.around(DEEP, "0::/\n", text) == A
+    assert nest.around(DEEP, f"0::/docker/{D}\n", text) == D
+    assert nest.around(engine(container(A, "mine")), "0::/\n", text) == "", "a container of its own is not around it"
+    assert nest.around(DEEP, "0::/\n", text.replace("/etc/", "/srv/")) == ""
+
+
 def test_an_engine_in_a_container_that_nobody_knows() -> None:
     (found,) = nest.nested([DEEP], [A])
     assert (found.depth, found.inside, found.inside_name) == (1, A, A[:12])

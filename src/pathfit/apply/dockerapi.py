@@ -11,6 +11,7 @@ from pathfit.host.unixhttp import Answer, Client
 from pathfit.observe.engines import daemons
 from pathfit.observe.engines.daemons import Daemon
 from pathfit.observe.engines.parse import rows, table, text
+from pathfit.observe.engines.surroundings import container_around
 
 PATIENCE = 150.0  # seconds for one step: a container may take its whole stop timeout to end
 
@@ -19,17 +20,21 @@ class NotFound(OSError):
     """There is no such container or network."""
 
 
-def daemon_at(engine: str, socket: str) -> Daemon | None:
-    """The daemon that listens at ``socket`` (as itself sees it) in our own mount namespace; None: none is running."""
+def daemon_at(engine: str, socket: str, within: str = "") -> Daemon | None:
+    """The daemon that listens at ``socket`` (as itself sees it) in our own mount namespace, or in the container
+    ``within`` (an id); None: none is running."""
     wanted = (socket, f"/var{socket}", socket.removeprefix("/var"))  # /var/run is /run (FHS 3.0, 5.13)
-    return next((d for d in daemons.find() if d.kind == engine and d.root is None and d.socket in wanted), None)
+    found = (d for d in daemons.find() if d.kind == engine and d.socket in wanted)
+    if not within:
+        return next((d for d in found if d.root is None), None)
+    return next((d for d in found if d.root is not None and container_around(d.engine(), d.pid) == within), None)
 
 
 class Api:
     """One conversation. A context manager. Every method raises OSError, with what the engine says."""
 
-    def __init__(self, engine: str, socket: str, patience: float = PATIENCE) -> None:
-        daemon = daemon_at(engine, socket)
+    def __init__(self, engine: str, socket: str, patience: float = PATIENCE, within: str = "") -> None:
+        daemon = daemon_at(engine, socket, within)
         if daemon is None:  # it may be started again: what was changed is still there
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"no {engine} runs at {socket}")
         self.daemon = daemon

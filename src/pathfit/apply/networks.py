@@ -34,7 +34,7 @@ class NetworkAgain:
         return False
 
     def prepare(self, change: RecreateNetwork, tag: str) -> NetworkBefore:
-        with Api(change.engine, change.socket) as api:
+        with Api(change.engine, change.socket, within=change.within) as api:
             raw = api.network(change.network)
             if raw is None:
                 raise Gone(f"there is no network {change.name} any more")
@@ -57,7 +57,7 @@ class NetworkAgain:
         _become(change, prepared, prepared.mtu, str(change.mtu))
 
     def holds(self, change: RecreateNetwork, prepared: NetworkBefore) -> bool:
-        with Api(change.engine, change.socket) as api:
+        with Api(change.engine, change.socket, within=change.within) as api:
             raw = api.network(prepared.name)
             if raw is None or table(raw.get("Options")).get(MTU) != str(change.mtu):
                 return False
@@ -117,7 +117,7 @@ def _order(address_: str) -> tuple[int, ...]:
 
 def _become(change: RecreateNetwork, before: NetworkBefore, wanted: str | None, other: str | None) -> None:
     """The network with option ``wanted`` (None: without), and all members in it. ``other`` is what we may find."""
-    with Api(change.engine, change.socket) as api:
+    with Api(change.engine, change.socket, within=change.within) as api:
         raw = api.network(before.name)
         has = table((raw or {}).get("Options")).get(MTU)
         if raw is not None and has != wanted:

@@ -3,6 +3,9 @@
 What was done is seen from what is: whether the daemon is another process than before, and for undoing whether its
 default network has the MTU it had. So both are right after a crash anywhere between ending the old daemon and the
 last container. Undone after the daemon's configuration file is as it was (:meth:`EngineRestart.late`).
+
+A daemon in a container is ended like any other, and started again by the engine around it, which gives it the
+namespaces, capabilities, filters and cgroups of that container (POST /containers/ID/exec).
 """
 
 import errno
@@ -11,20 +14,25 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from pathfit.apply import unread
+from pathfit.apply.dockerapi import PATIENCE as API_PATIENCE
 from pathfit.apply.dockerapi import Api, NotFound, daemon_at
 from pathfit.apply.step import Impossible
 from pathfit.apply.store import boot_id
 from pathfit.core.change import RestartEngine
-from pathfit.core.engined import EngineBefore
+from pathfit.core.engine import Engine
+from pathfit.core.engined import EngineBefore, Startable
 from pathfit.host import process
 from pathfit.host.run import run
 from pathfit.observe import processes
 from pathfit.observe.engines import daemons, parse
 from pathfit.observe.engines.daemons import Daemon
 from pathfit.observe.engines.parse import number, table, text
+from pathfit.observe.engines.surroundings import container_around, outlived
 
 PATIENCE = 120.0  # seconds for a daemon to end its containers and itself, and for one to answer
 ABSENT = 3.0  # seconds without its process, after which it is not waited for
+LOOKING = 5.0  # seconds for an answer to a question whether it answers
+INTO_LOG = 'exec "$@" >>/proc/1/fd/2 2>&1'
 PAUSED = "paused"
 RUNS = ("running", PAUSED)
 LOOK = 0.02  # seconds between two looks whether it answers: nothing tells when a socket begins to listen
@@ -39,7 +47,7 @@ class EngineRestart:
         return True
 
     def prepare(self, change: RestartEngine, tag: str) -> EngineBefore:
-        daemon = daemon_at(change.engine, change.socket)
+        daemon = _daemon(change)
         if daemon is None or not daemon.pid:
             raise Impossible(f"no {change.engine} runs at {change.socket}", f"ls -l {change.socket}")
         again = None
@@ -47,9 +55,12 @@ class EngineRestart:
             why = process.foreign(daemon.pid)
             if why:
                 raise Impossible(f"the daemon is not ours to start again: {why}", f"ps -fp {daemon.pid}")
+        elif change.how == "exec" and not outlived(daemon.pid):
+            raise Impossible("the container would end with its daemon", f"ps -fp {daemon.pid}")
+        if change.how in ("argv", "exec"):
             again = process.described(daemon.pid)
         unread.refuse(change, daemon)
-        with Api(change.engine, change.socket) as api:
+        with _api(change) as api:
             _refuse(api)
             return EngineBefore(
                 socket=change.socket,
@@ -63,29 +74,37 @@ class EngineRestart:
             )
 
     def perform(self, change: RestartEngine, prepared: EngineBefore, tag: str) -> None:
-        daemon = daemon_at(change.engine, change.socket)
+        daemon = _daemon(change)
         wanted = _Wanted(prepared.running, prepared.paused)
         if daemon is None or _same(daemon, prepared):
             wanted = _restart(change, prepared, daemon)
         _start(change, wanted)
 
     def undo(self, change: RestartEngine, prepared: EngineBefore, tag: str) -> None:
-        daemon = daemon_at(change.engine, change.socket)
+        daemon = _daemon(change)
         wanted = _Wanted(prepared.running, prepared.paused)
         if daemon is None or (not _same(daemon, prepared) and self._mtu(change) != prepared.mtu):
             wanted = _restart(change, prepared, daemon)
         _start(change, wanted)
 
     def holds(self, change: RestartEngine, prepared: EngineBefore) -> bool:
-        daemon = daemon_at(change.engine, change.socket)
+        daemon = _daemon(change)
         if daemon is None or _same(daemon, prepared):
             return False
-        with Api(change.engine, change.socket) as api:
+        with _api(change) as api:
             return set(_existing(api, prepared.running)) <= set(_running(api))
 
     def _mtu(self, change: RestartEngine) -> int | None:
-        with Api(change.engine, change.socket) as api:
+        with _api(change) as api:
             return _mtu(api)
+
+
+def _daemon(change: RestartEngine) -> Daemon | None:
+    return daemon_at(change.engine, change.socket, change.within)
+
+
+def _api(change: RestartEngine, patience: float = API_PATIENCE) -> Api:
+    return Api(change.engine, change.socket, patience, change.within)
 
 
 def _refuse(api: Api) -> None:
@@ -115,7 +134,7 @@ def _restart(change: RestartEngine, before: EngineBefore, daemon: Daemon | None)
     since: tuple[str, ...] = ()
     still: tuple[str, ...] = ()
     if daemon is not None:
-        with Api(change.engine, change.socket) as api:
+        with _api(change) as api:
             since, still = _running(api), _paused(api)
     if change.how == "systemctl":
         _told("systemctl", "restart", change.unit)
@@ -126,9 +145,24 @@ def _restart(change: RestartEngine, before: EngineBefore, daemon: Daemon | None)
     else:
         if daemon is not None:
             process.end(daemon.pid, process.started(daemon.pid), PATIENCE)
-        process.start(before.again)
+        if change.how == "exec":
+            _start_within(change, before.again)
+        else:
+            process.start(before.again)
     _wait(change, f"{change.engine} does not answer after its restart")
     return _Wanted(*(tuple(dict.fromkeys(x)) for x in ((*before.running, *since), (*before.paused, *still))))
+
+
+def _start_within(change: RestartEngine, how: Startable) -> None:
+    """Start it in its container. What it writes goes where the container's first process writes: `docker logs` shows
+    it as before. Raises OSError."""
+    argv = [w.decode("utf-8", "surrogateescape") for w in how.argv]
+    env = [w.decode("utf-8", "surrogateescape") for w in how.env]
+    command = ["sh", "-c", INTO_LOG, "sh", how.exe, *argv[1:]]
+    made = {"Cmd": command, "Env": env, "WorkingDir": how.cwd, "User": "0:0"}
+    with Api(change.engine, change.through) as api:
+        one = text(table(api.post("containers", change.within, "exec", document=made)).get("Id"))
+        api.post("exec", one, "start", document={"Detach": True, "Tty": False})
 
 
 def _told(*words: str) -> None:
@@ -139,7 +173,7 @@ def _told(*words: str) -> None:
 
 def _answers(change: RestartEngine) -> bool:
     try:
-        with Api(change.engine, change.socket, patience=5.0) as api:
+        with _api(change, LOOKING) as api:
             api.get("networks")  # /_ping speaks no JSON
     except OSError:
         return False
@@ -151,7 +185,7 @@ def _wait(change: RestartEngine, what: str) -> None:
     begun = seen = time.monotonic()
     while not _answers(change):
         now = time.monotonic()
-        if any(processes.root_of(pid) is None for pid in processes.of_name(daemons.DAEMON)):
+        if any(_is_there(change, pid) for pid in processes.of_name(daemons.DAEMON)):
             seen = now
         if now - seen > ABSENT:
             raise OSError(errno.ESRCH, f"{change.engine} does not run after its restart: its log says why")
@@ -160,13 +194,21 @@ def _wait(change: RestartEngine, what: str) -> None:
         time.sleep(LOOK)
 
 
+def _is_there(change: RestartEngine, pid: int) -> bool:
+    """Does a process live where the daemon does?"""
+    root = processes.root_of(pid)
+    if not change.within:
+        return root is None
+    return root is not None and container_around(Engine(kind=change.engine, socket=""), pid) == change.within
+
+
 def _start(change: RestartEngine, wanted: _Wanted) -> None:
     """Start those that did not come back by themselves. One that was removed (`--rm`) is gone; the others must run.
     What was paused was ended by the restart like all others: it is started as well, and paused again.
 
     The daemon answers before it has started those of restart policy "always": starting one twice does no harm.
     """
-    with Api(change.engine, change.socket) as api:
+    with _api(change) as api:
         running = _running(api)
         for one in wanted.running:
             if one not in running:

@@ -14,7 +14,7 @@ import msgspec
 
 from pathfit.apply.step import Impossible
 from pathfit.core.change import RestartEngine
-from pathfit.host import clock, process, procfs
+from pathfit.host import clock, process, procfs, within
 from pathfit.host.run import run
 from pathfit.observe.engines.daemons import CONFIG, DAEMON, Daemon, option
 
@@ -27,10 +27,12 @@ PATIENCE = 20.0  # seconds for dockerd to look at a file
 def refuse(change: RestartEngine, daemon: Daemon) -> None:
     """Raises Impossible, before anything was touched, when the daemon may not start again."""
     path = (option(daemon.argv, "--config-file") or [CONFIG])[-1]
+    if daemon.root is not None:
+        path = _there(daemon.root, path)
     if not changed_since(path, daemon.pid):
         return
     exe = procfs.link(f"/proc/{daemon.pid}/exe")
-    if os.path.basename(exe) == DAEMON:
+    if daemon.root is None and os.path.basename(exe) == DAEMON:  # a program of another root is not ours to run
         done = run((exe, "--validate", *daemon.argv[1:]), patience=PATIENCE)
         if done.status == 0:
             return
@@ -43,6 +45,14 @@ def refuse(change: RestartEngine, daemon: Daemon) -> None:
         how = {"systemctl": f"systemctl restart {change.unit}", "service": f"service {change.unit} restart"}
         why = f"{path} was changed after {change.engine} started: it may not start again with it"
         raise Impossible(f"{why} (restart it yourself first)", how.get(change.how, f"ls -l {path}"))
+
+
+def _there(root: str, path: str) -> str:
+    """The same file as we would open it; one that is not there stays a path that leads nowhere."""
+    try:
+        return within.resolved(root, path)
+    except OSError:
+        return f"{root}{path}"
 
 
 def changed_since(path: str, pid: int) -> bool:

@@ -4,6 +4,7 @@
 
     WHERE   host | netns:NAME | netns:/path | pid:N | container:NAME | docker: podman: containerd: NAME
             | network:NAME | pod:NAMESPACE/NAME | HOST!WHERE
+            NAME of a container may be OUTER/NAME: of the engine that runs in the container OUTER
     TARGET  https://H[:P][/path] | http://… | tcp://H:P | udp://H:P[/NAME[/TYPE]] | H:P | [v6]:P | H | WHERE[:PORT]
 
 NAME and TYPE of a record: what to ask a DNS server for, where its large answers are in question.
@@ -18,6 +19,8 @@ from pathfit.cli.stop import Stop
 from pathfit.core.ask import Protocol, Target
 
 KINDS = ("netns", "pid", "container", "docker", "podman", "containerd", "network", "pod")
+NESTED = ("container", "docker", "podman", "containerd")  # OUTER/NAME: of the engine in the container OUTER
+DEEPEST = 16  # nobody nests so far
 LONGEST_PLACE = 4096  # PATH_MAX
 LONGEST_TARGET = 8000  # RFC 9110 section 4.1: what every server and proxy on the way should take
 DEFAULT_PORT = {"https": 443, "http": 80}
@@ -74,7 +77,8 @@ def _check_place(text: str, kind: str, name: str, option: str) -> None:
         if not (re.match(_WHERE_NAME, space) and (re.match(_WHERE_NAME, pod) or not slash)):
             raise Stop(f"{_q(text)}: a pod is NAMESPACE/NAME", f"{option} pod:default/{pod or space or 'NAME'}")
         return
-    if not re.match(_WHERE_NAME, name):
+    parts = name.split("/") if kind in NESTED else [name]
+    if len(parts) > DEEPEST or not all(re.match(_WHERE_NAME, part) for part in parts):
         raise Stop(f"{_q(text)}: {_q(name)} cannot be a name", f"{option} {kind}:NAME")
 
 

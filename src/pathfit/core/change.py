@@ -70,6 +70,9 @@ class RestartEngine(Tagged, frozen=True, kw_only=True):
     ``how``: "systemctl", "service", or "argv" (end ``pid`` and start its command line again). ``running`` are the
     ids of the containers that ran before: those that do not come back by themselves are started. "argv" comes only
     with a daemon that is ``Engine.inner``; of any other the repair is ``manual`` and holds no changes.
+
+    "exec": the same of a daemon in the container ``within`` (its id) of the dockerd at the socket ``through``, which
+    starts it there as `docker exec --detach` would.
     """
 
     engine: str
@@ -79,16 +82,20 @@ class RestartEngine(Tagged, frozen=True, kw_only=True):
     pid: int = 0
     argv: tuple[str, ...] = ()
     running: tuple[str, ...] = ()
+    within: str = ""
+    through: str = ""
 
 
 class RecreateNetwork(Tagged, frozen=True, kw_only=True):
-    """Make an engine's network again with another MTU option; its members are taken off and put back as they were."""
+    """Make an engine's network again with another MTU option; its members are taken off and put back as they were.
+    ``within``: the id of the container that the engine runs in, "" = it is in our own mount namespace."""
 
     engine: str
     socket: str
     network: str  # id
     name: str
     mtu: int  # the option's value
+    within: str = ""
 
 
 class RestartContainers(Tagged, frozen=True, kw_only=True):

@@ -1,7 +1,8 @@
 """Container engines as values: what their API and configuration say, beside what the kernel says.
 
 Only what a rule or a remedy reads is kept: no environment, no labels but those of compose, no commands of
-containers, for a report and a case folder are shown to others.
+containers, for a report and a case folder are shown to others. Of CI runners the signs are kept that
+:mod:`~pathfit.model.runners` knows, never what a variable or a label holds.
 """
 
 from pathfit.core.base import Value
@@ -37,6 +38,7 @@ class Container(Value, frozen=True, kw_only=True):
     pod: str = ""  # "NAMESPACE/NAME" of Kubernetes, "NAME" of a Podman pod
     sandbox: bool = False  # it only holds the namespaces of its pod ("pause", "infra")
     namespace: str = ""  # containerd's: "k8s.io", "default", "moby"
+    signs: tuple[str, ...] = ()  # of a CI runner: "image plugins/docker", "label com.gitlab.gitlab-runner."
 
 
 class Node(Value, frozen=True, kw_only=True):
@@ -89,13 +91,14 @@ class Engine(Value, frozen=True, kw_only=True):
     works with (bytes), wherever it comes from (``mtu_from``: "config", "flag", "default").
 
     ``inner``: the daemon runs in a pid namespace that is not the machine's first one (/proc/PID/ns/pid is not inode
-    0xEFFFFFFC, PROC_PID_INIT_INO) and is not that namespace's first process: a lab host, not the machine itself. Only
-    there may a daemon without a service manager (``restart`` "argv") be ended and started again by us; everywhere
-    else that is a ``manual`` repair. Where it is not known it stays False.
+    0xEFFFFFFC, PROC_PID_INIT_INO), and that namespace does not end with it: a lab host, or a container in which it was
+    started beside the container's own process. Only there may a daemon without a service manager (``restart`` "argv")
+    be ended and started again by us; everywhere else that is a ``manual`` repair. Where it is not known it stays False.
 
     ``depth``: 0 when it runs on the host, 1 in a container of another engine, 2 in a container of that one.
     ``inside``: the id of the container it runs in, ``inside_name`` how people call that one ("outer" or "outer/inner").
-    ``network_mtu``: the daemon's default for networks by driver (``default-network-opts``, Docker 24).
+    ``signs``: what says whose CI runner it works for, among the processes around it ("process drone-docker", "variable
+    GITLAB_CI"). ``network_mtu``: the daemon's default for networks by driver (``default-network-opts``, Docker 24).
     ``rootless``: the user it runs for, None = root's.
     ``client``: of an engine without a daemon, the words with which what it runs calls it ("/usr/bin/podman", "--root",
     ...): what stands before a command of it.
@@ -123,6 +126,7 @@ class Engine(Value, frozen=True, kw_only=True):
     depth: int = 0
     inside: str = ""
     inside_name: str = ""
+    signs: tuple[str, ...] = ()
     network_mtu: dict[str, int] = {}
     rootless: int | None = None
     client: tuple[str, ...] = ()

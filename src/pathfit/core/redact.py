@@ -423,7 +423,7 @@ FIELDS: dict[str, Meaning] = {
     **dict.fromkeys(these("own peer_ns netns"), _space),
     **dict.fromkeys(these("where names"), _where),
     **dict.fromkeys(these("socket root config_path file compose_files holder_config"), _path),
-    **dict.fromkeys(these("text comment config_error how ref"), _gone),
+    **dict.fromkeys(these("text comment config_error how ref signs"), _gone),
     "id": _name, "members": _name, "container": _name, "inside": _name, "host": _name,
     "boot_id": _uuid, "public_key": _secret, "holder": _process, "unit": _unit, "config": _config, "flags": _flag,
     "client": _flag,

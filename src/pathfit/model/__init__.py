@@ -21,7 +21,8 @@
 * :mod:`~pathfit.model.order` says which address a client tries first, :mod:`~pathfit.model.proxies` by which proxy;
 * :mod:`~pathfit.model.dropped` says why the kernel dropped a packet, from its reason and who called;
 * :mod:`~pathfit.model.hung` says which sockets hang, and in which direction;
-* :mod:`~pathfit.model.workloads` lists whose namespaces they are: containers, pods, and guests without an engine.
+* :mod:`~pathfit.model.workloads` lists whose namespaces they are: containers, pods, and guests without an engine;
+  :mod:`~pathfit.model.runners` whose CI runner an engine works for.
 
 Ask :func:`predict` for one direction, :func:`predict_both` for a conversation, :func:`advertised` for the MSS a SYN
 promises. A route's, a device's and a cached MTU bound what a host *sends*; what it *receives* is another limit.

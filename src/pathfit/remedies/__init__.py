@@ -5,12 +5,12 @@ run in the right namespace), their undo, how safe they are, how long they last a
 runs anything. The first fix of a finding is the recommended one; the value is min(measured limits, MTU of every
 known device on the way), see :mod:`~pathfit.remedies.value`.
 
-One module a family: ``route`` (recommended), ``link``, ``clamp``; ``docker``, ``podman``, ``cni`` and ``lasting`` (a
-host's own devices) for good, with ``files`` and ``jsontext`` to edit what is kept in files; ``manual`` is what somebody
-else must decide, ``apart`` what Docker keeps apart on purpose, ``untried`` what a platform documents and no run has
-shown: of it ``weave`` and ``kernels``, ``neutron``, what a cloud's network service must be told, and ``kubernetes``
-(with ``kubernetes_makers``: where each maker keeps it), the MTU of a cluster's network. ``base`` is what all of them
-need. ``known`` lists every repair there is.
+One module a family: ``route`` (recommended), ``link``, ``clamp``; ``docker``, ``nested`` (an engine in a container),
+``podman``, ``cni`` and ``lasting`` (a host's own devices) for good, with ``files`` and ``jsontext`` to edit what is
+kept in files; ``manual`` is what somebody else must decide, ``apart`` what Docker keeps apart on purpose, ``untried``
+what a platform documents and no run has shown: of it ``weave`` and ``kernels``, ``neutron``, what a cloud's network
+service must be told, and ``kubernetes`` (with ``kubernetes_makers``: where each maker keeps it), the MTU of a cluster's
+network. ``base`` is what all of them need. ``known`` lists every repair there is.
 
 :func:`propose` is for a path that was asked about, :func:`of_state` for what state alone shows (a scan).
 """
@@ -29,7 +29,7 @@ from pathfit.rules.view import DIRECTIONS, View
 from pathfit.words.render import say
 
 SIZE_FAULTS = ("MTU101", "MTU102", "MTU103", "MTU104", "MTU106", "MTU111", "MTU112")
-CONFIGURED = ("CFG601", "CFG603", "CFG607")
+CONFIGURED = ("CFG601", "CFG602", "CFG603", "CFG607")
 BY_HAND: dict[str, Callable[[Finding, View], tuple[Fix, ...]]] = {
     "MTU107": manual.of_too_big,
     "FLT401": manual.of_filter,

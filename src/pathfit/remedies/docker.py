@@ -9,6 +9,9 @@ What the settings mean (moby, libnetwork):
   not take affect", initNetworkController()): a restart interrupts nothing and changes nothing. All must stop first.
 * On an overlay network the option is the underlay's MTU: the containers get 50 less (overlay.maxMTU()).
 * A network's option cannot be changed: the network is made again, and its members lose it meanwhile.
+
+A daemon in a container of another one's is reached through that one; how, and what its runner calls all this, is in
+:mod:`~pathfit.remedies.nested`.
 """
 
 import msgspec
@@ -17,6 +20,7 @@ from pathfit.core.change import RecreateNetwork, RestartEngine
 from pathfit.core.engine import Container, Engine, EngineNetwork
 from pathfit.core.finding import Applicability, Facts, FileEdit, Fix
 from pathfit.core.net import Point
+from pathfit.remedies import nested
 from pathfit.remedies.base import SAFE_FLOOR, Argv, verified
 from pathfit.remedies.files import added, edited
 from pathfit.remedies.jsontext import JsonError, parse, put
@@ -45,9 +49,15 @@ def docker(view: View, value: int) -> tuple[Fix, ...]:
         return _overlay(view, found, value)
     if network.driver != "bridge" or found.link.mtu <= value:
         return ()
-    if network.default:
+    if not network.default:
+        return (*of_network(view, found.engine, network, value), *nested.platforms(view, found, value))
+    engine = found.engine
+    if not engine.depth:
         return _daemon(view, found, value)
-    return of_network(view, found.engine, network, value)
+    typed = _flag(engine, "--mtu") and (engine.mtu is None or engine.mtu > value)
+    lost = not engine.inner and (nested.in_pod(view, engine) or typed)  # a restart would change nothing
+    own, runners = () if lost else _daemon(view, found, value), nested.platforms(view, found, value)
+    return (*runners, *own) if len(runners) > 1 else (*own, *runners)
 
 
 # -- the daemon's own default bridge ------------------------------------------------------------------------------
@@ -67,7 +77,7 @@ def _daemon(view: View, found: Member, value: int) -> tuple[Fix, ...]:
             edit = (("systemctl", "edit", "--full", engine.unit),)
         fix = _of_daemon(view, found, value, "fix.docker-daemon-flag", "by-hand.flag", facts)
         typed = msgspec.structs.replace(engine, flags=_with_mtu(engine.flags, value))
-        return (msgspec.structs.replace(fix, commands=(*edit, *_restart_commands(typed))),)
+        return (msgspec.structs.replace(fix, commands=(*edit, *_restart_commands(view, typed))),)
     try:
         parse(engine.config or "")
     except JsonError as e:
@@ -76,8 +86,9 @@ def _daemon(view: View, found: Member, value: int) -> tuple[Fix, ...]:
         return (_broken(view, found, value, engine.config_error),)
     if set_to is None or set_to > value:
         why = _why_by_hand(view, engine, value)
-        fix = _of_daemon(view, found, value, "fix.docker-daemon-mtu", why, {"path": _path(engine)})
-        return (_with_file(fix, engine, value),)
+        title = "fix.nested-daemon-mtu" if engine.depth else "fix.docker-daemon-mtu"
+        fix = _of_daemon(view, found, value, title, why, {"path": _path(engine)})
+        return (_with_file(view, fix, engine, value),)
     if live is not None and live <= value:
         return (_restart_container(view, found, live),)  # configured and in force: the container is older
     why = _why_by_hand(view, engine, set_to)
@@ -86,17 +97,19 @@ def _daemon(view: View, found: Member, value: int) -> tuple[Fix, ...]:
 
 def _of_daemon(view: View, found: Member, value: int, title: str, why: str | None, facts: Facts) -> Fix:
     """The daemon started again with what its configuration says. ``why``: the reason when it is to be done by hand."""
-    engine = found.engine
+    engine, home = found.engine, nested.home(view, found.engine)
     restart = RestartEngine(
         engine=engine.kind,
         socket=engine.socket,
-        how=engine.restart,
+        how=engine.restart if home is None else "exec",
         unit=engine.unit,
         pid=engine.pid,
         argv=engine.flags if engine.restart == "argv" else (),
         running=tuple(c.id for c in _running(engine)),
+        within="" if home is None else engine.inside,
+        through="" if home is None else home.socket,
     )
-    facts = {**facts, "restarts": True}
+    facts = {**facts, "restarts": True, "engine": engine.inside_name or engine.inside[:12]}
     if why is not None:
         facts = {**facts, "by_hand": why, "ending": ", ".join(c.name for c in _lost(engine))}
     applicability: Applicability = "disruptive" if _running(engine) else "safe"
@@ -107,9 +120,9 @@ def _of_daemon(view: View, found: Member, value: int, title: str, why: str | Non
         value=value,
         effective=value,
         applicability="manual" if why is not None else applicability,
-        lasts="permanent",
-        interrupts=tuple(f"container:{c.name}" for c in _running(engine)),
-        commands=_restart_commands(engine),
+        lasts="recreate" if engine.depth else "permanent",
+        interrupts=(*_ended(engine), *(f"container:{c.name}" for c in _running(engine))),
+        commands=_restart_commands(view, engine),
         undo=() if why is not None else UNDO,
         where=_at(view, engine, found.network.bridge),
         facts=facts,
@@ -118,9 +131,14 @@ def _of_daemon(view: View, found: Member, value: int, title: str, why: str | Non
     )
 
 
-def _with_file(fix: Fix, engine: Engine, value: int) -> Fix:
-    """The same fix with daemon.json written before the daemon starts again."""
-    edit, write = edited(_path(engine), engine.config, _config(engine, value))
+def _with_file(view: View, fix: Fix, engine: Engine, value: int) -> Fix:
+    """The same fix with daemon.json written before the daemon starts again. In a container it is found by the
+    container's first process, which stays, and shown as `docker cp` has it."""
+    home, path = nested.home(view, engine), _path(engine)
+    shown = path if home is None else f"{home.name}:{path}"
+    edit, write = edited(shown, engine.config, _config(engine, value))
+    if home is not None:
+        write = msgspec.structs.replace(write, path=f"/proc/{home.pid}/root{path}")
     return msgspec.structs.replace(fix, files=(edit,), changes=(write, *fix.changes) if fix.changes else ())
 
 
@@ -138,9 +156,18 @@ def _why_by_hand(view: View, engine: Engine, value: int) -> str | None:
         return "by-hand.ending"
     if engine.live_restore and _running(engine):
         return "by-hand.live-restore"
+    if engine.depth and engine.restart == "argv" and not engine.inner:
+        return "by-hand.ends-container"
     if engine.root is not None:
-        return "by-hand.elsewhere"
+        return _why_not_there(view, engine)
     return "by-hand.no-manager" if engine.restart == "argv" and not engine.inner else None
+
+
+def _why_not_there(view: View, engine: Engine) -> str | None:
+    """Why we do not reach into another mount namespace; None when the engine around it is ours to ask, and the
+    container's first process, by which its files are found, goes on without this daemon."""
+    home = nested.home(view, engine)
+    return "by-hand.elsewhere" if home is None or not home.socket or not home.pid or engine.rootless else None
 
 
 def _config(engine: Engine, value: int) -> str:
@@ -163,13 +190,13 @@ def _restart_container(view: View, found: Member, effective: int) -> Fix:
         applicability="manual",
         lasts="permanent",
         interrupts=tuple(f"container:{n}" for n in names),
-        commands=((*_client(found.engine), "restart", *names),),
+        commands=((*_client(view, found.engine), "restart", *names),),
         where=_at(view, found.engine, found.network.bridge),
         facts={"place": found.container.name, "by_hand": "by-hand.older", "restarts": True},
     )
 
 
-def _restart_commands(engine: Engine) -> tuple[Argv, ...]:
+def _restart_commands(view: View, engine: Engine) -> tuple[Argv, ...]:
     """The daemon again, and the containers that do not come back by themselves."""
     back = sorted(_running(engine), key=lambda c: c.network_mode.startswith(GUEST))  # Docker starts them in this order
     names = tuple(c.name for c in back)
@@ -177,7 +204,12 @@ def _restart_commands(engine: Engine) -> tuple[Argv, ...]:
         "systemctl": (("systemctl", "restart", engine.unit),),
         "service": (("service", engine.unit, "restart"),),
     }.get(engine.restart, (("kill", str(engine.pid)), engine.flags))
-    client = _client(engine)
+    client, home = _client(view, engine), nested.home(view, engine)
+    if engine.depth and engine.restart == "argv" and not engine.inner:
+        again = (("docker", "restart", engine.inside_name.rpartition("/")[2] or engine.inside[:12]),)
+    elif home is not None:
+        detached = tuple(x for w in home.enter for x in ((w, "-d") if w == "exec" else (w,)))
+        again = (("kill", str(engine.pid)), (*detached, *engine.flags))
     still = tuple(c.name for c in back if c.state == "paused" and not c.auto_remove)
     pause = ((*client, "pause", *still),) if still else ()
     if engine.live_restore and names:
@@ -202,7 +234,14 @@ def of_network(view: View, engine: Engine, network: EngineNetwork, value: int) -
     safe = why is None
     applicability: Applicability = ("disruptive" if names else "safe") if safe else "manual"
     facts: Facts = {"network": network.name, "option": OPTION, **({} if why is None else {"by_hand": why})}
-    change = RecreateNetwork(engine=engine.kind, socket=engine.socket, network=network.id, name=network.name, mtu=value)
+    change = RecreateNetwork(
+        engine=engine.kind,
+        socket=engine.socket,
+        network=network.id,
+        name=network.name,
+        mtu=value,
+        within=engine.inside if engine.root is not None else "",
+    )
     return (
         Fix(
             id="docker-network-mtu",
@@ -213,7 +252,7 @@ def of_network(view: View, engine: Engine, network: EngineNetwork, value: int) -
             applicability=applicability,
             lasts="permanent",
             interrupts=tuple(f"container:{c.name}" for c in _hit(engine, network)),
-            commands=_made_again(engine, network, value, names),
+            commands=_made_again(view, engine, network, value, names),
             undo=UNDO if safe else (),
             where=_at(view, engine, network.bridge),
             facts=facts,
@@ -228,12 +267,14 @@ def _why_network(view: View, engine: Engine, network: EngineNetwork, value: int)
         return "by-hand.tiny"
     if network.scope != "local":
         return "by-hand.swarm"
-    return "by-hand.elsewhere" if engine.root is not None else None
+    return _why_not_there(view, engine) if engine.root is not None else None
 
 
-def _made_again(engine: Engine, network: EngineNetwork, value: int, names: tuple[str, ...]) -> tuple[Argv, ...]:
+def _made_again(
+    view: View, engine: Engine, network: EngineNetwork, value: int, names: tuple[str, ...]
+) -> tuple[Argv, ...]:
     """By hand: members off, the network away and made again, members back."""
-    client = _client(engine)
+    client = _client(view, engine)
     options = [w for s in network.subnets for w in ("--subnet", s)] + (["--internal"] if network.internal else [])
     options += ["--ipv6"] if any(":" in s for s in network.subnets) else []
     return (
@@ -253,7 +294,7 @@ def _compose(view: View, engine: Engine, network: EngineNetwork, value: int) -> 
     key = network.compose_network or "default"
     lines = f'networks:\n  {key}:\n    driver_opts:\n      {OPTION}: "{value}"\n'
     given = tuple(w for path in files for w in ("-f", path))
-    client = (*_client(engine), "compose", "-p", network.compose_project, *given)
+    client = (*_client(view, engine), "compose", "-p", network.compose_project, *given)
     edits: tuple[FileEdit, ...] = (added(files[-1] if files else "compose.yaml", lines),)
     return Fix(
         id="docker-compose-mtu",
@@ -277,7 +318,7 @@ def _overlay(view: View, found: Member, value: int) -> tuple[Fix, ...]:
     if network.ingress or link.mtu <= value or (network.mtu or USUAL) - VXLAN_BYTES != link.mtu:
         return ()  # encrypted, or not what the option says: its overhead is not known
     under = value + VXLAN_BYTES
-    client = _client(found.engine)
+    client = _client(view, found.engine)
     options = [w for s in network.subnets for w in ("--subnet", s)]
     create = ("network", "create", "--driver", "overlay", "--attachable", *options, "--opt", f"{OPTION}={under}")
     return (
@@ -300,8 +341,16 @@ def _overlay(view: View, found: Member, value: int) -> tuple[Fix, ...]:
 # -- words ----------------------------------------------------------------------------------------------------------
 
 
-def _client(engine: Engine) -> Argv:
-    return ("docker",) if engine.socket in SOCKETS else ("docker", "-H", f"unix://{engine.socket}")
+def _client(view: View, engine: Engine) -> Argv:
+    home = nested.home(view, engine)
+    words = ("docker",) if engine.socket in SOCKETS else ("docker", "-H", f"unix://{engine.socket}")
+    return words if home is None else (*home.enter, *words)
+
+
+def _ended(engine: Engine) -> tuple[str, ...]:
+    """The container that ends with its daemon, and with it whatever else runs in it."""
+    alone = engine.depth and engine.restart == "argv" and not engine.inner
+    return (f"container:{engine.inside_name or engine.inside[:12]}",) if alone else ()
 
 
 def _at(view: View, engine: Engine, link: str = "") -> Point:

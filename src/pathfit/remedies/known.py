@@ -47,7 +47,8 @@ KNOWN = (
         id="docker-daemon-mtu",
         does="`mtu` in daemon.json (and `default-network-opts` since 24), no other byte; the daemon restarts.",
         when="The container is in the default bridge network. By hand where `mtu` stands on the command line, the file "
-        "is broken, live-restore keeps old networks, a container was run with --rm, or nobody but you can start it.",
+        "is broken, live-restore keeps old networks, a container was run with --rm, nobody but you can start it, or "
+        "the container around it would end with it.",
         undo=FILE + " The daemon restarts once more.",
     ),
     Known(
@@ -149,6 +150,38 @@ KNOWN = (
         id="cni-container-anew",
         does="The pod, or container, is made anew.",
         when="The CNI configuration has the right MTU by now, and the container is older.",
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
+        id="dind-mtu",
+        does="`--mtu` (and `--default-network-opt` since 24) for a dockerd in a container, where that one is made: "
+        "a pod's args, a compose file's command.",
+        when="The engine runs in a container, whose files go with it.",
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
+        id="drone-mtu",
+        does="`settings.mtu` of plugins/docker; of Drone's Docker runner DRONE_RUNNER_NETWORK_OPTS, or its dind's "
+        "`commandArgs`.",
+        when="Image or process of theirs is seen around the engine.",
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
+        id="gitlab-mtu",
+        does='`command: ["--mtu=…"]` of the service docker:dind; `network_mtu` of [runners.docker] for networks that '
+        "the runner makes.",
+        when="A label of GitLab's runner, a process or a variable of its jobs is seen.",
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
+        id="github-mtu",
+        does="`--mtu` among the args of the container dind of a runner scale set, with containerMode left empty; "
+        "`dockerMTU` of the older RunnerDeployment.",
+        when="Labels or variables of GitHub's runner controllers are seen around the engine.",
         undo=HAND,
         by_hand=True,
     ),

@@ -2,14 +2,17 @@
 
     lab host: dockerd > container "dind" (198.19.0.0/24): dockerd > containers (198.19.16.0/24)
 
-The outer image is a skeleton of empty folders; its programs are this machine's /usr, mounted read-only. The inner
-daemon's disk is a volume: an overlay cannot have its upper layer on another overlay. `--privileged` would ask for
-CAP_SYS_RESOURCE, which not every machine may hand on: the same rights without it do.
+The inner dockerd is the container's own process, as with the image docker:dind, or it was started beside it
+(``beside``), as in a container that is kept like a machine. The outer image is a skeleton of empty folders; its
+programs are this machine's /usr, mounted read-only. The inner daemon's disk is a volume: an overlay cannot have its
+upper layer on another overlay. `--privileged` would ask for CAP_SYS_RESOURCE, which not every machine may hand on: the
+same rights without it do.
 """
 
 import io
 import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 from engine import CLIENT, IMAGE, SOCKET, STAY, Docker, image
@@ -25,41 +28,69 @@ _DISKS = (
     *("-v", "/usr:/usr:ro", "-v", "/etc/alternatives:/etc/alternatives:ro", "-v", "/var/lib/docker"),
     *("--tmpfs", "/run:rw,exec", "--tmpfs", "/tmp"),
 )
-_START = f"""
+_PREPARED = """
 for d in /sys /sys/fs/cgroup /sys/fs/cgroup/*; do mount -o remount,bind,rw $d || :; done
 mkdir -p /run/lock /etc/docker
-printf %s "$0" >/etc/docker/daemon.json
-exec dockerd --bip {BRIDGE} --default-address-pool base=198.19.32.0/19,size=24 -H unix://{SOCKET} 2>&1
+[ -z "$0" ] || printf %s "$0" >/etc/docker/daemon.json
 """
+_DAEMON = f"dockerd --bip {{bridge}} --default-address-pool base={{pool}},size=24 -H unix://{SOCKET}"
+SKELETON = "skeleton"
 
 
 class Nested:
-    """``outer`` runs one container, in which ``self(...)`` is `docker` of the inner daemon. ``config``: its
-    daemon.json."""
+    """``outer`` runs the container ``name``, in which ``self(...)`` is `docker` of the inner daemon. ``config``: its
+    daemon.json, "" = none. ``outer`` may be a Docker that runs already, or another Nested: then it is one level deeper.
+    ``beside``: the daemon was started beside the container's own process. ``options``: of `docker run`."""
 
-    def __init__(self, lab: Lab, host: LabHost, config: str = "{}") -> None:
-        self.outer = Docker(host)
-        tar = lab.folder / "skeleton.tar"
-        tar.write_bytes(skeleton())
-        self.outer.load(tar)
-        self.outer("run", "-d", "--name", NAME, *_RIGHTS, *_DISKS, IMAGE, "sh", "-ec", _START, config)
+    def __init__(
+        self,
+        lab: Lab,
+        host: LabHost,
+        config: str = "{}",
+        *,
+        outer: "Docker | Nested | None" = None,
+        name: str = NAME,
+        beside: bool = False,
+        options: tuple[str, ...] = (),
+        bridge: str = BRIDGE,
+        pool: str = "198.19.32.0/19",
+    ) -> None:
+        self.outer = outer if outer is not None else Docker(host)
+        self.name = name
+        self.enter: tuple[str, ...] = (*self.outer.enter, CLIENT, "exec", name)
+        self._import(lab.folder / "skeleton.tar", skeleton, SKELETON, self.outer.enter)
+        if outer is None:
+            self.outer("tag", SKELETON, IMAGE)
+        daemon = _DAEMON.format(bridge=bridge, pool=pool)
+        start = _PREPARED + ("exec tini -s -- sleep infinity" if beside else f"exec {daemon} 2>&1")
+        words = (*_RIGHTS, *_DISKS, *options, SKELETON, "sh", "-ec", start, config)
+        self.outer("run", "-d", "--name", name, *words)
+        if beside:
+            self.outer("exec", "-d", name, "sh", "-c", f"exec {daemon} >>/proc/1/fd/2 2>&1")
         until(
             lambda: self("version", "--format", "{{.Server.Version}}", check=False)[:1].isdigit(),
-            "the inner dockerd",
-            detail=lambda: self.outer("logs", NAME)[-3000:],
+            f"the dockerd in {name}",
+            detail=lambda: self.outer("logs", name)[-3000:],
         )
-        self._load(lab.folder / "inner.tar")
+        self._import(lab.folder / "image.tar", lambda: image(()), IMAGE, self.enter)
 
-    def _load(self, tar: Path) -> None:
-        tar.write_bytes(image(()))
-        words = (*self.outer.host.enter, CLIENT, "exec", "-i", NAME, CLIENT, "import", "-", IMAGE)
+    def _import(self, tar: Path, make: Callable[[], bytes], name: str, enter: tuple[str, ...]) -> None:
+        if not tar.exists():
+            tar.write_bytes(make())
+        into = tuple(x for w in enter for x in ((w, "-i") if w == "exec" else (w,)))
         with tar.open("rb") as data:
-            done = subprocess.run(words, stdin=data, capture_output=True, timeout=PATIENCE)
+            done = subprocess.run(
+                [*into, CLIENT, "import", "-", name], stdin=data, capture_output=True, timeout=PATIENCE
+            )
         assert done.returncode == 0, done.stderr
+
+    @property
+    def host(self) -> LabHost:
+        return self.outer.host
 
     def __call__(self, *words: str, check: bool = True) -> str:
         """`docker WORDS` of the inner daemon; what it printed."""
-        return self.outer("exec", NAME, CLIENT, *words, check=check)
+        return self.outer("exec", self.name, CLIENT, *words, check=check)
 
     def run(self, name: str, *options: str) -> str:
         """A container of the inner daemon in the background; its id."""

@@ -12,8 +12,8 @@
   :mod:`~pathfit.observe.engines.conmon` - documents and command lines -> values (pure; hostile ones lose their
   fields, not our run);
 * :mod:`~pathfit.observe.engines.spaces` - the namespace that a path or a process means, seen from outside;
-* :mod:`~pathfit.observe.engines.nest` - engines in containers; :mod:`~pathfit.observe.engines.members` - what the
-  kernel adds to their word;
+* :mod:`~pathfit.observe.engines.nest` - engines in containers, :mod:`~pathfit.observe.engines.surroundings` - what
+  /proc says of that; :mod:`~pathfit.observe.engines.members` - what the kernel adds to their word;
 * :mod:`~pathfit.observe.engines.names` - ``container:NAME``, ``pod:NAMESPACE/NAME``.
 
 An engine is one more witness beside the kernel: what it says of itself is believed only as its own word (a network's
@@ -23,9 +23,12 @@ Cost: where no engine runs, one look at the names of the processes. One that han
 and is said to be missing.
 """
 
+from msgspec.structs import replace
+
 from pathfit.core.engine import Engine
 from pathfit.core.evidence_base import Missing
-from pathfit.host import clock, procfs
+from pathfit.host import clock
+from pathfit.observe import processes
 from pathfit.observe.engines import kinds
 from pathfit.observe.engines.daemons import Homes
 from pathfit.observe.engines.kinds import Reader
@@ -33,7 +36,6 @@ from pathfit.observe.engines.kinds import Reader
 __all__ = ["BUDGET", "Reader", "read_all"]
 
 BUDGET = 2.0  # seconds for all engines together; a quiet dockerd tells of a hundred containers in 0.03
-CGROUP = 65536  # bytes of a /proc/PID/cgroup
 
 
 def read_all(homes: Homes) -> tuple[tuple[Engine, ...], tuple[Missing, ...]]:
@@ -41,7 +43,7 @@ def read_all(homes: Homes) -> tuple[tuple[Engine, ...], tuple[Missing, ...]]:
     found = kinds.find()
     if not found:
         return (), ()
-    from pathfit.observe.engines import nest
+    from pathfit.observe.engines import nest, surroundings
 
     end = clock.now() + BUDGET
     engines: list[Engine] = []
@@ -55,9 +57,13 @@ def read_all(homes: Homes) -> tuple[tuple[Engine, ...], tuple[Missing, ...]]:
         one = _own(one, engines)
         if _empty(one):
             continue
+        around.append(surroundings.container_around(one, daemon.witness))
+        if around[-1] and daemon.pid:
+            shared = daemon.namespace == processes.namespace_of(1)  # its host's: whose runner works there is not known
+            beside = () if shared else homes.get(daemon.namespace, ())
+            one = replace(one, signs=surroundings.signs(daemon.pid, beside))
         engines.append(one)
         missing += one.missing
-        around.append(nest.around(one, procfs.maybe(f"/proc/{daemon.witness}/cgroup", CGROUP)))
     return nest.nested(engines, around), tuple(missing)
 
 

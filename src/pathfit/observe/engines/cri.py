@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from pathfit.core.engine import Container, EngineNetwork
 from pathfit.core.evidence_base import Missing
 from pathfit.host import within
+from pathfit.model.runners import of_container
 from pathfit.observe.engines import oci, spaces
 from pathfit.observe.engines.cni import Attachment
 from pathfit.observe.engines.daemons import Daemon, Homes
@@ -23,13 +24,14 @@ RUNS = ("running", "paused")
 
 class Keys(NamedTuple):
     """Names of annotations: the kind ("sandbox", "container"), the pod's namespace and name, the container's name, the
-    id of its sandbox."""
+    id of its sandbox, its image."""
 
     kind: str
     space: str
     pod: str
     name: str
     sandbox: str
+    image: str
 
 
 CONTAINERD = Keys(  # containerd, pkg/cri/annotations
@@ -38,6 +40,7 @@ CONTAINERD = Keys(  # containerd, pkg/cri/annotations
     "io.kubernetes.cri.sandbox-name",
     "io.kubernetes.cri.container-name",
     "io.kubernetes.cri.sandbox-id",
+    "io.kubernetes.cri.image-name",
 )
 CRIO = Keys(  # cri-o, pkg/annotations; Kubernetes' own
     "io.kubernetes.cri-o.ContainerType",
@@ -45,6 +48,7 @@ CRIO = Keys(  # cri-o, pkg/annotations; Kubernetes' own
     "io.kubernetes.pod.name",
     "io.kubernetes.container.name",
     "io.kubernetes.cri-o.SandboxID",
+    "io.kubernetes.cri-o.ImageName",
 )
 Attached = Mapping[str, tuple[Attachment, ...]]  # by the id that CNI was told
 
@@ -103,6 +107,7 @@ def container(daemon: Daemon, one: Bundle, keys: Keys, devices: Attached, homes:
         namespace=one.namespace,
         compose_project=notes.get("com.docker.compose.project", ""),
         compose_service=notes.get("com.docker.compose.service", ""),
+        signs=of_container(notes.get(keys.image, ""), notes),
     )
     return _at_home(daemon, made, one, homes)
 

@@ -21,7 +21,7 @@ from pathfit.core.evidence_base import Missing
 from pathfit.host import procfs, within
 from pathfit.host.unixhttp import Client, Late
 from pathfit.observe import discover
-from pathfit.observe.engines import answers, daemons, parse, spaces
+from pathfit.observe.engines import answers, daemons, parse, spaces, surroundings
 from pathfit.observe.engines.daemons import CONFIG, Daemon, Homes, option
 from pathfit.observe.engines.parse import number, rows, table, text
 from pathfit.wire.daemonjson import mtu_of
@@ -244,7 +244,7 @@ def _outside(daemon: Daemon) -> Engine:
     how, unit = _restart(daemon)
     return replace(
         daemon.engine(),
-        inner=_inner(daemon.pid),
+        inner=surroundings.outlived(daemon.pid),
         config_path=path,
         config=config,
         config_error=error,
@@ -252,18 +252,6 @@ def _outside(daemon: Daemon) -> Engine:
         unit=unit,
         network_mtu=parse.network_mtu(config, daemon.argv),
     )
-
-
-_FIRST_PIDS = "pid:[4026531836]"  # PROC_PID_INIT_INO, include/linux/proc_ns.h
-
-
-def _inner(pid: int) -> bool:
-    """Does it live in a pid namespace that is not the machine's first, without being that one's first process?"""
-    pids = procfs.link(f"/proc/{pid}/ns/pid") if pid else ""
-    if not pids or pids == _FIRST_PIDS:
-        return False
-    numbers = next((x for x in procfs.maybe(f"/proc/{pid}/status").splitlines() if x.startswith("NSpid:")), "")
-    return bool(numbers) and numbers.split()[-1] != "1"
 
 
 def _config(daemon: Daemon, path: str) -> tuple[str | None, str | None]:

@@ -1,6 +1,9 @@
 """Engines in containers of other engines, to any depth (pure).
 
-An engine's process is in the cgroup of the container that it runs in, whatever namespaces that one has.
+An engine's process is in the cgroup of the container that it runs in, whatever namespaces that one has. Seen from
+within a cgroup namespace (Docker's default with cgroup version 2) its path says nothing; then the files do that every
+engine mounts into its containers: /etc/hostname, /etc/hosts and /etc/resolv.conf come out of a folder that is named
+after the container, or after its pod's sandbox.
 """
 
 import re
@@ -14,16 +17,18 @@ DEEPEST = 16  # nobody nests so far; a circle of names that lie about each other
 
 
 _ID = re.compile(r"[0-9a-f]{64}")
+_MOUNTED = re.compile(r"/([0-9a-f]{64})/(?:\S+/)?(?:hostname|hosts|resolv\.conf) /etc/(?:hostname|hosts|resolv\.conf) ")
 
 
-def around(engine: Engine, cgroup: str) -> str:
-    """The id of the container that an engine's process is in, "" for one of the host's. ``cgroup``: the text of its
-    /proc/PID/cgroup; a monitor's own container is in there as well."""
+def around(engine: Engine, cgroup: str, mounts: str = "") -> str:
+    """The id of the container that an engine's process is in, "" for one of the host's. ``cgroup`` and ``mounts``: the
+    texts of its /proc/PID/cgroup and /proc/PID/mountinfo (proc(5): the fourth word is the path that is mounted, the
+    fifth where); a monitor's own container is in there as well."""
     own = {c.id for c in engine.containers}
     for line in cgroup.splitlines():
         if ids := [x for x in _ID.findall(line) if x not in own]:
             return str(ids[-1])
-    return ""
+    return next((x for x in _MOUNTED.findall(mounts) if x not in own), "")
 
 
 def nested(engines: Sequence[Engine], homes: Sequence[str]) -> tuple[Engine, ...]:

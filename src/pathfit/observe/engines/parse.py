@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from pathfit.core.engine import Container, Endpoint, EngineNetwork, Node
+from pathfit.model.runners import of_container
 from pathfit.observe.engines.daemons import option
 
 MTU = "com.docker.network.driver.mtu"
@@ -158,6 +159,7 @@ def container(raw: dict[str, Any], engine: str) -> Container:
         compose_files=_files(labels),
         pod=pod(labels),
         sandbox=labels.get("io.kubernetes.docker.type") == "podsandbox",
+        signs=of_container(text(raw.get("Image")), labels),
     )
 
 

@@ -26,25 +26,27 @@ CODES = frozenset({
 OF_THE_WAY = frozenset(("OVL306",))  # asked about whole ways, whether they fail or not: weave.of_path
 ASKED = tuple(r for r in STATE_RULES if r.code in CODES - OF_THE_WAY or r.check is config.too_little)
 """Their rules, and the one of MTU104 that reads what a maker of networks was told."""
+UNASKED = tuple(r for r in ASKED if r.code == "CFG602")
+"""Those that are asked as well where nobody named a target: about a place alone (`fix CODE --from WHERE`)."""
 
 
 def causes(view: View, findings: Sequence[Finding]) -> Iterator[Finding]:
-    """Findings of :data:`CODES` about the source where something failed, and Weave's slow way; nothing where the source
-    was not read."""
+    """Findings of :data:`CODES` about the source where something failed, of :data:`UNASKED` where nothing was asked,
+    and Weave's slow way; nothing where the source was not read."""
     if view.state is None or view.source is None:
         return
     network = forecast.network(view.state)
     slow = tuple(weave.of_path(view, network))
     yield from slow
-    if not any(f.severity == "error" for f in findings):
+    failed = any(f.severity == "error" for f in findings)
+    if not failed:
         yield from kernels.clears_ignore_df(Machine(view.state, network)) if slow else ()
-        return
     net = network.find(view.source.id)
-    if net is None:
+    if net is None or (view.address and not failed):
         return
     machine = Machine(view.state, network, seats=(_seat(view, net),), asked=(view.address, view.port))
     measured = {h.passes for h in view.holes}
-    for rule in ASKED:
+    for rule in ASKED if failed else UNASKED:
         for f in rule.check(machine):
             if _concerns(f, net, view):
                 seen = kernels.stalled(f, view) if f.code == "KRN701" else f

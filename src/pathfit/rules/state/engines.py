@@ -13,6 +13,7 @@ from pathfit.core.finding import Confidence, Facts, Finding, Severity
 from pathfit.core.net import Point
 from pathfit.model.network import Net
 from pathfit.rules.base import found, line
+from pathfit.rules.places import place_text
 from pathfit.rules.state.machine import REF, Group, Machine
 from pathfit.rules.state.mtu import about, narrow
 from pathfit.wire.daemonjson import mtu_of
@@ -28,6 +29,14 @@ class Member(NamedTuple):
     group: Group
     keys: tuple[str, ...]
     mtu: int  # bytes, of their device there
+
+
+class WayOut(NamedTuple):
+    """The device of a namespace's default route; ``mtu`` in bytes."""
+
+    net: Net
+    link: str
+    mtu: int
 
 
 def members(machine: Machine) -> Iterator[Member]:
@@ -80,46 +89,50 @@ def not_inherited(machine: Machine) -> Iterable[Finding]:
 
 
 def nested(machine: Machine) -> Iterable[Finding]:
-    """An engine that runs in a container gives its own containers a larger MTU than that container has.
+    """An engine that runs in a container gives its own containers a larger MTU than what is around them carries.
 
     Why it hurts: each level knows only its own device. The inner engine assumes 1500; the pod or container around it
-    has less, and the inner container's packets do not fit through it.
+    has less, or the machine around that one, and the inner container's packets do not fit through it.
     Example: Docker-in-Docker of a CI runner in a pod of 1450: `apk update` in the build hangs, small http works.
     Repair: the outer MTU for the inner daemon: `dockerd --mtu 1450`, its daemon.json, or the runner's own setting
-    (Drone: `mtu`; GitLab runner: `[runners.docker] network_mtu`; GitHub ARC: `dockerMTU`).
+    (Drone: `mtu` of plugins/docker; GitLab: `command: ["--mtu=1450"]` of the docker:dind service; GitHub's runner scale
+    set: `--mtu=1450` among the args of the container dind; the older RunnerDeployment: `dockerMTU`).
     Severity: warning; it is the cause of the sizes that do not fit.
     Possible: never said.
-    Likely: the inner network's MTU is above that of the device by which the container around it leaves.
-    Confirmed: never, from state alone.
-    References: docs.docker.com/reference/cli/dockerd (mtu); drone-plugins/drone-docker; actions-runner-controller#3691.
+    Likely: the inner network's MTU is above that of a device by which its packets leave: of the container around the
+    engine, or of one of those around that.
+    Confirmed: measurement found that very size.
+    References: docs.docker.com/reference/cli/dockerd (mtu); drone-plugins/drone-docker; gitlab-runner, merge request
+    6737; actions-runner-controller#3691.
     """
     for engine in machine.host.engines:
-        if not engine.depth:
+        ways = _ways_out(machine, engine) if engine.depth else []
+        if not ways:
             continue
-        home = next((x for x in machine.network.nets.values() if x.snap.id == engine.netns), None)
-        outer = _leaves_by(home)
-        if home is None or outer is None:
-            continue
-        inner = [m for m in members(machine) if m.engine is engine and m.mtu > outer[1]]
+        narrow_ = min(ways, key=lambda way: way.mtu)  # the nearest of equals
+        inner = [m for m in members(machine) if m.engine is engine and m.mtu > narrow_.mtu]
+        way = narrow_ if inner else ways[0]
         told = engine.mtu
-        if not inner and (told is None or told <= outer[1]):
+        if not inner and (told is None or told <= way.mtu):
             continue
         own = max((m.mtu for m in inner), default=told or 0)
+        at = way.net.point(way.link)
         facts: Facts = {
-            "case": "members" if inner else "next",
-            "engine": engine.inside_name or engine.inside[:12] or home.snap.where,
+            "case": "next" if not inner else "members" if way is ways[0] else "beyond",
+            "engine": engine.inside_name or engine.inside[:12] or ways[0].net.snap.where,
             "level": engine.depth,
             "source": inner[0].group.name if inner else None,
             "own": own,
-            "limit": outer[1],
-            "link": outer[0],
+            "limit": way.mtu,
+            "link": way.link,
+            "place": place_text(at),
             "network": inner[0].network.name if inner else "bridge",
         }
-        proof = line(REF, "nested", engine=facts["engine"], own=own, link=outer[0], limit=outer[1])  # type: ignore[arg-type]
+        proof = line(REF, "nested", engine=facts["engine"], own=own, link=facts["place"], limit=way.mtu)  # type: ignore[arg-type]
         keys = tuple(dict.fromkeys(k for m in inner for k in m.keys))
         severity: Severity = "warning" if inner else "info"
         sure: Confidence = "likely" if inner else "possible"
-        yield about(found("CFG602", severity, sure, home.point(outer[0]), facts, proof), keys)
+        yield about(found("CFG602", severity, sure, at, facts, proof), keys)
 
 
 def not_live(machine: Machine) -> Iterable[Finding]:
@@ -171,13 +184,29 @@ def _limits(machine: Machine) -> dict[int, int]:
     return found_
 
 
-def _leaves_by(net: Net | None) -> tuple[str, int] | None:
-    """Name and MTU of the device of its default route; None when there is not exactly one."""
-    if net is None:
-        return None
+def _ways_out(machine: Machine, engine: Engine) -> list[WayOut]:
+    """The devices by which packets of an engine's containers leave, the engine's own first, then those of the engines
+    around it; empty when already the first is not known."""
+    owners = {c.id: e for e in machine.host.engines for c in e.containers if c.id}
+    found_: list[WayOut] = []
+    seen: list[str] = []
+    at: Engine | None = engine
+    while at is not None and at.inside not in seen:  # ids that lie about each other come to an end
+        seen.append(at.inside)
+        net = next((x for x in machine.network.nets.values() if x.snap.id == at.netns), None)
+        way = _leaves_by(net) if net is not None else None
+        if way is None:
+            break
+        found_.append(way)
+        at = owners.get(at.inside) if at.inside else None
+    return found_
+
+
+def _leaves_by(net: Net) -> WayOut | None:
+    """The device of its default route; None when there is not exactly one."""
     ways = {h.link for r in net.snap.routes if r.prefix == 0 and r.type == "unicast" for h in r.hops}
     link = net.links.get(next(iter(ways))) if len(ways) == 1 else None
-    return (link.name, link.mtu) if link is not None else None
+    return WayOut(net, link.name, link.mtu) if link is not None else None
 
 
 def _at(machine: Machine, engine: Engine, network: EngineNetwork | None) -> Point:
