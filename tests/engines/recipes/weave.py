@@ -15,7 +15,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 from article import CERTS, DEAF, HERE, PATHFIT
-from labhost import Lab, LabHost, Room, cable, until
+from labhost import Lab, LabHost, Room, cable, tied, until
 
 SCRIPT = HERE / "standins" / "weaver.py"
 COMMAND = "/run/bin/weave"
@@ -132,7 +132,8 @@ class Weave:
 
     def sniffing(self, room: Room, link: str) -> Any:
         """A process that prints what the next heartbeat on a link is like, and ends."""
-        found = subprocess.Popen([*room.enter, sys.executable, "-c", SNIFF, link], stdout=subprocess.PIPE, text=True)
+        words = tied(*room.enter, sys.executable, "-c", SNIFF, link)
+        found = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
         assert found.stdout is not None
         assert found.stdout.readline() == "ready\n"
         return found

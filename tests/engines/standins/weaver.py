@@ -36,7 +36,7 @@ DEVICE = f"vxlan-{VXLAN}"
 DEFAULT_MTU = 1376  # net/bridge.go
 ETHERNET = 14
 HEAD = struct.Struct(">QH")  # uid of the connection, size of the frame
-INTERVAL, TRIES = 0.05, 20
+INTERVAL, TRIES = 0.05, 30
 ETH_P_ALL, OUTGOING = 3, 4
 SO_RCVBUFFORCE, ROOM = 33, 8 << 20  # a busy machine lets this process wait: nothing shall be lost by that
 
