@@ -1,0 +1,127 @@
+"""Where on its way did each packet get lost? From what was seen at points in a row.
+
+For each key (:mod:`pathfit.model.same`) and each point: how often was each byte seen? Between two neighbouring points,
+bytes that were seen less often at the later one got lost between them, bytes seen more often were doubled there. A
+large segment of which the middle is missing later was cut, and one of the pieces was lost.
+
+What is not judged: whatever was seen so late that it may still be on its way (``settled``), and everything beyond a
+point that itself lost packets (a ring that was full): there "not seen" does not mean "not there".
+
+Pure. Times are nanoseconds of one clock.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from pathfit.model.same import Key, Piece
+
+
+class Sighting(NamedTuple):
+    """A packet at one point. ``number``: of the packet in what that point has kept."""
+
+    point: int
+    time: int
+    number: int
+    pieces: tuple[Piece, ...]
+
+
+class Loss(NamedTuple):
+    """Bytes that were seen at ``last`` and not at the point behind it. ``times``: how many copies fewer; ``sighting``:
+    the last packet with them that was seen at ``last``."""
+
+    key: Key
+    start: int
+    end: int
+    last: int
+    times: int
+    sighting: Sighting
+
+
+class Result(NamedTuple):
+    """``lost`` in the order of the way, then of time; ``doubled``: the same of bytes seen more often behind a point.
+    ``arrived``: bytes (of each key, flags counted as one) that were seen at the last point; ``open``: packets too late
+    to be judged."""
+
+    lost: tuple[Loss, ...]
+    doubled: tuple[Loss, ...]
+    arrived: int
+    open: int
+
+
+Counts = list[tuple[int, int, int]]  # start, end, how often; in order, without gaps between equal counts joined
+
+
+def follow(sightings: Iterable[Sighting], points: int, *, settled: int, blind: frozenset[int] = frozenset()) -> Result:
+    """Judge one direction. ``points``: how many there are, 0 the first on the way; ``settled``: what was first seen
+    after this time is left open; ``blind``: points that have lost some of what they should have kept."""
+    by_key: dict[Key, dict[int, list[Sighting]]] = defaultdict(lambda: defaultdict(list))
+    for sighting in sightings:
+        for key in dict.fromkeys(piece.key for piece in sighting.pieces):  # at a wrap of numbers two pieces share one
+            by_key[key][sighting.point].append(sighting)
+    lost: list[Loss] = []
+    doubled: list[Loss] = []
+    arrived, late = 0, 0
+    for key, seen in by_key.items():
+        if min(s.time for there in seen.values() for s in there) > settled:
+            late += len({(s.point, s.number) for there in seen.values() for s in there})
+            continue
+        counts = [_counts(key, seen.get(point, ())) for point in range(points)]
+        arrived += sum(end - start for start, end, _ in counts[-1])
+        for point, (here, there) in enumerate(pairwise(counts)):
+            if point in blind or point + 1 in blind:
+                continue
+            for start, end, change in _changes(here, there):
+                if change < 0:
+                    lost.append(Loss(key, start, end, point, -change, _last(seen, key, point, start, end)))
+                elif here:
+                    doubled.append(Loss(key, start, end, point, change, _last(seen, key, point + 1, start, end)))
+    order = _in_order
+    return Result(tuple(sorted(lost, key=order)), tuple(sorted(doubled, key=order)), arrived, late)
+
+
+def _in_order(loss: Loss) -> tuple[int, int, int]:
+    return loss.last, loss.sighting.time, loss.start
+
+
+def _last(seen: Mapping[int, Sequence[Sighting]], key: Key, point: int, start: int, end: int) -> Sighting:
+    """The last packet at that point with any of these bytes."""
+    them = [s for s in seen[point] if any(p.key == key and p.start < end and start < p.end for p in s.pieces)]
+    return max(them, key=lambda s: s.time)
+
+
+def _counts(key: Key, sightings: Iterable[Sighting]) -> Counts:
+    """How often each byte was seen: a sweep over the edges of all ranges."""
+    edges: dict[int, int] = defaultdict(int)
+    for sighting in sightings:
+        for piece in sighting.pieces:
+            if piece.key == key:
+                edges[piece.start] += 1
+                edges[piece.end] -= 1
+    found: Counts = []
+    level, at = 0, 0
+    for edge in sorted(edges):
+        if level and edge > at:
+            found.append((at, edge, level))
+        level, at = level + edges[edge], edge
+    return found
+
+
+def _changes(here: Counts, there: Counts) -> list[tuple[int, int, int]]:
+    """(start, end, change of the count) wherever it changes."""
+    edges: dict[int, int] = defaultdict(int)
+    for counts, sign in ((here, -1), (there, 1)):
+        for start, end, level in counts:
+            edges[start] += sign * level
+            edges[end] -= sign * level
+    found: list[tuple[int, int, int]] = []
+    level, at = 0, 0
+    for edge in sorted(edges):
+        if level and edge > at:
+            if found and found[-1][1] == at and found[-1][2] == level:
+                found[-1] = (found[-1][0], edge, level)
+            else:
+                found.append((at, edge, level))
+        level, at = level + edges[edge], edge
+    return found

@@ -1,0 +1,72 @@
+"""The same packet at several places: what of it stays as it is, whatever is done to it on the way.
+
+Addresses and ports change (NAT), headers are put around it (tunnels), the hop limit falls, checksums follow. One packet
+becomes many (TSO, fragments) and many become one (GRO). So a packet is not compared as a whole: it is cut into
+:class:`Piece` values, a key and a range of bytes, and what counts is how often each byte of a key was seen.
+
+* TCP: acknowledgement number, time stamps and window are the same in all segments that a large one is cut into, and
+  GRO merges only what has them in common (tcp_gro_receive()). Sequence numbers are the range. A retransmission has
+  later time stamps, or another IPv4 identification; otherwise it is the same bytes seen once more.
+* UDP, ICMP and others over IPv4: the identification, and the range of the datagram that a fragment is. Where it is 0
+  (atomic datagrams, RFC 6864) and over IPv6: the beginning of the payload; there, routers cut nothing.
+
+Pure. A key may be compared and used in a dictionary, nothing else.
+"""
+
+from typing import NamedTuple
+
+from pathfit.wire.dissect import Layer, Udp
+from pathfit.wire.packets import FIN, RST, SYN, Icmp, Tcp
+
+TELLING = 64  # bytes of payload that tell one datagram from another: kept at every point, whatever is around it
+WRAP = 1 << 32  # sequence numbers
+Key = tuple[object, ...]
+
+
+class Piece(NamedTuple):
+    """Bytes ``start`` to ``end`` (exclusive) of what ``key`` names; a flag or an empty segment is one byte long."""
+
+    key: Key
+    start: int
+    end: int
+
+
+def pieces(data: bytes, layer: Layer, length: int) -> tuple[Piece, ...]:
+    """What is to be looked for elsewhere. ``data``: the frame as it was kept; ``layer``: the packet within it;
+    ``length``: bytes of the frame on the wire (counts where a header says 0, as for more than 64 kB, RFC 2675)."""
+    ip = layer.ip
+    ends = layer.at + ip.size if ip.size > ip.at else length
+    if isinstance(layer.transport, Tcp):
+        return _segment(layer.transport, ip.ident if ip.family == 4 else 0, ends - layer.payload)
+    return (_datagram(data, layer, ends),)
+
+
+def _segment(tcp: Tcp, ident: int, size: int) -> tuple[Piece, ...]:
+    burst = ("tcp", tcp.ack, tcp.ts, tcp.window)
+    if tcp.flags & SYN:
+        return (Piece((*burst, "syn", ident), tcp.seq, tcp.seq + 1),)
+    if tcp.flags & RST:
+        return (Piece((*burst, "rst", ident), tcp.seq, tcp.seq + 1),)
+    found: list[Piece] = []
+    end = tcp.seq + max(size, 0)
+    if size > 0:
+        found.append(Piece((*burst, "data"), tcp.seq, min(end, WRAP)))
+    if end > WRAP:  # what it is cut into begins at 0 again
+        found.append(Piece((*burst, "data"), 0, end - WRAP))
+    if tcp.flags & FIN:
+        found.append(Piece((*burst, "fin"), end % WRAP, end % WRAP + 1))
+    return tuple(found) or (Piece((*burst, "ack", tcp.sacks), tcp.seq, tcp.seq + 1),)
+
+
+def _datagram(data: bytes, layer: Layer, ends: int) -> Piece:
+    ip = layer.ip
+    at = layer.at + ip.at
+    start = ip.fragment
+    if ip.ident or ip.fragment:
+        return Piece(("ip", ip.protocol, ip.ident), start, start + max(ends - at, 1))
+    if isinstance(layer.transport, Icmp):
+        said: Key = ("icmp", layer.transport.type, layer.transport.code, layer.transport.ident, layer.transport.seq)
+        return Piece((*said, data[layer.payload : layer.payload + TELLING]), 0, max(ends - at, 1))
+    telling = data[layer.payload : min(layer.payload + TELLING, ends)]
+    kind = "udp" if isinstance(layer.transport, Udp) else "other"
+    return Piece((kind, ip.protocol, ends - layer.payload, telling), 0, max(ends - at, 1))
