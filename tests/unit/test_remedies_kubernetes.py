@@ -106,6 +106,7 @@ TABLE = [
     ("flannel", "wireguard", {"encryption": "wireguard", "outer": 6}, 1400, 1320, "Backend.MTU", 1400, 1320),
     ("flannel", "ipip", {}, 1450, 1430, "Backend.MTU", 1450, 1430),
     ("flannel", "udp", {}, 1450, 1422, "Backend.MTU", 1450, 1422),
+    ("flannel", "ipsec", {"encryption": "ipsec"}, 1500, 1438, "Backend.MTU", 1500, 1423),
     ("flannel", "host-gw", {}, 1450, 1450, "Backend.MTU", 1450, 1450),
     ("calico", "vxlan", {"mtu": 1450}, 1450, 1400, "calicoNetwork.mtu", 1400, 1400),
     ("calico", "vxlan", {"outer": 6}, 1450, 1380, "calicoNetwork.mtu", 1380, 1380),
@@ -113,6 +114,8 @@ TABLE = [
     ("calico", "ipip", {}, 1460, 1440, "calicoNetwork.mtu", 1440, 1440),
     ("calico", "wireguard", {"encryption": "wireguard"}, 1460, 1400, "calicoNetwork.mtu", 1400, 1400),
     ("calico", "wireguard", {"encryption": "wireguard", "outer": 6}, 1460, 1380, "calicoNetwork.mtu", 1380, 1380),
+    ("calico", "vxlan", {"encryption": "wireguard"}, 1460, 1400, "calicoNetwork.mtu", 1400, 1400),
+    ("calico", "none", {"encryption": "wireguard"}, 1500, 1440, "calicoNetwork.mtu", 1440, 1440),
     ("calico", "none", {}, 1400, 1400, "calicoNetwork.mtu", 1400, 1400),
     ("cilium", "vxlan", {"mtu": 1500}, 1450, 1400, "mtu", 1450, 1400),
     ("cilium", "geneve", {}, 1450, 1400, "mtu", 1450, 1400),
@@ -122,16 +125,22 @@ TABLE = [
     ("cilium", "host-gw", OLDER, 1450, 1390, "mtu", 1450, 1370),
     ("cilium", "vxlan", {"encryption": "wireguard"}, 1450, 1340, "mtu", 1450, 1305),
     ("cilium", "vxlan", {"encryption": "ipsec"}, 1450, 1346, "mtu", 1450, 1323),
+    ("cilium", "host-gw", {"encryption": "ipsec"}, 1500, 1446, "mtu", 1500, 1423),
+    ("cilium", "geneve", {"outer": 6}, 1450, 1380, "mtu", 1450, 1380),
+    ("cilium", "vxlan", {"encryption": "wireguard", "outer": 6}, 1450, 1300, "mtu", 1450, 1285),
     ("weave", "vxlan", {"mtu": 1450}, 1450, 1400, "WEAVE_MTU", 1400, 1400),
     ("weave", "vxlan", {"encryption": "ipsec"}, 1460, 1376, "WEAVE_MTU", 1376, 1376),
     ("antrea", "geneve", {"mtu": 1450}, 1450, 1400, "defaultMTU", 1400, 1400),
     ("antrea", "vxlan", {"outer": 6}, 1450, 1380, "defaultMTU", 1380, 1380),
     ("antrea", "gre", {}, 1450, 1408, "defaultMTU", 1408, 1408),
     ("antrea", "geneve", {"encryption": "ipsec"}, 1500, 1416, "defaultMTU", 1416, 1416),
+    ("antrea", "gre", {"encryption": "ipsec"}, 1500, 1424, "defaultMTU", 1424, 1424),
+    ("antrea", "geneve", {"encryption": "wireguard", "outer": 6}, 1450, 1370, "defaultMTU", 1370, 1370),
     ("antrea", "geneve", {"encryption": "wireguard"}, 1450, 1390, "defaultMTU", 1390, 1390),
     ("antrea", "host-gw", {}, 1450, 1450, "defaultMTU", 1450, 1450),
     ("ovn-kubernetes", "geneve", {"mtu": 1400}, 1450, 1392, "mtu", 1392, 1392),
     ("ovn-kubernetes", "geneve", {"outer": 6}, 1450, 1372, "mtu", 1372, 1372),
+    ("ovn-kubernetes", "geneve", {"encryption": "ipsec"}, 1500, 1408, "mtu", 1408, 1408),
     ("kindnet", "host-gw", {}, 1400, 1400, "mtu", 1400, 1400),
 ]  # fmt: skip
 
@@ -156,6 +165,14 @@ def test_the_right_setting(
     for lang in ("en", "zh"):
         assert str(value) in title(fix, lang, strict=True)
         assert (str(effective) in title(fix, lang, strict=True)) and by_hand(fix, lang, strict=True)
+
+
+def test_a_device_that_fits_says_itself_what_is_below() -> None:
+    """ESP pads: 1450 and 1448 below carry the same 1394 inside. Where the device is seen it is 1450, else the smaller."""
+    made = overlay("cilium", "host-gw", encryption="ipsec")
+    for nic, value in ((1450, 1450), (1500, 1448)):
+        (fix,) = fixes(asked(cluster(made, nic=nic, agent=AGENTS["cilium"]), 1394))
+        assert told(fix) == ("mtu", value, value - 77)
 
 
 def test_canal_flannel_carries_and_calico_sizes() -> None:

@@ -241,7 +241,7 @@ def setting(
         return None
     fits = fitting_inner(maker, backend, device, family, encryption) if device is not None else None
     inner = min(x for x in (limit, fits) if x is not None)
-    below = min(x for x in (inner + needs, device) if x is not None)
+    below = device if device is not None and inner == fits else inner + needs
     if MEANINGS[maker] == "inner":
         value = min(inner, below - margin) if margin else inner
         return Setting(value, value, below)
