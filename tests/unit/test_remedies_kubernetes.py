@@ -25,7 +25,7 @@ from pathfit.core.case import Case
 from pathfit.core.engine import Container, Engine
 from pathfit.core.finding import Fix
 from pathfit.core.node import NodeFacts, Overlay
-from pathfit.core.snapshot import HostSnapshot
+from pathfit.core.snapshot import Address, HostSnapshot, NextHop, Route
 from pathfit.rules.state.machine import Machine
 from pathfit.rules.state.nodes import cnis, is_pod_of
 from pathfit.words.render import by_hand, title
@@ -168,7 +168,7 @@ def test_the_right_setting(
 
 
 def test_a_device_that_fits_says_itself_what_is_below() -> None:
-    """ESP pads: 1450 and 1448 below carry the same 1394 inside. Where the device is seen it is 1450, else the smaller."""
+    """ESP pads: 1450 and 1448 below carry the same 1394 inside. A device that is seen decides, else the smaller."""
     made = overlay("cilium", "host-gw", encryption="ipsec")
     for nic, value in ((1450, 1450), (1500, 1448)):
         (fix,) = fixes(asked(cluster(made, nic=nic, agent=AGENTS["cilium"]), 1394))
@@ -444,6 +444,61 @@ def test_a_scan_proposes_it_once(made: Overlay, nic: int, wanted: dict[str, Any]
     assert {f.code: told(x) for f in found for x in f.fixes} == wanted
 
 
+def sized_by_eth0(maker: str, **more: Any) -> HostSnapshot:
+    """That maker found eth0 with 1500; its packets leave by e.1, which has 1450."""
+    text = POD.format(pod=1450, half="veth1", nic=1500, master="", bridge="h lo1 dummy 1500 10.244.1.1/24", inside="")
+    made = host(text + "h e.1 phys 1450 198.18.9.2/24\nh t0 vxlan 1450 id=1 local=198.18.9.2 remote=198.18.9.3\n")
+    ids = {n.where: n.id for n in made.namespaces}
+    engine = Engine(
+        kind="containerd", socket="", netns=ids["netns:h"], containers=(container("shop/w", ids["netns:c"]),)
+    )
+    told_ = overlay(maker, "vxlan", granted=1450, detected=1500, deducted=50, devices=("t0",), uplink="eth0", **more)
+    said = NodeFacts(netns=ids["netns:h"], where="netns:h", overlays=(told_,))
+    return replace(made, nodes=(said,), engines=(engine,))
+
+
+@pytest.mark.parametrize(
+    ("maker", "option", "path", "wanted"),
+    [
+        ("flannel", "--iface", (0, "value"), "--iface=e.1"),
+        ("calico", "mtuIfacePattern", ("spec", "mtuIfacePattern"), r"^e\.1$"),
+        ("cilium", "devices", ("data", "devices"), "e.1"),
+        ("antrea", "transportInterface", None, 'transportInterface: "e.1"'),
+    ],
+)
+def test_the_device_is_named_where_the_wrong_one_was_found(maker: str, option: str, path: Any, wanted: str) -> None:
+    (finding,) = [f for f in scan(sized_by_eth0(maker)).findings if f.code == "CFG604"]
+    *sized, named = finding.fixes
+    assert {(f.id, f.effective) for f in sized} == {(f"{maker}-mtu", 1400)}
+    assert (named.id, *told(named)) == (f"{maker}-device", option, 1450, 1400)
+    assert "e.1" in title(named, "en", strict=True) and title(named, "zh", strict=True) and by_hand(named, strict=True)
+    if path is None:
+        assert wanted in named.files[0].diff
+        return
+    value = json.loads(named.commands[0][-1])
+    for key in path:
+        value = value[key]
+    assert value == wanted
+
+
+def test_no_device_is_named_where_its_own_arithmetic_would_still_be_wrong() -> None:
+    """flannel takes 50 off, and 70 are needed with IPv6 outside."""
+    state = sized_by_eth0("flannel", outer=6)
+    node = next(n for n in state.namespaces if n.id == state.nodes[0].netns)
+    six = {"local": "fd00::2", "remote": "fd00::3"}
+    links = tuple(replace(x, vxlan=replace(x.vxlan, **six)) if x.vxlan else x for x in node.links)
+    out_ = next(x.index for x in node.links if x.name == "e.1")
+    made = replace(
+        node,
+        links=links,
+        addresses=(*node.addresses, Address(link=out_, address="fd00::2", prefix=64)),
+        routes=(*node.routes, Route(family=6, table=254, dst="fd00::", prefix=64, hops=(NextHop(link=out_),))),
+    )
+    found = scan(replace(state, namespaces=tuple(made if n is node else n for n in state.namespaces))).findings
+    (finding,) = [f for f in found if f.code == "CFG604"]
+    assert [(f.id, f.value, f.effective) for f in finding.fixes] == [("flannel-mtu", 1430, 1380)]
+
+
 def test_canals_option_is_held_against_what_flannel_carries() -> None:
     """veth_mtu as large as the device is right for Calico without a tunnel, and 50 too many with flannel's."""
     calico = overlay("calico", "none", mtu=1450, option="mtu", granted=1450)
@@ -467,5 +522,6 @@ EXAMPLES = (
         )
     ),
     asked(cluster(overlay("flannel", "vxlan"), overlay("calico", "none"), half="cali1"), 1400),
+    *(asked(sized_by_eth0(maker), 1400) for maker in ("flannel", "calico", "cilium", "antrea")),
 )
 """A case for each maker's repair."""

@@ -5,6 +5,7 @@ from pathfit.core.base import Value
 ITSELF = "Every attribute it had is written back."
 FILE = "The file becomes what it was, to the byte (one that was made goes away); what was live is set back."
 HAND = "Shown, never done by pathfit."
+DEVICE = "It sized itself by another device than its packets leave by (CFG604). Not tried on a live cluster."
 POD = "The source is a pod of that network, and what is too small lies in it or under it. Not tried on a live cluster."
 
 
@@ -182,6 +183,34 @@ KNOWN = (
         does="`--mtu` among the args of the container dind of a runner scale set, with containerMode left empty; "
         "`dockerMTU` of the older RunnerDeployment.",
         when="Labels or variables of GitHub's runner controllers are seen around the engine.",
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
+        id="flannel-device",
+        does="`--iface` of the DaemonSet kube-flannel-ds; on k3s `flannel-iface`.",
+        when=DEVICE,
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
+        id="calico-device",
+        does="`mtuIfacePattern` of FelixConfiguration.",
+        when=DEVICE,
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
+        id="cilium-device",
+        does="`devices` in the ConfigMap cilium-config.",
+        when=DEVICE,
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
+        id="antrea-device",
+        does="`transportInterface` in antrea-agent.conf of the ConfigMap antrea-config.",
+        when=DEVICE,
         undo=HAND,
         by_hand=True,
     ),

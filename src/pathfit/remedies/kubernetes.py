@@ -13,10 +13,10 @@ from pathfit.core.net import TCP, Family
 from pathfit.core.path import Encap
 from pathfit.core.snapshot import HostSnapshot, Link
 from pathfit.model.lookup import Query, lookup
-from pathfit.model.makers import Setting, setting
+from pathfit.model.makers import Setting, expected_inner, setting
 from pathfit.model.network import Net
 from pathfit.remedies.base import SAFE_FLOOR
-from pathfit.remedies.kubernetes_makers import Ground, Recipe, margin, recipes
+from pathfit.remedies.kubernetes_makers import Ground, Recipe, devices, margin, recipes
 from pathfit.remedies.untried import documented
 from pathfit.rules import forecast
 from pathfit.rules.state.machine import Machine
@@ -60,8 +60,24 @@ def of_setting(finding: Finding, host: HostSnapshot) -> tuple[Fix, ...]:
     places = {p.netns for p in finding.where}
     for cni in cnis(Machine(host, forecast.network(host), seats=())):
         if cni.carrier.net.snap.where in places and maker in (cni.carrier.overlay.maker, cni.option.overlay.maker):
-            return _fixes(host, cni, fits, 4)
+            return (*_fixes(host, cni, fits, 4), *_named(host, cni, finding))
     return ()
+
+
+def _named(host: HostSnapshot, cni: Cni, finding: Finding) -> tuple[Fix, ...]:
+    """The maker told the device that its packets really leave by (CFG604), whose size it then finds itself."""
+    device, mtu = finding.where[-1].link, finding.facts.get("leaves_mtu")
+    o = cni.carrier.overlay
+    if finding.code != "CFG604" or not device or not isinstance(mtu, int):
+        return ()
+    pods = expected_inner(o.maker, o.backend, mtu, o.outer or 4, o.encryption)
+    fits = finding.facts.get("fits")
+    if pods is None or not isinstance(fits, int) or pods > fits:
+        return ()  # by its own arithmetic they would still be too large
+    wanted = Setting(mtu, pods, mtu)
+    every = tuple(f"pod:{name}" for name in _pods(host, cni))
+    found = devices(cni.name, _ground(host, cni), device)
+    return tuple(_fix(cni, r, wanted, every, f"{cni.name}-device", {"device": device}) for r in found)
 
 
 def _of_source(view: View) -> Cni | None:
@@ -162,7 +178,9 @@ def _engines(host: HostSnapshot, node: Net) -> Iterator[Engine]:
     return (e for e in host.engines if e.netns in ("", node.snap.id))
 
 
-def _fix(cni: Cni, recipe: Recipe, wanted: Setting, pods: tuple[str, ...]) -> Fix:
+def _fix(
+    cni: Cni, recipe: Recipe, wanted: Setting, pods: tuple[str, ...], id_: str = "", more: Facts | None = None
+) -> Fix:  # fmt: skip
     facts: Facts = {
         "maker": cni.name,
         "option": recipe.option,
@@ -171,11 +189,12 @@ def _fix(cni: Cni, recipe: Recipe, wanted: Setting, pods: tuple[str, ...]) -> Fi
         "by_hand": recipe.hand,
         "node": cni.carrier.net.snap.where,
         "restarts": True,
+        **(more or {}),
     }
-    different = wanted.value != wanted.effective
+    different = "fix.kube-mtu-underlay" if wanted.value != wanted.effective else "fix.kube-mtu"
     return documented(
-        f"{cni.name}-mtu",
-        "fix.kube-mtu-underlay" if different else "fix.kube-mtu",
+        id_ or f"{cni.name}-mtu",
+        "fix.kube-device" if id_ else different,
         cni.name,
         source=recipe.source,
         value=wanted.value,

@@ -9,6 +9,7 @@ read. Where that does not decide, all that may be are returned, the one of the m
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -55,6 +56,13 @@ def recipes(name: str, ground: Ground, wanted: Setting) -> tuple[Recipe, ...]:
     """Every way to set the MTU of the network called ``name`` (a maker's, or "canal"); none for one not known here."""
     make = RECIPES.get(name)
     return make(ground, wanted) if make is not None else ()
+
+
+def devices(name: str, ground: Ground, device: str) -> tuple[Recipe, ...]:
+    """How that maker is told which device its packets leave by, so that it finds the size itself; none where it has no
+    such option (of canal flannel's counts for its own device alone)."""
+    make = DEVICES.get(name)
+    return (make(ground, device),) if make is not None else ()
 
 
 def margin(name: str, ground: Ground) -> int:
@@ -359,4 +367,70 @@ RECIPES: Mapping[str, Callable[[Ground, Setting], tuple[Recipe, ...]]] = {
     "antrea": _antrea,
     "ovn-kubernetes": _ovn,
     "kindnet": _kindnet,
+}
+
+
+# --- which device ----------------------------------------------------------------------------------------------------
+
+
+def _flannel_iface(ground: Ground, device: str) -> Recipe:
+    if ground.distribution == "k3s":
+        return Recipe(
+            "flannel-iface",
+            DROP_IN,
+            "k3s, docs of `k3s server` (--flannel-iface), 1.31",
+            "by-hand.kube-device",
+            (("systemctl", "restart", "k3s"),),
+            (added(DROP_IN, f"flannel-iface: {device}"),),
+            (("rm", DROP_IN), ("systemctl", "restart", "k3s")),
+        )
+    space, daemons = ground.space or "kube-flannel", ground.daemons or "kube-flannel-ds"
+    more = [{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": f"--iface={device}"}]
+    change = ("kubectl", "-n", space, "patch", "daemonset", daemons, "--type", "json", "-p", json.dumps(more))
+    source = "flannel, Documentation/configuration.md (--iface), 0.28"
+    back = ("kubectl", "-n", space, "rollout", "undo", f"daemonset/{daemons}")
+    return Recipe("--iface", f"DaemonSet {space}/{daemons}", source, "by-hand.kube-device", (change,), undo=(back,))
+
+
+def _calico_pattern(ground: Ground, device: str) -> Recipe:
+    """Felix looks at devices whose names match, and takes the smallest."""
+    pattern = f"^{re.escape(device)}$"
+    change, back = (
+        patch("felixconfiguration default", {"spec": {"mtuIfacePattern": told}}) for told in (pattern, None)
+    )
+    source = "Calico, Felix configuration (mtuIfacePattern), 3.30"
+    return Recipe(
+        "mtuIfacePattern", "FelixConfiguration default", source, "by-hand.kube-device", (change,), undo=(back,)
+    )
+
+
+def _cilium_devices(ground: Ground, device: str) -> Recipe:
+    space, daemons = ground.space or "kube-system", ground.daemons or "cilium"
+    change, back = (patch("configmap cilium-config", {"data": {"devices": told}}, space) for told in (device, None))
+    again = rollout(space, daemons)
+    source = "Cilium, Helm Reference (devices), 1.17; cilium-agent --devices"
+    target = f"ConfigMap {space}/cilium-config"
+    return Recipe("devices", target, source, "by-hand.kube-device", (change, again), undo=(back, again))
+
+
+def _antrea_transport(ground: Ground, device: str) -> Recipe:
+    space, daemons = ground.space or "kube-system", ground.daemons or "antrea-agent"
+    line = FileEdit(path="antrea-agent.conf", diff=f'-#transportInterface:\n+transportInterface: "{device}"\n')
+    commands = (edit(space, "antrea-config"), rollout(space, daemons))
+    return Recipe(
+        "transportInterface",
+        f"antrea-agent.conf of ConfigMap {space}/antrea-config",
+        "Antrea, build/charts/antrea/conf/antrea-agent.conf, 2.2",
+        "by-hand.kube-device",
+        commands,
+        (line,),
+        commands,
+    )
+
+
+DEVICES: Mapping[str, Callable[[Ground, str], Recipe]] = {
+    "flannel": _flannel_iface,
+    "calico": _calico_pattern,
+    "cilium": _cilium_devices,
+    "antrea": _antrea_transport,
 }
