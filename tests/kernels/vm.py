@@ -211,6 +211,7 @@ class Guest:
     """A machine with a kernel of its own. A context manager: leaving it ends it and removes its folder.
 
     ``memory`` in MB. ``netns_of``: the process in whose network namespace QEMU runs (for a tap device that is there).
+    ``enter``: words before QEMU's own that make it a process of somewhere else ("nsenter …"), instead of ``netns_of``.
     ``kept``: descriptors that QEMU inherits ("socket,fd=5"). ``wait`` False: it boots meanwhile, and the first command
     waits for it.
     """
@@ -223,6 +224,7 @@ class Guest:
         cpus: int = 1,
         nics: Iterable[Nic] = (),
         netns_of: int | None = None,
+        enter: Iterable[str] = (),
         kept: Iterable[int] = (),
         wait: bool = True,
     ) -> None:
@@ -238,8 +240,8 @@ class Guest:
         self._port, theirs = socket.socketpair()
         (self.folder / "agent").write_text(_AGENT)
         (self._outer / "initrd").write_bytes(initial(kernel))
-        enter = ["nsenter", "-t", str(netns_of), "-n", "--"] if netns_of else []
-        words = [*enter, *self._words(memory, cpus, tuple(nics), theirs.fileno())]
+        before = ["nsenter", "-t", str(netns_of), "-n", "--"] if netns_of else [*enter]
+        words = [*before, *self._words(memory, cpus, tuple(nics), theirs.fileno())]
         with theirs, (self._outer / "qemu").open("wb") as log:
             self._qemu = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "--", *words],

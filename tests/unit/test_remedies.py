@@ -12,9 +12,11 @@ from pathfit.core.case import Case
 from pathfit.core.change import AddNftTable, FlushRouteCache, SetLinkMtu, SetRouteMtu
 from pathfit.core.filters import Table
 from pathfit.core.finding import Fix
+from pathfit.core.node import InstanceNetwork, NodeFacts
 from pathfit.core.snapshot import Link, NetnsSnapshot, NextHop, Process, Route
 from pathfit.remedies.base import enter, ip
 from pathfit.remedies.route import spelled
+from pathfit.remedies.value import repair_value
 from pathfit.render.fixing import plan
 from pathfit.render.layout import Page
 from pathfit.rules.view import View
@@ -322,3 +324,21 @@ def test_ipv6_addresses_are_what_a_link_below_1280_interrupts() -> None:
     text = BLIND.replace("198.18.1.2/24", "198.18.1.2/24 2001:db8::2/64")
     fix = fixes(case(text, probe(reverse=(hole(1200),))))["link-mtu"]
     assert (fix.applicability, fix.interrupts) == ("disruptive", ("netns:c IPv6", "netns:h IPv6"))
+
+
+@pytest.mark.parametrize(
+    ("link", "mtu", "value"),
+    [("eth0", 1400, 1400), ("eth0", 1430, 1420), ("eth0", 1500, 1420), ("vc", 1400, 1420), ("eth0", None, 1420)],
+    ids=["less than passes", "more than passes", "as large as it is", "a device off the way", "told nothing"],
+)
+def test_what_a_cloud_promised_counts_where_the_way_leaves_by_that_device(
+    link: str, mtu: int | None, value: int
+) -> None:
+    """A bridge's port passes four bytes more than its MTU: measured, but nobody's promise."""
+    state = host(BLIND)
+    space = next(n for n in state.namespaces if n.where == "netns:h")
+    told = InstanceNetwork(source="metadata", file="/run/x", link=link, mtu=mtu)
+    nodes = (NodeFacts(netns=space.id, where=space.where, instance=(told,)),)
+    run = case(msgspec.structs.replace(state, nodes=nodes), HOLE)
+    assert fixes(run)["route-mtu"].value == value
+    assert repair_value(run, *View.of(run).predicted) == value, "what is tried is what is proposed"

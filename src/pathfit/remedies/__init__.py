@@ -24,7 +24,7 @@ from pathfit.core.finding import Facts, Finding, Fix
 from pathfit.core.net import Family, mss_of
 from pathfit.core.snapshot import HostSnapshot
 from pathfit.remedies import clamp, link, manual, route
-from pathfit.remedies.value import known_value
+from pathfit.remedies.value import known_value, promised
 from pathfit.rules.view import DIRECTIONS, View
 from pathfit.words.render import say
 
@@ -146,9 +146,8 @@ def recommended(view: View) -> int | None:
     measured = [h.passes for h in view.holes] or [t for t in map(view.told, DIRECTIONS) if t is not None]
     if not measured and view.connects:
         return None
-    known = known_value(*view.predicted)
-    values = [*measured, *([known] if known is not None else [])]
-    return min(values, default=None)
+    words = (known_value(*view.predicted), promised(view.state, *view.predicted))
+    return min((*measured, *(n for n in words if n is not None)), default=None)
 
 
 def _tried(fix: Fix, view: View) -> Fix:

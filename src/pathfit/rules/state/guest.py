@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from pathfit.core.finding import Facts, Finding
-from pathfit.core.node import InstanceNetwork
+from pathfit.core.node import InstanceNetwork, NodeFacts
 from pathfit.core.snapshot import Link
 from pathfit.model.network import Net
 from pathfit.rules.base import found, line
@@ -29,12 +29,7 @@ def mismatch(machine: Machine) -> Iterable[Finding]:
     References: RFC 2132 section 5.1; docs.openstack.org/neutron, "MTU considerations"; nova, network_data.json.
     """
     for facts, net in nodes(machine):
-        said: dict[str, tuple[InstanceNetwork, Link]] = {}
-        for told in facts.instance:
-            link = _device(net, told)
-            if link is not None and told.mtu is not None and link.name not in said:
-                said[link.name] = (told, link)  # the metadata's own word comes first
-        for told, link in said.values():
+        for told, link in promises(facts, net):
             if told.mtu is None or link.mtu <= told.mtu:
                 continue
             by_cloud = told.source in ("metadata", "cloud-init")
@@ -91,6 +86,16 @@ def _plugged(fleet: Fleet) -> Iterator[tuple[Tap, Uplink]]:
             behind = {id(u): u for mac in tap.macs for u in known.get(mac, ()) if u.at.host != d.host}
             if len(behind) == 1:
                 yield tap, next(iter(behind.values()))
+
+
+def promises(facts: NodeFacts, net: Net) -> Iterable[tuple[InstanceNetwork, Link]]:
+    """What a machine was told of the MTU of its devices, one word for each; the metadata's own comes first."""
+    said: dict[str, tuple[InstanceNetwork, Link]] = {}
+    for told in facts.instance:
+        link = _device(net, told)
+        if link is not None and told.mtu is not None:
+            said.setdefault(link.name, (told, link))
+    return said.values()
 
 
 def _device(net: Net, told: InstanceNetwork) -> Link | None:
