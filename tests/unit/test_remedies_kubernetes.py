@@ -238,6 +238,33 @@ def test_ovn_by_who_packed_it(more: dict[str, Any], value: int, target: str) -> 
     assert (fix.value, fix.effective, fix.facts["where_set"]) == (value, value, target)
 
 
+@pytest.mark.parametrize(
+    ("pod", "inside"),
+    [
+        ("shop/cilium-zk2lp", True),  # a tenant's, with a network of its own
+        ("shop/cilium-test-zk2lp", False),
+        ("kube-system/cilium-operator-5f8d7c9b4-zk2lp", False),
+        ("--kubeconfig=x/cilium-zk2lp", False),
+        ("kube-system/cilium-$(id)", False),
+    ],
+)
+def test_who_is_only_called_like_an_agent_is_none(pod: str, inside: bool) -> None:
+    state = cluster(overlay("cilium", "vxlan"), half="lxc1")
+    (engine,) = state.engines
+    node = engine.netns
+    other = container(pod, engine.containers[0].netns) if inside else container(pod, node, network_mode="host")
+    state = replace(state, engines=(replace(engine, containers=(*engine.containers, other)),))
+    (fix,) = fixes(asked(state, 1400))
+    assert fix.facts["where_set"] == "ConfigMap kube-system/cilium-config"
+    assert fix.commands[-1] == ("kubectl", "-n", "kube-system", "rollout", "restart", "daemonset/cilium")
+
+
+def test_what_is_written_already_is_said() -> None:
+    (fix,) = fixes(asked(cluster(overlay("cilium", "vxlan", mtu=1450), half="lxc1"), 1400))
+    assert told(fix) == ("mtu", 1450, 1400)
+    assert "already" in (by_hand(fix, strict=True) or "")
+
+
 def test_openshift_moves_in_two_patches() -> None:
     state = cluster(overlay("ovn-kubernetes", "geneve", mtu=1400), distribution="openshift")
     (fix,) = fixes(asked(state, 1392))

@@ -5,6 +5,7 @@ They follow from the smallest of what was measured and of what the devices show,
 (:mod:`pathfit.model.makers`). How it is written stands in :mod:`~pathfit.remedies.kubernetes_makers`.
 """
 
+import re
 from collections.abc import Iterator
 
 from pathfit.core.engine import Engine
@@ -15,6 +16,7 @@ from pathfit.core.snapshot import HostSnapshot, Link
 from pathfit.model.lookup import Query, lookup
 from pathfit.model.makers import Setting, expected_inner, setting
 from pathfit.model.network import Net
+from pathfit.model.workloads import plain_name
 from pathfit.remedies.base import SAFE_FLOOR
 from pathfit.remedies.kubernetes_makers import Ground, Recipe, devices, margin, recipes
 from pathfit.remedies.untried import documented
@@ -24,17 +26,17 @@ from pathfit.rules.state.nodes import Cni, Placed, cnis, default_link, ends, is_
 from pathfit.rules.view import View
 
 AGENTS = {
-    "flannel": ("kube-flannel-ds-",),
-    "canal": ("canal-", "rke2-canal-"),
-    "calico": ("calico-node-",),
-    "cilium": ("cilium-",),
-    "weave": ("weave-net-",),
-    "antrea": ("antrea-agent-",),
-    "ovn-kubernetes": ("ovnkube-node-",),
-    "kindnet": ("kindnet-",),
+    "flannel": r"kube-flannel-ds(?:-[a-z0-9]+)?",
+    "canal": r"(?:rke2-)?canal",
+    "calico": r"calico-node",
+    "cilium": r"cilium",
+    "weave": r"weave-net",
+    "antrea": r"antrea-agent",
+    "ovn-kubernetes": r"ovnkube-node",
+    "kindnet": r"kindnet",
 }
-"""How the pod of a maker's agent is called on each node; the five characters at its end are Kubernetes' own."""
-OTHERS = ("cilium-operator-", "cilium-envoy-")  # begin like an agent, and are none
+"""How the DaemonSet of a maker's agent is called; a pod of it has five characters more, which Kubernetes draws."""
+LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")  # a Kubernetes namespace (RFC 1123 label)
 
 
 def kubernetes(view: View, limit: int) -> tuple[Fix, ...]:
@@ -152,18 +154,21 @@ def _ground(host: HostSnapshot, cni: Cni) -> Ground:
         space=space,
         daemons=daemons,
         node=next((c.name for e in host.engines for c in e.containers if c.netns == cni.carrier.net.snap.id
-                   and not c.pod and c.network_mode != "host"), ""),
+                   and not c.pod and c.network_mode != "host" and plain_name(c.name)), ""),
     )  # fmt: skip
 
 
 def _agents(host: HostSnapshot, cni: Cni) -> Iterator[tuple[str, str]]:
-    """(Kubernetes namespace, DaemonSet) of the maker's agent, by the name of its pod on this node."""
-    starts = AGENTS.get(cni.name, ())
+    """(Kubernetes namespace, DaemonSet) of the maker's agent, by the name of its pod on this node. It lives in the
+    node's own namespace, as all of them do: a tenant's pod of such a name does not."""
+    shape = re.compile(f"({AGENTS.get(cni.name, '(?!)')})-[a-z0-9]{{5}}")
+    outside = cni.carrier.net.snap.id
     for engine in _engines(host, cni.carrier.net):
         for c in engine.containers:
             space, _, pod = c.pod.partition("/")
-            if pod.startswith(starts or "\0") and not pod.startswith(OTHERS):
-                yield space, pod.rpartition("-")[0]
+            named = shape.fullmatch(pod)
+            if named and LABEL.fullmatch(space) and (c.netns == outside or c.network_mode == "host"):
+                yield space, named[1]
 
 
 def _pods(host: HostSnapshot, cni: Cni) -> tuple[str, ...]:
@@ -186,7 +191,7 @@ def _fix(
         "option": recipe.option,
         "where_set": recipe.target,
         "effective": wanted.effective,
-        "by_hand": recipe.hand,
+        "by_hand": "by-hand.kube-already" if not id_ and cni.option.overlay.mtu == wanted.value else recipe.hand,
         "node": cni.carrier.net.snap.where,
         "restarts": True,
         **(more or {}),

@@ -381,7 +381,7 @@ def _flannel_iface(ground: Ground, device: str) -> Recipe:
             "k3s, docs of `k3s server` (--flannel-iface), 1.31",
             "by-hand.kube-device",
             (("systemctl", "restart", "k3s"),),
-            (added(DROP_IN, f"flannel-iface: {device}"),),
+            (added(DROP_IN, f"flannel-iface: {json.dumps(device)}"),),
             (("rm", DROP_IN), ("systemctl", "restart", "k3s")),
         )
     space, daemons = ground.space or "kube-flannel", ground.daemons or "kube-flannel-ds"
@@ -415,7 +415,9 @@ def _cilium_devices(ground: Ground, device: str) -> Recipe:
 
 def _antrea_transport(ground: Ground, device: str) -> Recipe:
     space, daemons = ground.space or "kube-system", ground.daemons or "antrea-agent"
-    line = FileEdit(path="antrea-agent.conf", diff=f'-#transportInterface:\n+transportInterface: "{device}"\n')
+    line = FileEdit(
+        path="antrea-agent.conf", diff=f"-#transportInterface:\n+transportInterface: {json.dumps(device)}\n"
+    )
     commands = (edit(space, "antrea-config"), rollout(space, daemons))
     return Recipe(
         "transportInterface",
