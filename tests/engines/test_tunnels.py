@@ -4,6 +4,7 @@ said, behind that device; and what state cannot know is unknown."""
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -115,3 +116,142 @@ def test_between_both_ends_of_ours(row: Row) -> None:
         mapped = json.loads(pathfit(whole.h, "map", "--json"))
         held = [d["holder"] for h in mapped["hosts"] for s in h["namespaces"] for d in s["devices"] if d["holder"]]
         assert len(set(held)) == 2 and {x.partition("[")[0] for x in held} == {row.program}
+
+
+# -- from breakage to a container that works ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fresh() -> Iterator[Pair]:
+    """Nothing between the hosts yet, and an outer network that drops fragments."""
+    required(*PROGRAMS)
+    with Lab() as lab:
+        made = Pair(lab)
+        made.watch(drop=True)
+        yield made
+
+
+def fixed(pair: Pair, where: str, row: Row, *words: str) -> None:
+    pathfit(pair.a, "fix", *words, "--yes", "--from", where, "--to", row.url, status=0)
+
+
+def repair(pair: Pair, where: str, row: Row, ident: str) -> dict[str, Any]:
+    """The repair of that id, as it is proposed for what stands first."""
+    found: list[dict[str, Any]] = diagnosed(pair.a, where, row.url)["findings"][0]["fixes"]
+    return next(x for x in found if x["id"] == ident)
+
+
+def typed(pair: Pair, fix: dict[str, Any]) -> None:
+    """What is for a person to do, done as it is printed."""
+    assert (fix["applicability"], fix["untried"]) == ("manual", False)
+    for argv in fix["commands"]:
+        pair.a.run(*argv)
+
+
+def test_open_vswitch_repaired_from_the_container_and_for_good(fresh: Pair) -> None:
+    row, pair = OVS[0], fresh
+    pair.open_ovs((row,))
+    switch = pair.switches
+    assert switch is not None
+    where, inside = behind(pair.a, "app", 1), ("ip", "netns", "exec", "app")
+    assert not pair.curl(row, *inside) and not pair.curl(row)
+    fixed(pair, where, row)
+    assert pair.curl(row, *inside), "a route in the container"
+    pathfit(pair.a, "fix", "--undo", "last", status=0)
+    assert not pair.curl(row, *inside)
+
+    fixed(pair, "host", row, "--use", "ovs-mtu-request")
+    assert pair.curl(row) and pair.mtu_of(row) == row.fits
+    assert switch[0]("get", "interface", row.name, "mtu_request") == str(row.fits)
+    switch[0]("add-br", "other", "--", "set", "bridge", "other", "datapath_type=netdev")
+    assert pair.mtu_of(row) == row.fits, "whatever else is configured"
+    pathfit(pair.a, "fix", "--undo", "last", status=0)
+    assert switch[0]("get", "interface", row.name, "mtu_request") == "[]"
+    assert pair.mtu_of(row) == 1500 and not pair.curl(row)
+
+    said = pair.a.run(sys.executable, "-c", STEP, switch[0].socket, row.name, timeout=60)
+    assert said.split() == ["1490", "1450", "1490", "foreign", "1490", "gone"]
+
+
+STEP = """
+import sys
+from pathfit.apply.ovs import OvsMtu
+from pathfit.apply.step import Foreign, Gone
+from pathfit.core.change import SetOvsMtu
+from pathfit.host import ovsdb
+path, name = sys.argv[1:]
+step, change = OvsMtu(), SetOvsMtu(socket=path, interface=name, mtu=1450)
+uuid = ovsdb.interface(path, name).uuid
+ovsdb.request_mtu(path, uuid, 1490)
+before = step.prepare(change, "t")
+print(before.request)
+step.undo(change, before, "t")
+step.perform(change, before, "t")
+step.perform(change, before, "t")
+assert step.holds(change, before)
+print(ovsdb.interface(path, name).mtu)
+step.undo(change, before, "t")
+step.undo(change, before, "t")
+print(ovsdb.interface(path, name).mtu)
+step.perform(change, before, "t")
+ovsdb.request_mtu(path, uuid, 1480)
+try:
+    step.undo(change, before, "t")
+except Foreign as e:
+    print("foreign", e.how[0].rpartition("=")[2])
+try:
+    step.prepare(SetOvsMtu(socket=path, interface="none", mtu=1450), "t")
+except Gone:
+    print("gone")
+"""
+
+
+def test_wireguard_go_repaired_on_its_device_and_by_wg_quick(fresh: Pair) -> None:
+    row, pair = WG[0], fresh
+    pair.open_wireguard((row,))
+    pair.mtu(row, 1500)
+    where, inside = behind(pair.a, "app", 1), ("ip", "netns", "exec", "app")
+    assert not pair.curl(row, *inside)
+    fixed(pair, where, row)
+    assert pair.curl(row, *inside)
+    pathfit(pair.a, "fix", "--undo", "last", status=0)
+    assert not pair.curl(row, *inside)
+
+    a, path = pair.a, f"/etc/wireguard/{row.name}.conf"
+    a.run("mkdir", "-p", "/etc/wireguard")
+    shown = a.run("wg", "showconf", row.name).partition("\n")[2]
+    text = f"[Interface]\nAddress = {row.near}/24\nmtu=1500\n# kept\n{shown}"
+    a.run("sh", "-c", f"umask 077; cat >{path}", stdin=text)
+    typed(pair, repair(pair, "host", row, "wg-quick-mtu"))
+    assert pair.curl(row) and pair.mtu_of(row) == row.fits
+    a.run("ip", "link", "del", row.name)
+    a.run("env", "WG_QUICK_USERSPACE_IMPLEMENTATION=wireguard-go", "wg-quick", "up", row.name)
+    assert pair.mtu_of(row) == row.fits and pair.curl(row), "its own parser took the line"
+    assert "# kept" in a.run("cat", path)
+    a.run("wg-quick", "down", row.name)
+
+
+def test_openvpn_repaired_on_its_device_and_by_its_configuration(fresh: Pair) -> None:
+    row, pair = VPN[0], fresh
+    pair.open_vpn((row,), "mssfix 0")
+    where, inside = behind(pair.a, "app", 1), ("ip", "netns", "exec", "app")
+    assert not pair.curl(row, *inside) and not pair.curl(row)
+    fixed(pair, "host", row, "--use", "held-link-mtu")
+    assert pair.curl(row) and pair.mtu_of(row) == row.fits
+    pathfit(pair.a, "fix", "--undo", "last", status=0)
+    assert pair.mtu_of(row) == 1500 and not pair.curl(row)
+
+    here, _ = pair.vpns[row.name]
+    before = here.config.read_text()
+    behind_it, itself = repair(pair, where, row, "openvpn-mssfix"), repair(pair, "host", row, "openvpn-tun-mtu")
+    for fix, line, way, mtu in (
+        (behind_it, f"mssfix {row.fits} fixed", inside, 1500),
+        (itself, f"tun-mtu {row.fits}", (), row.fits),
+    ):
+        here.config.write_text(before)
+        assert str(here.config) in fix["title"]
+        typed(pair, fix)
+        assert here.config.read_text() == f"{before}{line}\n"
+        here.ready()
+        pair.answers((row,))
+        assert (pair.mtu_of(row), pair.curl(row, *way, patience=10.0)) == (mtu, True), line

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from netlab import STATE, Net
+from ovsdb_stand_in import Database
 
 from pathfit import __version__
 from pathfit.apply import sequence
 from pathfit.apply.store import Store
-from pathfit.core.change import AddNftTable, Change, FlushRouteCache, SetLinkMtu, SetRouteMtu, WriteFile
+from pathfit.core.change import AddNftTable, Change, FlushRouteCache, SetLinkMtu, SetOvsMtu, SetRouteMtu, WriteFile
 from pathfit.core.journal import SCHEMA, Chosen, Journal, StepRecord
 
 CONTAINER = """
@@ -110,6 +111,11 @@ def files(folder: Path) -> tuple[WriteFile, WriteFile]:
         WriteFile(path=str(changed), old='{ "debug": true }\n', new='{ "debug": true, "mtu": 1400 }\n'),
         WriteFile(path=str(made), old=None, new="mtu=1400\n"),
     )
+
+
+def ovs(folder: Path) -> tuple[SetOvsMtu]:
+    """An interface whose MTU nobody has requested."""
+    return (SetOvsMtu(socket=Database(folder / "ovs.json", "br0").path, interface="br0", mtu=1400),)
 
 
 def tree(folder: Path) -> dict[str, tuple[str, bytes, int, int]]:

@@ -35,6 +35,7 @@ RECIPES: dict[str, Callable[[Net, Path], Changes]] = {
     "links": lambda net, etc: kit.links(net, 1400),
     "links-below-1280": lambda net, etc: kit.links(net, 1200),
     "table": lambda net, etc: (kit.table(net),),
+    "ovs": lambda net, etc: kit.ovs(etc),
     "files": lambda net, etc: kit.files(etc),
     "all-at-once": lambda net, etc: (*kit.files(etc), kit.cache(net), kit.route(net, 6, 1290), kit.table(net)),
 }

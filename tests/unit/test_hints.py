@@ -4,7 +4,7 @@ import pytest
 
 from pathfit.model.overhead import fits
 from pathfit.model.stacks import parse
-from pathfit.rules.hints import BASES, KNOWN, TAKES, USUAL, Hint, hint, resembles
+from pathfit.rules.hints import BASES, HELD, KNOWN, TAKES, USUAL, Hint, hint, resembles
 
 STACKS = {
     "vxlan": "vxlan", "ipip": "ipip", "gre": "gre", "wireguard-v4": "wireguard,mtu=9000", "vxlan-v6": "vxlan6",
@@ -29,6 +29,22 @@ def test_the_bytes_are_those_of_the_overhead_table(name: str) -> None:
     stack, underlay = parse(STACKS[name])
     assert underlay == USUAL
     assert fits(stack, underlay)[0].fits == USUAL - TAKES[name]
+
+
+HELD_STACKS = {
+    "ovs-vswitchd": ("ovs-vxlan,netdev", "ovs-geneve,netdev", "ovs-vxlan6,netdev", "ovs-geneve6,netdev",
+                     "ovs-geneve,opt=8,netdev", "ovs-geneve6,opt=8,netdev", "ovs-gre,key,netdev", "ovs-gre6,key,netdev"),
+    "wireguard-go": ("wireguard-go,mtu=1440", "wireguard-go6", "wireguard-go6,mtu=1500"),
+    "boringtun": ("wireguard-go,mtu=1440", "wireguard-go6", "wireguard-go6,mtu=1500"),
+    "openvpn": ("openvpn", "openvpn6"),
+    "charon": ("libipsec",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("program", HELD)
+def test_what_programs_take_is_of_the_overhead_table_as_well(program: str) -> None:
+    sizes = {USUAL - fits(parse(text)[0], USUAL)[0].fits for text in HELD_STACKS[program]}
+    assert set(HELD[program]) == sizes
 
 
 @pytest.mark.parametrize("name", WRITTEN_DOWN)

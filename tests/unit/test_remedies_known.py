@@ -17,6 +17,7 @@ import test_kernels as kernels
 import test_platform as platform
 import test_remedies_docker as docker
 import test_remedies_kubernetes as kubernetes
+import test_remedies_tunnels as tunnels
 import test_remedies_nested as nested
 import test_remedies_podman as podman
 import test_weave_paths as weave_paths
@@ -69,6 +70,7 @@ CASES: tuple[Case, ...] = (
     platform.asked_from_host(platform.fact("networkmanager", platform.UUID, mtu=9000)),
     platform.asked_from_host(platform.fact("ifupdown", text=platform.STATIC)),
     *kubernetes.EXAMPLES,
+    *tunnels.EXAMPLES,
 )
 
 

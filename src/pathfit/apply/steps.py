@@ -4,6 +4,7 @@ from pathfit.apply.containers import ContainersAgain
 from pathfit.apply.files import File
 from pathfit.apply.links import LinkMtu
 from pathfit.apply.networks import NetworkAgain
+from pathfit.apply.ovs import OvsMtu
 from pathfit.apply.restart import EngineRestart
 from pathfit.apply.routes import RouteCache, RouteMtu
 from pathfit.apply.step import Impossible, Step
@@ -16,6 +17,7 @@ from pathfit.core.change import (
     RestartContainers,
     RestartEngine,
     SetLinkMtu,
+    SetOvsMtu,
     SetRouteMtu,
     WriteFile,
 )
@@ -29,6 +31,7 @@ STEPS: dict[type, Step] = {
     RestartEngine: EngineRestart(),
     RecreateNetwork: NetworkAgain(),
     RestartContainers: ContainersAgain(),
+    SetOvsMtu: OvsMtu(),
 }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathfit.apply import places, routes
 from pathfit.apply.step import Gone
 from pathfit.core.case import Case
-from pathfit.core.change import AddNftTable, RestartContainers, SetLinkMtu, SetRouteMtu
+from pathfit.core.change import AddNftTable, RestartContainers, SetLinkMtu, SetOvsMtu, SetRouteMtu
 from pathfit.core.evidence import PlaceFact
 from pathfit.core.finding import Finding, Fix
 from pathfit.core.journal import Place
@@ -104,7 +104,7 @@ def _promise(contact: Contact, fix: Fix) -> list[Reason]:
         return []
     if any(isinstance(c, AddNftTable) for c in fix.changes):
         seen = contact.offered
-    elif any(isinstance(c, SetRouteMtu | SetLinkMtu | RestartContainers) for c in fix.changes):
+    elif any(isinstance(c, SetRouteMtu | SetLinkMtu | SetOvsMtu | RestartContainers) for c in fix.changes):
         seen = contact.promised
     else:
         return []

@@ -113,6 +113,14 @@ class RestartContainers(Tagged, frozen=True, kw_only=True):
     containers: tuple[str, ...]
 
 
+class SetOvsMtu(Tagged, frozen=True, kw_only=True):
+    """mtu_request (bytes) of an interface in the database of Open vSwitch, which listens at ``socket``."""
+
+    socket: str
+    interface: str
+    mtu: int
+
+
 Change = (
     SetRouteMtu
     | SetLinkMtu
@@ -122,4 +130,5 @@ Change = (
     | RestartEngine
     | RecreateNetwork
     | RestartContainers
+    | SetOvsMtu
 )

@@ -100,8 +100,26 @@ class FileBefore(Tagged, frozen=True, kw_only=True):
     folders: tuple[str, ...] = ()
 
 
+class OvsBefore(Tagged, frozen=True, kw_only=True):
+    """An interface of Open vSwitch. ``request``: its mtu_request (bytes; None: none); ``mtu``: its device's."""
+
+    socket: str
+    interface: str
+    uuid: str
+    request: int | None = None
+    mtu: int | None = None
+
+
 Prepared = (
-    RouteBefore | LinkBefore | TableBefore | CacheBefore | FileBefore | EngineBefore | NetworkBefore | ContainersBefore
+    RouteBefore
+    | LinkBefore
+    | TableBefore
+    | CacheBefore
+    | FileBefore
+    | EngineBefore
+    | NetworkBefore
+    | ContainersBefore
+    | OvsBefore
 )
 
 

@@ -8,6 +8,7 @@
 * :mod:`~pathfit.host.clock` - the clock, :mod:`~pathfit.host.alarm` - an end to what hangs,
   :mod:`~pathfit.host.deferred` - signals that wait;
 * :mod:`~pathfit.host.unixhttp`, :mod:`~pathfit.host.loopback` - an engine's API, a status page of this host;
+  :mod:`~pathfit.host.ovsdb` - the database of Open vSwitch;
 * :mod:`~pathfit.host.run`, :mod:`~pathfit.host.process` - other programs; a daemon started again as it was;
 * :mod:`~pathfit.host.dns` - one DNS question, UDP then TCP, from inside a namespace;
 * :mod:`~pathfit.host.rawsock`, :mod:`~pathfit.host.tcpsock`, :mod:`~pathfit.host.udpsock` - packets, connections and

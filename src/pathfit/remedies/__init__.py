@@ -5,12 +5,13 @@ run in the right namespace), their undo, how safe they are, how long they last a
 runs anything. The first fix of a finding is the recommended one; the value is min(measured limits, MTU of every
 known device on the way), see :mod:`~pathfit.remedies.value`.
 
-One module a family: ``route`` (recommended), ``link``, ``clamp``; ``docker``, ``nested`` (an engine in a container),
-``podman``, ``cni`` and ``lasting`` (a host's own devices) for good, with ``files`` and ``jsontext`` to edit what is
-kept in files; ``manual`` is what somebody else must decide, ``apart`` what Docker keeps apart on purpose, ``untried``
-what a platform documents and no run has shown: of it ``weave`` and ``kernels``, ``neutron``, what a cloud's network
-service must be told, and ``kubernetes`` (with ``kubernetes_makers``: where each maker keeps it), the MTU of a cluster's
-network. ``base`` is what all of them need. ``known`` lists every repair there is.
+One module a family: ``route`` (recommended), ``link``, ``clamp``, ``tunnels`` (that programs hold); ``docker``,
+``nested`` (an engine in a container), ``podman``, ``cni`` and ``lasting`` (a host's own devices) for good, with
+``files`` and ``jsontext`` to edit what is kept in files; ``manual`` is what somebody else must decide, ``apart`` what
+Docker keeps apart on purpose, ``untried`` what a platform documents and no run has shown: of it ``weave`` and
+``kernels``, ``neutron``, what a cloud's network service must be told, and ``kubernetes`` (with ``kubernetes_makers``:
+where each maker keeps it), the MTU of a cluster's network. ``base`` is what all of them need. ``known`` lists every
+repair there is.
 
 :func:`propose` is for a path that was asked about, :func:`of_state` for what state alone shows (a scan).
 """
@@ -88,7 +89,7 @@ def _of_code(finding: Finding, view: View) -> tuple[Fix, ...]:
         if value is None:
             return ()
         now, good = route.route_mtu(view, value), _for_good(view, value)
-        fixes = (*now, *good, *link.link_mtu(view, value), *clamp.mss_clamp(view, value))
+        fixes = (*now, *good, *_of_program(view, value), *link.link_mtu(view, value), *clamp.mss_clamp(view, value))
         return tuple(_tried(fix, view) for fix in fixes)
     if finding.code in CONFIGURED:
         limit = recommended(view) or finding.facts.get("limit")
@@ -99,6 +100,16 @@ def _of_code(finding: Finding, view: View) -> tuple[Fix, ...]:
         return of_state(finding, view.state)
     by_hand = BY_HAND.get(finding.code)
     return by_hand(finding, view) if by_hand else ()
+
+
+def _of_program(view: View, value: int) -> tuple[Fix, ...]:
+    """Of the tunnel that a program moves the packets of. The module is loaded only where one holds the device."""
+    link = view.link_at(view.edge)
+    if link is None or not link.holder:
+        return ()
+    from pathfit.remedies.tunnels import held_mtu
+
+    return held_mtu(view, value)
 
 
 def _for_good(view: View, value: int) -> tuple[Fix, ...]:

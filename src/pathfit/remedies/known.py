@@ -39,6 +39,41 @@ KNOWN = (
         undo="The table is deleted.",
     ),
     Known(
+        id="held-link-mtu",
+        does="The MTU of the tun or tap device that a program holds, until that program starts again.",
+        when="Who asks sends by that device itself, and the limit is beyond it. Those behind it get a route.",
+        undo="The device gets its MTU back.",
+    ),
+    Known(
+        id="ovs-mtu-request",
+        does="`mtu_request` of the interface in the database of Open vSwitch, which sets the device's MTU.",
+        when="The same, and ovs-vswitchd of this host's own namespace holds the device.",
+        undo="What was requested before is requested again; else the old MTU for a moment, then nothing.",
+    ),
+    Known(
+        id="openvpn-tun-mtu",
+        does="A line `tun-mtu` in OpenVPN's configuration, which is read again.",
+        when="The same, and OpenVPN was started with one file. At both ends; keys may stand there, so it is not read.",
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
+        id="openvpn-mssfix",
+        does="A line `mssfix N fixed` (since 2.6) in OpenVPN's configuration, which is read again: the MSS of both "
+        "directions follows, for all that is behind the tunnel.",
+        when="Packets get lost beyond a tun that OpenVPN holds. One end is enough; UDP is not helped.",
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
+        id="wg-quick-mtu",
+        does="`MTU` in the section Interface of wg-quick's file, and the device's MTU now.",
+        when="Who asks sends by a tun that wireguard-go holds, and /etc/wireguard has its file. It holds a key, so it "
+        "is not read.",
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
         id="flush-cache",
         does="The remembered path MTUs of a namespace are forgotten.",
         when="One of them is below what the path carries (MTU110).",

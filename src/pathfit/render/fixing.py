@@ -17,6 +17,7 @@ from pathfit.core.change import (
     RestartContainers,
     RestartEngine,
     SetLinkMtu,
+    SetOvsMtu,
     SetRouteMtu,
     WriteFile,
 )
@@ -203,6 +204,7 @@ STEP_WORDS = {
     RestartEngine: "repair.step-engine",
     RecreateNetwork: "repair.step-network",
     RestartContainers: "repair.step-containers",
+    SetOvsMtu: "repair.step-ovs",
 }
 
 

@@ -49,8 +49,14 @@ class End:
             *more,
         ]
         self.config.write_text("\n".join(x for x in lines if not (x == "dh none" and not serves)) + "\n")
+        self._times = 0
         self.process = host.start("openvpn", "--config", str(self.config), log=self.log)
 
     def ready(self) -> None:
-        done = "Initialization Sequence Completed"
-        until(lambda: done in self.log.read_text(), f"openvpn {self.link}", detail=self.log.read_text)
+        """Wait until the tunnel stands; once more, where it was told to begin again."""
+        until(lambda: self._done() > self._times, f"openvpn {self.link}", detail=self.log.read_text)
+        self._times = self._done()
+
+    def _done(self) -> int:
+        """How often it was ready."""
+        return self.log.read_text().count("Initialization Sequence Completed")

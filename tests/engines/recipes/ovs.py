@@ -43,6 +43,10 @@ class Ovs:
             host.ip(f"addr add {address} dev br-phy" + (" nodad" if ":" in address else ""))
         host.ip("link set br-phy up")
 
+    @property
+    def socket(self) -> str:
+        return f"{self.run}/db.sock"
+
     def __call__(self, *words: str) -> str:
         """`ovs-vsctl WORDS`; it waits until ovs-vswitchd has done it."""
         return self.host.run("ovs-vsctl", f"--db=unix:{self.run}/db.sock", "--timeout=20", *words).strip()

@@ -170,7 +170,7 @@ class Pair:
 
     # -- who asks ------------------------------------------------------------------------------------------------
 
-    def curl(self, row: Row, *within: str, patience: float = 2.0) -> bool:
+    def curl(self, row: Row, *within: str, patience: float = 1.0) -> bool:
         """Does a body of SIZE come? ``within``: words before curl."""
         words = f"curl -sk -m {patience} -o /dev/null -w %{{http_code}}_%{{size_download}} {row.url}{SIZE}"
         return self.a.call(*within, *words.split()).stdout == f"200_{SIZE}"
