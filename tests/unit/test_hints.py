@@ -33,7 +33,8 @@ def test_the_bytes_are_those_of_the_overhead_table(name: str) -> None:
 
 HELD_STACKS = {
     "ovs-vswitchd": ("ovs-vxlan,netdev", "ovs-geneve,netdev", "ovs-vxlan6,netdev", "ovs-geneve6,netdev",
-                     "ovs-geneve,opt=8,netdev", "ovs-geneve6,opt=8,netdev", "ovs-gre,key,netdev", "ovs-gre6,key,netdev"),
+                     "ovs-geneve,opt=8,netdev", "ovs-geneve6,opt=8,netdev", "ovs-gre,key,netdev",
+                     "ovs-gre6,key,netdev"),
     "wireguard-go": ("wireguard-go,mtu=1440", "wireguard-go6", "wireguard-go6,mtu=1500"),
     "boringtun": ("wireguard-go,mtu=1440", "wireguard-go6", "wireguard-go6,mtu=1500"),
     "openvpn": ("openvpn", "openvpn6"),

@@ -17,9 +17,9 @@ import test_kernels as kernels
 import test_platform as platform
 import test_remedies_docker as docker
 import test_remedies_kubernetes as kubernetes
-import test_remedies_tunnels as tunnels
 import test_remedies_nested as nested
 import test_remedies_podman as podman
+import test_remedies_tunnels as tunnels
 import test_weave_paths as weave_paths
 from cases import ADDRESS, BLIND, NARROW, PLAIN, case, drop, failed, hole, no_too_big, probe, table
 from test_remedies import HOLE, UNREACHED

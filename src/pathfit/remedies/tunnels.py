@@ -41,8 +41,8 @@ def _configured(view: View, ns: NetnsSnapshot, link: Link, value: int, *, mine: 
         return ()
     if program == "openvpn":
         hang_up = ("kill", "-HUP", number.rstrip("]"))
-        ours = (_line(view, ns, link, value, f"tun-mtu {value}", "openvpn-tun-mtu", hang_up),) if mine else ()
-        return (*ours, _line(view, ns, link, value, f"mssfix {value} fixed", "openvpn-mssfix", hang_up))
+        ours = (_line(view, ns, link, value, f"tun-mtu {value}", "fix.openvpn-tun-mtu", hang_up),) if mine else ()
+        return (*ours, _line(view, ns, link, value, f"mssfix {value} fixed", "fix.openvpn-mssfix", hang_up))
     if program == "ovs-vswitchd" and mine:
         return (_requested(view, ns, link, value, config),)
     return (_wg_quick(view, ns, link, value, config),) if program == "wireguard-go" and mine else ()
@@ -88,21 +88,21 @@ def _requested(view: View, ns: NetnsSnapshot, link: Link, value: int, socket: st
     )
 
 
-def _line(view: View, ns: NetnsSnapshot, link: Link, value: int, text: str, ident: str, then: Argv) -> Fix:
+def _line(view: View, ns: NetnsSnapshot, link: Link, value: int, text: str, title: str, then: Argv) -> Fix:
     """OpenVPN: a line at the end of its configuration, which counts before one above; SIGHUP: read it again."""
     config = link.holder_config or ""
     write = ("sh", "-c", 'echo "$1" >>"$2"', "sh", text, config)
-    return _by_hand(view, ns, link, value, ident, "openvpn", (write, then))
+    return _by_hand(view, ns, link, value, title, "by-hand.openvpn", (write, then))
 
 
 def _wg_quick(view: View, ns: NetnsSnapshot, link: Link, value: int, config: str) -> Fix:
     """wg-quick: ``MTU`` of the section Interface (wg-quick(8)), instead of another one; and the device now."""
     edit = ("sed", "-i", "-e", r"/^[ \t]*MTU[ \t]*=/Id", "-e", rf"/^\[Interface\]/Ia MTU = {value}", config)
-    return _by_hand(view, ns, link, value, "wg-quick-mtu", "wg-quick", (edit, _set(ns, link, value)))
+    return _by_hand(view, ns, link, value, "fix.wg-quick-mtu", "by-hand.wg-quick", (edit, _set(ns, link, value)))
 
 
 def _by_hand(
-    view: View, ns: NetnsSnapshot, link: Link, value: int, ident: str, platform: str, commands: tuple[Argv, ...]
+    view: View, ns: NetnsSnapshot, link: Link, value: int, title: str, why: str, commands: tuple[Argv, ...]
 ) -> Fix:
     where = at(view, ns, link.name)
     facts: Facts = {
@@ -110,17 +110,17 @@ def _by_hand(
         "link": link.name,
         "holder": link.holder,
         "path": link.holder_config,
-        "by_hand": f"by-hand.{platform}",
+        "by_hand": why,
     }
     return Fix(
-        id=ident,
-        title=f"fix.{ident}",
-        platform=platform,
+        id=title.removeprefix("fix."),
+        title=title,
+        platform=why.removeprefix("by-hand."),
         value=value,
         effective=value,
         applicability="manual",
         lasts="permanent",
-        interrupts=(place_text(where),) if platform == "openvpn" else (),
+        interrupts=(place_text(where),) if why == "by-hand.openvpn" else (),
         commands=commands,
         where=where,
         facts=facts,
