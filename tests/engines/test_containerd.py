@@ -84,24 +84,33 @@ def test_a_conflist_and_the_pods_that_run() -> None:
 
 
 def test_a_pod_made_anew() -> None:
-    """The file says it by now, and the pod is older: shown with what makes it anew; then it has it."""
-    with containerd() as a:
-        web = a.ctr.pod("shop/web-7f9c", "web")
-        a.file.write_text(network(NARROW))
-        report = a.diagnose("pod:shop/web-7f9c")
+    """A network without a bridge (ptp). The file is repaired, the pod that runs has it at once, and the one that a
+    kubelet makes in its place has it from the plugin. Where the file says it already and the pod is older, what makes
+    it anew is shown."""
+    name, where = "shop/web-7f9c", "pod:shop/web-7f9c"
+    with containerd(text=network(None, "ptp")) as a:
+        web, before = a.ctr.pod(name, "web"), a.file.read_text()
+        assert a.hangs(web)
+        a.fix(where, "--use", "cni-network-mtu", "--yes")
+        assert (a.mtu(web), a.works(web)) == (NARROW, True)
+        edited = a.file.read_text()
+        a.undo()
+        assert (a.mtu(web), a.file.read_text()) == (1500, before)
+
+        a.file.write_text(edited)
+        report = a.diagnose(where)
         first = report["findings"][0]
         (older,) = [f for f in report["findings"] if f["code"] == "CFG603"]
         assert (older["facts"]["case"], older["facts"]["wanted"]) == ("network", NARROW)
         assert "CFG603" in first["because"]
         (anew,) = [x for x in first["fixes"] if x["id"] == "cni-container-anew"]
         assert anew["commands"] == [["kubectl", "-n", "shop", "delete", "pod", "web-7f9c"]]
-        assert anew["interrupts"] == ["pod:shop/web-7f9c"]
-        a.fix("pod:shop/web-7f9c", "--use", "cni-container-anew", "--yes", "--interrupt", status=1)
-        a.ctr.remove(web, a.ctr.sandbox("shop/web-7f9c"))
-        web = a.ctr.pod("shop/web-7f9c", "web", attempt=1)
-        assert a.mtu(web) == NARROW
-        assert a.works(web)
-        assert a.diagnose("pod:shop/web-7f9c")["verdict"] == "healthy"
+        assert anew["interrupts"] == [where]
+        a.fix(where, "--use", "cni-container-anew", "--yes", "--interrupt", status=1)
+        a.ctr.remove(web, a.ctr.sandbox(name))
+        web = a.ctr.pod(name, "web", attempt=1)
+        assert (a.mtu(web), a.works(web)) == (NARROW, True)
+        assert a.diagnose(where)["verdict"] == "healthy"
 
 
 HOSTILE = {

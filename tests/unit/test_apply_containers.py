@@ -159,6 +159,17 @@ def test_done_and_undone(podman: Podman) -> None:
     assert {n: x["pid"] for n, x in podman.running.items()} == again, "undone is undone"
 
 
+def test_where_the_file_was_right_before_undoing_interrupts_nobody(podman: Podman) -> None:
+    podman.write(1400)
+    prepared = STEP.prepare(CHANGE, "t")
+    STEP.perform(CHANGE, prepared, "t")
+    after = podman.state()
+    assert after[0] == dict.fromkeys(IDS, 1400)
+    podman.calls = 0
+    STEP.undo(CHANGE, prepared, "t")
+    assert (podman.state(), podman.calls) == (after, 0)
+
+
 @pytest.mark.parametrize("early", [True, False])
 def test_killed_at_every_call(monkeypatch: pytest.MonkeyPatch, early: bool) -> None:
     die, killed = 0, True
@@ -183,6 +194,7 @@ def test_nothing_stops_when_podman_does_not_see_the_edit(podman: Podman) -> None
     with pytest.raises(Foreign, match="sees mtu None"):
         STEP.perform(CHANGE, prepared, "t")
     podman.write(1400)
+    podman.file["containers"] = {"whoever": "came"}
     podman.file["subnets"] = ["198.18.1.0/24"]
     with pytest.raises(Foreign, match="another network web in that file: subnets"):
         STEP.perform(CHANGE, prepared, "t")

@@ -59,6 +59,7 @@ CASES: tuple[Case, ...] = (
     podman.run(podman.engine(msgspec.structs.replace(podman.WEB, mtu=1400))),
     podman.run(podman.engine(podman.LAB, "containerd")),
     podman.run(podman.engine(podman.LAB, "containerd", root="/proc/7/root")),
+    podman.run(podman.engine(podman.LAB, "cri-o", pod="shop/web")),
     podman.run(podman.engine(msgspec.structs.replace(podman.LAB, mtu=1400), "containerd")),
     nested.run(nested.inside(), nested.around()),
     nested.run(nested.inside(inner=False), nested.around()),

@@ -172,6 +172,13 @@ def test_a_conflist_and_the_devices_that_are_there() -> None:
     assert title(fix, "en") != title(fix, "zh")
 
 
+def test_of_cri_o_it_is_documented_and_not_tried() -> None:
+    fix = fixes(engine(LAB, "cri-o", pod="shop/web"))["cni-network-mtu"]
+    assert (fix.untried, fix.applicability, fix.interrupts) == (True, "manual", ("pod:shop/web",))
+    assert fix.commands == (("kubectl", "-n", "shop", "delete", "pod", "web"),)
+    assert '+{"cniVersion"' in fix.files[0].diff and "crio.conf" in fix.source
+
+
 def test_a_member_that_is_not_visible_would_stay_larger() -> None:
     end = Endpoint(network="lab", name="lab", link="eth0")
     other = Container(id="c7", name="far", engine="containerd", netns="4:99", endpoints=(end,))

@@ -2,7 +2,8 @@
 
 What was done is seen from what is: whether a container is another process than before and, for undoing, whether its
 devices have the MTUs they had. So both are right after a crash anywhere between the first stop and the last start.
-Undone after the network's file is as it was (:meth:`ContainersAgain.late`).
+Undone after the network's file is as it was (:meth:`ContainersAgain.late`); where it was right before, starting them
+once more would change nothing, and only what does not run is started.
 
 Podman has no daemon: each command is a process that goes on when we are killed. So whoever looks at the containers
 first waits for those that an earlier run of the same repair has left (:func:`_settled`).
@@ -35,7 +36,8 @@ ENGINE = "podman"
 UNIT = "PODMAN_SYSTEMD_UNIT"  # label of what a systemd unit keeps running (podman-generate-systemd(1), quadlet)
 RUNNING, PAUSED = "running", "paused"
 RUNS = (RUNNING, PAUSED)
-UNTOLD = ("created", "options")  # of a network: when it was looked at, for one without a file; and what we change
+UNTOLD = ("created", "options", "containers")
+"""Of a network as it is told: when it was looked at, for one without a file; what we change; members (Podman 5)."""
 LONGEST = 2048  # containers in one change
 
 
@@ -89,7 +91,8 @@ class ContainersAgain:
         podman.settled()
         seen = podman.containers()
         runs = [b for b in prepared.containers if b.id in seen and _state(seen[b.id]) in RUNS]
-        other = {b.id for b in runs if not _same(seen[b.id], b) and _mtus_of(seen[b.id]) != b.mtus}
+        edited = prepared.mtu != str(change.mtu)
+        other = {b.id for b in runs if edited and not _same(seen[b.id], b) and _mtus_of(seen[b.id]) != b.mtus}
         _again(podman, prepared, seen, other, start=prepared.boot == boot_id())
 
     def holds(self, change: RestartContainers, prepared: ContainersBefore) -> bool:

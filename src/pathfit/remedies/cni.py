@@ -21,6 +21,7 @@ from pathfit.remedies.base import Argv, verified
 from pathfit.remedies.files import edited
 from pathfit.remedies.jsontext import JsonError, Path, parse, put
 from pathfit.remedies.link import IPV6_MIN_MTU, pair, set_mtu, setting
+from pathfit.remedies.untried import documented
 from pathfit.rules.engines import Member, bridge, member
 from pathfit.rules.places import place_text
 from pathfit.rules.view import View
@@ -28,6 +29,7 @@ from pathfit.rules.view import View
 ENGINES = ("containerd", "cri-o")
 VETHS = ("bridge", "ptp")  # plugins that make a veth and have an ``mtu``
 WRITTEN = ("kindnet",)  # networks of these types whose file a program writes anew
+SOURCE = "cri-o, docs/crio.conf.5.md (network_dir); CNI plugins, plugins/main/bridge 1.1, mtu"
 MOST = 64  # running members whose devices we set; each is two changes in the journal
 UNDO: tuple[Argv, ...] = (("pathfit", "fix", "--undo", "last"),)
 Devices = tuple[tuple[NetnsSnapshot, Link], ...]
@@ -47,6 +49,8 @@ def cni(view: View, value: int) -> tuple[Fix, ...]:
         edit, write = edited(network.file, network.config, with_mtu(network, value))
     except JsonError as e:
         return (_fix(view, found, value, (), (), why="by-hand.broken", error=str(e)),)
+    if found.engine.kind != "containerd":
+        return (_documented(view, found, value, edit),)
     devices = _devices(view, found, value)
     why = "by-hand.elsewhere" if found.engine.root is not None else "by-hand.unseen" if devices is None else ""
     if value < IPV6_MIN_MTU:
@@ -135,6 +139,23 @@ def _fix(
         facts=facts,
         changes=() if why else changes,
         verify="" if why else verified(view),
+    )
+
+
+def _documented(view: View, found: Member, value: int, edit: FileEdit) -> Fix:
+    """CRI-O reads the same file by the same library; nobody has seen it do so here."""
+    return documented(
+        "cni-network-mtu",
+        "fix.cni-network-mtu-file",
+        found.engine.kind,
+        source=SOURCE,
+        value=value,
+        effective=value,
+        where=bridge(view, found),
+        commands=_made_anew(found),
+        files=(edit,),
+        interrupts=(_name(found),),
+        facts={"network": found.network.name, "path": edit.path, "by_hand": "by-hand.older"},
     )
 
 

@@ -172,14 +172,14 @@ KNOWN = (
         id="podman-restart",
         does="All containers of the network stop, and start again.",
         when="The network's file has the right MTU by now, and the container is older.",
-        undo="They start once more where their devices are not as they were.",
+        undo="Needs none: the file was right before. What does not run any more is started.",
     ),
     Known(
         id="cni-network-mtu",
         does="`mtu` of the plugin that makes the device (bridge, ptp) in the CNI configuration, no other byte; and at "
         "once both halves of the veth of every running member, and the bridge.",
-        when="The container or pod is containerd's or CRI-O's, and no program writes that file. By hand where a member "
-        "cannot be seen, or below 1280.",
+        when="The container or pod is containerd's, and no program writes that file. By hand where a member cannot be "
+        "seen, or below 1280; of CRI-O not tried, and then pods are made anew.",
         undo=FILE,
     ),
     Known(

@@ -109,12 +109,13 @@ def _notes(notes: dict[str, str]) -> list[str]:
     return [word for k, v in notes.items() for word in ("--annotation", f"io.kubernetes.cri.{k}={v}")]
 
 
-def network(mtu: int | None) -> str:
-    """A list of plugins (CNI 0.4.0): one bridge, addresses by host-local."""
+def network(mtu: int | None, plugin: str = "bridge") -> str:
+    """A list of plugins (CNI 0.4.0): one bridge, or a veth for each container ("ptp"); addresses by host-local."""
     ranges = {"type": "host-local", "ranges": [[{"subnet": "198.19.10.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}
     told = {} if mtu is None else {"mtu": mtu}
-    bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": True, **told, "ipam": ranges}
-    return json.dumps({"cniVersion": "0.4.0", "name": "lab", "plugins": [bridge]})
+    own = {"bridge": "cni0", "isGateway": True} if plugin == "bridge" else {}
+    first = {"type": plugin, **own, "ipMasq": True, **told, "ipam": ranges}
+    return json.dumps({"cniVersion": "0.4.0", "name": "lab", "plugins": [first]})
 
 
 def archive(layer: bytes) -> bytes:
