@@ -197,7 +197,7 @@ def translating(kernel: str, udp_csum: bool = False) -> HostSnapshot:
 
 def engined(own: int, up: int = 1400, option: int | None = None, **engine: object) -> tuple[HostSnapshot, ...]:
     """A docker with one container in one bridge network of MTU ``own`` (the option ``option``), uplink ``up``."""
-    default = bool(engine.pop("default", False))
+    default, kind, file = bool(engine.pop("default", False)), str(engine.pop("kind", "docker")), engine.pop("file", "")
     snap = topo.host(
         f"h br0 bridge {own} 198.18.1.1/24\nh eth0 phys {up} 203.0.113.7/24\n"
         "h route default via 203.0.113.1\nh forward\n"
@@ -205,13 +205,20 @@ def engined(own: int, up: int = 1400, option: int | None = None, **engine: objec
     )
     ids = {n.where: n.id for n in snap.namespaces}
     one = Container(
-        id="c" * 12, name="web", engine="docker", netns=ids["netns:c"], endpoints=(Endpoint(network="n", name="app"),)
+        id="c" * 12, name="web", engine=kind, netns=ids["netns:c"], endpoints=(Endpoint(network="n", name="app"),)
     )
     net = EngineNetwork(
-        id="n", name="app", driver="bridge", mtu=option, bridge="br0", default=default, members=(one.id,)
+        id="n",
+        name="app",
+        driver="bridge",
+        mtu=option,
+        bridge="br0",
+        default=default,
+        members=(one.id,),
+        file=str(file),
     )
     docker = Engine(
-        kind="docker", socket="/run/docker.sock", netns=ids["netns:h"], containers=(one,), networks=(net,), **engine
+        kind=kind, socket="/run/docker.sock", netns=ids["netns:h"], containers=(one,), networks=(net,), **engine
     )  # type: ignore[arg-type]
     return (replace(snap, engines=(docker,)),)
 
@@ -262,6 +269,10 @@ EXAMPLES = [
             engined(1500, up=1500, mtu=1500, mtu_from="flag", **WROTE_1400)),
     Example("CFG603", "warning", {"c"}, engined(1500, default=True, mtu=1400, **WROTE_1400),
             engined(1400, default=True, mtu=1400, **WROTE_1400)),
+    Example("CFG601", "warning", {"c"}, engined(1500, kind="podman", default=True),
+            engined(1480, kind="podman", default=True)),
+    Example("CFG603", "warning", {"c"}, engined(1500, 1500, 1400, kind="podman", file="/etc/c/a.json"),
+            engined(1400, 1500, 1400, kind="podman", file="/etc/c/a.json")),
     Example("KRN701", "warning", set(), (card("3.10.0-123.el7.x86_64", ufo=True),),
             (card("3.10.0-229.el7.x86_64", ufo=True),)),
     Example("KRN701", "warning", set(), (card("3.10.0-123.13.2.el7.x86_64", ufo=True),),

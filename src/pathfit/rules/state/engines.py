@@ -19,6 +19,7 @@ from pathfit.rules.state.mtu import about, narrow
 from pathfit.wire.daemonjson import mtu_of
 
 BRIDGE = "bridge"
+USUAL = 1500  # bytes: what the kernel gives a veth or a bridge by itself (ether_setup())
 
 
 class Member(NamedTuple):
@@ -71,7 +72,7 @@ def not_inherited(machine: Machine) -> Iterable[Finding]:
     limits = _limits(machine)
     for m in members(machine):
         limit = limits.get(id(m.group))
-        if m.network.default or m.network.mtu is not None or limit is None or m.mtu <= limit:
+        if m.network.mtu is not None or limit is None or m.mtu <= limit or not _unset_means_usual(m):
             continue
         told = m.engine.mtu is not None and m.engine.mtu < m.mtu
         facts: Facts = {
@@ -86,6 +87,11 @@ def not_inherited(machine: Machine) -> Iterable[Finding]:
         if told:
             lines.append(line(REF, "daemon-mtu", mtu=m.engine.mtu))
         yield about(found("CFG601", "warning", "likely", _at(machine, m.engine, m.network), facts, *lines), m.keys)
+
+
+def _unset_means_usual(m: Member) -> bool:
+    """Docker's default network has the daemon's MTU; others' networks leave it to the kernel where nothing is set."""
+    return not m.network.default if m.engine.kind == "docker" else m.mtu == USUAL
 
 
 def nested(machine: Machine) -> Iterable[Finding]:
@@ -150,6 +156,7 @@ def not_live(machine: Machine) -> Iterable[Finding]:
     Confirmed: never, from state alone.
     References: docs.docker.com/reference/cli/dockerd (daemon.json; `mtu` is not among the options a reload takes).
     """
+    yield from _older(machine)
     for engine in machine.host.engines:
         wanted, live = mtu_of(engine.config), engine.mtu
         if engine.kind != "docker" or wanted is None or live is None:
@@ -173,6 +180,28 @@ def not_live(machine: Machine) -> Iterable[Finding]:
         keys = tuple(dict.fromkeys(k for m in older for k in m.keys))
         at = _at(machine, engine, default)
         yield about(found("CFG603", "warning", "likely", at, facts, *lines), keys)
+
+
+def _older(machine: Machine) -> Iterable[Finding]:
+    """Podman's and CNI's networks: a container gets what their file says when it starts, and these are older. Only
+    where all members are in this network alone, so that the device is its."""
+    for m in members(machine):
+        wanted, name = m.network.mtu, m.network.name
+        inside = [c for c in m.engine.containers if any(e.network == m.network.id for e in c.endpoints)]
+        if m.engine.kind == "docker" or wanted is None or m.mtu <= wanted or not m.network.file:
+            continue
+        if any(len(c.endpoints) > 1 for c in inside):
+            continue
+        facts: Facts = {
+            "case": "network",
+            "source": m.group.name,
+            "path": m.network.file,
+            "wanted": wanted,
+            "network": name,
+            "own": m.mtu,
+        }
+        proof = line(REF, "configured", path=m.network.file, mtu=wanted)
+        yield about(found("CFG603", "warning", "likely", _at(machine, m.engine, m.network), facts, proof), m.keys)
 
 
 def _limits(machine: Machine) -> dict[int, int]:
