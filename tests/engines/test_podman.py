@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from article import NARROW, SERVER, URL, Stage
 from engine import STAY, required
-from labhost import Lab
+from labhost import Lab, until
 from recipes.podmans import PROGRAMS, Podman
 from test_killed import repaired, taken_back
 
 from pathfit.core.change import Change, RestartContainers, WriteFile
 from pathfit.observe.engines import conmon
+from pathfit.observe.engines.podman import SOCKET
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
 
@@ -39,6 +40,14 @@ class PodmanStage(Stage):
 
     def port(self, link: str) -> int:
         return int(json.loads(self.h.run("ip", "-j", "link", "show", "dev", link))[0]["mtu"])
+
+    def serve(self) -> None:
+        """Start Podman's service."""
+        words = ("system", "service", "--time", "0", f"unix://{SOCKET}")
+        log = self.h.folder / "service.log"
+        self.h.start(*self.podman.words, *words, log=log)
+        ping = ("curl", "-sf", "-m", "2", "--unix-socket", SOCKET, "http://d/_ping")
+        until(lambda: self.h.call(*ping).returncode == 0, "podman's service", detail=log.read_text)
 
     def pid(self, container: str) -> int:
         return int(self.podman("inspect", "--format", "{{.State.Pid}}", container))
@@ -67,9 +76,12 @@ def causes(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("backend", ["netavark", "cni"])
 def test_a_network_s_file_and_its_containers(backend: str) -> None:
-    """Shared by three, one of which stands still and is in another network as well, and one lives with the first."""
+    """Shared by three, one of which stands still and is in another network as well, and one lives with the first. With
+    CNI Podman is read by its service, else by its files."""
     with podman(backend) as a:
         run = a.podman.run
+        if backend == "cni":
+            a.serve()
         a.podman("network", "create", "web")
         a.podman("network", "create", "--subnet", "198.19.12.0/24", "back")
         run("w1", "--network", "web")
