@@ -320,13 +320,15 @@ def _openshift(ground: Ground, wanted: Setting) -> Recipe:
     network = {"from": ground.option.mtu or ground.option.granted, "to": wanted.value}
     announced = {"spec": {"migration": {"mtu": {"network": network, "machine": {"to": wanted.below}}}}}
     final = {"spec": {"migration": None, "defaultNetwork": {"ovnKubernetesConfig": {"mtu": wanted.value}}}}
-    done = ("oc", "wait", "machineconfigpool", "--all", "--for=condition=Updated", "--timeout=3h")
+    pools = ("oc", "wait", "machineconfigpool", "--all")
+    begun = (*pools, "--for=condition=Updating", "--timeout=30m")  # they are "updated" still when nothing has begun
+    done = (*pools, "--for=condition=Updated", "--timeout=3h")
     return Recipe(
         "defaultNetwork.ovnKubernetesConfig.mtu",
         "network.operator cluster",
         "OpenShift, Changing the MTU for the cluster network, 4.16",
         "by-hand.kube-openshift",
-        (patch(which, announced, tool=("oc",)), done, patch(which, final, tool=("oc",)), done),
+        (patch(which, announced, tool=("oc",)), begun, done, patch(which, final, tool=("oc",)), begun, done),
     )
 
 

@@ -102,7 +102,7 @@ class _Block:
 
     def _stops(self, fix: Fix) -> str:
         """What is interrupted, and whether it is restarted."""
-        names = [x.removeprefix("container:") for x in fix.interrupts]
+        names = [x.removeprefix("container:").removeprefix("pod:") for x in fix.interrupts]
         if not names:
             return self.say("fix-interrupts-nothing")
         what = ", ".join(names[:MOST_NAMED])
