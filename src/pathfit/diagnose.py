@@ -44,22 +44,28 @@ OF_HOLES = (
     *("MTU104", "MTU105", "MTU107", "MTU111", "MTU112", "MTU113", "MTU114", "MTU116", "FLT401", "MTU103"),
     *SETTINGS,
 )
+OF_OVERLAYS = ("OVL301", "OVL302", "OVL303", "OVL304", "OVL305")
 CAUSES: dict[str, tuple[str, ...]] = {
     "MTU101": OF_HOLES,
     "MTU102": OF_HOLES,
     "MTU103": SETTINGS,
     "MTU104": ("CFG604", "CFG606", "KRN702"),
-    "NET152": ("FLT401", "FLT404", "OVL303", "OVL305", "RTE504", "KRN701"),
-    "RTE502": ("OVL303", "OVL305", "RTE504", "KRN701"),
+    "NET152": ("FLT401", "FLT404", "RST205", *OF_OVERLAYS, "RTE504", "KRN701"),
+    "RTE502": (*OF_OVERLAYS, "RTE504", "KRN701"),
     "OVL306": ("KRN702",),
     "MTU106": ("MTU104", "MTU103", *SETTINGS),
     "MTU118": ("MTU103",),
     "DNS251": ("DNS252", "KRN701"),
     "DNS252": ("MTU109", "MTU104", "MTU107", "FLT401"),
+    "RST201": ("OVL302",),
     "RST202": ("FLT401",),
+    "RST203": ("OVL301", "OVL302"),
     "RTE501": ("RTE503",),
 }
 """Which findings explain which, nearest cause first. Only a warning or info can be a cause."""
+
+WITHOUT_REPAIR = frozenset(("NET152", "RTE502", "RST201", "RST202", "RST203"))
+"""Symptoms of what is wrong elsewhere."""
 
 DEGRADING = frozenset(
     ("MTU101", "MTU102", "MTU106", "MTU109", "MTU110", "MTU118", "MTU119", "MTU120", "NET151", "NET153", "DNS252")
@@ -138,7 +144,14 @@ def run(view: View, rules: Sequence[Rule]) -> tuple[Finding, ...]:
             found += tuple(rule.check(view))
         except Exception as e:
             view = view.crashed(rule.code, e)
-    return _once(found)
+    return _once(_settled(found))
+
+
+def _settled(found: Iterable[Finding]) -> Iterable[Finding]:
+    """Who answered is known: then nobody else did."""
+    found = tuple(found)
+    known = any(f.code == "RST203" for f in found)
+    return tuple(f for f in found if not known or f.code not in ("RST201", "RST202"))
 
 
 def _with_causes(findings: tuple[Finding, ...], view: View) -> tuple[Finding, ...]:
@@ -300,7 +313,15 @@ def _with_fixes(findings: tuple[Finding, ...], view: View) -> tuple[Finding, ...
         except Exception as e:
             crashes = crashes.crashed(f"fix {f.code}", e)
         done.append(f)
-    return (*done, *rule_crashed(crashes))
+    return (*map(lambda f: _inheriting(f, done), done), *rule_crashed(crashes))
+
+
+def _inheriting(f: Finding, every: Sequence[Finding]) -> Finding:
+    """A symptom that has no repair of its own has those of its causes, nearest cause first."""
+    if f.code not in WITHOUT_REPAIR or f.fixes:
+        return f
+    fixes = {(x.id, x.where): x for code in f.because for c in every if c.code == code for x in c.fixes}
+    return msgspec.structs.replace(f, fixes=tuple(fixes.values()))
 
 
 def _rank(finding: Finding) -> int:

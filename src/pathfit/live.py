@@ -20,6 +20,7 @@ from pathfit.core.request import (
     ReadPlatform,
     ReadRemembered,
     ReadRules,
+    ReadSnapshots,
     ReadSockets,
     ReadState,
     Request,
@@ -64,6 +65,7 @@ class LiveWorld:
             TryFix: self._trial,
             ReadPlatform: self._platform,
             ReadRemembered: self._remembered,
+            ReadSnapshots: self._snapshots,
         }
 
     def __enter__(self) -> "LiveWorld":
@@ -201,6 +203,11 @@ class LiveWorld:
         from pathfit.observe.remembered import read
 
         return read(r.ref, self._handle(r.source), r.addresses)
+
+    def _snapshots(self, r: ReadSnapshots) -> Evidence:
+        from pathfit.observe.others import read
+
+        return read(r.ref, r.paths)
 
 
 class _CannotEnter(Exception):

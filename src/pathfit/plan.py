@@ -28,6 +28,7 @@ from pathfit.core.request import (
     ReadPlatform,
     ReadRemembered,
     ReadRules,
+    ReadSnapshots,
     ReadSockets,
     ReadState,
     Request,
@@ -154,6 +155,12 @@ def _after(case: Case) -> tuple[Request, ...]:
     )
 
 
+def _others(case: Case) -> tuple[Request, ...]:
+    """What snapshots of other hosts say. The first packet does not wait for them."""
+    asked = case.ask.snapshots if case.all(ProbeResult) else ()
+    return (ReadSnapshots(ref="others", paths=asked),) if asked else ()
+
+
 def _follow(case: Case) -> tuple[Request, ...]:
     """Place a forward hole; prove the repair before proposing it."""
     probe = chosen(case)
@@ -245,7 +252,7 @@ def _survey(case: Case) -> tuple[Request, ...]:
 
 
 OF_A_SCAN = (_survey, _end)
-STEPS = (_place, _see, _remember, _measure, _after, _follow, _platform, _forget_not, _end)
+STEPS = (_place, _see, _remember, _measure, _after, _others, _follow, _platform, _forget_not, _end)
 
 
 # -- what is known so far -------------------------------------------------------------------------------------

@@ -17,7 +17,16 @@ from ovsdb_stand_in import Database
 from pathfit import __version__
 from pathfit.apply import sequence
 from pathfit.apply.store import Store
-from pathfit.core.change import AddNftTable, Change, FlushRouteCache, SetLinkMtu, SetOvsMtu, SetRouteMtu, WriteFile
+from pathfit.core.change import (
+    AddNftTable,
+    Change,
+    FlushRouteCache,
+    SetForwarding,
+    SetLinkMtu,
+    SetOvsMtu,
+    SetRouteMtu,
+    WriteFile,
+)
 from pathfit.core.journal import SCHEMA, Chosen, Journal, StepRecord
 
 CONTAINER = """
@@ -44,6 +53,10 @@ SCRIPT = """table inet pathfit {
 """
 
 
+OVERLAY = "link add vx0 type vxlan id 7 dstport 4789 local 198.18.1.1 nolearning\nlink set vx0 master br0 up"
+STATION, RIGHT, WRONG = "02:00:00:00:00:77", "198.18.9.3", "198.18.9.2"
+
+
 def build(net: Net, *, user_bridge: bool = False) -> None:
     """The network of the module's docstring. ``user_bridge``: somebody has written the bridge's MTU."""
     net.add("a", "b")
@@ -54,6 +67,9 @@ def build(net: Net, *, user_bridge: bool = False) -> None:
     net.ip("a", "link set vb master br0 up")
     net.ip("b", "link set eth0 up")
     net.batch("b", CONTAINER)
+    net.batch("a", OVERLAY)
+    entry = ("bridge", "fdb", "add", STATION, "dev", "vx0", "dst", WRONG)
+    net.inside("a", *entry, "self", "permanent", "port", "8472", "vni", "9")
     net.inside("b", "sysctl", "-qw", "net.ipv6.conf.eth0.mtu=1450", "net.ipv6.neigh.eth0.retrans_time_ms=700")
     net.inside("b", "sysctl", "-qw", "net.ipv6.conf.eth0.accept_ra=0", "net.ipv6.conf.eth0.hop_limit=61")
 
@@ -64,6 +80,8 @@ def state(net: Net) -> str:
     text = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
     for name in net.names:
         text += net.ip(name, "neigh show nud permanent") + net.ip(name, "neigh show proxy")
+        entries = net.inside(name, "bridge", "fdb", "show").splitlines()
+        text += "".join(f"{x}\n" for x in entries if " dst " in x)
         text += net.inside(name, "sysctl", "-a", "-r", "^net\\.ipv6\\.(conf|neigh)\\.(eth0|br0|vb)\\.")
     return text
 
@@ -92,6 +110,11 @@ def links(net: Net, mtu: int) -> tuple[SetLinkMtu, ...]:
         SetLinkMtu(link=link, index=index(net, name, link), mtu=mtu, **identity(net, name))
         for name, link in (("b", "eth0"), ("a", "vb"), ("a", "br0"))
     )
+
+
+def forwarding(net: Net, **more: str) -> SetForwarding:
+    values = {"mac": STATION, "remote": RIGHT, "old": WRONG, **identity(net, "a"), **more}
+    return SetForwarding(link="vx0", index=index(net, "a", "vx0"), **values)
 
 
 def table(net: Net) -> AddNftTable:

@@ -34,6 +34,7 @@ RECIPES: dict[str, Callable[[Net, Path], Changes]] = {
     "route-ipv6": lambda net, etc: (kit.route(net, 6, 1300),),
     "links": lambda net, etc: kit.links(net, 1400),
     "links-below-1280": lambda net, etc: kit.links(net, 1200),
+    "forwarding": lambda net, etc: (kit.forwarding(net),),
     "table": lambda net, etc: (kit.table(net),),
     "ovs": lambda net, etc: kit.ovs(etc),
     "files": lambda net, etc: kit.files(etc),

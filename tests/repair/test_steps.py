@@ -280,3 +280,34 @@ def test_what_is_remembered_is_forgotten(scenario: str) -> None:
         for family in ("-4", "-6"):
             assert b"mtu" not in subprocess.check_output(["ip", "-n", namespace, family, "route", "show", "cache"])
         assert settled(f"{lab.prefix}-") == before
+
+
+# --- forwarding entries ----------------------------------------------------------------------------------------------
+
+
+def test_an_entry_keeps_all_but_its_far_end(net: Net, tmp_path: Path) -> None:
+    kit.build(net)
+    between = done_and_undone(net, tmp_path, (kit.forwarding(net),))
+    (line,) = [x for x in between.splitlines() if kit.STATION in x]
+    assert f"dst {kit.RIGHT} port 8472 vni 9 self permanent" in line
+
+
+def test_an_entry_that_leads_elsewhere_by_now_is_not_ours(net: Net, tmp_path: Path) -> None:
+    kit.build(net)
+    change = kit.forwarding(net)
+    step = step_of(change)
+    with pytest.raises(Impossible, match="do not go to"):
+        step.prepare(kit.forwarding(net, old="198.18.9.9"), "t")
+    with pytest.raises(Gone, match="no entry"):
+        step.prepare(kit.forwarding(net, mac="02:00:00:00:00:78"), "t")
+    prepared = step.prepare(change, "t")
+    step.perform(change, prepared, "t")
+    step.perform(change, prepared, "t")
+    assert step.holds(change, prepared)
+    fdb = ("bridge", "fdb", "replace", kit.STATION, "dev", "vx0", "dst", "198.18.9.8", "self", "permanent")
+    net.inside("a", *fdb)
+    with pytest.raises(Foreign, match="somebody else"):
+        step.undo(change, prepared, "t")
+    net.ip("a", "link del vx0")
+    with pytest.raises(Gone):
+        step.undo(change, prepared, "t")

@@ -79,6 +79,11 @@ def no_too_big() -> FilterRule:
     )
 
 
+def no_resets(flags: str = "rst/fin,syn,rst,psh,urg") -> FilterRule:
+    """The rule that people are told to write against "connection reset by peer"."""
+    return rule(Match(field="l4proto", values=("6",)), Match(field="tcpflags", values=(flags,)), Verdict(kind="drop"))
+
+
 def table(hook: Any, *rules: FilterRule, name: str = "corp") -> Table:
     return Table(family="inet", name=name, chains=(FilterChain(name="f", hook=hook, rules=rules),))
 

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import msgspec
 import nodehosts
 import pytest
+import swarms
 import test_kernels as kernels
 import test_platform as platform
 import test_remedies_docker as docker
@@ -46,6 +47,8 @@ CASES: tuple[Case, ...] = (
     case(PLAIN + "c route blackhole 198.18.3.0/24\n", failed("unreachable", error="EINVAL")),
     case(PLAIN.replace("c route default via 198.18.1.1\n", ""), UNREACHED),
     case(nodehosts.neutron(1500, 8950, name="c", global_physnet_mtu=9000), HOLE),
+    swarms.asked(swarms.stale(), failed("refused", rst_phase="syn")),
+    swarms.asked((swarms.node(1), swarms.node(2), swarms.closed(3)), failed("timeout")),
     docker.run(docker.engine()),
     docker.run(docker.engine(docker.FRONT)),
     docker.run(docker.engine(COMPOSE)),
@@ -113,7 +116,7 @@ def test_what_pathfit_can_do_is_done_somewhere(known: Known) -> None:
 
 def test_the_json_has_every_key_of_the_contract() -> None:
     keys = ["id", "title", "platform", "value", "effective", "applicability", "lasts", "interrupts"]
-    keys += ["commands", "files", "undo", "proof", "by_hand", "untried", "source"]
+    keys += ["commands", "hosts", "files", "undo", "proof", "by_hand", "untried", "source"]
     for one in CASES:
         for finding in shown.document(diagnose.report(one))["findings"]:
             assert all(list(x) == keys for x in finding["fixes"])
@@ -145,7 +148,7 @@ every visible device on the way is set to.
 """
 TAIL = """
 Nothing is proposed where it could not work or where the ground is not certain: several routes that carry the flow, a
-device that two managers claim, a file that would be read after ours, an encrypted overlay, a network of macvlan.
+device that two managers claim, a file that would be read after ours, a network of macvlan.
 """
 
 

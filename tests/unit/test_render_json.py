@@ -57,6 +57,7 @@ FIX = {
     "lasts": str,
     "interrupts": [str],
     "commands": [[str]],
+    "hosts": [str],
     "files": [{"path": str, "diff": str}],
     "undo": [[str]],
     "proof": (str, NONE),

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 import pytest
+import swarms
 from cases import (
     ADDRESS,
     BLIND,
@@ -20,6 +21,7 @@ from cases import (
     gaps,
     hole,
     hung,
+    no_resets,
     no_too_big,
     other,
     out,
@@ -388,6 +390,29 @@ EXAMPLES = (
     ),
     Example(
         "RST202", case(PLAIN, failed("refused"), tables=REJECTS), case(PLAIN, failed("refused")), "error", "confirmed"
+    ),
+    Example(
+        "RST203",
+        swarms.asked(swarms.stale(), failed("refused", rst_phase="syn")),
+        swarms.asked((swarms.node(1), swarms.node(2), swarms.node(3)), failed("refused", rst_phase="syn")),
+        "error",
+        "confirmed",
+        {"case": "stray", "by_host": "two", "home": "three"},
+    ),
+    Example(
+        "RST203",
+        swarms.asked(swarms.stale(), failed("refused", rst_phase="syn"), age=86400.0),
+        swarms.asked(swarms.stale()[:1], failed("refused", rst_phase="syn")),
+        "error",
+        "likely",
+    ),
+    Example(
+        "RST205",
+        case(PLAIN, failed("timeout", rst_unheard=61), tables={"c": (table("input", no_resets()),)}),
+        case(PLAIN, failed("timeout"), tables={"c": (table("input", no_resets("syn,rst/syn,rst")),)}),
+        "warning",
+        "confirmed",
+        {"place": "c", "chain": "f"},
     ),
     Example(
         "FLT401",

@@ -226,6 +226,21 @@ def engined(own: int, up: int = 1400, option: int | None = None, **engine: objec
 WROTE_1400 = {"config": '{"mtu": 1400}', "config_path": "/etc/docker/daemon.json"}
 
 
+def resets(flags: str, *more: Expr, hook: str = "input", first: tuple[FilterRule, ...] = ()) -> tuple[Table, ...]:
+    tests = (Match(field="l4proto", values=("6",)), Match(field="tcpflags", values=(flags,)))
+    dropped = rule(*tests, *more, Verdict(kind="drop"), text=f"tcp flags {flags} drop")
+    return table(Chain(name="x", hook=hook, rules=(*first, dropped)))  # type: ignore[arg-type]
+
+
+ANY = "rst/fin,syn,rst,psh,urg"
+FROM = Match(field="saddr", values=("198.51.100.0/24",))
+STANDING = rule(Match(field="ctstate", values=("established", "related")), Verdict(kind="accept"))
+RESETS = [
+    ("warning", {"c1"}, resets(ANY), resets("syn,rst/syn,rst")),  # flags that no packet has together
+    ("warning", {"c1"}, resets("rst/rst", hook="output"), resets(ANY, first=(STANDING,))),  # let through before it
+    ("warning", {"c1"}, resets("rst,ack/rst,ack"), resets("rst/fin,syn,rst,ack")),  # without ACK it refuses nothing
+    ("info", {"c1"}, resets(ANY, FROM), resets(ANY, Match(field="ctstate", values=("invalid",)))),
+]
 EXAMPLES = [
     Example("MTU103", "warning", {"c1", "c2"}, host(BRIDGE.format(own=1500, half=1500, up=1400)),
             host(BRIDGE.format(own=1400, half=1400, up=1400))),
@@ -285,6 +300,9 @@ EXAMPLES = [
     Example("KRN703", "warning", set(), (translating("5.5.1"),), (translating("6.1.0-13-amd64"),)),
     Example("KRN704", "warning", set(), (card("6.1.0", "ixgbe", forward=True, lro=True),),
             (card("6.1.0", "ixgbe", lro=True),)),
+    *(Example("RST205", severity, who, host(BRIDGE.format(own=1400, half=1400, up=1400), tables={"c1": drops}),
+              host(BRIDGE.format(own=1400, half=1400, up=1400), tables={"c1": quiet}))
+      for severity, who, drops, quiet in RESETS),
     Example("OVL301", "error", {"c3"}, tuple(with_entry(nodes(), 2, "02:00:00:00:01:aa", "192.0.2.2")),
             tuple(with_entry(nodes(), 2, "02:00:00:00:01:aa", "192.0.2.1"))),
     Example("OVL301", "warning", {"c3"}, tuple(with_entry(nodes(), 2, "02:00:00:00:01:aa", "192.0.2.99")),

@@ -2,6 +2,7 @@
 
 from pathfit.apply.containers import ContainersAgain
 from pathfit.apply.files import File
+from pathfit.apply.forwarding import ForwardingEntry
 from pathfit.apply.links import LinkMtu
 from pathfit.apply.networks import NetworkAgain
 from pathfit.apply.ovs import OvsMtu
@@ -16,6 +17,7 @@ from pathfit.core.change import (
     RecreateNetwork,
     RestartContainers,
     RestartEngine,
+    SetForwarding,
     SetLinkMtu,
     SetOvsMtu,
     SetRouteMtu,
@@ -32,6 +34,7 @@ STEPS: dict[type, Step] = {
     RecreateNetwork: NetworkAgain(),
     RestartContainers: ContainersAgain(),
     SetOvsMtu: OvsMtu(),
+    SetForwarding: ForwardingEntry(),
 }
 
 

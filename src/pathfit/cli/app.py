@@ -128,6 +128,7 @@ def scan(files: tuple[str, ...], **o: Any) -> int:
 @pathfit.command()
 @option("--from", "source", multiple=True, metavar="WHERE", help="Where the traffic comes from (default: host).")
 @option("--to", "to", required=True, metavar="TARGET", help="Where it goes: https://…, H:P, tcp://H:P, …")
+@options.others
 @options.reaching
 @options.running
 @options.everywhere
@@ -141,6 +142,7 @@ def diagnose(source: tuple[str, ...], to: str, **o: Any) -> int:
     \b
     pathfit diagnose --from pid:$(docker inspect -f '{{.State.Pid}}' ci) --to https://example.org/
     pathfit diagnose --from host --from container:ci --to https://example.org/    a row for each place
+    pathfit diagnose --from container:web --to db:5432 --in n2.json --in n3.json    beside what other hosts say
     """
     if len(source) > 1:
         from pathfit.cli.many import diagnose as from_each
@@ -156,6 +158,7 @@ def diagnose(source: tuple[str, ...], to: str, **o: Any) -> int:
 @option("--from", "source", metavar="WHERE", help="Where the traffic comes from (default: host).")
 @option("--to", "to", metavar="TARGET", help="Where it goes; without it only state is looked at.")
 @options.repairing
+@options.others
 @options.reaching
 @options.running
 @options.everywhere

@@ -30,6 +30,7 @@ def ask(command: Any, source: str, to: str, lang_: str, options: dict[str, Any])
         fast=options["fast"],
         timeout=timeout,
         lang=lang_,
+        snapshots=tuple(options.get("inputs", ())),
     )
 
 

@@ -23,6 +23,7 @@ DOING = {  # what the progress line says while a request is performed
     "ResolveName": "resolving {0.name}",
     "Measure": "measuring the way to {0.address}",
     "MeasureHops": "asking the hops on the way",
+    "ReadSnapshots": "reading snapshots",
     "TryFix": "trying the repair",
 }
 

@@ -7,7 +7,7 @@ import click
 from pathfit.cli.asked import LONGEST, ask, seconds
 from pathfit.cli.lean import F, File, option
 
-__all__ = ["LONGEST", "ask", "everywhere", "often", "reaching", "repairing", "running", "scanning", "seconds"]
+__all__ = ["LONGEST", "ask", "everywhere", "often", "others", "reaching", "repairing", "running", "scanning", "seconds"]
 
 
 def _all(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -23,6 +23,7 @@ lang = option("--lang", type=click.Choice(["en", "zh"]), help="Language of the t
 as_json = option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")
 verbose = option("-v", "--verbose", is_flag=True, help="Say more on stderr; show tracebacks.")
 save = option("--save", type=File(folder=True), help="Write a case folder.")
+others = option("--in", "inputs", multiple=True, metavar="FILE", help="Snapshots of other hosts, or folders of them.")
 everywhere = _all(as_json, lang, verbose)
 scanning = _all(
     option("--timeout", default=15.0, show_default=True, metavar="S", help="Seconds for the whole scan."),

@@ -14,7 +14,8 @@ from pathfit import __version__
 from pathfit.cli.stop import CANNOT, Stop, line
 from pathfit.core import codec
 from pathfit.core.case import SCHEMA, Case
-from pathfit.core.evidence import StateFact
+from pathfit.core.evidence import Evidence, FleetFact, StateFact
+from pathfit.core.snapshot import HostSnapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,19 +82,26 @@ def open_case(folder: "Path") -> Case:
     try:
         case = codec.load(data, Case, schema=SCHEMA, version=__version__)
         for n, answer in enumerate(case.evidence):
-            if isinstance(answer, StateFact):
-                _possible(answer, n)
+            for host in _hosts(answer):
+                _possible(host, n)
     except codec.OpenError as e:
         raise Stop(f"{folder / CASE}: {e}", line("ls", "-l", folder), CANNOT) from None
     return case
 
 
-def _possible(state: StateFact, n: int) -> None:
+def _hosts(answer: Evidence) -> tuple[HostSnapshot, ...]:
+    """What an answer says of hosts."""
+    if isinstance(answer, FleetFact):
+        return tuple(o.host for o in answer.hosts)
+    return (answer.host,) if isinstance(answer, StateFact) else ()
+
+
+def _possible(host: HostSnapshot, n: int) -> None:
     """A case comes from strangers as a snapshot does. Raises OpenError for what no kernel says."""
     from pathfit.core.sane import Impossible, check
 
     try:
-        check(state.host)
+        check(host)
     except Impossible as e:
         raise codec.OpenError(f"damaged {SCHEMA}, answer {n}: {e}") from None
 

@@ -13,6 +13,7 @@ from pathfit.cli.stop import CANNOT, Stop, line
 from pathfit.cli.talk import Style, Talk, readers_may_leave, style, told
 from pathfit.core.evidence_base import Missing
 from pathfit.core.snapshot import HostSnapshot
+from pathfit.host.clock import wall
 from pathfit.observe import recorded
 from pathfit.render.layout import clean
 from pathfit.words.render import say
@@ -88,7 +89,7 @@ def snapshot(output: str, redacted: bool, key_file: Path | None, o: dict[str, An
         from pathfit.core.redact import redact
 
         host = redact(host, key)
-    data = recorded.pack(host, compress=output.endswith(".gz"))
+    data = recorded.pack(replace(host, taken=round(wall(), 3)), compress=output.endswith(".gz"))
     put(output, data, "pathfit snapshot -o ./host.json")
     _tell(summary, look)
     if o["as_json"]:

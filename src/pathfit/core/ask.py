@@ -39,3 +39,4 @@ class Ask(Value, frozen=True, kw_only=True):
     patient: bool = False  # wait for a rescue by the sender's MTU probing (MTU119)
     seed: int = 0
     lang: str = "en"
+    snapshots: tuple[str, ...] = ()  # --in: files of other hosts, or folders of them

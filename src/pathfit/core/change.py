@@ -121,6 +121,19 @@ class SetOvsMtu(Tagged, frozen=True, kw_only=True):
     mtu: int
 
 
+class SetForwarding(Tagged, frozen=True, kw_only=True):
+    """Where a VXLAN device sends the frames for one MAC address; every other attribute of the entry stays. ``old``: the
+    far end that was read when the repair was planned; an entry that leads elsewhere by now is not touched."""
+
+    netns: str
+    where: str
+    link: str
+    index: int
+    mac: str
+    remote: str
+    old: str
+
+
 Change = (
     SetRouteMtu
     | SetLinkMtu
@@ -131,4 +144,5 @@ Change = (
     | RecreateNetwork
     | RestartContainers
     | SetOvsMtu
+    | SetForwarding
 )

@@ -1,6 +1,6 @@
 """What the world answers: a tagged union. ``ref`` comes from the request, never from arrival order."""
 
-from pathfit.core.base import Tagged
+from pathfit.core.base import Tagged, Value
 from pathfit.core.evidence_base import Missing
 from pathfit.core.measured import (
     Attempt,
@@ -25,9 +25,11 @@ __all__ = [
     "ClockFact",
     "CounterFact",
     "Evidence",
+    "FleetFact",
     "HopsFact",
     "Missing",
     "NameFact",
+    "OtherHost",
     "PlaceFact",
     "PlatformFact",
     "ProbeResult",
@@ -162,6 +164,21 @@ class PlatformFact(Tagged, frozen=True, kw_only=True):
     missing: tuple[Missing, ...] = ()
 
 
+class OtherHost(Value, frozen=True, kw_only=True):
+    """A host as a file says it was. ``age``: seconds from then until the file was opened, None = not known."""
+
+    host: HostSnapshot
+    age: float | None = None
+
+
+class FleetFact(Tagged, frozen=True, kw_only=True):
+    """What snapshots of other hosts say. It was so when they were written: a cause at most, never a measurement."""
+
+    ref: str
+    hosts: tuple[OtherHost, ...] = ()
+    missing: tuple[Missing, ...] = ()
+
+
 Evidence = (
     ClockFact
     | StateFact
@@ -174,5 +191,6 @@ Evidence = (
     | TrialFact
     | PlatformFact
     | RememberedFact
+    | FleetFact
     | Missing
 )

@@ -56,6 +56,7 @@ class Fix(Value, frozen=True, kw_only=True):
     where: Point | None = None
     facts: Facts = {}
     changes: tuple[Change, ...] = ()
+    hosts: tuple[str, ...] = ()  # where each of ``commands`` is to be typed, "" = here; empty: all of them here
     verify: str = ""
     untried: bool = False
     source: str = ""

@@ -110,6 +110,15 @@ class OvsBefore(Tagged, frozen=True, kw_only=True):
     mtu: int | None = None
 
 
+class ForwardingBefore(Tagged, frozen=True, kw_only=True):
+    """A forwarding entry of a VXLAN device: bodies of RTM_NEWNEIGH (struct ndmsg and attributes), as it was and as it
+    shall be."""
+
+    place: Place
+    before: bytes
+    after: bytes
+
+
 Prepared = (
     RouteBefore
     | LinkBefore
@@ -120,6 +129,7 @@ Prepared = (
     | NetworkBefore
     | ContainersBefore
     | OvsBefore
+    | ForwardingBefore
 )
 
 

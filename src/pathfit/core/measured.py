@@ -166,6 +166,7 @@ class Contact(Value, frozen=True, kw_only=True):
     error_from: str | None = None  # who sent the RST or ICMP
     icmp: tuple[int, int] | None = None  # type, code of the ICMP that ended it
     synack_ttl: int | None = None
+    rst_unheard: int | None = None  # TTL of a RST that came to the device while our own TCP heard of none
     rst_ttl: int | None = None
     rst_after: float | None = None  # seconds from SYN (or request) to RST
     rst_phase: str | None = None  # "syn", "request", "answer"

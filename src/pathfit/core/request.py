@@ -155,6 +155,13 @@ class ReadPlatform(Tagged, frozen=True, kw_only=True):
     index: int
 
 
+class ReadSnapshots(Tagged, frozen=True, kw_only=True):
+    """Open snapshots of other hosts: files, or folders of them. Sends no packet. Answer: one FleetFact."""
+
+    ref: str
+    paths: tuple[str, ...]
+
+
 Request = (
     ReadClock
     | ReadState
@@ -168,4 +175,5 @@ Request = (
     | TryFix
     | ReadPlatform
     | ReadRemembered
+    | ReadSnapshots
 )

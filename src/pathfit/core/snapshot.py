@@ -324,3 +324,4 @@ class HostSnapshot(Value, frozen=True, kw_only=True):
     nodes: tuple[NodeFacts, ...] = ()
     missing: tuple[Missing, ...] = ()
     sysctls: dict[str, str] = {}  # those that are not per namespace
+    taken: float | None = None  # seconds since the epoch when a file of it was written; None = not known

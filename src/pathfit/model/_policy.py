@@ -22,6 +22,7 @@ Ct = Literal["new", "established", "related", "invalid", "untracked"]
 Family = Literal["ip", "bridge", "netdev"]
 SMALL = {4: 60, 6: 80}  # bytes of a SYN with its options: the packet whose fate is walked
 ERROR_SIZE = {4: 576, 6: 1280}  # icmp_send quotes up to 576 bytes in all, icmpv6_send up to 1280
+REFUSED = ("rst", "ack")  # what answers a SYN where nobody listens (RFC 9293 section 3.10.7.1)
 FLAGS = {"request": ("syn",), "reply": ("syn", "ack")}
 
 
@@ -178,7 +179,9 @@ class Asked:
     @property
     def tcp_flags(self) -> tuple[str, ...] | None:
         p = self.flow
-        return None if p.proto != TCP else ("ack",) if p.big else FLAGS.get(p.kind, ())
+        if p.proto != TCP:
+            return None
+        return REFUSED if p.reset else ("ack",) if p.big else FLAGS.get(p.kind, ())
 
     @property
     def mss(self) -> int | None:

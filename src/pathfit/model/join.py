@@ -131,8 +131,10 @@ def entrance(network: Network, net: Net, link: Link, depth: int = 0) -> tuple[Ne
         return _by_ports(network, net, link, depth)
     if link.kind == "veth":
         other = network.peer(net, link)
-        bridge = other[0].links.get(other[1].master) if other and other[1].master else None
-        return _by_ports(network, other[0], bridge, depth) if other and bridge and bridge.kind == "bridge" else None
+        if other is None:
+            return net, link  # a lab host, a node in a container: its cable leads to where nothing was read
+        bridge = other[0].links.get(other[1].master) if other[1].master else None
+        return _by_ports(network, other[0], bridge, depth) if bridge and bridge.kind == "bridge" else None
     return None
 
 

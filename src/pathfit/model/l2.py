@@ -99,7 +99,7 @@ def _half_down(at: Point, half: Link, link: Link) -> Carried:
 def _through_veth(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> Carried:
     other = wire.network.peer(net, link)
     if other is None:
-        return Carried("unseen", at=at, why=f"the other half of {link.name} is not visible", packet=frame.packet)
+        return _beyond(wire, net, link, frame, at, f"the other half of {link.name} is not visible")
     far, half = other
     here = far.point(half.name)
     if not half.up:
@@ -405,7 +405,7 @@ def _to_stacked(wire: Wire, uppers: tuple[tuple[Net, Link], ...], frame: Frame) 
 
 
 def _outside(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> Carried:
-    """A physical device or a tun/tap: another host of ours may be at the other end, else our view ends here.
+    """A physical device or a tun/tap.
 
     A virtual machine's cable loses nothing by size: a tap gives the host what it is written (tun_get_user), and what
     may leave by it was bounded above.
@@ -416,7 +416,14 @@ def _outside(wire: Wire, net: Net, link: Link, frame: Frame, at: Point) -> Carri
         return receive(wire, far, end, frame) if end.up else _half_down(far.point(end.name), end, link)
     who = f" (held by {link.holder})" if link.holder else ""
     why = f"what lies beyond {link.name}{who} is not visible{resembling(link.holder or '')}"
-    if not link.kind and len(wire.network.hosts) > 1:
+    if link.kind:
+        return Carried("unseen", at=at, why=why, packet=frame.packet)
+    return _beyond(wire, net, link, frame, at, why)
+
+
+def _beyond(wire: Wire, net: Net, link: Link, frame: Frame, at: Point, why: str) -> Carried:
+    """Another host of ours may be at the other end, else our view ends here."""
+    if len(wire.network.hosts) > 1:
         landed = across(wire.network, net, link, frame.packet, frame.dmac, frame.want)
         if not isinstance(landed, str):
             return _over_the_wire(wire, net, landed, frame, at)

@@ -215,9 +215,28 @@ class Net:
         return found
 
 
-def _machine(host: HostSnapshot) -> str:
-    """Which machine it is: one boot is one machine, by whatever name it was called."""
-    return host.boot_id or host.host
+def _name(host: HostSnapshot) -> tuple[str, str]:
+    """What a snapshot says of whose it is."""
+    return host.boot_id, host.host
+
+
+def machines(hosts: Sequence[HostSnapshot]) -> list[list[HostSnapshot]]:
+    """Snapshots of one machine together, in the order they were given.
+
+    One boot is one machine, by whatever name it was called. Nodes that are containers of one machine (kind, lab hosts)
+    have its boot id as well; they have other names and not one namespace in common.
+    """
+    found: list[tuple[set[tuple[str, str]], set[str], list[int]]] = []
+    for n, host in enumerate(hosts):
+        names, ids, them, others = {_name(host)}, {x.id for x in host.namespaces}, [n], []
+        for one in found:
+            of_this_boot = host.boot_id and any(boot == host.boot_id for boot, _ in one[0])
+            if not names.isdisjoint(one[0]) or (of_this_boot and not ids.isdisjoint(one[1])):
+                names, ids, them = names | one[0], ids | one[1], [*one[2], *them]
+            else:
+                others.append(one)
+        found = [*others, (names, ids, them)]
+    return [[hosts[n] for n in sorted(them)] for them in sorted(sorted(x[2]) for x in found)]
 
 
 def _unused(name: str, taken: Collection[str]) -> str:
@@ -230,38 +249,38 @@ def _unused(name: str, taken: Collection[str]) -> str:
 class Network:
     """All visible namespaces. Build it with :meth:`of`."""
 
-    def __init__(self, nets: dict[str, Net], labels: dict[str, str] | None = None) -> None:
+    def __init__(self, nets: dict[str, Net], labels: dict[tuple[str, str], str] | None = None) -> None:
         self.nets = nets
-        self._labels = labels or {}  # what a machine (see _machine) is called here
+        self._labels = labels or {}  # what a machine is called here, by its boot id and its own name
 
     @classmethod
     def of(cls, *hosts: HostSnapshot) -> "Network":
         """Join snapshots of different hosts.
 
         A namespace's key is its ``NetnsSnapshot.id``; ids that two hosts share are written ``HOST!id``.
-        Two snapshots of one boot (equal ``boot_id``) are one host: what the later one read replaces the earlier.
+        Two snapshots of one machine (:func:`machines`) are one host: what the later one read replaces the earlier.
         """
         latest: dict[tuple[str, str], NetnsSnapshot] = {}
-        names: dict[str, str] = {}
-        for host in hosts:
-            machine = _machine(host)
-            if machine not in names:
-                names[machine] = _unused(host.host, names.values())
-            for snap in host.namespaces:
-                if not snap.outline:  # its filters and routes were not read: as good as out of sight
-                    latest[machine, snap.id] = snap
+        labels: dict[tuple[str, str], str] = {}
+        for them in machines(hosts):
+            name = _unused(them[0].host, labels.values())
+            for host in them:
+                labels[_name(host)] = name
+                for snap in host.namespaces:
+                    if not snap.outline:  # its filters and routes were not read: as good as out of sight
+                        latest[name, snap.id] = snap
         count: dict[str, int] = {}
         for _, ident in latest:
             count[ident] = count.get(ident, 0) + 1
         nets = {}
-        for (machine, _), snap in latest.items():
-            key = snap.id if count[snap.id] == 1 else f"{names[machine]}!{snap.id}"
-            nets[key] = Net(names[machine], key, snap)
-        return cls(nets, names)
+        for (name, _), snap in latest.items():
+            key = snap.id if count[snap.id] == 1 else f"{name}!{snap.id}"
+            nets[key] = Net(name, key, snap)
+        return cls(nets, labels)
 
     def label(self, host: HostSnapshot) -> str:
         """What the machine of a snapshot is called here: its name, or one with a number where two share it."""
-        return self._labels.get(_machine(host), host.host)
+        return self._labels.get(_name(host), host.host)
 
     @lazy
     def _by_host(self) -> dict[tuple[str, str], Net]:

@@ -48,6 +48,7 @@ class Packet(msgspec.Struct, frozen=True, gc=False):
     big: bool = False  # filters are to judge the large packet itself (later in the conversation), not its first one
 
     secured: bool = False  # the outer packet IPsec made: no policy is asked again
+    reset: bool = False  # of a "reply": a RST that refuses the connection, instead of a SYN-ACK
 
     @property
     def family(self) -> Family:

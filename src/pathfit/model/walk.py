@@ -24,6 +24,7 @@ MAX_WAYS = 8  # equal-cost alternatives that are tried
 ANY_MSS = 65495  # larger than any promise: a clamp below it shows
 TOO_BIG = (Fate.TOO_BIG_TOLD, Fate.TOO_BIG_SILENT)
 JUDGED_AGAIN = (Fate.DELIVERED, Fate.FRAGMENTED, Fate.UNKNOWN, *TOO_BIG)
+SMALLEST = 40  # bytes of a RST without data; with IPv6 it is 60, which fits as well
 USUAL = 1500  # bytes; the size asked about when neither end's own MTU is known
 
 
@@ -111,18 +112,36 @@ def predict_both(
     return forward, _reverse(network, ways[0], forward, size_reverse, peer_mss)
 
 
-def _reverse(network: Network, way: Journey, forward: Predicted, size: int | None, peer_mss: int | None) -> Predicted:
+def predict_refusal(network: Network, ns: str, target: str, *, dport: int = 0, sport: int = 0) -> Predicted:
+    """The way back of the RST that refuses a connection of ``ns`` to ``target``: small, and of a conversation that no
+    filter has seen answered before. Raises KeyError when ``ns`` is not in the network."""
+    net = network.find(ns)
+    if net is None:
+        raise KeyError(ns)
+    asked = _sized(Door(net), Flow(src="", dst=target, proto=TCP, sport=sport or 40000, dport=dport))
+    way = _ways(network, Door(net), packet_of_flow(asked, mss=ANY_MSS), ())[0]
+    forward = _predicted(network, Door(net), way, packet_of_flow(asked, mss=ANY_MSS), ())
+    return _reverse(network, way, forward, SMALLEST, None, reset=True)
+
+
+def _reverse(
+    network: Network, way: Journey, forward: Predicted, size: int | None, peer_mss: int | None, *, reset: bool = False
+) -> Predicted:
     final = forward.final or forward.flow
     if not size:
         size = packet_of(final.family, forward.mss) if forward.mss else USUAL
     back = Flow(src=final.dst, dst=final.src, proto=final.proto, sport=final.dport, dport=final.sport, size=size)
+    if way.fate is Fate.DELIVERED and way.net is not None and reset:
+        packet = msgspec.structs.replace(packet_of_flow(back, kind="reply"), reset=True)
+        return _asked(network, Door(way.net), packet, way.talks)
     if way.fate is Fate.DELIVERED and way.net is not None:
         return predict(network, way.net.key, back, mss=peer_mss, reply=True, memory=way.talks)
     door = _door(network, way) if way.fate is Fate.UNKNOWN else None
     if door is None:
         why = way.why or f"the way there ends: {way.fate.value}"
         return Predicted(flow=back, fate=Fate.UNKNOWN, large=Fate.UNKNOWN, ends=way.ends, why=why)
-    packet = packet_of_flow(back, mss=peer_mss or ANY_MSS, kind="reply")
+    packet = packet_of_flow(back, mss=None if reset else peer_mss or ANY_MSS, kind="reply")
+    packet = msgspec.structs.replace(packet, reset=reset)
     said = _asked(network, door, packet, way.talks)
     why = said.why or f"it comes from beyond {way.ends.link if way.ends else 'our view'}"
     return msgspec.structs.replace(said, complete=False, ends=said.ends or way.ends, why=why)
@@ -364,4 +383,4 @@ def _merged(ways: list[Predicted]) -> Predicted:
     )
 
 
-__all__ = ["predict", "predict_both"]
+__all__ = ["predict", "predict_both", "predict_refusal"]

@@ -16,6 +16,7 @@
 * :mod:`~pathfit.observe.sockets`, :mod:`~pathfit.observe.counters` - TCP sockets and SNMP counters of a namespace;
 * :mod:`~pathfit.observe.remembered` - what a namespace keeps of addresses: learned path MTUs, tcp_metrics;
 * :mod:`~pathfit.observe.recorded` - a HostSnapshot out of a file, and the bytes of one;
+  :mod:`~pathfit.observe.others` those of other hosts, beside an examination, with their age;
 * :mod:`~pathfit.observe.names` - a name resolved as the source would (:mod:`~pathfit.observe.resolvconf`).
 
 Namespaces are "device:inode" of their nsfs file (ioctl_ns(2)). What is refused, absent or malformed becomes a

@@ -47,6 +47,11 @@ def files(paths: Iterable[str | Path]) -> list[Path]:
 
 def load_snapshot(path: str | Path) -> HostSnapshot:
     """The host in a file (JSON, plain or gzip). Raises OpenError: what is wrong with it, without its name."""
+    return decode(text(path))
+
+
+def text(path: str | Path) -> bytes:
+    """What a file holds, not yet decoded; at most a little more than MOST_BYTES. Raises OpenError."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as e:
@@ -61,7 +66,7 @@ def load_snapshot(path: str | Path) -> HostSnapshot:
         raise OpenError(f"cannot be read: {e.strerror}") from None
     finally:
         os.close(fd)
-    return decode(data)
+    return _unpacked(data) if data.startswith(GZIP) else data
 
 
 def load_stdin() -> HostSnapshot:
@@ -95,7 +100,7 @@ def decode(data: bytes) -> HostSnapshot:
         data = _unpacked(data)
     if len(data) > MOST_BYTES:
         raise OpenError(f"larger than {MOST_BYTES >> 20} MB")
-    if len(data) > FEW_BYTES and data.count(b"{") * A_STRUCT + data.count(b",") * A_VALUE > MOST_MEMORY:
+    if len(data) > FEW_BYTES and weight(data) > MOST_MEMORY:
         raise OpenError(f"more values than one host has: they would take more than {MOST_MEMORY >> 20} MB")
     host = codec.load(data, HostSnapshot, schema=SCHEMA, version=__version__)
     try:
@@ -103,6 +108,11 @@ def decode(data: bytes) -> HostSnapshot:
     except Impossible as e:
         raise OpenError(f"damaged {SCHEMA}: {e}") from None
     return host
+
+
+def weight(data: bytes) -> int:
+    """Bytes that the values of a text may take once decoded."""
+    return data.count(b"{") * A_STRUCT + data.count(b",") * A_VALUE
 
 
 def _unpacked(data: bytes) -> bytes:

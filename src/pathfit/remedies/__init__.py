@@ -8,10 +8,10 @@ known device on the way), see :mod:`~pathfit.remedies.value`.
 One module a family: ``route`` (recommended), ``link``, ``clamp``, ``tunnels`` (that programs hold); ``docker``,
 ``nested`` (an engine in a container), ``podman``, ``cni`` and ``lasting`` (a host's own devices) for good, with
 ``files`` and ``jsontext`` to edit what is kept in files; ``manual`` is what somebody else must decide, ``apart`` what
-Docker keeps apart on purpose, ``untried`` what a platform documents and no run has shown: of it ``weave`` and
-``kernels``, ``neutron``, what a cloud's network service must be told, and ``kubernetes`` (with ``kubernetes_makers``:
-where each maker keeps it), the MTU of a cluster's network. ``base`` is what all of them need. ``known`` lists every
-repair there is.
+Docker keeps apart on purpose, ``overlay`` what spans hosts, ``untried`` what a platform documents and no run has shown:
+of it ``weave`` and ``kernels``, ``neutron``, what a cloud's network service must be told, and ``kubernetes`` (with
+``kubernetes_makers``: where each maker keeps it), the MTU of a cluster's network. ``base`` is what all of them need.
+``known`` lists every repair there is.
 
 :func:`propose` is for a path that was asked about, :func:`of_state` for what state alone shows (a scan).
 """
@@ -24,7 +24,7 @@ from pathfit.core.evidence import PlatformFact, TrialFact
 from pathfit.core.finding import Facts, Finding, Fix
 from pathfit.core.net import Family, mss_of
 from pathfit.core.snapshot import HostSnapshot
-from pathfit.remedies import clamp, link, manual, route
+from pathfit.remedies import clamp, link, manual, overlay, route
 from pathfit.remedies.value import known_value, promised
 from pathfit.rules.view import DIRECTIONS, View
 from pathfit.words.render import say
@@ -34,6 +34,11 @@ CONFIGURED = ("CFG601", "CFG602", "CFG603", "CFG607")
 BY_HAND: dict[str, Callable[[Finding, View], tuple[Fix, ...]]] = {
     "MTU107": manual.of_too_big,
     "FLT401": manual.of_filter,
+    "RST205": manual.of_filter,
+    "OVL301": overlay.stale_entry,
+    "OVL302": overlay.duplicate,
+    "OVL303": overlay.port,
+    "OVL304": overlay.number,
     "FLT402": manual.of_rp_filter,
     "FLT403": manual.of_forwarding,
     "RTE501": manual.of_no_route,

@@ -7,7 +7,7 @@ What the settings mean (moby, libnetwork):
 * The same option in daemon.json and on the command line: the daemon refuses to start (findConfigurationConflicts()).
 * With live-restore the daemon leaves its networks alone while any container runs ("updated network configuration will
   not take affect", initNetworkController()): a restart interrupts nothing and changes nothing. All must stop first.
-* On an overlay network the option is the underlay's MTU: the containers get 50 less (overlay.maxMTU()).
+* On an overlay network the option is the underlay's MTU (:mod:`pathfit.remedies.overlay`).
 * A network's option cannot be changed: the network is made again, and its members lose it meanwhile.
 
 A daemon in a container of another one's is reached through that one; how, and what its runner calls all this, is in
@@ -20,7 +20,7 @@ from pathfit.core.change import RecreateNetwork, RestartEngine
 from pathfit.core.engine import Container, Engine, EngineNetwork
 from pathfit.core.finding import Applicability, Facts, FileEdit, Fix
 from pathfit.core.net import Point
-from pathfit.remedies import nested
+from pathfit.remedies import nested, overlay
 from pathfit.remedies.base import SAFE_FLOOR, Argv, verified
 from pathfit.remedies.files import added, edited
 from pathfit.remedies.jsontext import JsonError, parse, put
@@ -31,9 +31,6 @@ from pathfit.wire.daemonjson import mtu_of
 OPTION = "com.docker.network.driver.mtu"
 DEFAULTS = "default-network-opts"
 DEFAULTS_SINCE = 24  # first version that knows DEFAULTS (moby#43197)
-VXLAN_BYTES = 50  # vxlanEncap of libnetwork's overlay driver
-USUAL = 1500  # bytes: an MTU that nobody set
-SOCKETS = ("", "/var/run/docker.sock", "/run/docker.sock")  # where the client looks by itself
 GUEST = "container:"  # begins the network mode of one that lives in another's namespace; the other's id follows
 RETURNS = ("always", "unless-stopped")  # restart policies that bring a container back with the daemon
 UNDO: tuple[Argv, ...] = (("pathfit", "fix", "--undo", "last"),)
@@ -46,7 +43,7 @@ def docker(view: View, value: int) -> tuple[Fix, ...]:
         return ()
     network = found.network
     if network.driver == "overlay":
-        return _overlay(view, found, value)
+        return overlay.made_again(view, found, value)
     if network.driver != "bridge" or found.link.mtu <= value:
         return ()
     if not network.default:
@@ -312,38 +309,12 @@ def _compose(view: View, engine: Engine, network: EngineNetwork, value: int) -> 
     )
 
 
-def _overlay(view: View, found: Member, value: int) -> tuple[Fix, ...]:
-    """An overlay's option is the MTU of the network underneath. By hand: services hang on it, on other hosts too."""
-    network, link = found.network, found.link
-    if network.ingress or link.mtu <= value or (network.mtu or USUAL) - VXLAN_BYTES != link.mtu:
-        return ()  # encrypted, or not what the option says: its overhead is not known
-    under = value + VXLAN_BYTES
-    client = _client(view, found.engine)
-    options = [w for s in network.subnets for w in ("--subnet", s)]
-    create = ("network", "create", "--driver", "overlay", "--attachable", *options, "--opt", f"{OPTION}={under}")
-    return (
-        Fix(
-            id="docker-network-mtu",
-            title="fix.docker-overlay-mtu",
-            platform="docker",
-            value=under,
-            effective=value,
-            applicability="manual",
-            lasts="permanent",
-            interrupts=tuple(f"container:{c.name}" for c in _hit(found.engine, network)),
-            commands=((*client, "network", "rm", network.name), (*client, *create, network.name)),
-            where=_at(view, found.engine),
-            facts={"network": network.name, "option": OPTION, "effective": value, "by_hand": "by-hand.swarm"},
-        ),
-    )
-
-
 # -- words ----------------------------------------------------------------------------------------------------------
 
 
 def _client(view: View, engine: Engine) -> Argv:
     home = nested.home(view, engine)
-    words = ("docker",) if engine.socket in SOCKETS else ("docker", "-H", f"unix://{engine.socket}")
+    words = overlay.client(engine)
     return words if home is None else (*home.enter, *words)
 
 

@@ -90,7 +90,9 @@ KNOWN = (
     Known(
         id="docker-network-mtu",
         does="The network is made again with the option com.docker.network.driver.mtu; its members are put back.",
-        when="The container is in a bridge network made by hand. An overlay is for you: other hosts hang on it.",
+        when="The container is in a bridge network made by hand. An overlay is for you: other hosts hang on it. Its "
+        "option means the network underneath: 50 more than its containers get, 76 where it is encrypted. With "
+        "snapshots of the other hosts the lines for their containers are there too.",
         undo="The network is made again as it was.",
     ),
     Known(
@@ -246,6 +248,33 @@ KNOWN = (
         id="antrea-device",
         does="`transportInterface` in antrea-agent.conf of the ConfigMap antrea-config.",
         when=DEVICE,
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
+        id="docker-network-rejoin",
+        does="All containers of one host are taken off an overlay and put back: its end is made anew.",
+        when="A forwarding entry of it is stale (OVL301), or its number is not what its engine says (OVL304).",
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
+        id="fdb-entry",
+        does="One entry of a VXLAN device's forwarding table gets another far end.",
+        when="It leads to a host where the member is not (OVL301). On other hosts it is for you.",
+        undo="The entry gets its old far end back.",
+    ),
+    Known(
+        id="member-off",
+        does="Whom no engine gave the address is taken off it: the address goes, or what a container left goes down.",
+        when="An engine gave the address to somebody else of the same network (OVL302).",
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
+        id="open-tunnel-port",
+        does="The tunnel's UDP port is let through, in front of the rule that takes it.",
+        when="State shows such a rule, here or in another host's snapshot (OVL303).",
         undo=HAND,
         by_hand=True,
     ),

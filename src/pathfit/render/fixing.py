@@ -16,6 +16,7 @@ from pathfit.core.change import (
     RecreateNetwork,
     RestartContainers,
     RestartEngine,
+    SetForwarding,
     SetLinkMtu,
     SetOvsMtu,
     SetRouteMtu,
@@ -76,8 +77,7 @@ def plan(page: Page, report: Report, finding: Finding, fix: Fix, lang: str) -> N
         page.line(say("repair.plan-file", lang, path=edit.path), deep)
         for line in edit.diff.splitlines():
             page.command(line, deep + "  ")
-    for argv in fix.commands:
-        page.command(shlex.join(argv), deep + "$ ")
+    repair.commands(page, fix, deep)
     stops = ", ".join(fix.interrupts)
     page.line(say("repair.plan-stops", lang, what=stops) if stops else say("repair.plan-stops-nothing", lang), deep)
     page.line(say("repair.plan-lasts", lang, lasts=repair.lasts(fix, lang)), deep)
@@ -205,6 +205,7 @@ STEP_WORDS = {
     RecreateNetwork: "repair.step-network",
     RestartContainers: "repair.step-containers",
     SetOvsMtu: "repair.step-ovs",
+    SetForwarding: "repair.step-forwarding",
 }
 
 

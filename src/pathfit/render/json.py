@@ -328,6 +328,7 @@ def fix_document(fix: Fix) -> Json:
         "lasts": fix.lasts,
         "interrupts": list(fix.interrupts),
         "commands": [list(c) for c in fix.commands],
+        "hosts": list(fix.hosts),
         "files": [{"path": e.path, "diff": e.diff} for e in fix.files],
         "undo": [list(c) for c in fix.undo],
         "proof": words.proof(fix, "en"),

@@ -10,7 +10,7 @@ import msgspec
 from pathfit.core.finding import Finding, Fix
 from pathfit.core.report import Report
 from pathfit.render import command
-from pathfit.render.layout import Page, columns, pad
+from pathfit.render.layout import Page, clean, columns, pad
 from pathfit.words import render as words
 
 MOST_NAMED = 3  # containers called by name; of the others, how many
@@ -44,6 +44,13 @@ def typed(report: Report, finding: Finding) -> str:
 def lasts(fix: Fix, lang: str) -> str:
     """How long it holds. A container's namespace is made anew whenever it starts."""
     return words.say("ui.fix-lasts-restart" if fix.facts.get("contained") else f"ui.fix-lasts-{fix.lasts}", {}, lang)
+
+
+def commands(page: Page, fix: Fix, deep: str) -> None:
+    """What is to be typed, each line behind the host it is to be typed on, where that is another one."""
+    hosts = fix.hosts or ("",) * len(fix.commands)
+    for argv, host in zip(fix.commands, hosts, strict=True):
+        page.command(shlex.join(argv), f"{deep}{clean(host)}$ ")
 
 
 class _Block:
@@ -97,8 +104,7 @@ class _Block:
             changed = [x for x in edit.diff.splitlines() if x[:1] in ("+", "-") and x[:4] not in ("+++ ", "--- ")]
             for line in changed[:MOST_LINES]:
                 self.page.command(line, deep + "  ")
-        for argv in fix.commands:
-            self.page.command(shlex.join(argv), deep + "$ ")
+        commands(self.page, fix, deep)
 
     def _stops(self, fix: Fix) -> str:
         """What is interrupted, and whether it is restarted."""

@@ -11,10 +11,11 @@ says less. Three words carry its confidence:
 State alone gives no error unless every hop of the failing path is seen and the drop is certain. Causes are
 warnings or infos, so that one fault gives one error; diagnose.py links them to what they explain.
 
-Families: ``mtu_holes``, ``mtu_path``, ``mtu_pieces``, ``mtu_causes``, ``flights``; ``resets``; ``datagrams``;
-``filters``; ``routes``; ``reach`` (loss, silence, names); ``addresses`` (the target's others); ``configs`` (engines);
-``apps``; ``system`` (ourselves); ``lasting`` (what ends with the next start). They stand on ``base`` (codes,
-findings), ``held`` and ``view`` (the evidence: what there is, what it means), ``forecast`` (the model) and on
+Families: ``mtu_holes``, ``mtu_path``, ``mtu_pieces``, ``mtu_causes``, ``flights``; ``resets``, ``wronghost``;
+``datagrams``; ``filters``; ``routes``; ``reach`` (loss, silence, names); ``addresses`` (the target's others);
+``configs`` (engines); ``apps``; ``system`` (ourselves); ``lasting`` (what ends with the next start). They stand on
+``base`` (codes, findings), ``held`` and ``view`` (the evidence: what there is, what it means), ``forecast`` (the
+model) and on
 ``ends``, ``engines``, ``hints``, ``places``, ``promises``, ``remembered``, ``tables``, which answer one question each.
 
 The docstring of a rule is its manual page (``pathfit explain CODE``, docs/rules.md): a first line that names the
@@ -41,6 +42,7 @@ from pathfit.rules import (
     resets,
     routes,
     system,
+    wronghost,
 )
 from pathfit.rules.base import NAMES, Rule
 
@@ -66,6 +68,8 @@ RULES: tuple[Rule, ...] = (
     Rule("MTU120", mtu_holes.masked),
     Rule("RST201", resets.by_target),
     Rule("RST202", resets.by_middlebox),
+    Rule("RST203", wronghost.by_wrong_host),
+    Rule("RST205", resets.hidden_by_filter),
     Rule("FLT401", filters.dropped),
     Rule("FLT402", filters.reverse_path),
     Rule("FLT403", filters.not_forwarding),

@@ -32,6 +32,8 @@ NAMES: dict[str, str] = {
     "MTU120": "limit-masked",
     "RST201": "refused-by-target",
     "RST202": "reset-by-middlebox",
+    "RST203": "reset-by-wrong-host",
+    "RST205": "reset-filter-masks-fault",
     "OVL301": "stale-forwarding-entry",
     "OVL302": "duplicate-address",
     "OVL303": "tunnel-port-blocked",

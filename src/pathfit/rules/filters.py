@@ -9,7 +9,7 @@ from pathfit.core.path import Fate, Filtered
 from pathfit.rules.base import found, line
 from pathfit.rules.ends import unheard
 from pathfit.rules.places import place_text
-from pathfit.rules.tables import Moved
+from pathfit.rules.tables import Moved, only_resets
 from pathfit.rules.view import SAID, View
 
 ADMIN_V4, ADMIN_V6 = (9, 10, 13), (1, 5, 6)  # ICMP codes "administratively prohibited" (RFC 1812, RFC 4443)
@@ -48,7 +48,7 @@ def dropped(view: View) -> Iterable[Finding]:
         said = line(view.ref, "icmp", type=c.icmp[0], code=c.icmp[1], by=c.error_from or "-")
         yield found("FLT401", "error", "likely", view.edge, facts, said)
         return
-    suspects = [m for m in view.moved if _drops(m) and m.where in view.on_way]
+    suspects = [m for m in view.moved if _drops(m) and m.where in view.on_way and not only_resets(m.rule)]
     if suspects and c.tcp == "timeout" and (view.predicted_forward is None or not view.predicted_forward.complete):
         m = suspects[0]
         facts = {"case": "counted", **_rule_facts(view, m), "direction": None}

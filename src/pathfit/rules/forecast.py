@@ -67,6 +67,14 @@ def goes(state: HostSnapshot, ns_id: str, address: str) -> bool:
     return net is None or has_way(net, address)
 
 
+def refusal(state: HostSnapshot, ns_id: str, address: str, port: int) -> Predicted | None:
+    """The way back of the RST that refuses the asked connection; None when the source's namespace was not read."""
+    from pathfit.model.walk import predict_refusal
+
+    joined = network(state)
+    return predict_refusal(joined, ns_id, address, dport=port) if joined.find(ns_id) is not None else None
+
+
 def both(state: HostSnapshot, ns_id: str, address: str, port: int, protocol: str, *, size: int | None = None) -> Ways:
     """(forward, reverse) of the asked flow; (None, None) when the source's namespace was not read.
 

@@ -12,9 +12,11 @@ from pathfit.core.ask import Ask
 from pathfit.core.case import Case
 from pathfit.core.evidence import (
     CounterFact,
+    FleetFact,
     HopsFact,
     Missing,
     NameFact,
+    OtherHost,
     PlaceFact,
     PlatformFact,
     ProbeResult,
@@ -54,6 +56,11 @@ class Held(msgspec.Struct, frozen=True, dict=True):
     @property
     def state(self) -> HostSnapshot | None:
         return self.state_fact.host if self.state_fact else None
+
+    @cached_property
+    def others(self) -> tuple[OtherHost, ...]:
+        """Other hosts, as snapshots say they were."""
+        return tuple(o for f in self.case.all(FleetFact) for o in f.hosts)
 
     @property
     def host(self) -> str:
@@ -160,6 +167,7 @@ class Held(msgspec.Struct, frozen=True, dict=True):
         said += [m for p in self.probes for m in p.missing]
         said += [m for p in self.case.all(PlatformFact) for m in p.missing]
         said += [m for r in self.case.all(RememberedFact) for m in r.missing]
+        said += [m for f in self.case.all(FleetFact) for m in f.missing]
         return each_once(said)
 
 

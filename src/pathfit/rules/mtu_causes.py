@@ -63,12 +63,15 @@ def overlay(view: View) -> Iterable[Finding]:
 
     Why it hurts: packets of that size become too large for the network underneath. They are fragmented, and the
     fragments are often dropped; or they vanish at the tunnel itself.
-    Example: a VXLAN device forced to 1500 over an underlay of 1500: 50 bytes too many, 1450 fit.
+    Example: a VXLAN device forced to 1500 over an underlay of 1500: 50 bytes too many, 1450 fit. Or one of 1450 over
+    an eth0 of 1500, where the network between the hosts carries 1450: 1400 fit.
     Repair: the overlay's MTU = underlay - overhead; until then a route `mtu` in the containers.
     Severity: warning; it is the cause of MTU101 or MTU102.
     Possible: never said.
-    Likely: state shows the tunnel's limit below what is promised, and nothing was measured that contradicts it.
-    Confirmed: the measured limit is exactly the one state predicts at that tunnel.
+    Likely: state shows the tunnel's limit below what is promised, and nothing was measured that contradicts it; or the
+    packets that vanish are in the tunnel where they leave this host, and no device here is as small as that.
+    Confirmed: the measured limit is exactly the one state predicts at that tunnel; or every device of both hosts, the
+    other one as a snapshot of the last ten minutes has it (`--in`), carries more than was measured.
     References: RFC 7348 section 4.3; vxlan_xmit_one(), iptunnel_xmit(); docs of the overlay in question.
     """
     found_at: dict[int, list[tuple[Direction, Limit]]] = {}

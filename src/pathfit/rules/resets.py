@@ -6,7 +6,7 @@ from pathfit.core.finding import Confidence, EvidenceLine, Facts, Finding
 from pathfit.core.measured import Contact
 from pathfit.core.net import hops_away
 from pathfit.core.path import Fate, Filtered
-from pathfit.rules import datagrams
+from pathfit.rules import datagrams, forecast
 from pathfit.rules.base import found, line
 from pathfit.rules.places import place_text
 from pathfit.rules.view import View
@@ -65,6 +65,61 @@ def by_middlebox(view: View) -> Iterable[Finding]:
         facts = {"case": "hops", "target": view.target_label, "port": c.port, "rst_ttl": c.rst_ttl}
         facts["own_ttl"] = c.synack_ttl if c.synack_ttl is not None else c.echo_ttl
         yield found("RST202", "error", "likely", view.edge, facts, _seen(view, c))
+
+
+def hidden_by_filter(view: View) -> Iterable[Finding]:
+    """A packet filter drops resets, so that what would be a quick refusal hangs.
+
+    Why it hurts: a closed port, a dead service, a frame sent to the wrong host is refused at once; with this rule the
+    client waits for minutes instead and learns nothing, and connections that the other end gave up are held for ever.
+    It hides the fault that it was written against.
+    Example: `iptables -I INPUT -p tcp --tcp-flags SYN,FIN,RST,URG,PSH RST -j DROP`, found in the net as a cure for
+    "connection reset by peer" (a stale entry of an overlay, OVL301, was the fault).
+    Repair: delete the rule; then the refusal shows what is wrong.
+    Severity: warning, as the cause of a connection that is not answered (NET152) and from state alone; info where the
+    rule is about some addresses, ports or devices only, or its counter says that it took nothing while we measured.
+    Possible: from state alone, a rule about some addresses, ports or devices only; of one path: the way back passes
+    the rule, which counts nothing.
+    Likely: the rule's counter grew while the connection was not answered; from state alone, the rule takes every RST
+    that refuses a connection, and lets what answers others pass.
+    Confirmed: a RST for our connection came to the device, our own TCP never heard of it, and the rule is on its way.
+    References: RFC 9293 section 3.10.7.1 (a RST answers what comes to a closed port); RFC 5961; iptables-extensions(8).
+    """
+    c = view.contact
+    if c is None or c.tcp != "timeout" or view.state is None or view.source is None:
+        return
+    way = view.predicted_reverse
+    if way is not None and way.fate is Fate.FILTERED:
+        return  # it takes everything: FLT401
+    back = forecast.refusal(view.state, view.source.id, view.address, view.port)
+    step = back.culprit if back is not None and back.fate is Fate.FILTERED else None
+    if not isinstance(step, Filtered):
+        return
+    grew = view.grew(step)
+    confidence: Confidence = "confirmed" if c.rst_unheard is not None else "likely" if grew else "possible"
+    counted_nothing = step.packets is not None and not grew and c.rst_unheard is None
+    lines = [line(view.state_ref, "rule", table=step.table, chain=step.chain, rule=step.rule or "policy",
+                  place=place_text(step.at))]  # fmt: skip
+    if c.rst_unheard is not None:
+        lines.append(line(view.ref, "reset-unheard", ttl=c.rst_unheard))
+    if grew:
+        lines.append(line("rules:after", "rule-counted", packets=grew))
+    facts: Facts = {"case": "path", "target": view.target_label, "port": c.port, **rule_facts(step)}
+    facts["direction"] = None
+    yield found("RST205", "info" if counted_nothing else "warning", confidence, step.at, facts, *lines)
+
+
+def rule_facts(step: Filtered) -> Facts:
+    """Where a rule stands."""
+    return {
+        "place": place_text(step.at),
+        "tool": step.tool,
+        "table": step.table,
+        "chain": step.chain,
+        "rule": step.rule or "policy",
+        "handle": step.handle,
+        "comment": step.comment,
+    }
 
 
 def _boxed(view: View, c: Contact) -> bool:

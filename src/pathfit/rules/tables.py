@@ -42,6 +42,12 @@ def drops_too_big(ns: NetnsSnapshot | None, family: int) -> tuple[Table, Chain] 
     return None
 
 
+def only_resets(rule: FilterRule) -> bool:
+    """Does the rule ask for the flag RST, so that it is about nothing but resets?"""
+    tests = [e for e in rule.exprs if isinstance(e, Match) and e.field == "tcpflags" and not e.negate]
+    return any(all("rst" in v.partition("/")[0].split(",") for v in e.values) for e in tests)
+
+
 def moved(before: NetnsSnapshot | None, after: NetnsSnapshot) -> Iterator[Moved]:
     """Rules that counted more than before; a rule that was not there before is not compared."""
     old = {

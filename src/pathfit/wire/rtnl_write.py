@@ -44,8 +44,9 @@ TEMPORARY, NODAD, DADFAILED, PERMANENT_ADDRESS, TENTATIVE, OPTIMISTIC = 0x01, 0x
 _STATUS = TENTATIVE | DADFAILED | PERMANENT_ADDRESS | OPTIMISTIC | 0x20  # 0x20: DEPRECATED. What the kernel finds out
 FOREVER = 0xFFFFFFFF  # seconds: INFINITY_LIFE_TIME
 
-_NDA_DST = 1
-_NTF_PROXY, _PERMANENT = 0x08, 0x80
+_NDA_DST, _NDA_LLADDR = 1, 2
+_NTF_SELF, _NTF_PROXY, _PERMANENT = 0x02, 0x08, 0x80
+_BRIDGE = 7  # AF_BRIDGE
 
 Parts = list[tuple[int, bytes]]
 
@@ -280,6 +281,30 @@ def neighbour(body: bytes) -> bytes:
     head = fixed(_NDMSG, body, 0, len(body))
     kept = [(k, v) for k, v in every(body, _NDMSG.size, len(body)) if k in (_NDA_DST, 2, 5, 6, 7, 8, 12, 15)]
     return _NDMSG.pack(*head) + _joined(kept)
+
+
+class Forwarding(NamedTuple):
+    """What tells entries of a device's own forwarding table apart, and where this one leads (network byte order)."""
+
+    link: int
+    mac: bytes
+    remote: bytes
+
+
+def forwarding(body: bytes) -> Forwarding | None:
+    """Of an entry in a device's own table (NTF_SELF) with a far end; None for others. Raises Malformed."""
+    family, link, _, flags, _ = fixed(_NDMSG, body, 0, len(body))
+    found = attributes(body, _NDMSG.size, len(body))
+    if family != _BRIDGE or not flags & _NTF_SELF or _NDA_DST not in found or _NDA_LLADDR not in found:
+        return None
+    return Forwarding(link, found[_NDA_LLADDR], found[_NDA_DST])
+
+
+def leading_to(body: bytes, remote: bytes) -> bytes:
+    """The same entry with another far end, as the kernel takes it. Raises Malformed."""
+    clean = neighbour(body)
+    parts = every(clean, _NDMSG.size, len(clean))
+    return clean[: _NDMSG.size] + _joined([(k, remote if k == _NDA_DST else v) for k, v in parts])
 
 
 def body(data: bytes, at: int, end: int) -> bytes:

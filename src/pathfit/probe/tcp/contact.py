@@ -65,6 +65,7 @@ def contact_of(engine: Engine, now: float) -> Contact:
         icmp=icmp[1] if icmp else None,
         synack_ttl=synack.ttl if synack else None,
         rst_ttl=reset[0] if reset else None,
+        rst_unheard=_unheard(engine) if tcp == "timeout" else None,
         rst_after=reset[1] if reset else None,
         rst_phase=reset[2] if reset else None,
         echo_ttl=engine.pinger.ttl() if engine.pinger is not None else None,
@@ -140,6 +141,13 @@ def _reset(engine: Engine) -> tuple[int | None, float, str] | None:
             heard = engine.lookout.resets.get(c.local_port) if engine.lookout else None
             return heard.ttl if heard else None, round(c.trouble.after, 6), c.trouble.phase
     return None
+
+
+def _unheard(engine: Engine) -> int | None:
+    """TTL of a RST for one of our connections that a packet socket saw. TCP did not hear it: all of them wait still."""
+    ports = {c.local_port for c in engine.all}
+    heard = engine.lookout.resets if engine.lookout else {}
+    return next((h.ttl for port, h in heard.items() if port in ports), None)
 
 
 def _icmp(engine: Engine) -> tuple[str, tuple[int, int]] | None:

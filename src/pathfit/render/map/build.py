@@ -10,7 +10,7 @@ from pathfit.core.finding import Facts, Finding
 from pathfit.core.net import Direction, Family
 from pathfit.core.path import Predicted
 from pathfit.core.snapshot import HostSnapshot, Link
-from pathfit.model.network import STACKED, Net, Network
+from pathfit.model.network import STACKED, Net, Network, machines
 from pathfit.model.outers import ROWS, layer_of
 from pathfit.model.overhead import header, outer
 from pathfit.render.map.graph import OUTSIDE, Device, Edge, EdgeKind, Host, Map, Remark, Space, State
@@ -79,14 +79,11 @@ class _Drawing:
 
     def hosts(self) -> Iterator[Host]:
         """Each machine once, in the order of its first snapshot, which is that of Network.hosts."""
-        of_machine: dict[str, list[HostSnapshot]] = {}
-        for snapshot in self.snapshots:
-            of_machine.setdefault(snapshot.boot_id or snapshot.host, []).append(snapshot)
         homes: dict[str, list[Net]] = {}
         for net in self.network.nets.values():
             homes.setdefault(net.host, []).append(net)
         names = iter(self.network.hosts)
-        for of in of_machine.values():
+        for of in machines(self.snapshots):
             seen = any(not n.outline for s in of for n in s.namespaces)
             name = next(names) if seen else of[0].host
             engines = [e for s in of for e in s.engines]

@@ -5,10 +5,12 @@ workloads in groups that are alike, the predicted ways of each group) or at a :c
 (what hosts say of themselves and of each other) and yields findings, exactly as the rules of one path do: a code,
 places, typed facts, evidence, never a sentence. What is new: ``workloads``, the keys of those who are affected.
 
-Families: ``mtu`` and ``clamps`` (sizes), ``reach`` (nothing passes), ``overlays`` and ``weave``, ``engines`` and
-``config`` (what was written), ``guest`` (virtual machines), ``kernels``. They stand on ``machine`` (``shapes``: who is
-alike; ``standins``: which address stands for whom), ``nodes`` (a node's own files) and ``fleet``; ``beside`` asks some
-of them for a path that fails (:mod:`pathfit.diagnose`). docs/decisions/0007 has the reasons.
+Families: ``mtu`` and ``clamps`` (sizes), ``reach`` (nothing passes), ``resets`` (refusals that are hidden),
+``overlays`` and ``weave``, ``engines`` and ``config`` (what was written), ``guest`` (virtual machines), ``kernels``.
+They stand on ``machine`` (``shapes``: who is alike; ``standins``: which address stands for whom), ``nodes`` (a node's
+own files) and ``fleet``; ``beside`` asks some of them for a path that fails (:mod:`pathfit.diagnose`), ``together``
+the snapshots of other hosts; ``beneath``: is the network under an overlay to blame? docs/decisions/0007
+has the reasons.
 
 * An *error* is only what is certain from state: every device up to the place of the drop is seen, and packets of the
   size that the two ends really exchange are dropped there without word. Everything else is a warning, at most
@@ -20,7 +22,7 @@ A code may have two rules, one for a path and one for state: ``pathfit explain``
 docstring speaks of both.
 """
 
-from pathfit.rules.state import clamps, config, engines, guest, kernels, mtu, overlays, reach, weave
+from pathfit.rules.state import clamps, config, engines, guest, kernels, mtu, overlays, reach, resets, weave
 from pathfit.rules.state.fleet import FleetRule
 from pathfit.rules.state.machine import StateRule
 
@@ -43,6 +45,7 @@ STATE_RULES: tuple[StateRule, ...] = (
     StateRule("OVL303", overlays.port_blocked),
     StateRule("OVL305", overlays.end_unreachable),
     StateRule("OVL306", weave.slow_path),
+    StateRule("RST205", resets.dropped),
     StateRule("FLT401", reach.dropped),
     StateRule("FLT402", reach.reverse_path),
     StateRule("FLT403", reach.not_forwarding),

@@ -14,17 +14,19 @@ from pathfit.core.engine import Workload
 from pathfit.core.finding import Finding
 from pathfit.model.network import Net
 from pathfit.rules import forecast
-from pathfit.rules.state import STATE_RULES, config, kernels, weave
+from pathfit.rules.state import STATE_RULES, config, kernels, together, weave
+from pathfit.rules.state.beneath import beneath
 from pathfit.rules.state.machine import Machine, Seat
 from pathfit.rules.view import View
 
 CODES = frozenset({
     "MTU105", "MTU108", "MTU113", "MTU114", "MTU116", "OVL303", "OVL305", "OVL306", "FLT404", "RTE504",
     "CFG602", "CFG604", "CFG605", "CFG606", "KRN701", "KRN702", "KRN703", "KRN704",
+    *together.CODES,
 })  # fmt: skip
 """Codes that no rule of a path looks for."""
 OF_THE_WAY = frozenset(("OVL306",))  # asked about whole ways, whether they fail or not: weave.of_path
-ASKED = tuple(r for r in STATE_RULES if r.code in CODES - OF_THE_WAY or r.check is config.too_little)
+ASKED = tuple(r for r in STATE_RULES if r.code in CODES - OF_THE_WAY - together.CODES or r.check is config.too_little)
 """Their rules, and the one of MTU104 that reads what a maker of networks was told."""
 UNASKED = tuple(r for r in ASKED if r.code == "CFG602")
 """Those that are asked as well where nobody named a target: about a place alone (`fix CODE --from WHERE`)."""
@@ -52,6 +54,9 @@ def causes(view: View, findings: Sequence[Finding]) -> Iterator[Finding]:
                 seen = kernels.stalled(f, view) if f.code == "KRN701" else f
                 if seen is not None:
                     yield _as_cause(seen, measured)
+    yield from beneath(view)
+    if failed and view.others:
+        yield from (_as_cause(f, measured) for f in together.causes(view, findings))
 
 
 def _seat(view: View, net: Net) -> Seat:

@@ -342,19 +342,29 @@ def _told_engines(machine: Machine) -> Iterator[_Told]:
     nets = {net.snap.id: net for net in machine.network.nets.values()}
     for engine in machine.host.engines:
         outside = nets.get(engine.netns)
-        nic = default_link(outside) if outside is not None else None
-        for network in engine.networks if outside is not None and nic is not None else ():
+        for network in engine.networks if outside is not None else ():
             inside = nets.get(network.netns)
             tunnel = next((x for x in inside.snap.links if x.vxlan), None) if inside is not None else None
-            if not network.is_underlay or network.mtu is None or inside is None or tunnel is None:
+            if not network.is_underlay or network.mtu is None or inside is None or tunnel is None or outside is None:
+                continue
+            nic = _leaves(outside, inside, tunnel)
+            if nic is None:
                 continue
             takes = VXLAN_TAKES + (ESP_TAKES if network.encrypted else 0)
             whole = tuple(range(takes, takes + 4)) if network.encrypted else (takes,)  # floored to a multiple of 4
-            at = (inside.point(tunnel.name), outside.point(nic.name))  # type: ignore[union-attr]
+            at = (inside.point(tunnel.name), outside.point(nic.name))
             option = "com.docker.network.driver.mtu"
             yield _Told(
-                network.name, option, network.mtu, "underlay", whole, tunnel.mtu, None, outside, nic, at, engine.kind  # type: ignore[arg-type]
+                network.name, option, network.mtu, "underlay", whole, tunnel.mtu, None, outside, nic, at, engine.kind,
             )  # fmt: skip
+
+
+def _leaves(outside: Net, inside: Net, tunnel: Link) -> Link | None:
+    """The device by which a tunnel's packets leave towards every end it knows; that of the default route where it knows
+    none."""
+    far = ends(inside, tunnel)
+    ways = {x.index: x for x in (leaves_by(outside, a, tunnel) for a in far) if x is not None}
+    return next(iter(ways.values())) if len(ways) == 1 else None if far else default_link(outside)
 
 
 __all__ = ["dual_nic", "option_is_underlay", "too_little", "wrong_interface"]

@@ -39,6 +39,7 @@ class Member(Value, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()  # its alone; what several share (a service's, with a prefix of /32) is not here
     networks: tuple[str, ...] = ()
     mtu: int = 0
+    given: tuple[str, ...] = ()  # those of its addresses that an engine gave it
 
 
 class Entry(Value, frozen=True, kw_only=True):
@@ -64,6 +65,7 @@ class Segment(Value, frozen=True, kw_only=True):
     networks: tuple[str, ...] = ()  # its members' subnets
     entries: tuple[Entry, ...] = ()
     resolved: tuple[tuple[str, str], ...] = ()  # (address, mac): neighbours an engine wrote down
+    told: tuple[int, ...] = ()  # its engine's word for the number
 
     @property
     def title(self) -> str:
@@ -100,6 +102,7 @@ class Digest(Value, frozen=True, kw_only=True):
     segments: tuple[Segment, ...] = ()
     sizes: tuple[tuple[str, int, int], ...] = ()  # (engine's network, MTU of its members, how many)
     taps: tuple[Tap, ...] = ()
+    taken: float | None = None  # seconds, on one clock for all digests of a fleet; None = not known
 
     @property
     def key(self) -> tuple[str, str]:
@@ -187,6 +190,7 @@ def digest(machine: Machine) -> Digest:
         segments=tuple(s for n in nets for s in _segments(machine, n, seats)),
         sizes=tuple((name, size, count) for (name, size), count in sizes.items()),
         taps=tuple(t for n in nets for t in _taps(n)),
+        taken=host.taken,
     )
 
 
@@ -241,6 +245,7 @@ def _segments(machine: Machine, net: Net, seats: dict[str, Seat]) -> Iterator[Se
             entries=tuple(
                 Entry(mac=x.mac, remote=x.remote or "", learned=x.state != "permanent") for x in entries[:MOST]
             ),
+            told=tuple(v for e in machine.host.engines for x in e.networks if x.netns == net.snap.id for v in x.vnis),
             resolved=tuple((n.address, n.mac) for n in net.snap.neighbours if n.link == link.index and n.mac)[:MOST],
         )
 
@@ -259,6 +264,7 @@ def _members(machine: Machine, net: Net, link: Link, seats: dict[str, Seat]) -> 
                 key="", name=net.snap.where, mac=link.mac, addresses=addresses, networks=networks, mtu=link.mtu
             )
         return
+    given = _given(machine)
     for n, port in enumerate(net.ports.get(link.master, ())):
         other = machine.network.peer(net, port) if port.kind == "veth" and n < MOST else None
         if other is None:
@@ -273,7 +279,14 @@ def _members(machine: Machine, net: Net, link: Link, seats: dict[str, Seat]) -> 
             addresses=addresses,
             networks=networks,
             mtu=device.mtu,
+            given=tuple(a for a in addresses if (there.snap.id, a) in given),
         )
+
+
+def _given(machine: Machine) -> set[tuple[str, str]]:
+    """(namespace id, address): what engines say they gave."""
+    containers = (c for e in machine.host.engines for c in e.containers)
+    return {(c.netns, a.partition("/")[0]) for c in containers if c.netns for p in c.endpoints for a in p.addresses}
 
 
 def owned(net: Net, link: Link) -> list[Address]:

@@ -6,7 +6,7 @@ most of this compares :class:`~pathfit.rules.state.fleet.Segment` values; one ho
 blocked port and its own missing routes.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -25,13 +25,15 @@ from pathfit.rules.state.machine import REF, Machine, Seat
 
 SPORT = 49152  # somewhere in the range of udp_flow_src_port()
 REMOTES = 16  # tunnel ends looked at for one device
+VIRTUAL = "00:00:5e:00:0"  # VRRP
+APART = 600.0  # seconds between two snapshots: in that time somebody may have moved
 NOWHERE = ("none", "blackhole", "unreachable", "prohibit")
 
 
 # --- one host --------------------------------------------------------------------------------------------------------
 
 
-def port_blocked(machine: Machine) -> Iterable[Finding]:
+def port_blocked(machine: Machine, towards: Collection[str] = ()) -> Iterable[Finding]:
     """A packet filter takes the tunnel's own packets away.
 
     Why it hurts: nothing passes between the hosts, of any size, while each host by itself looks well.
@@ -44,7 +46,7 @@ def port_blocked(machine: Machine) -> Iterable[Finding]:
     References: RFC 7348 section 4.1 (4789); 8472 is Linux' own default, vxlan_port; nft(8).
     """
     by: dict[tuple[object, ...], Finding] = {}
-    for net, link, base, remote in _ends(machine):
+    for net, link, base, remote in _ends(machine, towards):
         step, inward = _blocked(machine, base, link, remote)
         if step is None:
             continue
@@ -57,6 +59,7 @@ def port_blocked(machine: Machine) -> Iterable[Finding]:
             "table": step.table,
             "chain": step.chain,
             "place": place_text(step.at),
+            "host": step.at.host,
         }
         proof = line(REF, "tunnel-filtered", table=step.table, chain=step.chain, rule=step.rule or "-")
         at = (net.point(link.name), step.at)
@@ -97,7 +100,7 @@ def _blocked(machine: Machine, base: Net, link: Link, remote: str) -> tuple[Filt
     return None, False
 
 
-def end_unreachable(machine: Machine) -> Iterable[Finding]:
+def end_unreachable(machine: Machine, towards: Collection[str] = ()) -> Iterable[Finding]:
     """A host has no way to another tunnel end.
 
     Why it hurts: whatever is behind that end cannot be reached from here; other ends work.
@@ -109,7 +112,7 @@ def end_unreachable(machine: Machine) -> Iterable[Finding]:
     Confirmed: never, from state alone.
     References: vxlan_xmit_one(), ip_route_output_flow(); neigh_invalidate().
     """
-    for net, link, base, remote in _ends(machine):
+    for net, link, base, remote in _ends(machine, towards):
         way = lookup(base, Query(dst=remote, src=(link.vxlan.local if link.vxlan else None) or "", proto=UDP))
         facts: Facts = {"device": _named(machine, net, link), "remote": remote, "place": place_text(base.point())}
         severity: Severity = "error"
@@ -126,8 +129,9 @@ def end_unreachable(machine: Machine) -> Iterable[Finding]:
         yield _for(found("OVL305", severity, "likely", net.point(link.name), facts, proof), machine, net, link)
 
 
-def _ends(machine: Machine) -> Iterator[tuple[Net, Link, Net, str]]:
-    """(namespace, VXLAN device, namespace its packets are sent from, remote end): unicast ends, each once."""
+def _ends(machine: Machine, towards: Collection[str]) -> Iterator[tuple[Net, Link, Net, str]]:
+    """(namespace, VXLAN device, namespace its packets are sent from, remote end): unicast ends, each once; only those
+    among ``towards``, where it names some."""
     for net in machine.network.nets.values():
         for link in net.snap.links:
             vx = link.vxlan
@@ -136,7 +140,7 @@ def _ends(machine: Machine) -> Iterator[tuple[Net, Link, Net, str]]:
                 continue
             told = [x.remote for x in net.snap.fdb if x.link == link.index and x.own and x.remote]
             remotes = dict.fromkeys([*([vx.remote] if vx.remote else []), *told])
-            for remote in [r for r in remotes if not is_multicast(r)][:REMOTES]:
+            for remote in [r for r in remotes if not is_multicast(r) and (not towards or r in towards)][:REMOTES]:
                 yield net, link, base, remote
 
 
@@ -169,10 +173,10 @@ def stale_entry(fleet: Fleet) -> Iterable[Finding]:
     References: vxlan_find_mac(), vxlan_snoop(); moby issues 26523, 33626 (stale overlay entries after a move).
     """
     for ends in fleet.overlays:
-        homes = _homes(ends)
+        have = _homes(ends)
         for d, s in ends:
             for entry in s.entries:
-                home = homes.get(entry.mac)
+                home = _home(have.get(entry.mac, ()), ends, d)
                 if home is None or entry.remote in home[1].local or home[0] is d:
                     continue
                 named = fleet.ends.get(entry.remote)
@@ -182,13 +186,33 @@ def stale_entry(fleet: Fleet) -> Iterable[Finding]:
 Home = tuple[Digest, Segment, Member]
 
 
-def _homes(ends: Iterable[tuple[Digest, Segment]]) -> dict[str, Home]:
-    """Where each MAC address of an overlay really is; those that two hosts have are left out."""
-    found: dict[str, Home | None] = {}
+def _homes(ends: Iterable[tuple[Digest, Segment]]) -> dict[str, list[Home]]:
+    """Who has each MAC address of an overlay."""
+    found: dict[str, list[Home]] = {}
     for d, s in ends:
         for m in s.members:
-            found[m.mac] = (d, s, m) if m.mac not in found else None
-    return {mac: home for mac, home in found.items() if home is not None}
+            found.setdefault(m.mac, []).append((d, s, m))
+    return found
+
+
+def _home(them: Sequence[Home], ends: Sequence[tuple[Digest, Segment]], asking: Digest) -> Home | None:
+    """Where a MAC address really is, as far as it is certain. Of several who have it: the only one whom an engine gave
+    its address (what a container left behind is nobody's); else the only one to whom other hosts than ``asking`` send.
+    """
+    if len(them) < 2:
+        return them[0] if them else None
+    if known := rightful(them):
+        return known
+    mac = them[0][2].mac
+    sent = {e.remote for d, s in ends if d is not asking for e in s.entries if e.mac == mac}
+    named = [h for h in them if sent.intersection(h[1].local)]
+    return named[0] if len(named) == 1 else None
+
+
+def rightful(them: Sequence[Home]) -> Home | None:
+    """The only one of several members whom an engine gave its address."""
+    known = [h for h in them if h[2].given]
+    return known[0] if len(known) == 1 else None
 
 
 def _called(end: Segment, ends: Iterable[tuple[Digest, Segment]]) -> str:
@@ -226,11 +250,12 @@ def duplicate(fleet: Fleet) -> Iterable[Finding]:
     Why it hurts: each of them gets the other's packets, now and then; connections break with resets.
     Example: an overlay was made by hand on two hosts with the same range to give addresses from.
     Repair: give one of them another address; keep the ranges of hosts apart.
-    Severity: error.
-    Possible: never said.
-    Likely: both are seen in the same segment, with different MAC addresses.
+    Severity: error; a warning where it is only possible.
+    Possible: the snapshots of the two hosts were taken at different times, so that a member may have moved; or they do
+    not say when, and both members have the same MAC address as well.
+    Likely: both are seen in the same segment.
     Confirmed: never, from state alone.
-    References: RFC 5227; RFC 4862 section 5.4.
+    References: RFC 5227; RFC 4862 section 5.4; libnetwork netutils.GenerateMACFromIP (the same address, the same MAC).
     """
     for ends in fleet.overlays:
         have: dict[str, list[Home]] = {}
@@ -239,8 +264,20 @@ def duplicate(fleet: Fleet) -> Iterable[Finding]:
                 for address in m.addresses:
                     have.setdefault(address, []).append((d, s, m))
         for address, homes in have.items():
-            if len({m.mac for _, _, m in homes}) > 1 and not _shared_gateway(homes):
-                yield _twice(address, homes)
+            pair = twins(homes)
+            if pair is not None and not _shared_gateway(homes):
+                yield _twice(address, *pair)
+
+
+def twins(homes: Sequence[Home]) -> tuple[Home, Home] | None:
+    """Two that have one address: with different MAC addresses, else on different hosts. The rightful one first. A
+    router's virtual MAC address is on several hosts on purpose (RFC 5798 section 7.3)."""
+    one = rightful(homes) or homes[0]
+    others = [h for h in homes if h is not one]
+    other = next((h for h in others if h[2].mac != one[2].mac), None) or next(
+        (h for h in others if h[0] is not one[0] and not one[2].mac.startswith(VIRTUAL)), None
+    )
+    return (one, other) if other is not None else None
 
 
 def duplicate_here(machine: Machine) -> Iterable[Finding]:
@@ -294,16 +331,33 @@ def _shared_gateway(homes: list[Home]) -> bool:
     return all(not m.key for _, _, m in homes)
 
 
-def _twice(address: str, homes: list[Home]) -> Finding:
-    (d1, s1, m1), (d2, s2, m2) = homes[0], next(h for h in homes if h[2].mac != homes[0][2].mac)
-    facts: Facts = {"address": address, "one": m1.name, "other": m2.name, "host": d1.host, "there": d2.host}
+def _twice(address: str, one: Home, other: Home) -> Finding:
+    (d1, s1, m1), (d2, s2, m2) = one, other
+    facts: Facts = {
+        "address": address,
+        "one": m1.name,
+        "other": m2.name,
+        "host": d1.host,
+        "there": d2.host,
+        "mac": m2.mac,
+        "stray": bool(m1.given) and not m2.given,
+    }
     lines = (
         line(REF, "member-at", member=m1.name, mac=m1.mac, host=d1.host),
         line(REF, "member-at", member=m2.name, mac=m2.mac, host=d2.host),
     )
     keys = tuple(dict.fromkeys(m.key for m in (m1, m2) if m.key))
-    finding = found("OVL302", "error", "likely", tuple(dict.fromkeys((s1.at, s2.at))), facts, *lines)
+    at_once = d1 is d2 or at_one_time(d1, d2)
+    sure = at_once if at_once is not None else m1.mac != m2.mac
+    severity: Severity = "error" if sure else "warning"
+    where = tuple(dict.fromkeys((s1.at, s2.at)))
+    finding = found("OVL302", severity, "likely" if sure else "possible", where, facts, *lines)
     return msgspec.structs.replace(finding, workloads=keys)
+
+
+def at_one_time(a: Digest, b: Digest) -> bool | None:
+    """Were two hosts read close enough to each other to be compared? None where it is not known."""
+    return None if a.taken is None or b.taken is None else abs(a.taken - b.taken) <= APART
 
 
 def number_differs(fleet: Fleet) -> Iterable[Finding]:
@@ -335,14 +389,23 @@ def number_differs(fleet: Fleet) -> Iterable[Finding]:
             pair = frozenset({(d.host, place_text(s.at)), (far.host, place_text(other.at) if other else "")})
             if other is not None and pair not in said:
                 said.add(pair)
-                yield _differs(d, s, far, other)
+                yield _differs(d, s, far, other, _odd_one(s, other, [x for _, x in all_]))
 
 
 def _same_network(a: Segment, b: Segment) -> bool:
     return bool(set(a.networks) & set(b.networks))
 
 
-def _differs(d: Digest, s: Segment, far: Digest, t: Segment) -> Finding:
+def _odd_one(s: Segment, t: Segment, every: Sequence[Segment]) -> Segment | None:
+    """Which of two that differ is wrong: whose engine says another number, else the one that fewer ends agree with."""
+    against = [x for x in (s, t) if x.told and x.vni not in x.told]
+    if len(against) == 1:
+        return against[0]
+    like = [sum((x.port, x.vni) == (y.port, y.vni) and _same_network(x, y) for y in every) for x in (s, t)]
+    return None if like[0] == like[1] else s if like[0] < like[1] else t
+
+
+def _differs(d: Digest, s: Segment, far: Digest, t: Segment, wrong: Segment | None) -> Finding:
     case = "vni" if s.vni != t.vni else "port"
     facts: Facts = {
         "case": case,
@@ -352,6 +415,7 @@ def _differs(d: Digest, s: Segment, far: Digest, t: Segment) -> Finding:
         "other": t.title,
         "ours": s.vni if case == "vni" else s.port,
         "theirs": t.vni if case == "vni" else t.port,
+        "wrong": None if wrong is None else d.host if wrong is s else far.host,
     }
     lines = (
         line(REF, "tunnel-number", host=d.host, device=place_text(s.at), vni=s.vni, port=s.port),
