@@ -22,6 +22,13 @@ def warning(code: str, *who: str) -> Said:
     return {("warning", code): frozenset(who)}
 
 
+def told(nic: int) -> HostSnapshot:
+    """flannel is told 1500 on every node; this one's packets leave by eth1, its default route by the smaller eth0."""
+    text = n.TWO.format(1400, nic, 1, "flannel.1 vxlan 1450 id=1 local=198.18.2.2 remote=198.18.2.9")
+    said = {"mtu": 1500, "meaning": "underlay", "option": "Backend.MTU"}
+    return n.node(text, overlays=(n.flannel("vxlan", 1450, **said),))
+
+
 def dual(own: int) -> HostSnapshot:
     return n.node(n.DUAL.format(own=own, data=1500, management=9000))
 
@@ -29,6 +36,7 @@ def dual(own: int) -> HostSnapshot:
 NODES = [
     Kind("flannel-wireguard-peers", one(lambda net: n.vswitch(f"198.18.{net}.9")), "1", "2", warning("CFG604")),
     Kind("flannel-backend-mtu", one(n.backend_mtu), "1500"),
+    Kind("flannel-backend-mtu-other-nodes", one(told), "1500", "1450", warning("CFG606")),
     Kind("calico-veth-mtu", one(n.veth_mtu), "1450", "1500", warning("CFG606", "p")),
     Kind("calico-no-overlay", one(lambda mtu: n.veth_mtu(mtu, backend="none")), "1500"),
     Kind(

@@ -27,7 +27,7 @@ from pathfit.core.finding import Fix
 from pathfit.core.node import NodeFacts, Overlay
 from pathfit.core.snapshot import Address, HostSnapshot, NextHop, Route
 from pathfit.rules.state.machine import Machine
-from pathfit.rules.state.nodes import cnis, is_pod_of
+from pathfit.rules.state.nodes import cnis, is_pod_of, pod_spaces
 from pathfit.words.render import by_hand, title
 
 POD = """
@@ -438,7 +438,8 @@ def test_the_agents_pod_in_the_nodes_namespace_is_none_of_the_networks() -> None
     machine = Machine(replace(made, nodes=(said,), engines=(engine,)))
     (cni,) = cnis(machine)
     nets = machine.network.nets.values()
-    assert {n.snap.where for n in nets if is_pod_of(cni, machine.host, machine.network, n)} == {"netns:c"}
+    called = pod_spaces(machine.host)
+    assert {n.snap.where for n in nets if is_pod_of(cni, called, machine.network, n)} == {"netns:c"}
 
 
 # --- what is found wrong by itself -----------------------------------------------------------------------------------

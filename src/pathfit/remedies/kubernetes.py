@@ -22,7 +22,7 @@ from pathfit.remedies.kubernetes_makers import Ground, Recipe, devices, margin, 
 from pathfit.remedies.untried import documented
 from pathfit.rules import forecast
 from pathfit.rules.state.machine import Machine
-from pathfit.rules.state.nodes import Cni, Placed, cnis, default_link, ends, is_pod_of, leaves_by
+from pathfit.rules.state.nodes import Cni, Placed, cnis, default_link, ends, is_pod_of, leaves_by, pod_spaces
 from pathfit.rules.view import View
 
 AGENTS = {
@@ -91,7 +91,8 @@ def _of_source(view: View) -> Cni | None:
     if net is None:
         return None
     machine = Machine(view.state, network, seats=())
-    return next((c for c in cnis(machine) if is_pod_of(c, view.state, network, net)), None)
+    called = pod_spaces(view.state)
+    return next((c for c in cnis(machine) if is_pod_of(c, called, network, net)), None)
 
 
 def _concerned(view: View, node: Placed, limit: int) -> bool:

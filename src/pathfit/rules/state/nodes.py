@@ -96,9 +96,14 @@ def cnis(machine: Machine) -> Iterator[Cni]:
             yield Cni("canal", found["flannel"], found["calico"])
 
 
-def is_pod_of(cni: Cni, host: HostSnapshot, network: Network, net: Net) -> bool:
-    """Is ``net`` a pod that this network made a cable for? By the cable, or because an engine says that it is a pod. A
-    pod in its node's own namespace (the agents are) has none."""
+def pod_spaces(host: HostSnapshot) -> frozenset[str]:
+    """Ids of the namespaces that an engine calls a pod's."""
+    return frozenset(c.netns for e in host.engines for c in e.containers if c.pod and c.netns)
+
+
+def is_pod_of(cni: Cni, called: frozenset[str], network: Network, net: Net) -> bool:
+    """Is ``net`` a pod that this network made a cable for? By the cable, or because an engine says that it is a pod
+    (``called``). A pod in its node's own namespace (the agents are) has none."""
     if net is cni.carrier.net:
         return False
     names = {cni.carrier.overlay.maker, cni.option.overlay.maker}
@@ -111,7 +116,7 @@ def is_pod_of(cni: Cni, host: HostSnapshot, network: Network, net: Net) -> bool:
         half, master = other[1], other[0].links.get(other[1].master)
         if half.name.startswith(starts or "\0") or (master is not None and master.name in bridges):
             return True
-        if any(c.pod and c.netns == net.snap.id for e in host.engines for c in e.containers):
+        if net.snap.id in called:
             return True
     return False
 
@@ -121,7 +126,8 @@ def of_pods(machine: Machine, p: Placed, finding: Finding) -> Finding:
     cni = next((c for c in cnis(machine) if p in (c.carrier, c.option)), None)
     if cni is None:
         return finding
-    keys = (s.key for s in machine.seats if s.net is not None and is_pod_of(cni, machine.host, machine.network, s.net))
+    called = pod_spaces(machine.host)
+    keys = (s.key for s in machine.seats if s.net is not None and is_pod_of(cni, called, machine.network, s.net))
     return msgspec.structs.replace(finding, workloads=tuple(dict.fromkeys(keys)))
 
 
