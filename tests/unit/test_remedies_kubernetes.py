@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from cases import case, hole, out, probe
+from cases import told as measured_told
 from msgspec.structs import replace
 from test_scan import of as scan
 from topo import host
@@ -23,6 +24,7 @@ from topo import host
 from pathfit import diagnose
 from pathfit.core.case import Case
 from pathfit.core.engine import Container, Engine
+from pathfit.core.evidence import ProbeResult
 from pathfit.core.finding import Fix
 from pathfit.core.node import NodeFacts, Overlay
 from pathfit.core.snapshot import Address, HostSnapshot, NextHop, Route
@@ -391,6 +393,21 @@ def test_a_kind_node_is_entered_by_its_name() -> None:
     (fix,) = fixes(asked(replace(state, engines=(*state.engines, docker)), 1400))
     assert fix.commands[0] == ("docker", "exec", "kind-worker", *["ip", "link", "set", "dev", "eth0", "mtu", "1400"])
     assert fix.lasts == "recreate"
+
+
+@pytest.mark.parametrize(
+    ("code", "measured"),
+    [
+        ("MTU102", probe(forward=(out(1400, fails=1401, exact=True),))),
+        ("MTU106", probe(forward=(measured_told(1400),))),
+        ("MTU103", None),  # nothing was measured: state alone, the node's device has 1450
+    ],
+)
+def test_every_fault_of_size_carries_it(code: str, measured: ProbeResult | None) -> None:
+    state = cluster(overlay("flannel", "vxlan"), nic=1450, bridge="cni0", agent=AGENTS["flannel"])
+    run = case(state, *([measured] if measured is not None else []))
+    (fix,) = fixes(run, code)
+    assert told(fix) == ("Backend.MTU", 1450, 1400)
 
 
 # --- where nothing is proposed ---------------------------------------------------------------------------------------
