@@ -188,7 +188,7 @@ def test_an_inner_daemon_restarted_by_the_engine_around_it() -> None:
 
         s.inner("rm", "-f", "w1", "still")
         before = s.settings()
-        for die in range(1, 100):
+        for die in range(3, 100):  # the two of the file: test_killed.py
             if not killed(s, die):
                 break
             said = s.a.pathfit("explain", "MTU101")
@@ -231,16 +231,9 @@ def killed(s: Stage, die: int) -> bool:
 def test_three_levels_and_a_limit_further_out() -> None:
     """Both containers around have 1500; what carries less is the machine's own device, as a cloud gives it."""
     with stage(1500, uplink=OUTER, beside=True, config="") as s:
-        deeper = Nested(
-            s.a.lab,
-            s.a.h,
-            "",
-            outer=s.inner,
-            name="deeper",
-            beside=True,
-            bridge="198.19.17.1/24",
-            pool="198.19.96.0/19",
-        )
+        job = ("--label", "com.gitlab.gitlab-runner.type=service", "-e", "GITLAB_CI=true")
+        subnets = {"bridge": "198.19.17.1/24", "pool": "198.19.96.0/19"}
+        deeper = Nested(s.a.lab, s.a.h, "", outer=s.inner, name="deeper", beside=True, options=job, **subnets)
         deeper.run("build")
         where = f"container:{NAME}/deeper/build"
         seen = s.diagnose(where)
@@ -257,6 +250,11 @@ def test_three_levels_and_a_limit_further_out() -> None:
         fixes = {f["id"]: f for f in seen["findings"][0]["fixes"]}
         assert fixes["docker-daemon-mtu"]["commands"][-1][:6] == ["docker", "exec", NAME, "docker", "exec", "deeper"]
         assert fixes["docker-daemon-mtu"]["applicability"] == "manual"
+        runner = fixes["gitlab-mtu"]
+        assert (runner["value"], runner["effective"], runner["untried"]) == (OUTER, OUTER, True)
+        assert f'+  command: ["--mtu={OUTER}"]' in runner["files"][0]["diff"]
+        assert "com.gitlab.gitlab-runner." in runner["title"], "by which sign"
+        assert {f["platform"] for f in fixes.values()} == {"linux", "docker", "gitlab"}
 
 
 def from_within(s: Stage) -> dict[str, Any]:

@@ -62,6 +62,7 @@ RUNNERS = (
         variables=("DOCKERD_IN_RUNNER",),
     ),
 )
+STRONGEST = ("label", "image", "process", "variable")  # a job may set any variable
 PROGRAMS = frozenset(p for r in RUNNERS for p in r.processes) | {"Runner.Listener"}
 """Programs worth looking at; that of GitHub alone does not say who started it, its variables do."""
 VARIABLES = frozenset(v for r in RUNNERS for v in r.variables) | {IN_POD}
@@ -85,10 +86,12 @@ def of_process(program: str, variables: Iterable[str]) -> tuple[str, ...]:
 
 
 def recognised(host: HostSnapshot, engine: Engine) -> tuple[tuple[str, str], ...]:
-    """(name of the runner, the sign of it) for each that is seen around an engine in a container, what is nearest
-    to the engine first. Empty: not known."""
+    """(name of the runner, the sign of it) for each that is seen around an engine in a container; of several signs the
+    one that jobs cannot give themselves (:data:`STRONGEST`). Empty: not known."""
     around = _around(host, engine)
-    signs = (*engine.signs, *(s for c in around for s in c.signs))
+    signs = [*engine.signs, *(s for c in around for s in c.signs)]
+    ranks = {f"{kind} ": n for n, kind in enumerate(STRONGEST)}
+    signs.sort(key=lambda sign: next((n for kind, n in ranks.items() if sign.startswith(kind)), len(ranks)))
     pod = f"variable {IN_POD}" in signs or any(c.pod for c in around)
     found: dict[str, str] = {}
     for sign in signs:

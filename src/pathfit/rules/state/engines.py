@@ -138,7 +138,8 @@ def nested(machine: Machine) -> Iterable[Finding]:
         keys = tuple(dict.fromkeys(k for m in inner for k in m.keys))
         severity: Severity = "warning" if inner else "info"
         sure: Confidence = "likely" if inner else "possible"
-        yield about(found("CFG602", severity, sure, at, facts, proof), keys)
+        places = (at,) if way is ways[0] else (at, ways[0].net.point(ways[0].link))  # of two levels: two findings
+        yield about(found("CFG602", severity, sure, places, facts, proof), keys)
 
 
 def not_live(machine: Machine) -> Iterable[Finding]:
