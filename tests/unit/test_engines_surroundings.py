@@ -81,7 +81,36 @@ def test_whether_the_container_ends_with_it(
     processes: tuple[P, ...], expected: bool, proc: Callable[..., None]
 ) -> None:
     proc(*processes)
-    assert surroundings.outlived(processes[-1].numbers[0]) is expected
+    daemon = processes[-1].numbers[0]
+    assert surroundings.outlived(daemon) is expected
+    assert not (expected and surroundings.taken_along(daemon))
+
+
+ENDS = ("the container's own", "docker:dind: tini waits for it", "from within: the first itself")
+
+
+@pytest.mark.parametrize(("name", "processes", "_"), CASES, ids=[c[0] for c in CASES])
+def test_whether_it_certainly_ends(name: str, processes: tuple[P, ...], _: bool, proc: Callable[..., None]) -> None:
+    proc(*processes)
+    assert surroundings.taken_along(processes[-1].numbers[0]) is (name in ENDS)
+
+
+ID = "d1" * 32
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "unit"),
+    [
+        (f"0::/docker/{ID}/system.slice/docker.service\n", "docker.service"),
+        (f"0::/system.slice/docker-{ID}.scope/init.scope/system.slice/docker.service/x\n", "docker.service"),
+        (f"0::/system.slice/docker-{ID}.scope\n", ""),
+        ("0::/system.slice/docker.service\n", ""),
+        (f"0::/system.slice/containerd.service/{ID}\n", ""),
+    ],
+)
+def test_the_unit_within(cgroup: str, unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surroundings.procfs, "maybe", lambda path, limit=0: cgroup)
+    assert surroundings.unit(7) == unit
 
 
 def test_a_process_that_went(proc: Callable[..., None]) -> None:

@@ -104,11 +104,24 @@ def test_a_daemon_started_beside_its_container_is_restarted_by_the_engine_around
 
 
 def test_a_daemon_that_its_container_ends_with_is_left_to_people() -> None:
-    fix = one(inside(inner=False), "docker-daemon-mtu", around())
+    fix = one(inside(inner=False, main=True), "docker-daemon-mtu", around())
     assert (fix.applicability, fix.changes, fix.lasts) == ("manual", (), "recreate")
     assert (by_hand(fix) or "").startswith("the daemon is what the container dind runs")
     assert fix.interrupts[0] == "container:dind"
     assert lines(fix) == ["docker restart dind", "docker exec dind docker start db"]
+
+
+def test_of_any_other_it_is_not_known() -> None:
+    fix = one(inside(inner=False), "docker-daemon-mtu", around())
+    assert (fix.applicability, fix.changes, fix.interrupts[0]) == ("manual", (), "container:dind")
+    assert (by_hand(fix) or "").startswith("whether the container dind would end")
+
+
+def test_a_service_manager_in_the_container_restarts_it() -> None:
+    fix = one(inside(inner=False, unit="docker.service"), "docker-daemon-mtu", around())
+    assert (fix.applicability, fix.interrupts) == ("manual", ("container:ci", "container:db"))
+    assert lines(fix)[0] == "docker exec dind systemctl restart docker.service"
+    assert one(inside(unit="docker.service"), "docker-daemon-mtu", around()).applicability == "manual"
 
 
 def test_the_same_from_within_the_container() -> None:

@@ -94,6 +94,8 @@ class Engine(Value, frozen=True, kw_only=True):
     0xEFFFFFFC, PROC_PID_INIT_INO), and that namespace does not end with it: a lab host, or a container in which it was
     started beside the container's own process. Only there may a daemon without a service manager (``restart`` "argv")
     be ended and started again by us; everywhere else that is a ``manual`` repair. Where it is not known it stays False.
+    ``main``: the container that it runs in is known to end with it. ``unit`` of one in a container: that of the service
+    manager there.
 
     ``depth``: 0 when it runs on the host, 1 in a container of another engine, 2 in a container of that one.
     ``inside``: the id of the container it runs in, ``inside_name`` how people call that one ("outer" or "outer/inner").
@@ -111,6 +113,7 @@ class Engine(Value, frozen=True, kw_only=True):
     netns: str = ""  # id of the namespace the daemon works in
     root: str | None = None  # what the daemon sees as "/", None = what we see
     inner: bool = False
+    main: bool = False
     config_path: str = ""
     config: str | None = None
     config_error: str | None = None

@@ -153,8 +153,8 @@ def _why_by_hand(view: View, engine: Engine, value: int) -> str | None:
         return "by-hand.ending"
     if engine.live_restore and _running(engine):
         return "by-hand.live-restore"
-    if engine.depth and engine.restart == "argv" and not engine.inner:
-        return "by-hand.ends-container"
+    if engine.depth and engine.restart == "argv" and not engine.inner and not engine.unit:
+        return "by-hand.ends-container" if engine.main else "by-hand.may-end"
     if engine.root is not None:
         return _why_not_there(view, engine)
     return "by-hand.no-manager" if engine.restart == "argv" and not engine.inner else None
@@ -164,7 +164,8 @@ def _why_not_there(view: View, engine: Engine) -> str | None:
     """Why we do not reach into another mount namespace; None when the engine around it is ours to ask, and the
     container's first process, by which its files are found, goes on without this daemon."""
     home = nested.home(view, engine)
-    return "by-hand.elsewhere" if home is None or not home.socket or not home.pid or engine.rootless else None
+    reached = home is not None and home.socket and home.pid and not engine.rootless and not engine.unit
+    return None if reached else "by-hand.elsewhere"
 
 
 def _config(engine: Engine, value: int) -> str:
@@ -202,7 +203,9 @@ def _restart_commands(view: View, engine: Engine) -> tuple[Argv, ...]:
         "service": (("service", engine.unit, "restart"),),
     }.get(engine.restart, (("kill", str(engine.pid)), engine.flags))
     client, home = _client(view, engine), nested.home(view, engine)
-    if engine.depth and engine.restart == "argv" and not engine.inner:
+    if home is not None and engine.unit:
+        again = ((*home.enter, "systemctl", "restart", engine.unit),)
+    elif _ended(engine):
         again = (("docker", "restart", engine.inside_name.rpartition("/")[2] or engine.inside[:12]),)
     elif home is not None:
         detached = tuple(x for w in home.enter for x in ((w, "-d") if w == "exec" else (w,)))
@@ -319,8 +322,8 @@ def _client(view: View, engine: Engine) -> Argv:
 
 
 def _ended(engine: Engine) -> tuple[str, ...]:
-    """The container that ends with its daemon, and with it whatever else runs in it."""
-    alone = engine.depth and engine.restart == "argv" and not engine.inner
+    """The container that ends with its daemon, or may, and with it whatever else runs in it."""
+    alone = engine.depth and engine.restart == "argv" and not engine.inner and not engine.unit
     return (f"container:{engine.inside_name or engine.inside[:12]}",) if alone else ()
 
 

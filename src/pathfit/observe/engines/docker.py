@@ -245,6 +245,7 @@ def _outside(daemon: Daemon) -> Engine:
     return replace(
         daemon.engine(),
         inner=surroundings.outlived(daemon.pid),
+        main=surroundings.taken_along(daemon.pid),
         config_path=path,
         config=config,
         config_error=error,
@@ -294,4 +295,4 @@ def _restart(daemon: Daemon) -> tuple[str, str]:
         started = procfs.maybe("/run/docker-ssd.pid", 32)  # start-stop-daemon's, Debian's /etc/init.d/docker
         if started == str(daemon.pid) and os.path.exists("/etc/init.d/docker"):
             return "service", "docker"
-    return "argv", ""
+    return "argv", surroundings.unit(daemon.pid) if daemon.root is not None and daemon.pid else ""

@@ -11,13 +11,14 @@ from pathfit.observe import processes
 from pathfit.observe.engines import nest
 
 TEXT = 65536  # bytes of a /proc/PID/cgroup, of a /proc/PID/environ
-MOUNTS = 1 << 20  # bytes of a /proc/PID/mountinfo
+MOUNTS = 1 << 16  # bytes of a /proc/PID/mountinfo: a container's own mounts come first
 NEIGHBOURS = 256  # processes of its network namespace that are looked at
 ANCESTORS = 16
 FIRST_PIDS = "pid:[4026531836]"  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 WAITING = ("tini", "docker-init", "catatonit")  # they end with the program they were given, and with no other
 _COMM = 15  # characters of a process's name that the kernel keeps (TASK_COMM_LEN - 1)
 _SHORT = frozenset(p[:_COMM] for p in runners.PROGRAMS)
+_UNIT = re.compile(r"[0-9a-f]{64}[^/]*/(?:.*/)?([^/]+\.service)(?:/|$)")
 _NUMBERS = re.compile(r"^(PPid|NSpid|NSsid):\s*(.*)$", re.MULTILINE)
 
 
@@ -36,25 +37,50 @@ def outlived(pid: int) -> bool:
     (:data:`WAITING`, none of which begins a session for it) has taken in what began a session of its own. Of any other
     first process it is not known whether it waits for this one, or starts it again by itself.
     """
-    pids = procfs.link(f"/proc/{pid}/ns/pid") if pid else ""
-    if not pids or pids == FIRST_PIDS:
+    pids = _pids(pid)
+    if not pids or _is_first(pid):
         return False
-    own = _numbers(pid)
-    inside = own.get("NSpid", [])
-    if not inside or inside[-1] == 1:
-        return False
-    parent = own.get("PPid", [0])[0]
+    parent = _numbers(pid).get("PPid", [0])[0]
     if not parent or procfs.link(f"/proc/{parent}/ns/pid") != pids:
-        return bool(parent) or _numbers_are_ours(pids)
-    first = _numbers(parent)
-    session, first_s = own.get("NSsid", [0])[-1], first.get("NSsid", [0])[-1]  # 0: one that began outside
-    name = procfs.maybe(f"/proc/{parent}/comm", 64)
-    return first.get("NSpid", [0])[-1] == 1 and name in WAITING and session not in (0, first_s)
+        return bool(parent) or pids == procfs.link("/proc/self/ns/pid")  # of another no parent means: not to be seen
+    return _waits(parent) and _session(pid) not in (0, _session(parent))
 
 
-def _numbers_are_ours(pids: str) -> bool:
-    """No parent: in our own pid namespace that means one outside of it; of another it means that we may not know."""
-    return pids == procfs.link("/proc/self/ns/pid")
+def taken_along(pid: int) -> bool:
+    """Is it certain that the container of a process ends with it: is it the first one, or what that one waits for?"""
+    pids = _pids(pid)
+    if not pids or not _numbers(pid).get("NSpid"):
+        return False
+    parent = _numbers(pid).get("PPid", [0])[0]
+    ours = bool(parent) and procfs.link(f"/proc/{parent}/ns/pid") == pids
+    return _is_first(pid) or (ours and _waits(parent) and 0 != _session(pid) == _session(parent))
+
+
+def unit(pid: int) -> str:
+    """The unit of the service manager in a process's container, by its cgroup below the container's; "" for none."""
+    for line in procfs.maybe(f"/proc/{pid}/cgroup", TEXT).splitlines():
+        if found := _UNIT.search(line):
+            return found[1]
+    return ""
+
+
+def _pids(pid: int) -> str:
+    """Its pid namespace, "" when that is the machine's first one or cannot be seen."""
+    pids = procfs.link(f"/proc/{pid}/ns/pid") if pid else ""
+    return "" if pids == FIRST_PIDS else pids
+
+
+def _is_first(pid: int) -> bool:
+    return _numbers(pid).get("NSpid", [1])[-1:] in ([1], [])
+
+
+def _waits(pid: int) -> bool:
+    return _is_first(pid) and procfs.maybe(f"/proc/{pid}/comm", 64) in WAITING
+
+
+def _session(pid: int) -> int:
+    """As its own pid namespace counts; 0: one that began outside."""
+    return _numbers(pid).get("NSsid", [0])[-1]
 
 
 def _numbers(pid: int) -> dict[str, list[int]]:
