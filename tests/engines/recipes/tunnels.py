@@ -27,8 +27,8 @@ WATCH = """
 table inet outer {
   counter pieces { }
   chain in { type filter hook prerouting priority -450;
-    ip frag-off & 0x3fff != 0 counter name pieces %(then)s
-    exthdr frag exists counter name pieces %(then)s
+    iifname { "eth0", "eth1" } ip frag-off & 0x3fff != 0 counter name pieces %(then)s
+    iifname { "eth0", "eth1" } exthdr frag exists counter name pieces %(then)s
   }
 }
 """
@@ -87,9 +87,9 @@ VPN = (
 class Pair:
     """The hosts with their cables, the web server on ``b``, and nothing between them yet but the outer network."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, names: str = "ab") -> None:
         self.lab = lab
-        self.a, self.b = lab.host("a"), lab.host("b")
+        self.a, self.b = (lab.host(name) for name in names)
         self.ends: tuple[LabHost, LabHost] = (self.a, self.b)
         self.vpns: dict[str, tuple[End, End]] = {}
         self.switches: tuple[Ovs, Ovs] | None = None
@@ -100,7 +100,7 @@ class Pair:
             host.sysctl(ipv4__ip_forward=1)
         self.watch()
         self.a.run("nft", "-f", "-", stdin=BEHIND)
-        log = lab.folder / "server.log"
+        log = self.b.folder / "server.log"
         script = TESTS / "accept" / "srv.py"
         self.b.start(sys.executable, str(script), str(CERTS / "chain.pem"), str(CERTS / "chain.key"), log=log)
         until(lambda: ":8443" in self.b.run("ss", "-Hltn"), "the web server", detail=log.read_text)
