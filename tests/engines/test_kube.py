@@ -15,10 +15,12 @@ from engine import required
 from labhost import Lab
 from recipes import containerds, ovs
 from recipes.cluster_makers import MAKERS, SWITCHED
-from recipes.clusters import SIZE, Cluster, Maker
+from recipes.clusters import NARROW, SIZE, Cluster, Maker
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
 POD = "shop/web-0"
+VLAN = 4  # bytes that a switch's port lets pass above its MTU (VLAN_HLEN): measured where no device of ours is smaller
+SCANNED = ("calico", "cilium", "ovn-kubernetes")  # one for each cause
 
 
 @pytest.fixture(scope="module")
@@ -64,25 +66,22 @@ def check(cluster: Cluster, maker: Maker) -> None:
     cluster.install(maker, wrong)
     pid = cluster.pod(maker, wrong, POD)
     assert cluster.effective(pid, maker) == wrong.pod
-    assert not cluster.curl(pid, maker, patience=0.5).startswith("200")
+    assert not cluster.curl(pid, maker, patience=0.3).startswith("200")
 
     report = pathfit(cluster, "diagnose", "--from", f"pod:{POD}", "--to", maker.url)
     first = report["findings"][0]
     assert (first["code"], first["confidence"]) == ("MTU101", "confirmed")
     (fix,) = settings(first, maker)
-    assert (fix["applicability"], fix["untried"], fix["lasts"] == "permanent") == (
-        "manual",
-        True,
-        maker.name != "kindnet",
-    )
+    assert (fix["applicability"], fix["untried"]) == ("manual", True)
     assert fix["source"] and fix["commands"] and f"pod:{POD}" in fix["interrupts"]
     assert maker.option in fix["title"] and str(fix["value"]) in fix["title"]
-    if maker.cause:
-        assert maker.cause in first["because"]
+    assert not maker.cause or maker.cause in first["because"]
+    if maker.name in SCANNED:
         (seen,) = [f for f in pathfit(cluster, "scan")["findings"] if f["code"] == maker.cause]
         assert seen["workloads"] == [f"pod:{POD}"]
         assert [(x["value"], x["effective"]) for x in settings(seen, maker)] == [(fix["value"], fix["effective"])]
 
+    assert fix["effective"] in (NARROW - maker.over, NARROW - maker.over + VLAN), "all that fits, and no more"
     right = maker.sizes(fix["value"])
     assert right.pod == fix["effective"] < wrong.pod
     cluster.install(maker, right)

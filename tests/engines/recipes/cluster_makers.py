@@ -251,6 +251,7 @@ OVN = Maker(
     plug=nothing,
     inside=flat,
     switch=Switch("ovn-k8s-mp0", "ovn-tun", option=True),
+    over=58,
 )
 
 KINDNET = Maker(
@@ -259,6 +260,7 @@ KINDNET = Maker(
     wrong=WIDE,  # its eth0 has that much; what is small lies beyond it
     option="mtu",
     cause="",
+    over=0,
     sizes=lambda n: Sizes(written=n, device=n, pod=n, tunnel=n, below=n, eth0=n),
     pod="kube-system/kindnet-l4xjm",
     files=lambda m, s: {

@@ -86,6 +86,7 @@ class Maker(NamedTuple):
     plug: Callable[["Maker", Sizes, str], str]
     inside: Lines
     pod: str
+    over: int = 50  # bytes that its encapsulation takes
     default: str = "eth0"  # its default route
     fdb: str = ""  # the tunnel's device, whose forwarding entries are laid by `bridge`
     switch: Switch | None = None
