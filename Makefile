@@ -7,7 +7,7 @@ CHECKED := src tests/unit tests/cover tests/healthy tests/hostile tests/scenario
 
 QUICK := tools/isolated $(BIN)/pytest -m "not slow and not matrix"
 
-.PHONY: setup engines-setup demo test test-all lint onefile bench bench-cure bench-oracle record-demo uninstall
+.PHONY: setup engines-setup demo test test-all lint onefile bench bench-cure bench-oracle bench-kernels record-demo uninstall
 
 setup: ## .venv with the command .venv/bin/pathfit
 	@sh tools/setup.sh
@@ -39,6 +39,9 @@ bench-cure: setup ## every scenario repaired and undone, by every repair there i
 
 bench-oracle: setup ## 500 random labs: what the model predicts against what the kernel does; five to ten minutes
 	@tools/isolated $(BIN)/python bench/oracle.py
+
+bench-kernels: engines-setup ## what fits into tunnels, predicted and measured on Debian's 6.1 and 6.12, as a page
+	@tools/isolated $(BIN)/python bench/kernels.py
 
 bench: ## side by side with other tools, in one run
 	@sh tools/setup.sh --all

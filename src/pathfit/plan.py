@@ -336,7 +336,7 @@ def _measure_one(case: Case, ref: str, address: str, mine: Share) -> Measure:
         connections_total=mine.total,
         parallel=mine.at_once,
         even=mine.even,
-        budget=min(3.0, ask.timeout * 0.6),
+        budget=_budget(ask.timeout),
         connect=CONNECT_SHORT if short else CONNECT,
         contact_only=mine.contact_only,
         patient=min(PATIENT, ask.timeout * 0.6) if ask.patient else 0.0,
@@ -345,6 +345,11 @@ def _measure_one(case: Case, ref: str, address: str, mine: Share) -> Measure:
         far=(target.where or "") if not mine.contact_only and case.one("target", PlaceFact) is not None else "",
         witnesses=() if mine.contact_only else _witnesses(case),
     )
+
+
+def _budget(timeout: float) -> float:
+    """Seconds for measuring one address. Three are plenty, but for a machine so slow that it was given more time."""
+    return min(max(3.0, timeout / 5), timeout * 0.6)
 
 
 def _to_proxy(proxy: proxies.Proxy | None) -> Protocol | None:

@@ -21,7 +21,7 @@ class Row:
     addresses of the family ``outer``; {mac} the other's on the cable; {n}, {o} 1 and 2, the own and the other's; {key},
     {pub} a private key and the other's public one.
     ``on`` says where the inner addresses are: "t0"; "lo", with routes over the cable; "cable": they are the cable's.
-    ``device``: whether there is one, ``alone``: whether its lines make it over any other cable, too.
+    ``alone``: whether the lines make the device over any other cable, too. ``far``: lines of b, where they are others.
     """
 
     name: str
@@ -31,6 +31,12 @@ class Row:
     inner: tuple[int, ...] = (4,)
     on: str = "t0"
     alone: bool = True
+    far: str = ""
+
+    @property
+    def switched(self) -> bool:
+        """Open vSwitch has the device, and its MTU."""
+        return self.stack.startswith("ovs-")
 
     @property
     def device(self) -> bool:
@@ -38,9 +44,10 @@ class Row:
 
     def filled(self, end: int, keys: list[tuple[str, str]]) -> list[str]:
         """The lines of one end, 0 or 1. ``keys``: private and public one, of both ends."""
+        text = self.far if end and self.far else self.lines
         me, peer = CABLE[self.outer][end], CABLE[self.outer][1 - end]
         words = {"n": end + 1, "o": 2 - end, "mac": MACS[1 - end], "key": keys[end][0], "pub": keys[1 - end][1]}
-        return [x.strip().format(me=me, peer=peer, **words) for x in self.lines.strip().splitlines()]
+        return [x.strip().format(me=me, peer=peer, **words) for x in text.strip().splitlines()]
 
 
 def tunnel(name: str, stack: str, kind: str, words: str, outer: int = 4, inner: tuple[int, ...] = (4,)) -> Row:
@@ -51,6 +58,7 @@ def tunnel(name: str, stack: str, kind: str, words: str, outer: int = 4, inner: 
 
 _ENDS = "local {me} remote {peer}"
 _VXLAN = f"id 77 {_ENDS} dstport 4789"
+_VXLAN_OF = f"vxlan {_VXLAN}"
 _KEYED = "ikey 7 okey 7 icsum ocsum iseq oseq"
 _FOU, _GUE = "!modprobe fou\nfou add port 5555 ipproto 4", "!modprobe fou\nfou add port 5555 gue"
 _ENCAP = "encap-sport auto encap-dport 5555"
@@ -111,6 +119,22 @@ route add {NETS[4]} encap mpls {"/".join(map(str, labels))} via inet {{peer}} de
 """
 
 
+_OVS = """
+!modprobe openvswitch
+!mkdir -p /run/openvswitch && rm -f /run/openvswitch/conf.db && ovsdb-tool create /run/openvswitch/conf.db
+!ovsdb-server --remote=punix:/run/openvswitch/db.sock --detach --pidfile /run/openvswitch/conf.db 2>/dev/null
+!ovs-vsctl --no-wait init
+!ovs-vswitchd --detach --pidfile 2>/dev/null
+!ovs-vsctl add-br t0 -- add-port t0 out -- set interface out type={kind} options:remote_ip={{peer}} options:key=77
+"""
+
+
+def switched(name: str, kind: str, stack: str, far: str, outer: int = 4) -> Row:
+    """A bridge of Open vSwitch, by the kernel's datapath, with a tunnel for a port; b has a device of its own."""
+    return Row(name, stack, _OVS.replace("{kind}", kind).replace("{{", "{").replace("}}", "}"), outer, alone=False,
+               far=f"link add t0 type {far}")  # fmt: skip
+
+
 ROWS = (
     tunnel("vxlan", "vxlan", "vxlan", f"{_VXLAN} dev eth0"),
     tunnel("vxlan no dev", "vxlan,nodev", "vxlan", _VXLAN),
@@ -167,4 +191,10 @@ ROWS = (
     Row("l2tp udp", "l2tp", _l2tp("udp")),
     Row("l2tp ip", "l2tp-ip", _l2tp("ip")),
     Row("l2tp udp v6", "l2tp6", _l2tp("udp"), 6),
+    switched("ovs vxlan", "vxlan", "ovs-vxlan", _VXLAN_OF),
+    switched("ovs vxlan v6", "vxlan", "ovs-vxlan6", _VXLAN_OF, 6),
+    switched("ovs geneve", "geneve", "ovs-geneve", "geneve id 77 remote {peer}"),
+    switched("ovs geneve v6", "geneve", "ovs-geneve6", "geneve id 77 remote {peer}", 6),
+    switched("ovs gre key", "gre", "ovs-gre,key", f"gretap {_ENDS} key 77"),
+    switched("ovs ip6gre key", "ip6gre", "ovs-gre6,key", f"ip6gretap {_ENDS} key 77 encaplimit none", 6),
 )  # fmt: skip

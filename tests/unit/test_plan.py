@@ -194,6 +194,14 @@ def test_a_trial_speaks_what_the_port_turned_out_to_speak(spoken: str, answered:
     assert [r.protocol for r in world.seen if isinstance(r, TryFix)] == expected
 
 
+@pytest.mark.parametrize(("timeout", "budget"), [(1.0, 0.6), (5.0, 3.0), (15.0, 3.0), (50.0, 10.0)])
+def test_who_gives_more_time_measures_longer(timeout: float, budget: float) -> None:
+    """A slow machine needs it: Python under emulation is seven times slower."""
+    world = Fake(source=place(), state=state())
+    run(ask(timeout=timeout), world)
+    assert [r.budget for r in world.seen if isinstance(r, Measure)] == [budget]
+
+
 def test_fast_asks_for_no_trial() -> None:
     probe = ProbeResult(ref="probe:1", contact=contact(), reverse=(HOLE,))
     world = Fake(source=place(), state=state(), **{"probe:1": probe})

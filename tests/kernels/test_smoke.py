@@ -1,0 +1,85 @@
+"""Labs of tests/accept inside guests: on Debian's 6.1 and 6.12, all of pathfit, from the hang to the repair and back.
+
+Their time is not judged (Python is seven times slower there, and the machine may be busy), all else is, to the byte.
+"""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import vm
+
+pytestmark = [pytest.mark.slow, pytest.mark.lab]
+
+HERE = Path(__file__).parent
+ACCEPT = HERE.parent / "accept"
+SECONDS = 50  # what pathfit may take of the 60 that tests/accept/run gives it
+PATIENCE = 600.0
+WRAPPER = f"""#!/bin/sh
+verb=$1; shift
+case $verb in diagnose | fix) set -- --timeout {SECONDS} "$@" ;; esac
+exec {vm.CHECKOUT}/.venv/bin/pathfit "$verb" "$@"
+"""
+# The case of tests/accept or of this folder, whose expectations say nothing of time.
+UNTIMED = """. {case}
+untimed() {{ sed -E 's/"ms":[0-9]+,?//; s/^\\{{/{{"ms":60000,/' <<<"$1"; }}
+EXPECT=$(untimed "$EXPECT")
+[ -z "$EXPECT_BLIND" ] || EXPECT_BLIND=$(untimed "$EXPECT_BLIND")
+"""
+LABS = (  # case, what of it pathfit sees, whether it is repaired and undone
+    ("a2-healthy", "open", False),
+    ("a1-uplink-1420", "blind", False),
+    ("outbound-1400", "open", False),
+    ("a4-vxlan-1500", "blind", False),
+    ("wireguard-1500", "open", False),
+    ("geneve-1500", "open", True),
+)
+
+
+@pytest.fixture(scope="module")
+def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, vm.Guest]]:
+    """Both kernels, with what the labs need from outside: certificates, whose keys take a minute to make in there."""
+    kernels = [vm.required(x) for x in vm.SERIES]
+    words = [
+        "bash",
+        "-c",
+        f"P=none LAB_TMP=$1; cd {ACCEPT} && . ./kit.sh && pki",
+        "bash",
+        str(tmp_path_factory.mktemp("kit")),
+    ]
+    subprocess.run(words, check=True, timeout=PATIENCE)
+    made = {x.series: vm.Guest(x, wait=False) for x in kernels}
+    try:
+        for guest in made.values():
+            (guest.folder / "pathfit").write_text(WRAPPER)
+            (guest.folder / "pathfit").chmod(0o755)
+            for name, _, _ in LABS:
+                case = next(x for x in (ACCEPT / f"cases/{name}.sh", HERE / f"cases/{name}.sh") if x.exists())
+                (guest.folder / f"{name}.sh").write_text(UNTIMED.format(case=case))
+        yield made
+    finally:
+        for guest in made.values():
+            guest.end()
+
+
+@pytest.fixture(scope="module")
+def said(guests: dict[str, vm.Guest]) -> dict[tuple[str, str], vm.Done]:
+    """What every lab said, on each kernel: one after the other on each, both kernels at once."""
+    found: dict[tuple[str, str], vm.Done] = {}
+    for name, mode, cured in LABS:
+        words = f"cd {ACCEPT} && CURE={'1' if cured else ''} KEEP=/out PATHFIT=/out/pathfit MODES={mode}"
+        jobs = {series: guest.start(f"{words} ./run /out/{name}.sh") for series, guest in guests.items()}
+        found |= {(series, name): job.wait(PATIENCE) for series, job in jobs.items()}
+    return found
+
+
+@pytest.mark.parametrize("series", vm.SERIES)
+@pytest.mark.parametrize(("name", "mode", "cured"), LABS, ids=[x[0] for x in LABS])
+def test_a_lab_is_judged_as_here(
+    said: dict[tuple[str, str], vm.Done], series: str, name: str, mode: str, cured: bool
+) -> None:
+    done = said[series, name]
+    assert done.status == 0, done.out + done.err
+    assert f"{name} {mode}: right" in done.out
+    assert (f"{name} {mode} cured and undone" in done.out) is cured
