@@ -186,6 +186,10 @@ def test_a_file_that_is_not_what_it_should_be() -> None:
         a.podman.run("w1", "--network", "web")
         file, whole = a.file("web"), a.file("web").read_text()
         process = a.pid("w1")
+        words = ("--use", "podman-network-mtu", "--yes", "--interrupt", "--from", f"pid:{process}", "--to", URL)
+        done = a.pathfit("fix", *words)
+        assert (done.returncode, a.pid("w1")) == (3, process), "it could not be proven: that process would be gone"
+        assert "--from container:w1" in done.stderr
         for name, (spoil, status) in HOSTILE.items():
             file.write_text(spoil(whole))
             use = "podman-restart" if name == "a number" else "podman-network-mtu"

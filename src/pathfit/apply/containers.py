@@ -29,7 +29,7 @@ from pathfit.observe.engines import conmon
 from pathfit.observe.engines.parse import number, rows, table, text
 from pathfit.wire import rtnl, rtnl_link
 
-PATIENCE = 150.0  # seconds for one command: a container may take its whole stop timeout to end
+PATIENCE = 600.0  # seconds for one command: containers may take their whole stop timeouts to end
 LOOK = 0.02  # seconds between two looks whether a command of an earlier run has ended
 MARK = "PATHFIT_REPAIR"  # the environment variable that says for which repair a command runs
 ENGINE = "podman"
@@ -176,6 +176,8 @@ class _Podman:
 def _refuse(change: RestartContainers) -> None:
     """Raises Impossible unless Podman's monitors are this machine's own root's, and call it as the plan does: anybody
     may call a process conmon, and give it any words."""
+    if os.geteuid():
+        raise PermissionError(errno.EPERM, "these containers are root's")
     if change.engine != ENGINE or len(change.containers) > LONGEST:
         raise Impossible("this version restarts containers of podman alone")
     wanted = set(change.containers)

@@ -16,6 +16,7 @@ from pathfit.cli.stop import CANNOT, INTERRUPTED, OR, Stop, line
 from pathfit.cli.talk import Style, Talk, readers_may_leave, style
 from pathfit.core.ask import Ask
 from pathfit.core.case import Case
+from pathfit.core.change import RestartContainers, RestartEngine
 from pathfit.core.finding import Finding, Fix
 from pathfit.core.journal import Journal
 from pathfit.core.report import Report
@@ -24,8 +25,11 @@ from pathfit.host.deferred import deferred
 from pathfit.render import command, fixing
 from pathfit.render.fixing import Outcome, Said, say
 from pathfit.render.layout import Page
+from pathfit.rules.engines import member
+from pathfit.rules.view import View
 
 UNSEEN = ("why.no-source", "why.source-refused")  # reasons why not even state is known
+PODMAN_S = ("netns-", "cni-")  # what Podman and libcni call namespaces below /run/netns, with a UUID
 LONGEST = 86400.0  # seconds: a day without an answer is one
 FAILED = 4  # a repair failed and was undone (CONTRACT)
 EXIT = {
@@ -83,9 +87,23 @@ def _once(
         raise Stop(f"{code} is a fault of one path: without a target it cannot be looked for", typed, CANNOT)
     outcome = Outcome(kind=kind, before=report, finding=choice.finding, fix=choice.fix)
     if kind == "planned" and choice.finding is not None and choice.fix is not None and _wanted(outcome, look, o):
+        _refuse_moving(View.of(case), choice.fix, ask_again=command.fix(asked, choice.finding.code))
         outcome = _Repair(store, look, examine, case, outcome, o).run(known)
         outcome = replace(outcome, seconds=now() - begun)
     return case, outcome
+
+
+def _refuse_moving(view: View, fix: Fix, ask_again: list[str]) -> None:
+    """Raises Stop where the source would be gone after the repair, which could then not be proven: a container that
+    starts again lives in another namespace, to which no number and no path leads that was typed before."""
+    kind, _, name = view.ask.source.rpartition("!")[2].partition(":")
+    gone = kind == "pid" or (kind == "netns" and "/" in name) or (kind == "netns" and name.startswith(PODMAN_S))
+    at = member(view)
+    if not gone or at is None or not any(isinstance(c, RestartEngine | RestartContainers) for c in fix.changes):
+        return
+    words = [f"container:{at.container.name}" if w == view.ask.source else w for w in ask_again]
+    why = f"{at.container.name} starts again in another namespace than {view.ask.source}; nothing was changed"
+    raise Stop(why, line(*words, "--use", fix.id, "--yes", "--interrupt"), CANNOT)
 
 
 def _examiner(ask: Ask, *, quiet: bool, verbose: bool) -> Callable[[], tuple[Case, Report]]:
