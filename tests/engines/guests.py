@@ -37,10 +37,11 @@ class Port(NamedTuple):
 
 
 class Plugged(Protocol):
-    """What tests need of either kind. ``kind`` says which it was."""
+    """What tests need of either kind. ``kind`` says which it was; ``dockerd``: words of its command line there."""
 
     kind: str
     folder: Path
+    dockerd: str
 
     def bring(self) -> None:
         """Carry pathfit there."""
@@ -66,6 +67,8 @@ def plug(lab: Lab, host: LabHost, *ports: Port) -> Plugged:
 class Guest:
     """A QEMU guest on taps of ``host``."""
 
+    dockerd = "--add-runtime crun=/usr/bin/crun --default-runtime crun"  # in C: half the time of runc, interpreted
+
     def __init__(self, kernel: vm.Kernel, host: LabHost, ports: tuple[Port, ...]) -> None:
         self.kind = f"QEMU guest, Linux {kernel.version}"
         for port in ports:
@@ -73,7 +76,7 @@ class Guest:
         nics = [
             vm.Nic(f"tap,ifname={p.name},script=no,downscript=no", MAC.format(n)) for n, p in enumerate(ports, 1)
         ]  # fmt: skip
-        self._guest = vm.Guest(kernel, memory=1024, cpus=2, nics=nics, enter=host.enter)
+        self._guest = vm.Guest(kernel, memory=1024, cpus=2, cpu="Nehalem", nics=nics, enter=host.enter)
         self.folder = self._guest.folder
 
     def bring(self) -> None:
@@ -99,6 +102,7 @@ class StandIn:
 
     def __init__(self, lab: Lab, host: LabHost, ports: tuple[Port, ...]) -> None:
         self._host = lab.host("guest")
+        self.dockerd = f"--cgroup-parent /{self._host.cgroup}"  # where LabHost removes what is left
         self.folder = self._host.folder / "out"
         self.folder.mkdir()
         for n, p in enumerate(ports):
@@ -147,11 +151,6 @@ def _add(tar: tarfile.TarFile, path: Path, top: Path) -> None:
     if not made.exists() or made.stat().st_mtime < path.stat().st_mtime:
         compiled(str(path), str(made), doraise=True)
     tar.add(made, str(path.relative_to(top).with_suffix(".pyc")))
-
-
-def parent(machine: Plugged) -> str:
-    """The option that puts dockerd's cgroups where :class:`LabHost` removes them; "" in a machine of its own."""
-    return f"--cgroup-parent /{machine._host.cgroup}" if isinstance(machine, StandIn) else ""
 
 
 def skeleton() -> bytes:

@@ -15,13 +15,13 @@ from tenant import FIRST, GUEST, MANAGEMENT, NIC, SECOND, SERVER, URL, Tenant, o
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
 
-ASK = f"--from container:ci --to {URL}"
+ASK = f"--from container:ci --to {URL} --timeout 60"  # seconds: a guest is slow
 CLOUD = {"ds": {"network_json": {"links": [{"type": "ovs", "mtu": NIC, "ethernet_mac_address": "fa:16:3e:00:00:01"}]}}}
 
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Tenant]:
-    required()
+    required("crun")
     with tenant() as t:
         print(f"the machine: {t.guest.kind}")
         yield t
@@ -63,15 +63,11 @@ def test_the_first_limit_repaired_and_undone(stage: Tenant) -> None:
 
 
 def test_the_second_bites_when_the_first_is_lifted(stage: Tenant) -> None:
-    """The network below carries 1600 now. The machine's port is next; the value stays the smallest that is known."""
+    """The network below carries 1600 now, and the machine's port is next; behind it there is none."""
     with stage.lifted():
-        report = stage.said(f"diagnose {ASK}")
-        assert bracket(report, "reverse") == (SECOND, SECOND + 1)
-        first = report["findings"][0]
-        assert (first["code"], first["confidence"], first["facts"]["limit"]) == ("MTU101", "confirmed", SECOND)
-        assert first["fixes"][0]["value"] == NIC
+        assert stage.hangs()
         with stage.cable_of(1500):
-            assert stage.works(), "there is no third"
+            assert stage.works()
 
 
 @pytest.fixture
@@ -86,10 +82,12 @@ def larger(stage: Tenant) -> Iterator[Tenant]:
 
 
 def test_a_machine_larger_than_its_port_from_inside(larger: Tenant) -> None:
-    """Its measurement finds what its port passes, its metadata say what was promised: that is the value."""
+    """The first limit is lifted: the next one is measured to the byte, and named by what its cloud promised it, which
+    is the value."""
     report = larger.said(f"diagnose {ASK}")
+    assert bracket(report, "reverse") == (SECOND, SECOND + 1)
     first = report["findings"][0]
-    assert (first["code"], first["facts"]["limit"]) == ("MTU101", SECOND)
+    assert (first["code"], first["confidence"], first["facts"]["limit"]) == ("MTU101", "confirmed", SECOND)
     assert "MTU113" in first["because"]
     facts = of(report, "MTU113")["facts"]
     assert (facts["case"], facts["own"], facts["told"], facts["source"]) == ("cloud", 1500, NIC, "metadata")
