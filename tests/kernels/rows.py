@@ -192,9 +192,9 @@ ROWS = (
     Row("l2tp ip", "l2tp-ip", _l2tp("ip")),
     Row("l2tp udp v6", "l2tp6", _l2tp("udp"), 6),
     switched("ovs vxlan", "vxlan", "ovs-vxlan", _VXLAN_OF),
-    switched("ovs vxlan v6", "vxlan", "ovs-vxlan6", _VXLAN_OF, 6),
+    switched("ovs vxlan v6", "vxlan", "ovs-vxlan6", f"{_VXLAN_OF} udp6zerocsumrx", 6),
     switched("ovs geneve", "geneve", "ovs-geneve", "geneve id 77 remote {peer}"),
-    switched("ovs geneve v6", "geneve", "ovs-geneve6", "geneve id 77 remote {peer}", 6),
+    switched("ovs geneve v6", "geneve", "ovs-geneve6", "geneve id 77 remote {peer} udp6zerocsumrx", 6),
     switched("ovs gre key", "gre", "ovs-gre,key", f"gretap {_ENDS} key 77"),
     switched("ovs ip6gre key", "ip6gre", "ovs-gre6,key", f"ip6gretap {_ENDS} key 77 encaplimit none", 6),
 )  # fmt: skip
