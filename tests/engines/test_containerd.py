@@ -134,7 +134,7 @@ def test_killed_and_hostile() -> None:
             die += 1
             killed = repaired(a, changes, die)
             assert killed or set(a.links().values()) == {a.mtu("db")} == {NARROW}
-            taken_back(a, die, killed=killed)
+            taken_back(a, die, killed=killed, told=die == 1 or not killed)
             assert (a.file.read_text(), a.links(), a.mtu("db")) == (whole, links, 1500), die
         assert die == 9, "the file, both halves and the bridge, twice each"
 
