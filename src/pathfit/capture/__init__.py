@@ -1,6 +1,7 @@
 """Capture: what really happens to the packets of one flow on this machine, seen in the kernel.
 
-* :mod:`~pathfit.capture.drops` - where the kernel drops them, and why (a CO-RE program, ``bpf/trace.bpf.c``).
+* :mod:`~pathfit.capture.drops` - where the kernel drops them, and why (a CO-RE program, ``bpf/trace.bpf.c``);
+* :mod:`~pathfit.capture.rules` - which rule of nftables or iptables did (nft trace).
 
 The object ``bpf/trace.bpf.o`` is built by ``tools/bpf.sh`` and committed: nothing is compiled where pathfit is used.
 Filters are in place before anything is heard, and everything hangs on descriptors of this process: it is gone when

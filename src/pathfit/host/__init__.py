@@ -2,6 +2,7 @@
 
 * :mod:`~pathfit.host.netns` - stand in another network namespace for a moment, and never stay there;
 * :mod:`~pathfit.host.nlsocket` - netlink dumps, repeated when the table changed meanwhile;
+  :mod:`~pathfit.host.nfsocket` - a transaction of nf_tables, and what is told to its groups;
 * :mod:`~pathfit.host.tun` - where the device of an open tun file is;
 * :mod:`~pathfit.host.procfs` - /proc and sysctls; :mod:`~pathfit.host.within` - files below a root that is not ours;
   :mod:`~pathfit.host.whole` - one that is written whole or not at all;

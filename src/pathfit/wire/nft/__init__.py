@@ -21,7 +21,8 @@ So reading a rule means to remember *symbolically* what each register holds, and
 * :mod:`.symbols`  - what a register holds, and what a comparison with it says;
 * :mod:`.sets`     - elements of sets and maps, intervals and concatenations joined;
 * :mod:`.loads`, :mod:`.statements` - one small function for each kind of expression;
-* :mod:`.tables`   - everything together: ``tables(raw) -> tuple[Table, ...]``.
+* :mod:`.tables`   - everything together: ``tables(raw) -> tuple[Table, ...]``;
+* :mod:`.write`    - the other direction; :mod:`.mark` a table that marks one flow, :mod:`.trace` what is told of it.
 
 What has no name here becomes ``Opaque``: never dropped, never guessed. Source of all numbers:
 include/uapi/linux/netfilter/nf_tables.h.

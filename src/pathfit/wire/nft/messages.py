@@ -90,11 +90,11 @@ class RawElement(msgspec.Struct, frozen=True):
     verdict: tuple[int, str | None] | None = None
 
 
-def dump(kind: int, *, family: str = "", table: str = "", set_name: str = "") -> bytes:
-    """A dump request, of everything or of one set's elements."""
+def dump(kind: int, *, family: str = "", table: str = "", set_name: str = "", chain: str = "") -> bytes:
+    """A dump request, of everything, of one set's elements or of one chain's rules."""
     body = bytes((FAMILY_NUMBERS.get(family, 0), 0, 0, 0))
     if table:
-        body += attribute(1, table.encode() + b"\0") + attribute(2, set_name.encode() + b"\0")
+        body += attribute(1, table.encode() + b"\0") + attribute(2, (set_name or chain).encode() + b"\0")
     return request(SUBSYSTEM | kind, body)
 
 
