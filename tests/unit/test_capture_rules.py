@@ -17,9 +17,11 @@ from netlab import Net, nets
 from test_wire_dissect import A4, A6, B4, B6, EVERY, wrapped
 
 from pathfit.capture.rules import Place, Ruled, Rules
-from pathfit.core.filters import Table
+from pathfit.core import net as values
+from pathfit.core.filters import Hook, Table
 from pathfit.host import netns
 from pathfit.host.nfsocket import NfSocket
+from pathfit.model.filter import Packet, evaluate
 from pathfit.model.ruled import counted
 from pathfit.observe.filters import read_tables
 from pathfit.wire.nft import mark, trace
@@ -453,6 +455,19 @@ def test_gone_when_killed(net: Net) -> None:
         one.send_signal(signal.SIGKILL)
         one.wait()
     assert ours(net) == ours(net, "c") == []
+
+
+@pytest.mark.parametrize("hook", ["prerouting", "output"])
+@pytest.mark.parametrize("ports", [(UDP, 4789), (UDP, 6081), (UDP, PORT), (TCP, 443), (47, 0), (4, 0), (41, 0), (1, 0)])
+def test_a_snapshot_meanwhile_says_that_everything_passes_it(net: Net, ports: tuple[int, int], hook: Hook) -> None:
+    """The table is in it, with tests of inner packets that the reader does not know."""
+    with ruled(net, "r"), opened(net, "r") as fd:
+        meanwhile = tables(fd)
+    assert [t.name.startswith(mark.PREFIX) for t in meanwhile] == [True]
+    for src, dst in ((C4, S4), (C6, S6)):
+        protocol, port = ports
+        flow = values.Flow(src=src, dst=dst, proto=protocol, sport=5000 if port else 0, dport=port, size=100)
+        assert evaluate(meanwhile, hook, Packet(flow=flow)).verdict == "accept"
 
 
 def test_two_at_once(net: Net) -> None:

@@ -1,7 +1,7 @@
 """What nf_tables tells of traced packets: values of what it says, and no crash whatever it says. And the other way."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_wire_dissect import A4, A6, B4, B6, EVERY, inside, wrapped
 
@@ -95,11 +95,13 @@ def read(data: bytes) -> None:
             named(event, ())
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes(data: bytes) -> None:
     read(data)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_bytes_that_begin_well(data: st.DataObject) -> None:
     """A message with some of its bytes changed, or its attributes made of anything."""

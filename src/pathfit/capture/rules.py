@@ -38,7 +38,7 @@ HOW_COUNTERS = "iptables-legacy-save -c (its counters, before and after)"
 
 
 class Place(NamedTuple):
-    """A namespace: ``fd`` (None: ours), what it is called, and its filter tables, read right before."""
+    """A namespace: ``fd`` (None: ours; open until the end), what it is called, its filter tables, read right before."""
 
     fd: int | None
     where: str = ""
