@@ -20,7 +20,7 @@ READ = 10_000  # messages at a time: who reads has other things to do as well
 
 
 class NfSocket:
-    """In one namespace for its whole life, which it keeps alive (as every socket does). A child that is forked and starts
+    """In one namespace for its whole life, which it keeps alive (as every socket does). A child that is forked and runs
     no other program holds it as well."""
 
     def __init__(self, fd: int | None) -> None:
