@@ -100,6 +100,35 @@ def test_the_network_beneath_carries_less(swarm: Swarm) -> None:
             swarm.carries(1500)
 
 
+DEAF = """
+table inet deaf {
+  chain in { type filter hook input priority -300; icmp type destination-unreachable icmp code frag-needed drop; }
+}
+"""
+
+
+def test_the_message_that_too_big_is_gets_lost(swarm: Swarm) -> None:
+    """Every node knows that its card carries 1450; the overlay does not, and what says so is filtered in containers."""
+    with asking(swarm, 1, "deaf"):
+        ends = [(1, "deaf"), (3, "web")]
+        for number, name in ends:
+            swarm.node(number).host.run(*swarm.space(number, name), "nft", "-f", "-", stdin=DEAF)
+        try:
+            for number in (1, 2, 3):
+                swarm.on(number, "ip", "link", "set", "eth0", "mtu", "1450")
+            assert swarm.get(1, "deaf", web(swarm)) == 28
+            report = swarm.diagnose(1, "deaf", url(swarm))
+            first, cause = report["findings"][0], finding(report, "MTU104")
+            assert (first["code"], first["because"][0], cause["confidence"]) == ("MTU101", "MTU104", "confirmed")
+            made = fix_of(first, "docker-network-mtu")
+            assert (made["value"], made["effective"]) == (1450, 1400)
+        finally:
+            for number in (1, 2, 3):
+                swarm.on(number, "ip", "link", "set", "eth0", "mtu", "1500")
+            for number, name in ends:
+                swarm.on(number, *swarm.space(number, name), "nft", "delete", "table", "inet", "deaf")
+
+
 @contextmanager
 def leftover(swarm: Swarm, number: int) -> Iterator[None]:
     """What a container that moved to the third node left on another one: its address and its MAC, on the bridge."""

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from pathfit.core.ask import Target
 from pathfit.core.case import Case
-from pathfit.core.engine import Container, Endpoint, Engine, EngineNetwork
+from pathfit.core.engine import Container, Endpoint, Engine, EngineNetwork, Node
 from pathfit.core.evidence import FleetFact, OtherHost, ProbeResult
 from pathfit.core.filters import Chain, FilterRule, Match, Table, Verdict
 from pathfit.core.request import ReadSnapshots
@@ -58,6 +58,7 @@ def entry(link: int, station: str, remote: str) -> FdbEntry:
 def engine(made: HostSnapshot, n: int) -> Engine:
     network = EngineNetwork(id="n1", name="app", driver="overlay", scope="swarm", vnis=(VNI,), netns=space(made, n).id,
                             subnets=("10.0.0.0/24",), members=(f"id{n}",))  # fmt: skip
+    network = replace(network, nodes=tuple(Node(name=HOSTS[x - 1], address=end(x)) for x in (1, 2, 3)))
     ends = (Endpoint(network="n1", name="app", addresses=(f"10.0.0.{n}",), mac=mac(n), link="eth0"),)
     inside = next(x for x in made.namespaces if x.where == f"netns:{NAMES[n - 1]}")
     container = Container(id=f"id{n}", name=NAMES[n - 1], engine="docker", netns=inside.id, endpoints=ends)

@@ -20,6 +20,7 @@ from pathfit.core.request import ReadRules
 from pathfit.core.snapshot import FdbEntry, HostSnapshot
 from pathfit.observe import others, recorded
 from pathfit.remedies.overlay import inside, option_for
+from pathfit.render import text
 from pathfit.survey import judge, report_of
 from pathfit.words import render as words
 
@@ -87,6 +88,38 @@ def test_without_an_engine_two_have_the_same_right() -> None:
     assert (done.findings[0].code, done.findings[0].confidence) == ("RST203", "likely")
     assert done.findings[0].facts["case"] == "twin"
     assert not [x for x in lines(done.findings[0]) if "down" in x], "nobody is taken off whose right is not known"
+
+
+def test_a_far_end_that_only_a_file_names_is_for_people() -> None:
+    here, second, third = stale()
+    made = here.engines[0]
+    alone = replace(here, engines=(replace(made, networks=tuple(replace(x, nodes=()) for x in made.networks)),))
+    fix = report(asked((alone, second, third), REFUSED)).findings[0].fixes[0]
+    assert (fix.id, fix.applicability, fix.changes) == ("fdb-entry", "manual", ())
+    assert words.by_hand(fix, strict=True) and words.by_hand(fix, "zh", strict=True)
+
+
+def test_two_that_were_not_seen_at_one_time_dispute_nothing() -> None:
+    """An hour ago it was there, now it is here: it may have moved."""
+    hosts = (left_behind(1, told=False), node(2, told=False), node(3, told=False))
+    assert codes(report(asked(hosts, REFUSED, age=3600.0)))[0] == "RST201"
+    assert codes(report(asked(hosts, REFUSED, age=9.0)))[0] == "RST203"
+
+
+def test_a_name_that_is_an_option_is_not_typed() -> None:
+    third = node(3)
+    made = third.engines[0]
+    bad = replace(
+        third, engines=(replace(made, containers=tuple(replace(c, name="--force") for c in made.containers)),)
+    )
+    fixes = by_code(report(asked((node(1), node(2), bad), NARROW)))["MTU101"].fixes
+    assert "docker-network-mtu" not in [x.id for x in fixes]
+
+
+def test_the_line_to_type_keeps_the_files() -> None:
+    run = asked(stale(), REFUSED)
+    run = replace(run, ask=replace(run.ask, snapshots=("n2.json", "n3.json")))
+    assert "--in n2.json --in n3.json" in " ".join(text.render(report(run), width=300).split())
 
 
 def test_nobody_is_seen_where_it_is_sent() -> None:

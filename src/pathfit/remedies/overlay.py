@@ -13,6 +13,7 @@ What concerns other hosts is for a person: lines, each with the host it is to be
 own forwarding table is one entry, and is ours to change.
 """
 
+import re
 from collections.abc import Iterable
 
 from pathfit.core.change import SetForwarding
@@ -58,6 +59,8 @@ def made_again(view: View, found: Member, value: int) -> tuple[Fix, ...]:
         return ()  # what the devices have is not what the option says: somebody else sees to it
     option = option_for(value, network.encrypted)
     members = [(host, e, c) for host, e in _engines(view, network) for c in _in(e, network)]
+    if not all(map(_plain, (network.name, *(c.name for _, _, c in members)))):
+        return ()
     off = [(host, (*client(e), "network", "disconnect", network.name, c.name)) for host, e, c in members]
     on = [(host, (*client(e), "network", "connect", network.name, c.name)) for host, e, c in members]
     mine = client(found.engine)
@@ -102,6 +105,11 @@ def _in(engine: Engine, network: EngineNetwork) -> list[Container]:
     return [c for c in engine.containers if c.id in ids and c.state in ("running", "paused")]
 
 
+def _plain(name: str) -> bool:
+    """Is it a name as Docker lets people give (names.RestrictedNamePattern)? A stranger's file may hold an option."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) is not None
+
+
 def _where(view: View, ident: str) -> str:
     return next((n.where for n in view.namespaces if n.id == ident), "host")
 
@@ -124,9 +132,13 @@ def _elsewhere(view: View, host: HostSnapshot) -> str:
     return "" if host is view.state else host.host
 
 
-def _far(there: str) -> Facts:
+def _far(there: str, strange: bool) -> Facts:
     """Why it is left to people."""
-    return {"by_hand": "by-hand.other-host"} if there else {}
+    return {"by_hand": "by-hand.other-host"} if there else {"by_hand": "by-hand.strange-end"} if strange else {}
+
+
+def _networks(host: HostSnapshot, ns: NetnsSnapshot) -> list[EngineNetwork]:
+    return [x for e in host.engines for x in e.networks if x.netns == ns.id]
 
 
 def stale_entry(finding: Finding, view: View) -> tuple[Fix, ...]:
@@ -144,20 +156,24 @@ def stale_entry(finding: Finding, view: View) -> tuple[Fix, ...]:
     state = "permanent" if entries[0].state == "permanent" else "dynamic"
     words = (*enter(ns), "bridge", "fdb", "replace", mac, "dev", link.name, "dst")
     there = _elsewhere(view, host)
+    known = {x.remote for x in ns.fdb if x.link == link.index} | {
+        n.address for x in _networks(host, ns) for n in x.nodes
+    }
+    strange = not there and new not in known  # only a file says that there is a far end
     change = SetForwarding(netns=ns.id, where=ns.where, link=link.name, index=link.index, mac=mac, remote=new, old=old)
     fix = Fix(
         id="fdb-entry",
         title="fix.fdb-entry",
         platform="linux",
-        applicability="manual" if there else "safe",
+        applicability="manual" if there or strange else "safe",
         lasts="reboot",
         commands=((*words, new, "self", state),),
         undo=((*words, old, "self", state),),
         hosts=(there,) if there else (),
         where=at,
-        facts={"place": place_text(at), "mac": mac, "remote": new, "host": host.host, **_far(there)},
-        changes=() if there else (change,),
-        verify="" if there else verified(view),
+        facts={"place": place_text(at), "mac": mac, "remote": new, "host": host.host, **_far(there, strange)},
+        changes=() if there or strange else (change,),
+        verify="" if there or strange else verified(view),
     )
     return (fix, *_again(view, host, ns))
 
@@ -168,7 +184,12 @@ def _again(view: View, host: HostSnapshot, ns: NetnsSnapshot) -> tuple[Fix, ...]
         ((e, x) for e in host.engines for x in e.networks if x.netns == ns.id and e.kind == "docker"), (None, None)
     )
     members = _in(engine, network) if engine is not None and network is not None else []
-    if engine is None or network is None or not members:
+    if (
+        engine is None
+        or network is None
+        or not members
+        or not all(map(_plain, (network.name, *(c.name for c in members))))
+    ):
         return ()
     lines = [(*client(engine), "network", word, network.name, c.name) for word in OFF_ON for c in members]
     there = _elsewhere(view, host)

@@ -62,6 +62,7 @@ def command(ask: Ask, option: str = "", value: str = "") -> list[str]:
     words += ["--sni", ask.sni] if ask.sni else []
     words += ["--proxy", ask.proxy] if ask.proxy else []
     words += ["--fast"] if ask.fast else []
+    words += [w for file in ask.snapshots for w in ("--in", file)]
     return [*words, *([option, value] if option == "--timeout" else [])]
 
 

@@ -149,6 +149,8 @@ class _Text:
         at = f.where[0]
         named = "/".join(x for x in (ways.bare(at.netns) if at.netns != "host" else "", at.link) if x)
         place = named or self._named(at.netns)
+        if at.host and self.report.host and at.host != self.report.host:
+            place = f"{at.host}!{named or at.netns}"
         message = "where-beyond" if f.facts.get("beyond") else "where-at"
         if f.facts.get("beyond") and f.facts.get("holder"):
             message = "where-held"

@@ -67,6 +67,8 @@ def _arrived(flow: "Asked") -> Told | None:
     right = rightful(flow.holders)
     if here is not None and right is here:
         return None  # who answered has the better claim: the other one is a matter of OVL302
+    if right is None and not _disputed(flow):
+        return None
     home = right or others[0]
     (d, s, m), mine = home, next((x for x in flow.all.digests if flow.all.label(x) == net.host), flow.all.here)
     facts: Facts = {
@@ -81,6 +83,14 @@ def _arrived(flow: "Asked") -> Told | None:
     lines += [line("others", "member-at", member=m.name, mac=m.mac, host=d.host), *flow.all.aged(mine, d)]
     sure = right is not None and flow.leads is net and flow.all.fresh(mine, d)
     return facts, (net.point(), s.at), "confirmed" if sure else "likely", tuple(lines)
+
+
+def _disputed(flow: "Asked") -> bool:
+    """Do two have the address that may not both have it, at one time? A virtual router's moves about."""
+    from pathfit.rules.state.overlays import at_one_time, shared_gateway, twins
+
+    pair = twins(flow.holders)
+    return pair is not None and not shared_gateway(flow.holders) and at_one_time(pair[0][0], pair[1][0]) is True
 
 
 def _is(flow: "Asked", home: "Home", net: "Net | None") -> bool:

@@ -265,7 +265,7 @@ def duplicate(fleet: Fleet) -> Iterable[Finding]:
                     have.setdefault(address, []).append((d, s, m))
         for address, homes in have.items():
             pair = twins(homes)
-            if pair is not None and not _shared_gateway(homes):
+            if pair is not None and not shared_gateway(homes):
                 yield _twice(address, *pair)
 
 
@@ -326,7 +326,7 @@ def _same_bridge(
     return msgspec.structs.replace(finding, workloads=(one[0].key, other[0].key))
 
 
-def _shared_gateway(homes: list[Home]) -> bool:
+def shared_gateway(homes: Sequence[Home]) -> bool:
     """The tunnel's own namespace answers for the same address on every host (an anycast gateway): on purpose."""
     return all(not m.key for _, _, m in homes)
 
