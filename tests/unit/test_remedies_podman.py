@@ -172,6 +172,13 @@ def test_a_conflist_and_the_devices_that_are_there() -> None:
     assert title(fix, "en") != title(fix, "zh")
 
 
+def test_below_1280_ipv6_goes_from_the_devices() -> None:
+    state = msgspec.structs.replace(host(BLIND), engines=(engine(LAB, "containerd"),))
+    report = diagnose.report(case(state, probe(reverse=(hole(1200),))))
+    (fix,) = [x for x in report.findings[0].fixes if x.id == "cni-network-mtu"]
+    assert (fix.applicability, fix.interrupts) == ("disruptive", ("netns:c IPv6", "netns:h IPv6"))
+
+
 def test_of_cri_o_it_is_documented_and_not_tried() -> None:
     fix = fixes(engine(LAB, "cri-o", pod="shop/web"))["cni-network-mtu"]
     assert (fix.untried, fix.applicability, fix.interrupts) == (True, "manual", ("pod:shop/web",))

@@ -9,6 +9,7 @@ What the setting means (containernetworking/plugins, plugins/main/bridge and ptp
   asked for it (a kubelet, `nerdctl`, `ctr`) can make it anew. So those that run get the MTU on their devices, both
   halves, at once, and those that are made from now on have it from the file: nothing is interrupted, and what is
   measured afterwards is what the running ones have.
+* Below 1280 the kernel takes IPv6 from the devices (see :mod:`~pathfit.remedies.link`): then it is disruptive.
 * A later plugin of the list that sets an `mtu` as well (tuning) has the last word: then we do not touch it.
 * Makers of cluster networks write such files themselves, again and again: theirs are of other types, but for kindnet's.
 """
@@ -17,7 +18,7 @@ from pathfit.core.change import Change
 from pathfit.core.engine import EngineNetwork
 from pathfit.core.finding import Applicability, Facts, FileEdit, Fix
 from pathfit.core.snapshot import Link, NetnsSnapshot
-from pathfit.remedies.base import Argv, verified
+from pathfit.remedies.base import SAFE_FLOOR, Argv, verified
 from pathfit.remedies.files import edited
 from pathfit.remedies.jsontext import JsonError, Path, parse, put
 from pathfit.remedies.link import IPV6_MIN_MTU, pair, set_mtu, setting
@@ -53,7 +54,7 @@ def cni(view: View, value: int) -> tuple[Fix, ...]:
         return (_documented(view, found, value, edit),)
     devices = _devices(view, found, value)
     why = "by-hand.elsewhere" if found.engine.root is not None else "by-hand.unseen" if devices is None else ""
-    if value < IPV6_MIN_MTU:
+    if value < SAFE_FLOOR[view.family]:
         why = "by-hand.tiny"
     live = tuple(setting(ns, link, value) for ns, link in devices or ())
     return (_fix(view, found, value, devices or (), (write, *live), files=(edit,), why=why),)
@@ -123,7 +124,8 @@ def _fix(
     facts: Facts = {"network": network.name, "path": network.file}
     if why:
         facts = {**facts, "by_hand": why, "error": error}
-    applicability: Applicability = "manual" if why else "safe"
+    breaks_v6 = value < IPV6_MIN_MTU
+    applicability: Applicability = "manual" if why else "disruptive" if breaks_v6 else "safe"
     return Fix(
         id="cni-network-mtu",
         title="fix.cni-network-mtu",
@@ -132,6 +134,7 @@ def _fix(
         effective=value,
         applicability=applicability,
         lasts="permanent",
+        interrupts=tuple(dict.fromkeys(f"{ns.where} IPv6" for ns, _ in devices)) if breaks_v6 else (),
         commands=tuple(set_mtu(ns, link, value) for ns, link in devices) or _made_anew(found),
         files=files,
         undo=() if why else UNDO,

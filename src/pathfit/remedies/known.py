@@ -181,7 +181,8 @@ KNOWN = (
         does="`mtu` of the plugin that makes the device (bridge, ptp) in the CNI configuration, no other byte; and at "
         "once both halves of the veth of every running member, and the bridge.",
         when="The container or pod is containerd's, and no program writes that file. By hand where a member cannot be "
-        "seen, or below 1280; of CRI-O not tried, and then pods are made anew.",
+        "seen; below 1280 IPv6 goes from the devices, so it is disruptive; of CRI-O not tried, and then pods are made "
+        "anew.",
         undo=FILE,
     ),
     Known(
