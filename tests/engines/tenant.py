@@ -137,12 +137,32 @@ class Tenant:
         self.well(f"ip link set eth0 mtu {mtu}")
 
     @contextmanager
+    def neutron(self, main: str, ml2: str, port: int) -> Iterator[None]:
+        """The hypervisor is a compute node of neutron's, whose files say so; the machine's port has ``port``."""
+        files = {
+            "neutron.conf": f"[DEFAULT]\n{main}\n",
+            "plugins/ml2/ml2_conf.ini": f"[ml2]\ntenant_network_types = vxlan\n{ml2}\n",
+            "plugins/ml2/openvswitch_agent.ini": "[ovs]\nlocal_ip = 198.18.1.2\n",
+        }
+        for name, text in files.items():
+            path = self.kvm.path(f"/etc/neutron/{name}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        self.kvm.run("ip", "link", "set", "tap0", "mtu", str(port))
+        try:
+            yield
+        finally:
+            self.kvm.run("ip", "link", "set", "tap0", "mtu", str(NIC))
+            self.kvm.run("rm", "-r", "/etc/neutron")
+
+    @contextmanager
     def router(self, name: str) -> Iterator[str]:
         """A namespace of the hypervisor on the tenant's network with 1500, as neutron makes them, and a server in the
         machine; its WHERE."""
         self.kvm.ip(f"netns add {name}\nlink add qr0 master brq type veth peer name eth0 netns {name}\nlink set qr0 up")
         inside = ("ip", "netns", "exec", name)
-        for words in ("ip addr add 198.18.2.3/24 dev eth0", "ip link set eth0 up", f"ethtool -K eth0 {OFFLOADS_OFF}"):
+        there = ("ip addr add 198.18.2.3/24 dev eth0", "ip link set eth0 up", "ip route add default via 198.18.2.1")
+        for words in (*there, f"ethtool -K eth0 {OFFLOADS_OFF}"):
             self.kvm.run(*inside, *words.split())
         self.well("setsid --fork busybox nc -ll -p 8080 -e sleep 60 </dev/null >/dev/null 2>&1")
         self.kvm.run(*inside, "ping", "-c", "1", "-w", "20", GUEST)  # neighbours know each other, as in operation

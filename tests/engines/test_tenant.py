@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from engine import required
 from guests import Guest
-from tenant import FIRST, GUEST, MANAGEMENT, NIC, SECOND, SERVER, URL, Tenant, on, tenant
+from tenant import FIRST, GUEST, MANAGEMENT, NARROW, NIC, SECOND, SERVER, URL, Tenant, on, tenant
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
 
@@ -68,6 +68,29 @@ def test_the_second_bites_when_the_first_is_lifted(stage: Tenant) -> None:
         assert stage.hangs()
         with stage.cable_of(1500):
             assert stage.works()
+
+
+@pytest.mark.parametrize(
+    ("main", "ml2", "port", "code", "option", "effective"),
+    [
+        pytest.param("global_physnet_mtu = 1550", "", 1500, "MTU104", "path_mtu", FIRST, id="more than is below"),
+        pytest.param("", "path_mtu = 1450", 1400, "CFG606", "path_mtu", FIRST, id="the instances' size"),
+    ],
+)
+def test_what_neutrons_files_grant(
+    stage: Tenant, main: str, ml2: str, port: int, code: str, option: str, effective: int
+) -> None:
+    """From a router's namespace of the hypervisor: the option, its value, and what instances then get."""
+    with stage.neutron(main, ml2, port), stage.router("qrouter") as where:
+        report = on(stage.kvm, "diagnose", "--from", where, "--to", URL)
+    assert (report["findings"][0]["code"], report["findings"][0]["facts"]["limit"]) == ("MTU101", FIRST)
+    told = [f for f in report["findings"] if "neutron" in (f["facts"].get("maker"), f["facts"].get("who"))]
+    assert [f["code"] for f in told] == [code]
+    (cause,) = told
+    assert cause["confidence"] == ("confirmed" if code == "MTU104" else "possible")
+    (fix,) = [x for x in cause["fixes"] if x["id"] == "neutron-mtu"]
+    assert (fix["value"], fix["effective"], fix["applicability"], fix["untried"]) == (NARROW, effective, "manual", True)
+    assert f"+{option} = {NARROW}" in fix["files"][0]["diff"]
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ def too_little(machine: Machine) -> Iterable[Finding]:
             line(REF, "maker-gives", maker=o.maker, given=o.granted, source=o.source or device),
             line(REF, "uplink", device=place_text(p.net.point(nic.name)), mtu=nic.mtu),
         )
-        at = (p.net.point(device), p.net.point(nic.name))
+        at = tuple(dict.fromkeys((p.net.point(device), p.net.point(nic.name))))
         confidence: Confidence = "likely" if sure and in_force(p) else "possible"
         yield of_pods(machine, p, found("MTU104", "warning", confidence, at, facts, *lines))
 
