@@ -8,10 +8,12 @@ import errno
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from pathfit.core.evidence import ClockFact, Evidence, Missing, SocketFact
+from pathfit.core.evidence import ClockFact, Evidence, Missing, SocketFact, WatchFact
 from pathfit.core.request import (
+    EndWatch,
     Locate,
     Measure,
     MeasureHops,
@@ -26,11 +28,13 @@ from pathfit.core.request import (
     Request,
     ResolveName,
     TryFix,
+    Watch,
 )
 from pathfit.host.alarm import Late
 from pathfit.observe.places import NetnsHandle, locate
 
 if TYPE_CHECKING:
+    from pathfit.capture.watch import Watcher
     from pathfit.observe.kernel import Observer
 
 AS_ROOT = "run as root (sudo pathfit …)"
@@ -51,6 +55,7 @@ class LiveWorld:
         self._debug = debug
         self._handles: dict[str, NetnsHandle] = {}
         self._observers: dict[str, Observer] = {}
+        self._watcher: Watcher | None = None
         self._beside: list[Evidence] = []  # what a request learned besides its own answer
         self._do: dict[type, Callable[[Any], Evidence]] = {
             ReadClock: self._clock,
@@ -61,6 +66,8 @@ class LiveWorld:
             ReadCounters: self._counters,
             ResolveName: self._name,
             Measure: self._measure,
+            Watch: self._watch,
+            EndWatch: self._end_watch,
             MeasureHops: self._hops,
             TryFix: self._trial,
             ReadPlatform: self._platform,
@@ -72,6 +79,8 @@ class LiveWorld:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._watcher is not None:
+            self._watcher.close()
         for handle in self._handles.values():
             handle.close()
         self._handles.clear()
@@ -183,6 +192,22 @@ class LiveWorld:
         from pathfit.probe.tcp.engine import measure
 
         return measure(self._handle(r.source).fd, r, said)
+
+    def _watch(self, r: Watch) -> Evidence:
+        from pathfit.capture.watch import Watcher
+
+        fds: dict[str, int | None] = {}
+        for tap in r.taps:
+            with suppress(_CannotEnter):  # a namespace that has gone meanwhile: the tap is missing, and said to be
+                fds[tap.netns] = self._handle(tap.at.netns).fd
+        self._watcher = Watcher(r, fds)
+        return WatchFact(ref=r.ref, taps=self._watcher.begin())
+
+    def _end_watch(self, r: EndWatch) -> Evidence:
+        watcher, self._watcher = self._watcher, None
+        if watcher is None:
+            return _missing(r, "nothing was watched", "absent", REPORT_IT)
+        return watcher.end(r)
 
     def _hops(self, r: MeasureHops) -> Evidence:
         from pathfit.probe.tcp.hops import measure_hops

@@ -15,11 +15,12 @@ from typing import get_args
 
 from pathfit.core.ask import Ask, Protocol
 from pathfit.core.case import Case
-from pathfit.core.evidence import ClockFact, NameFact, PlaceFact, ProbeResult, StateFact
+from pathfit.core.evidence import ClockFact, NameFact, PlaceFact, ProbeResult, StateFact, WatchFact
 from pathfit.core.measured import Bracket, Contact
 from pathfit.core.net import IP_HEADER, TCP_HEADER, Family
 from pathfit.core.remembered import mine, theirs
 from pathfit.core.request import (
+    EndWatch,
     Locate,
     Measure,
     MeasureHops,
@@ -34,6 +35,7 @@ from pathfit.core.request import (
     Request,
     ResolveName,
     TryFix,
+    Watch,
 )
 from pathfit.core.snapshot import NetnsSnapshot
 from pathfit.measure.reverse import CONNECT, CONNECT_SHORT
@@ -144,6 +146,38 @@ def _unanswered(case: Case, address: str) -> bool:
     return any(c.tcp == "timeout" for c in before)
 
 
+def _watch(case: Case) -> tuple[Request, ...]:
+    """Of a trace: look at the flow to the first address, wherever it passes, while it is measured."""
+    todo = addresses(case)
+    if case.ask.command != "trace" or not todo:
+        return ()
+    from pathfit.model.taps import taps
+    from pathfit.rules import forecast
+    from pathfit.rules.view import View
+
+    view = View(case, asking=todo[0])
+    if view.state is None:
+        return ()
+    at = taps(forecast.network(view.state), view.predicted_forward, view.predicted_reverse, view.port)
+    watch = Watch(
+        ref="watch",
+        address=todo[0],
+        taps=at.taps,
+        hosts=at.hosts,
+        ports=at.ports,
+        tunnels=at.tunnels,
+        forward=at.forward,
+        reverse=at.reverse,
+    )
+    return (watch,)
+
+
+def _watched(case: Case) -> tuple[Request, ...]:
+    if not case.all(ProbeResult) or case.one("watch", WatchFact) is None:
+        return ()
+    return (EndWatch(ref="watch:end"),)
+
+
 def _after(case: Case) -> tuple[Request, ...]:
     """What moved while we measured: counters, and the counters of filter rules."""
     if not case.all(ProbeResult):
@@ -252,7 +286,7 @@ def _survey(case: Case) -> tuple[Request, ...]:
 
 
 OF_A_SCAN = (_survey, _end)
-STEPS = (_place, _see, _remember, _measure, _after, _others, _follow, _platform, _forget_not, _end)
+STEPS = (_place, _see, _remember, _watch, _measure, _watched, _after, _others, _follow, _platform, _forget_not, _end)
 
 
 # -- what is known so far -------------------------------------------------------------------------------------

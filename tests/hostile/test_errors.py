@@ -31,7 +31,7 @@ pathfit --version
 pathfit --no-such-option
 pathfit diagnoes
 pathfit frobnicate
-pathfit trace
+pathfit pcap
 pathfit scan --timeout 0
 pathfit scan --in {tmp}/nothing
 pathfit scan --in {tmp}/full

@@ -48,7 +48,7 @@ def test_help() -> None:
 ERRORS = [
     # words, status, what stderr says, the line to type
     (["diagnos"], 2, "there is no command 'diagnos'", "pathfit diagnose"),
-    (["trace"], 2, "'trace' is not part of version", "pathfit --help"),
+    (["pcap"], 2, "'pcap' is not part of version", "pathfit --help"),
     (["scan", "--in", "/nowhere/x.json"], 3, "cannot be opened", "ls -l /nowhere/x.json"),
     (["scan", "--in", "x.json", "--save", "y"], 2, "--save keeps a scan of this machine", "pathfit scan --in x.json"),
     (["lab", "upp"], 2, "there is no command 'upp'", "pathfit lab up"),

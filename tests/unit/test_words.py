@@ -15,7 +15,15 @@ from pathfit.words.render import WordsError, entries, evidence, proof, say, summ
 
 SOURCES = {p: p.read_text() for p in Path(pathfit.__file__).parent.rglob("*.py")}
 EN, ZH = templates("en"), templates("zh")
-CHOSEN = ("summary.", "note.", "why.", "hint.", "ui.")  # sections whose names are put together at run time
+CHOSEN = (
+    "summary.",
+    "note.",
+    "why.",
+    "hint.",
+    "ui.",
+    "lost.",
+    "trace.",
+)  # sections whose names are put together at run time
 
 
 def fields(template: str) -> set[str]:
@@ -61,6 +69,7 @@ def test_chinese_is_chinese() -> None:
         "evidence.two-routes",
         "map.and",
         "map.but",
+        "trace.detail",
     }
 
 

@@ -16,6 +16,7 @@ from pathfit.wire import traced
 from pathfit.wire.dissect import VXLAN_PORTS, Dissected, packet
 from pathfit.wire.traced import Traced
 
+MOST = 100_000  # events kept between two calls of Drops.read()
 OBJECT = Path(__file__).parent / "bpf" / "trace.bpf.o"
 
 
@@ -39,6 +40,7 @@ class Drops:
     ) -> None:
         """``hosts``: addresses of the flow, in every form that NAT gives them; ``ports``: none for any. Raises
         bpf.Unable; ValueError for more than the program can look for."""
+        self._heard: list[bytes] = []
         self._reasons = bpf.drop_reasons()
         self._program = bpf.Program(str(OBJECT), traced.flow(hosts, ports, tunnels), ("dropped",))
 
@@ -49,9 +51,16 @@ class Drops:
         except OSError:
             return None
 
+    def gather(self) -> None:
+        """Make room in the kernel's buffer; nothing is decoded. Every 10 ms or so, while much is dropped."""
+        self._heard += self._program.events()
+        del self._heard[MOST:]
+
     def read(self) -> list[Drop]:
         """What was lost since the last call; what was freed without being lost is left out."""
-        events = filter(None, map(traced.event, self._program.events()))
+        self.gather()
+        heard, self._heard = self._heard, []
+        events = filter(None, map(traced.event, heard))
         return [drop for event in events if (drop := self._drop(event)) is not None]
 
     def _drop(self, event: Traced) -> Drop | None:

@@ -10,7 +10,7 @@
 * :mod:`~pathfit.cli.output` - stdout or a file; :mod:`~pathfit.cli.saved` - case folders on disk.
 
 A module a command: ``examining`` (`diagnose`, `probe`, `replay`; ``rounds`` again and again, ``many`` from several
-places), ``matrix`` (all pairs), ``scanning``, ``snapshots`` (which opens files for
+places), ``tracing``, ``matrix`` (all pairs), ``scanning``, ``snapshots`` (which opens files for
 the others as well), ``predicting``, ``mapping``, ``overheads``, ``explaining``, ``fixing`` (``repairs``: those of
 before; ``unfinished``: one that was interrupted), ``labs``, ``demo`` (``isolation``: where it can touch nothing).
 ``alone`` is `probe` as one file on the standard library alone (tools/onefile).

@@ -14,7 +14,7 @@ from pathfit.cli.stop import Stop
 if TYPE_CHECKING:
     from pathlib import Path
 
-LATER = ("trace", "pcap", "watch", "agent", "hub", "mesh")
+LATER = ("pcap", "watch", "agent", "hub", "mesh")
 EXAMPLES = {  # options that are checked
     "timeout": "--timeout 15",
     "confirm_within": "--confirm-within 60",
@@ -27,6 +27,7 @@ HELP = """Finds out why packets stop fitting on a container's way through the ne
   pathfit                                                      every container network here, no packet sent
   pathfit diagnose --from netns:ci --to https://example.org/   one path, both ways, why, and the repair
   pathfit fix --from netns:ci --to https://example.org/        repair it, prove it, undo it when it does not help
+  pathfit trace --from netns:ci --to https://example.org/      where it gets lost: every device on the way at once
   pathfit probe https://example.org/                           measure from here only, without privileges
   pathfit matrix network:app                                   every pair of a network's containers, each way
   pathfit predict --in a.json --from container:web --to H:P    what would happen, from a file of `pathfit snapshot`
@@ -151,6 +152,28 @@ def diagnose(source: tuple[str, ...], to: str, **o: Any) -> int:
     from pathfit.cli.examining import examine
 
     return examine("diagnose", source[0] if source else "host", to, o)
+
+
+@pathfit.command()
+@option("--from", "source", default="host", metavar="WHERE", help="Where the traffic comes from (default: host).")
+@option("--to", "to", required=True, metavar="TARGET", help="Where it goes: https://…, H:P, tcp://H:P, …")
+@option("-w", "file", type=File(), metavar="FILE", help="Write the packets (pcapng, one interface a point).")
+@options.reaching
+@options.running
+@options.everywhere
+def trace(source: str, to: str, file: "Path | None", **o: Any) -> int:
+    """Where do packets of one path get lost, and why? Looks at every device on the way at once.
+
+    \b
+    pathfit trace --from container:ci --to https://example.org/
+    pathfit trace --from netns:ci --to 192.0.2.1:443 -w lost.pcapng
+
+    Needs root: packets are seen in the namespaces of the way, drops by a program in the kernel. Nothing is changed.
+    Exit status: 0 everything arrived at every point   1 packets were lost   2 usage   3 not enough was seen
+    """
+    from pathfit.cli.tracing import trace as follow
+
+    return follow(source, to, file, o)
 
 
 @pathfit.command()

@@ -17,6 +17,7 @@ Read in this order:
   what the plan asks of the world, what the world answers (``Missing`` is an answer: ``evidence_base``);
 * :mod:`~pathfit.core.measured` - what the prober measured, attempt by attempt; :mod:`~pathfit.core.remembered` - what a
   kernel keeps of it;
+* :mod:`~pathfit.core.tracing` - what taps saw, what the kernel dropped; :mod:`~pathfit.core.followed` - what that says;
 * :mod:`~pathfit.core.finding`, :mod:`~pathfit.core.report` - what is said about it;
 * :mod:`~pathfit.core.change`, :mod:`~pathfit.core.journal`, :mod:`~pathfit.core.engined` - what a repair changes, and
   how it was before;

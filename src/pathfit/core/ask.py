@@ -27,7 +27,7 @@ class Target(Value, frozen=True, kw_only=True):
 class Ask(Value, frozen=True, kw_only=True):
     """One question. Defaults are those of the command line (docs/ and CONTRACT)."""
 
-    command: Literal["diagnose", "probe", "scan", "trial", "predict"]
+    command: Literal["diagnose", "probe", "scan", "trial", "predict", "trace"]
     source: str = "host"  # a WHERE
     target: Target
     family: Family | None = None

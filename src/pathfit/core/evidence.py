@@ -20,6 +20,7 @@ from pathfit.core.platform import LinkOwner
 from pathfit.core.remembered import Remembered
 from pathfit.core.snapshot import HostSnapshot
 from pathfit.core.sockets import Socket
+from pathfit.core.tracing import Dropped, Lost, Seen, Tap
 
 __all__ = [
     "ClockFact",
@@ -36,7 +37,9 @@ __all__ = [
     "RememberedFact",
     "SocketFact",
     "StateFact",
+    "TraceFact",
     "TrialFact",
+    "WatchFact",
 ]
 
 
@@ -179,6 +182,35 @@ class FleetFact(Tagged, frozen=True, kw_only=True):
     missing: tuple[Missing, ...] = ()
 
 
+class WatchFact(Tagged, frozen=True, kw_only=True):
+    """A watch began: ``taps`` of them could be opened."""
+
+    ref: str
+    taps: int = 0
+
+
+class TraceFact(Tagged, frozen=True, kw_only=True):
+    """What taps saw of a flow while something was measured, in the order of time for each tap, and what was dropped.
+
+    ``began``: nanoseconds since 1970; since then ``armed`` (all taps were open) and ``ended``; ``watched``: drops were
+    reported by the kernel itself; ``unheard``: events of drops that found no room. ``cut``: more packets came than are
+    kept here.
+    """
+
+    ref: str
+    taps: tuple[Tap, ...] = ()
+    seen: tuple[Seen, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
+    lost: tuple[Lost, ...] = ()
+    began: int = 0
+    armed: int = 0
+    ended: int = 0
+    watched: bool = False
+    unheard: int = 0
+    cut: bool = False
+    missing: tuple[Missing, ...] = ()
+
+
 Evidence = (
     ClockFact
     | StateFact
@@ -192,5 +224,7 @@ Evidence = (
     | PlatformFact
     | RememberedFact
     | FleetFact
+    | TraceFact
+    | WatchFact
     | Missing
 )

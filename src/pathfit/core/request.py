@@ -5,6 +5,7 @@ from typing import Literal
 from pathfit.core.ask import Protocol
 from pathfit.core.base import Tagged
 from pathfit.core.net import Family
+from pathfit.core.tracing import Stop, Tap
 
 
 class ReadClock(Tagged, frozen=True, kw_only=True):
@@ -101,6 +102,31 @@ class Measure(Tagged, frozen=True, kw_only=True):
     witnesses: tuple[str, ...] = ()  # WHEREs whose sockets are read while nothing at all answers: one SocketFact each
 
 
+class Watch(Tagged, frozen=True, kw_only=True):
+    """From now on keep every packet of one flow that passes ``taps``, and what the kernel says of those it drops.
+
+    ``hosts``: addresses of the flow in every form that NAT gives them, ``address`` that of the target; ``ports``: those
+    of the asked service, in every form; ``tunnels``: UDP ports that carry VXLAN; ``forward``, ``reverse``: the points
+    of each direction in order. Answer: one WatchFact.
+    """
+
+    ref: str
+    address: str
+    taps: tuple[Tap, ...]
+    hosts: tuple[str, ...]
+    ports: tuple[int, ...]
+    tunnels: tuple[int, ...] = ()
+    forward: tuple[Stop, ...] = ()
+    reverse: tuple[Stop, ...] = ()
+
+
+class EndWatch(Tagged, frozen=True, kw_only=True):
+    """Look ``linger`` seconds longer, then no more. Answer: one TraceFact."""
+
+    ref: str
+    linger: float = 0.05
+
+
 class MeasureHops(Tagged, frozen=True, kw_only=True):
     """TTL-limited pairs, small and large, towards the target (forward direction). Answer: one HopsFact.
 
@@ -176,4 +202,6 @@ Request = (
     | ReadPlatform
     | ReadRemembered
     | ReadSnapshots
+    | Watch
+    | EndWatch
 )

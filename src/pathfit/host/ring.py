@@ -26,9 +26,10 @@ ETH_P_ALL = 3
 OUTGOING = 4  # PACKET_OUTGOING
 USER = 1  # TP_STATUS_USER: the block is ours
 VLAN_VALID = 1 << 4  # TP_STATUS_VLAN_VALID: the tag stood in front and was taken out (eth_type_vlan)
-BLOCK = 1 << 18  # bytes; a power of two, whole pages
+BLOCK = 1 << 15  # bytes; a power of two, whole pages
+BLOCKS = 128  # two seconds of nobody reading, at RETIRE each
 FRAME = 2048  # bytes; only a bound for the ring's own arithmetic
-RETIRE = 10  # milliseconds until a block with anything in it is handed over
+RETIRE = 15  # milliseconds until a block with anything in it is handed over
 ADDRESS = 48  # bytes from a packet's header to its sockaddr_ll: TPACKET_ALIGN(sizeof(struct tpacket3_hdr))
 _BLOCK, _PACKET, _ADDRESS = struct.Struct("=IIIIII"), struct.Struct("=IIIIIIHHII"), struct.Struct("=HHiHBB")
 
@@ -54,7 +55,13 @@ class Ring:
     """One device watched. Read it often; close it, or end: the kernel takes it away with the process."""
 
     def __init__(
-        self, fd: int | None, link: int, program: Sequence[rawsock.Instruction], *, blocks: int = 4, block: int = BLOCK
+        self,
+        fd: int | None,
+        link: int,
+        program: Sequence[rawsock.Instruction],
+        *,
+        blocks: int = BLOCKS,
+        block: int = BLOCK,
     ) -> None:
         """``fd``: the namespace; ``link``: the device's index there; ``program``: its return value is how many bytes
         are kept. Raises OSError: EPERM without CAP_NET_RAW, ENODEV, ENOMEM."""

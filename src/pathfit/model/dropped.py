@@ -30,7 +30,15 @@ FORWARDS = ("ip_forward", "ip6_forward")
 TUNNELS = ("iptunnel_xmit", "ip_tunnel_xmit", "udp_tunnel_xmit_skb", "udp_tunnel6_xmit_skb", "ip6_tnl_xmit")
 # No loss on the way: reasons, and (reason, beginning of a function).
 NOISE = frozenset(("NOT_DROPPED_YET", "CONSUMED", "QUEUE_PURGE", "SOCKET_CLOSE", "TCP_CLOSE", "PACKET_SOCK_ERROR"))
-NOISY = (("NO_SOCKET", "ping_rcv"), ("NOT_SPECIFIED", "ip6_mc_input"), ("NO_SOCKET", "raw_"), ("NO_SOCKET", "rawv6_"))
+SOCKETS = "TCP_"  # reasons of a socket that was reached: what it does not want is no loss of the way
+LOSSES_AT_SOCKETS = frozenset(("TCP_CSUM", "TCP_MD5FAILURE", "TCP_MINTTL", "TCP_FLAGS"))
+NOISY = (
+    ("NOT_SPECIFIED", "skb_rbtree_purge"),
+    ("NOT_SPECIFIED", "ip6_mc_input"),
+    ("NO_SOCKET", "ping_rcv"),
+    ("NO_SOCKET", "raw"),
+    ("NOT_SPECIFIED", "tcp_"),  # a socket was reached, and did not want it
+)
 
 _ROWS: tuple[tuple[str, tuple[str, ...], Why], ...] = (  # reason, one of these is among the callers, why
     ("PKT_TOO_BIG", FORWARDS, Why("too-big", "egress", told=True)),
@@ -78,7 +86,9 @@ def why(reason: str, functions: Sequence[str]) -> Why | None:
 
     None: no loss on the way. UNKNOWN: a loss of which no row speaks, to be shown with its reason and function.
     """
-    if reason in NOISE or any(reason == r and _among((f,), functions[:1]) for r, f in NOISY):
+    if reason in NOISE or (reason.startswith(SOCKETS) and reason not in LOSSES_AT_SOCKETS):
+        return None
+    if any(reason == r and _among((f,), functions[:1]) for r, f in NOISY):
         return None
     if reason in ("PKT_TOO_BIG", "NOT_SPECIFIED") and _outer(functions):
         return Why("outer-too-big", "underlay")

@@ -4,15 +4,15 @@ For each key (:mod:`pathfit.model.same`) and each point: how often was each byte
 bytes that were seen less often at the later one got lost between them, bytes seen more often were doubled there. A
 large segment of which the middle is missing later was cut, and one of the pieces was lost.
 
-What is not judged: whatever was seen so late that it may still be on its way (``settled``), and everything beyond a
-point that itself lost packets (a ring that was full): there "not seen" does not mean "not there".
+What is not judged: copies that were seen so late that they may still be on their way (``settled``; the same bytes may
+have passed before), and everything beside a point that itself lost packets (a ring that was full): there "not seen"
+does not mean "not there".
 
 Pure. Times are nanoseconds of one clock.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 from pathfit.model.same import Key, Piece
@@ -67,15 +67,17 @@ def follow(sightings: Iterable[Sighting], points: int, *, settled: int, blind: f
         if min(s.time for there in seen.values() for s in there) > settled:
             late += len({(s.point, s.number) for there in seen.values() for s in there})
             continue
-        counts = [_counts(key, seen.get(point, ())) for point in range(points)]
-        arrived += sum(end - start for start, end, _ in counts[-1])
-        for point, (here, there) in enumerate(pairwise(counts)):
+        every = [_counts(key, seen.get(point, ())) for point in range(points)]
+        old = [_counts(key, [s for s in seen.get(point, ()) if s.time <= settled]) for point in range(points)]
+        arrived += sum(end - start for start, end, _ in every[-1])
+        for point in range(points - 1):
             if point in blind or point + 1 in blind:
                 continue
-            for start, end, change in _changes(here, there):
+            for start, end, change in _changes(old[point], every[point + 1]):
                 if change < 0:
                     lost.append(Loss(key, start, end, point, -change, _last(seen, key, point, start, end)))
-                elif here:
+            for start, end, change in _changes(every[point], old[point + 1]) if every[point] else ():
+                if change > 0:
                     doubled.append(Loss(key, start, end, point, change, _last(seen, key, point + 1, start, end)))
     order = _in_order
     return Result(tuple(sorted(lost, key=order)), tuple(sorted(doubled, key=order)), arrived, late)

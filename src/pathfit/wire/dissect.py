@@ -14,6 +14,7 @@ lengths that come from outside. Nothing raises, whatever the bytes.
 """
 
 from collections.abc import Collection
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from pathfit.wire.packets import ICMP, ICMPV6, TCP, UDP, Icmp, Ip, Tcp, parse_icmp, parse_ip, parse_tcp
@@ -26,6 +27,11 @@ IPIP, SIXINFOUR, GRE = 4, 41, 47
 VXLAN_PORTS = (4789, 8472, 6784)  # RFC 7348; Linux' own default; weave's
 GENEVE_PORT = 6081  # RFC 8926
 _CHECKSUM, _KEY, _SEQUENCE, _ROUTING = 0x8000, 0x2000, 0x1000, 0x4000
+
+
+def packed(address: str) -> bytes:
+    """An address as it stands in headers. ValueError when it is none."""
+    return ip_address(address).packed
 
 
 class Udp(NamedTuple):

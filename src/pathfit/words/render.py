@@ -22,6 +22,7 @@ FILES = (
     "overhead_{lang}.toml",
     "map_{lang}.toml",
     "many_{lang}.toml",
+    "trace_{lang}.toml",
 )
 DIRECTIONS = {"zh": {"inbound": "进来方向", "outbound": "出去方向", "both": "两个方向"}}
 ELSEWHERE = {"zh": "外部"}  # the target of a scan: nobody in particular

@@ -1,0 +1,83 @@
+"""What a trace says at the end: built by follow.py, drawn by render/."""
+
+from typing import Literal
+
+from pathfit.core.ask import Ask
+from pathfit.core.base import Value
+from pathfit.core.evidence_base import Missing
+from pathfit.core.net import Direction, Point
+from pathfit.core.report import Report
+
+SCHEMA = "pathfit.trace/1"
+Word = Literal["arrives", "lost", "unknown"]
+
+
+class Cause(Value, frozen=True, kw_only=True):
+    """Why packets were lost, by the kernel's own word. ``word``, ``limit``: model/dropped.py; ``at``: the device it
+    happened at; ``mtu``: the one that decided (bytes), None where none did or it is not known; ``most``: the largest
+    packet that passes there; ``count``: events."""
+
+    word: str
+    at: Point
+    limit: str = ""
+    mtu: int | None = None
+    most: int | None = None
+    reason: str = ""
+    function: str = ""
+    told: bool = False
+    count: int = 0
+
+
+class Loss(Value, frozen=True, kw_only=True):
+    """Packets that were seen at ``after`` and not at ``before``. ``after`` None: at no point of ours, and yet sent, by
+    the numbers of those that came. Sizes are bytes of IP packet; ``passed``: the largest that got as far as ``before``
+    meanwhile, 0 for none."""
+
+    direction: Direction
+    after: Point | None
+    before: Point | None
+    packets: int
+    smallest: int
+    largest: int
+    passed: int = 0
+    causes: tuple[Cause, ...] = ()
+
+
+class Stage(Value, frozen=True, kw_only=True):
+    """One point of one direction. ``packets``: how many of the flow were seen; ``lost``: how many this tap could not
+    keep (then nothing is said of what comes before or behind it)."""
+
+    at: Point
+    out: bool
+    packets: int = 0
+    lost: int = 0
+
+
+class Row(Value, frozen=True, kw_only=True):
+    """One packet of the ladder. ``seen``: how much of it each stage of its direction saw: "all", "part", "none";
+    ``numbers``: its places in the file of packets; ``size``: bytes of IP packet; ``time``: nanoseconds."""
+
+    direction: Direction
+    time: int
+    what: str
+    size: int
+    seen: tuple[str, ...]
+    numbers: tuple[int, ...] = ()
+
+
+class Followed(Value, frozen=True, kw_only=True):
+    """``forward``, ``reverse``: the stages in order. ``watched``: drops were reported by the kernel. ``beyond``: where
+    our view of each direction ends or begins, None when all of it was seen."""
+
+    version: str
+    ask: Ask
+    verdict: Word
+    forward: tuple[Stage, ...] = ()
+    reverse: tuple[Stage, ...] = ()
+    losses: tuple[Loss, ...] = ()
+    rows: tuple[Row, ...] = ()
+    watched: bool = False
+    unheard: int = 0
+    beyond: tuple[Point | None, Point | None] = (None, None)
+    missing: tuple[Missing, ...] = ()
+    report: Report | None = None

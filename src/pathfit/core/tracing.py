@@ -1,0 +1,64 @@
+"""What was seen of one flow at several points at once, and what the kernel dropped of it meanwhile."""
+
+from typing import NamedTuple
+
+from pathfit.core.base import Value
+from pathfit.core.net import Point
+
+
+class Tap(Value, frozen=True, kw_only=True):
+    """A device that is watched. ``at.netns`` is a WHERE; ``netns``: NetnsSnapshot.id; ``link``: the device's index;
+    ``raw``: it has no Ethernet header (a tun)."""
+
+    at: Point
+    netns: str
+    link: int
+    raw: bool = False
+
+
+class Stop(NamedTuple):
+    """One point of one direction: a tap (by its number), and whether the packet leaves by the device there."""
+
+    tap: int
+    out: bool
+
+
+class Seen(Value, frozen=True, kw_only=True):
+    """One packet at one tap. ``time``: nanoseconds since the watch began; ``length``: bytes on the wire, link header
+    included; ``out``: it left by the device; ``data``: the first bytes of the frame."""
+
+    tap: int
+    time: int
+    length: int
+    out: bool
+    data: bytes
+    vlan: int | None = None
+
+
+class Dropped(Value, frozen=True, kw_only=True):
+    """One packet that the kernel dropped. ``word`` and ``limit``: see model/dropped.py; ``egress``: the device that the
+    route chose, with its MTU (bytes); ``netns``, ``egress_netns``: inodes of namespaces, 0 when it was on no device;
+    ``data``: its headers, from the outermost IP header on."""
+
+    time: int
+    word: str
+    reason: str
+    function: str
+    callers: tuple[str, ...] = ()
+    limit: str = ""
+    told: bool = False
+    netns: int = 0
+    device: str = ""
+    egress: str = ""
+    egress_mtu: int = 0
+    egress_netns: int = 0
+    length: int = 0
+    data: bytes = b""
+
+
+class Lost(Value, frozen=True, kw_only=True):
+    """What a tap itself could not keep: ``kept`` packets were seen, ``lost`` more had no room."""
+
+    tap: int
+    kept: int
+    lost: int

@@ -1,0 +1,63 @@
+"""From what taps saw to what a person wants to know: where packets of a flow were lost, which ones, and why (pure).
+
+Points come from the prediction, losses from comparing what was seen at them (:mod:`pathfit.model.ladder`), causes from
+the kernel's own word on the very same packets. The prediction only says where to look: when it was wrong, packets are
+missing at a point that they never pass, and then it is said that they were not seen there, with no cause.
+
+* :mod:`~pathfit.follow.seen` - what was seen at each point of a direction;
+* :mod:`~pathfit.follow.losses` - what was lost between which points, and why;
+* :mod:`~pathfit.follow.rows` - the ladder of one connection.
+"""
+
+from collections.abc import Sequence
+
+from pathfit import __version__
+from pathfit.core.case import Case
+from pathfit.core.evidence import StateFact, TraceFact
+from pathfit.core.followed import Followed, Loss, Word
+from pathfit.core.request import Watch
+from pathfit.follow.losses import losses_of
+from pathfit.follow.rows import rows
+from pathfit.follow.seen import Way, stages, way
+from pathfit.rules import forecast
+from pathfit.rules.places import each_once
+
+
+def followed(case: Case) -> Followed:
+    """What a case with a trace says. Without one (no rights, no address) the verdict is unknown and ``missing`` says
+    why."""
+    from pathfit import diagnose
+
+    report = diagnose.report(case)
+    fact = next(iter(case.all(TraceFact)), None)
+    watch = next((x.request for x in case.exchanges if isinstance(x.request, Watch)), None)
+    if fact is None or watch is None:
+        return Followed(version=__version__, ask=case.ask, verdict="unknown", missing=report.missing, report=report)
+    state = case.one("state", StateFact)
+    network = forecast.network(state.host) if state is not None else None
+    ways = (way("forward", watch.forward, fact, watch), way("reverse", watch.reverse, fact, watch))
+    losses = losses_of(ways, fact, network, report)
+    ends = tuple(p.ends if p is not None else None for p in (report.forward, report.reverse))
+    forward, reverse = (stages(one, fact) for one in ways)
+    blind = bool(fact.missing) or fact.cut or any(s.lost for s in (*forward, *reverse))
+    return Followed(
+        version=__version__,
+        ask=case.ask,
+        verdict=_verdict(losses, ways, blind=blind),
+        forward=forward,
+        reverse=reverse,
+        losses=losses,
+        rows=rows(ways),
+        watched=fact.watched,
+        unheard=fact.unheard,
+        beyond=(ends[0], ends[1]),
+        missing=each_once((*report.missing, *fact.missing)),
+        report=report,
+    )
+
+
+def _verdict(losses: Sequence[Loss], ways: Sequence[Way], *, blind: bool) -> Word:
+    if losses:
+        return "lost"
+    seen = any(way.packets for way in ways)
+    return "arrives" if seen and not blind else "unknown"

@@ -1,0 +1,234 @@
+"""What was lost between which points, and why: the kernel's word on a packet belongs to where that packet was last.
+
+The same bytes pass often (retransmissions, oversize segments of a search), so a drop is given to the one sighting that
+stands right before it in time, at whatever point that was. A tunnel may turn a packet that is too large into its own
+answer ("too big") without dropping anything: then no event tells of it, but the answer is seen.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from pathfit.core.evidence import TraceFact
+from pathfit.core.followed import Cause, Loss
+from pathfit.core.net import Point
+from pathfit.core.report import Report
+from pathfit.core.tracing import Dropped
+from pathfit.follow.seen import Packet, Way
+from pathfit.model import ladder, same
+from pathfit.model.network import Network
+from pathfit.model.same import Key
+from pathfit.wire import dissect
+from pathfit.wire.packets import Icmp, parse_ip, parse_ports
+
+SLACK = 4  # bytes that a veth and a bridge's port let pass above their MTU (is_skb_forwardable())
+EARLY = 200_000  # nanoseconds that the clocks of taps and of drops may differ by
+ANSWERED = 20_000_000  # nanoseconds in which an answer belongs to what was sent
+NO_LOSS = frozenset(("closed", "unknown"))  # behind the last point: it has arrived, or may have
+
+
+class Placed(NamedTuple):
+    """A drop and the sighting that it ended."""
+
+    drop: Dropped
+    way: Way
+    packet: Packet
+
+
+class Answer(NamedTuple):
+    """ "Too big", where it was seen first: what it quotes tells which packet it is about."""
+
+    time: int
+    mtu: int
+    at: Point
+    quoted: tuple[object, ...]
+
+
+def losses_of(ways: Sequence[Way], fact: TraceFact, network: Network | None, report: Report) -> tuple[Loss, ...]:
+    """Every place where packets were lost, in the order of the way out, then of the way in."""
+    placed = list(_placed(ways, fact))
+    answers = list(_answers(fact))
+    causes = _Causes(network, report.host)
+    found: list[Loss] = []
+    for way in ways:
+        by_point: dict[int, list[ladder.Loss]] = defaultdict(list)
+        for loss in way.result.lost:
+            by_point[loss.last].append(loss)
+        for point, losses in sorted(by_point.items()):
+            found.append(_between(way, point, losses, placed, answers, fact, causes))
+        found += _behind(way, placed, fact, causes)
+    return tuple(found)
+
+
+# -- which sighting a drop ended -------------------------------------------------------------------------------------
+
+
+def _placed(ways: Sequence[Way], fact: TraceFact) -> Iterator[Placed]:
+    by_key: dict[Key, list[tuple[Way, Packet]]] = defaultdict(list)
+    for way in ways:
+        for packet in way.packets:
+            for key in {p.key for p in packet.sighting.pieces}:
+                by_key[key].append((way, packet))
+    for drop in fact.dropped:
+        inner = dissect.packet(drop.data).inner
+        if inner is None:
+            continue
+        cut = same.pieces(drop.data, inner, drop.length)
+        size = inner.ip.size or drop.length
+        near = [
+            (way, p)
+            for key in {x.key for x in cut}
+            for way, p in by_key.get(key, ())
+            if p.sighting.time <= drop.time + EARLY and size <= p.size and _shares(cut, p)
+        ]
+        if near:
+            way, packet = max(near, key=lambda x: x[1].sighting.time)
+            yield Placed(drop, way, packet)
+
+
+def _shares(cut: Iterable[same.Piece], packet: Packet) -> bool:
+    both = ((a, b) for a in cut for b in packet.sighting.pieces)
+    return any(a.key == b.key and a.start < b.end and b.start < a.end for a, b in both)
+
+
+def _answers(fact: TraceFact) -> Iterator[Answer]:
+    """Each "too big" that passed a tap."""
+    for seen in fact.seen:
+        raw = fact.taps[seen.tap].raw
+        inner = (dissect.packet if raw else dissect.frame)(seen.data).inner
+        if inner is not None and isinstance(inner.transport, Icmp) and inner.transport.mtu:
+            quoted = _identity(inner.transport.quoted)
+            if quoted is not None:
+                yield Answer(seen.time, inner.transport.mtu, fact.taps[seen.tap].at, quoted)
+
+
+def _identity(packet: bytes) -> tuple[object, ...] | None:
+    """What of a quoted packet tells which one it was: NAT may have changed the rest."""
+    ip = parse_ip(packet)
+    ports = parse_ports(packet, ip.at) if ip is not None else None
+    return (ip.family, ip.protocol, ports[2]) if ip is not None and ports is not None else None
+
+
+# -- losses ----------------------------------------------------------------------------------------------------------
+
+
+def _between(
+    way: Way,
+    point: int,
+    losses: Sequence[ladder.Loss],
+    placed: Sequence[Placed],
+    answers: Sequence[Answer],
+    fact: TraceFact,
+    causes: "_Causes",
+) -> Loss:
+    """What was seen at ``point`` and not at the next one."""
+    lost = {x.sighting.number for x in losses}
+    gone = [p for p in way.packets if p.number in lost]
+    mine = [
+        x.drop
+        for x in placed
+        if x.way is way and x.packet.sighting.point == point and any(_touches(x.packet, loss) for loss in losses)
+    ]
+    why = causes.of(mine)
+    here = fact.taps[way.stops[point].tap].at
+    return Loss(
+        direction=way.direction,
+        after=here,
+        before=fact.taps[way.stops[point + 1].tap].at,
+        packets=len(gone),
+        smallest=min(p.size for p in gone),
+        largest=max(p.size for p in gone),
+        passed=max((p.size for p in way.packets if p.sighting.point == point + 1), default=0),
+        causes=why or tuple(_answered(gone, answers)),
+    )
+
+
+def _touches(packet: Packet, loss: ladder.Loss) -> bool:
+    return any(x.key == loss.key and x.start < loss.end and loss.start < x.end for x in packet.sighting.pieces)
+
+
+def _answered(gone: Sequence[Packet], answers: Sequence[Answer]) -> Iterator[Cause]:
+    """Nothing was dropped: somebody took the packet and answered it."""
+    found: Counter[tuple[int, Point]] = Counter()
+    for p in gone:
+        t = p.layer.transport
+        seq = getattr(t, "seq", None)
+        mine = (p.layer.ip.family, p.layer.ip.protocol, seq)
+        said = [
+            a for a in answers if a.quoted == mine and -EARLY <= a.time - p.sighting.time <= ANSWERED and a.mtu < p.size
+        ]
+        if said:
+            first = min(said, key=lambda a: a.time)
+            found[first.mtu, first.at] += 1
+    for (mtu, at), count in found.most_common():
+        yield Cause(word="answered", at=at, limit="tunnel", mtu=mtu, most=mtu, told=True, count=count)
+
+
+def _behind(way: Way, placed: Sequence[Placed], fact: TraceFact, causes: "_Causes") -> Iterator[Loss]:
+    """Drops behind the last point: where the prediction saw the way end, there is no tap to miss anything."""
+    end = len(way.stops) - 1
+    last = [x for x in placed if x.way is way and x.packet.sighting.point == end and x.drop.word not in NO_LOSS]
+    if not last:
+        return
+    gone = {x.packet.number: x.packet.size for x in last}
+    yield Loss(
+        direction=way.direction,
+        after=fact.taps[way.stops[end].tap].at,
+        before=None,
+        packets=len(gone),
+        smallest=min(gone.values()),
+        largest=max(gone.values()),
+        causes=causes.of([x.drop for x in last]),
+    )
+
+
+# -- causes ----------------------------------------------------------------------------------------------------------
+
+
+class _Causes:
+    """Drops in words of the snapshot."""
+
+    def __init__(self, network: Network | None, host: str) -> None:
+        self.network, self.host = network, host
+
+    def of(self, drops: Iterable[Dropped]) -> tuple[Cause, ...]:
+        """The different ones, the most frequent first."""
+        counted = Counter(map(self._cause, drops))
+        return tuple(msgspec.structs.replace(cause, count=n) for cause, n in counted.most_common())
+
+    def _cause(self, drop: Dropped) -> Cause:
+        device, inode = drop.device, drop.netns
+        if drop.limit in ("egress", "underlay"):
+            device, inode = drop.egress, drop.egress_netns
+        place = self._place(inode)
+        mtu = self._mtu(drop, inode, device)
+        roomy = SLACK if drop.limit in ("peer", "port") else 0
+        return Cause(
+            word=drop.word,
+            at=Point(host=self.host, netns=place, link=device or None),
+            limit=drop.limit,
+            mtu=mtu,
+            most=mtu + roomy if mtu is not None else None,
+            reason=drop.reason,
+            function=drop.function,
+            told=drop.told,
+        )
+
+    def _place(self, inode: int) -> str:
+        nets = self.network.nets.values() if self.network is not None else ()
+        return next((n.snap.where for n in nets if n.snap.id.endswith(f":{inode}")), f"netns inode {inode}")
+
+    def _mtu(self, drop: Dropped, inode: int, device: str) -> int | None:
+        """The MTU that decided: told by the kernel with the drop, else that of the snapshot."""
+        if drop.limit in ("egress", "underlay"):
+            return drop.egress_mtu or None
+        if self.network is None or not drop.limit:
+            return None
+        net = next((n for n in self.network.nets.values() if n.snap.id.endswith(f":{inode}")), None)
+        link = net.names.get(device) if net is not None else None
+        if net is None or link is None:
+            return None
+        other = self.network.peer(net, link) if drop.limit == "peer" else (net, link)
+        return other[1].mtu if other is not None else None

@@ -1,0 +1,130 @@
+"""Where to look at one flow: the devices of its predicted way, both directions, and every form that it takes there.
+
+A packet passes a device on its way out (an Exit, a bridge's port, the tunnel device that wraps it) or on its way in (an
+Enter, the tunnel device it comes out of): the same device is two points, one for each direction, told apart by which
+way the packet went there. Pure.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pathfit.core.net import Flow, Point
+from pathfit.core.path import Bridged, Decap, Encap, Enter, Exit, Predicted, Translated
+from pathfit.core.tracing import Stop, Tap
+from pathfit.model.network import Net, Network
+
+ETHERNET = (1, 772)  # ARPHRD_ETHER, ARPHRD_LOOPBACK: an Ethernet header stands in front (loopback's is empty)
+RAW = (65534, 768, 769, 776, 778, 823)  # ARPHRD_NONE (tun, WireGuard), TUNNEL, TUNNEL6, SIT, IPGRE, IP6GRE
+MOST_TAPS = 32
+
+
+class Where(NamedTuple):
+    """``taps``: each device once; ``forward``, ``reverse``: points in order; ``hosts``, ``ports``, ``tunnels``: what
+    the flow may look like. ``unseen``: devices that cannot be tapped as they are."""
+
+    taps: tuple[Tap, ...]
+    forward: tuple[Stop, ...]
+    reverse: tuple[Stop, ...]
+    hosts: tuple[str, ...]
+    ports: tuple[int, ...]
+    tunnels: tuple[int, ...]
+    unseen: tuple[Point, ...] = ()
+
+
+def taps(network: Network, forward: Predicted | None, reverse: Predicted | None, port: int) -> Where:
+    """Every point of both ways that this machine can look at. ``port``: of the asked service."""
+    numbers: dict[tuple[str, int], int] = {}
+    found: list[Tap] = []
+    unseen: list[Point] = []
+    orders: list[tuple[Stop, ...]] = []
+    for way in (forward, reverse):
+        order: list[Stop] = []
+        for at, out in _points(network, way) if way is not None else ():
+            tap = _tap(network, at)
+            if tap is None or (len(found) == MOST_TAPS and (tap.netns, tap.link) not in numbers):
+                unseen.append(at)
+                continue
+            number = numbers.setdefault((tap.netns, tap.link), len(found))
+            if number == len(found):
+                found.append(tap)
+            stop = Stop(number, out)
+            if not order or order[-1] != stop:
+                order.append(stop)
+        orders.append(tuple(order))
+    there, back = list(_forms(forward)), list(_forms(reverse))
+    ports = [port, *(f.dport for f in there), *(f.sport for f in back)]
+    tunnels = {s.outer.dport for way in (forward, reverse) if way for s in _steps(way) if isinstance(s, Encap)}
+    return Where(
+        taps=tuple(found),
+        forward=orders[0],
+        reverse=orders[1],
+        hosts=tuple(dict.fromkeys(a for f in (*there, *back) for a in (f.src, f.dst) if a)),
+        ports=tuple(dict.fromkeys(p for p in ports if p)),
+        tunnels=tuple(sorted(t for t in tunnels if t)),
+        unseen=tuple(dict.fromkeys(unseen)),
+    )
+
+
+def _steps(way: Predicted) -> Iterator[object]:
+    return (step for hop in way.hops for step in hop.steps)
+
+
+def _points(network: Network, way: Predicted) -> Iterator[tuple[Point, bool]]:
+    """(device, leaves by it), in order. The port of a bridge by which a packet came in is the far half of the cable."""
+    last: Point | None = None
+    for step in _steps(way):
+        if isinstance(step, Exit) and not step.local:
+            last = step.at
+            yield step.at, True
+        elif isinstance(step, Enter | Bridged):
+            came = _far(network, last)
+            if came is not None and came.netns == step.at.netns and came.link != step.at.link:
+                yield came, False
+            last = None
+            if isinstance(step, Enter):
+                yield step.at, False
+            else:
+                last = Point(host=step.at.host, netns=step.at.netns, link=step.out)
+                yield last, True
+        elif isinstance(step, Encap):
+            last = None
+            if step.at.link:
+                yield step.at, True
+        elif isinstance(step, Decap) and step.at.link:
+            last = None
+            yield step.at, False
+
+
+def _far(network: Network, at: Point | None) -> Point | None:
+    """The other half of a veth pair."""
+    net = _net(network, at)
+    link = net.names.get(at.link) if net is not None and at is not None and at.link else None
+    other = network.peer(net, link) if net is not None and link is not None else None
+    return other[0].point(other[1].name) if other is not None else None
+
+
+def _net(network: Network, at: Point | None) -> Net | None:
+    if at is None:
+        return None
+    return next((n for n in network.nets.values() if n.host == at.host and n.snap.where == at.netns), None)
+
+
+def _tap(network: Network, at: Point) -> Tap | None:
+    net = _net(network, at)
+    link = net.names.get(at.link) if net is not None and at.link else None
+    if net is None or link is None or link.arphrd not in (*ETHERNET, *RAW):
+        return None
+    return Tap(at=at, netns=net.snap.id, link=link.index, raw=link.arphrd in RAW)
+
+
+def _forms(way: Predicted | None) -> Iterator[Flow]:
+    """The flow as it is at each point of one direction."""
+    if way is None:
+        return
+    yield way.flow
+    for step in _steps(way):
+        if isinstance(step, Translated):
+            yield step.before
+            yield step.after
+    if way.final is not None:
+        yield way.final

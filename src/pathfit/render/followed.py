@@ -1,0 +1,174 @@
+"""A trace as text: both ways with their points, what was lost between which of them and why, a ladder of packets."""
+
+from pathfit.core.followed import Cause, Followed, Loss, Row, Stage
+from pathfit.core.net import Direction, Point
+from pathfit.render.layout import Page, columns, pad
+from pathfit.rules.places import place_text
+from pathfit.words import render as words
+
+WAYS: tuple[tuple[Direction, str], ...] = (("forward", "label-out"), ("reverse", "label-in"))
+MARKS = {"all": "●", "part": "◐", "none": "·", "gone": "✗"}
+PLAIN = {"all": "o", "part": "%", "none": ".", "gone": "x"}
+ARROWS = {"forward": ("→", "->"), "reverse": ("←", "<-")}
+MOST_CAUSES = 3
+VERDICTS = {
+    "lost": ("verdict-lost", "bad"),
+    "arrives": ("verdict-arrives", "good"),
+    "unknown": ("verdict-unknown", "warn"),
+}
+
+
+def render(seen: Followed, *, lang: str = "en", width: int = 80, colour: bool = False, ascii_only: bool = False) -> str:
+    """Text for ``width`` columns, with a final newline."""
+    text = _Text(seen, lang, Page(width, colour=colour, ascii_only=ascii_only))
+    text.write()
+    return str(text.page)
+
+
+class _Text:
+    def __init__(self, seen: Followed, lang: str, page: Page) -> None:
+        self.seen, self.lang, self.page = seen, lang, page
+
+    def say(self, message: str, **facts: object) -> str:
+        return words.say(message, facts, self.lang)
+
+    def write(self) -> None:
+        seen = self.seen
+        report = seen.report
+        ends = {
+            "source": report.source_label if report else seen.ask.source,
+            "target": report.target_label if report else seen.ask.target.text,
+        }
+        word, style = VERDICTS[seen.verdict]
+        self.page.line(self.say(f"trace.{seen.verdict}", **ends), self.say(f"trace.{word}") + "  ", style)
+        self.page.blank()
+        labels = [self.say(f"ui.{label}") for _, label in WAYS]
+        deep = max(map(columns, labels))
+        for (which, _), label in zip(WAYS, labels, strict=True):
+            self._way(which, f"  {pad(label, deep)}  ")
+        self._ladder()
+        self._missing()
+        self.page.blank()
+        self.page.line(self.say("trace.more"))
+
+    # -- both ways ---------------------------------------------------------------------------------------------
+
+    def _way(self, which: Direction, head: str) -> None:
+        stages = self.seen.forward if which == "forward" else self.seen.reverse
+        indent = " " * columns(head)
+        if not stages:
+            self.page.line(self.say("trace.none"), head, "label")
+            return
+        losses = [x for x in self.seen.losses if x.direction == which]
+        ends = self.seen.beyond[0 if which == "forward" else 1]
+        names = [place_text(s.at) for s in stages]
+        dots = ["..."] if ends is not None else []
+        chain = names + dots if which == "forward" else dots + names
+        self.page.line(" > ".join(chain), head, "label")
+        packets = max(s.packets for s in stages)
+        counted = self.say("trace.counted" if packets else "trace.none", packets=packets, points=len(stages))
+        flag = "trace.gone" if losses else "trace.ok"
+        if packets:
+            self.page.flagged(counted, self.say(flag), "bad" if losses else "good", indent=indent)
+        else:
+            self.page.line(counted, indent)
+        for loss in losses:
+            self._loss(loss, indent)
+        for stage in stages:
+            if stage.lost:
+                self.page.line(self.say("trace.own-loss", count=stage.lost, place=place_text(stage.at)), indent)
+        if ends is not None:
+            message = "trace.beyond" if which == "forward" else "trace.before"
+            self.page.line(self.say(message, place=place_text(ends)), indent)
+
+    def _loss(self, loss: Loss, indent: str) -> None:
+        self.page.line(loss_text(loss, self.lang), indent)
+        for cause in loss.causes[:MOST_CAUSES]:
+            detail = self.say("trace.detail", function=cause.function or "?", reason=cause.reason, count=cause.count)
+            self.page.line(f"{cause_text(cause, self.lang)}  {detail}", indent + "  ")
+        if not loss.causes:
+            self.page.line(self._no_word(), indent + "  ")
+
+    def _no_word(self) -> str:
+        if self.seen.watched:
+            return self.say("trace.no-word")
+        why = next((m.why for m in self.seen.missing if m.what == "why the kernel drops packets"), "?")
+        return self.say("trace.not-watched", why=why)
+
+    # -- the ladder --------------------------------------------------------------------------------------------
+
+    def _ladder(self) -> None:
+        if not self.seen.rows:
+            return
+        points = _points(self.seen.forward, self.seen.reverse)
+        self.page.blank()
+        legend = "  ".join(f"{n} {place_text(p)}" for n, p in enumerate(points, 1))
+        head = self.say("trace.ladder") + "  "
+        self.page.line(legend, head, "label")
+        rows = [self._row(row, points) for row in self.seen.rows]
+        widths = [max(columns(row[n]) for row in rows) for n in range(3)]
+        deep = sum(widths) + 6
+        numbers = "".join(f"{n:>3}" for n in range(1, len(points) + 1))
+        self.page.command(" " * deep + numbers, "  ")
+        for time, what, size, marks in rows:
+            line = f"{time:>{widths[0]}}  {pad(what, widths[1])}  {size:>{widths[2]}}  {marks}"
+            self.page.command(line, "  ")
+
+    def _row(self, row: Row, points: list[Point]) -> tuple[str, str, str, str]:
+        marks = PLAIN if self.page.ascii_only else MARKS
+        stages = self.seen.forward if row.direction == "forward" else self.seen.reverse
+        by_point = dict(zip([s.at for s in stages], row.seen, strict=True))
+        gone = _gone(stages, row.seen)
+        shown = [marks["gone" if p == gone else by_point[p]] if p in by_point else " " for p in points]
+        arrow = ARROWS[row.direction][1 if self.page.ascii_only else 0]
+        return f"{row.time / 1e6:.2f}", f"{arrow} {row.what}", str(row.size), "".join(f"  {m}" for m in shown)
+
+    def _missing(self) -> None:
+        if self.seen.unheard:
+            self.page.blank()
+            self.page.line(self.say("trace.unheard", count=self.seen.unheard))
+        for missing in self.seen.missing[:6]:
+            self.page.line(f"{missing.what}: {missing.why}", "? ", "warn")
+            if missing.how:
+                self.page.line(missing.how, "    ")
+
+
+def loss_text(loss: Loss, lang: str) -> str:
+    """One sentence of what was lost between which points."""
+    sizes = words.say("trace.sizes", {"smallest": loss.smallest, "largest": loss.largest}, lang)
+    facts = {
+        "packets": loss.packets,
+        "sizes": sizes if loss.smallest != loss.largest else str(loss.largest),
+        "after": place_text(loss.after) if loss.after else "?",
+        "before": place_text(loss.before) if loss.before else "?",
+        "passed": loss.passed,
+    }
+    if loss.before is None:
+        return words.say("trace.loss-behind", facts, lang)
+    limited = 0 < loss.passed < loss.smallest
+    return words.say("trace.loss-passed" if limited else "trace.loss", facts, lang)
+
+
+def cause_text(cause: Cause, lang: str) -> str:
+    """One sentence of why, and whether anybody is told."""
+    sized = cause.limit != ""
+    facts = {"place": place_text(cause.at), "mtu": cause.mtu or "?", "most": cause.most or "?"}
+    said = words.say(f"lost.{cause.word}", facts, lang)
+    if not sized:
+        return said
+    return said + ("；" if lang == "zh" else "; ") + words.say("trace.told" if cause.told else "trace.silent", {}, lang)
+
+
+def _points(forward: tuple[Stage, ...], reverse: tuple[Stage, ...]) -> list[Point]:
+    """The columns: the way out, and what only the way in passes."""
+    return list(dict.fromkeys([*(s.at for s in forward), *(s.at for s in reversed(reverse))]))
+
+
+def _gone(stages: tuple[Stage, ...], seen: tuple[str, ...]) -> Point | None:
+    """The first point that did not see a packet which an earlier one saw."""
+    met = False
+    for stage, how in zip(stages, seen, strict=True):
+        if how == "none" and met:
+            return stage.at
+        met = met or how != "none"
+    return None

@@ -1,0 +1,116 @@
+"""A trace as documents: JSON (``pathfit.trace/1``), and its packets as a pcapng file with one interface a point."""
+
+from typing import Any
+
+import msgspec
+
+from pathfit.core.evidence import TraceFact
+from pathfit.core.followed import SCHEMA, Cause, Followed, Loss, Row, Stage
+from pathfit.core.net import Point
+from pathfit.render import json
+from pathfit.render.followed import cause_text, loss_text
+from pathfit.rules.places import place_text
+from pathfit.wire import pcapng
+
+Json = dict[str, Any]
+
+
+def document(seen: Followed) -> bytes:
+    """The whole of it, sentences in English, on one line."""
+    whole: Json = {
+        "schema": SCHEMA,
+        "version": seen.version,
+        "verdict": seen.verdict,
+        "asked": {"from": seen.ask.source, "to": seen.ask.target.text},
+        "forward": {"points": [_stage(s) for s in seen.forward], "ends": _point(seen.beyond[0])},
+        "reverse": {"points": [_stage(s) for s in seen.reverse], "ends": _point(seen.beyond[1])},
+        "losses": [_loss(x) for x in seen.losses],
+        "ladder": [_row(r) for r in seen.rows],
+        "drops": {"watched": seen.watched, "unheard": seen.unheard},
+        "missing": [{"what": m.what, "why": m.why, "how": m.how} for m in seen.missing],
+        "report": json.document(seen.report) if seen.report is not None else None,
+    }
+    return msgspec.json.encode(whole) + b"\n"
+
+
+def _point(point: Point | None) -> Json | None:
+    return {"host": point.host, "netns": point.netns, "link": point.link} if point is not None else None
+
+
+def _stage(stage: Stage) -> Json:
+    return {"at": _point(stage.at), "out": stage.out, "packets": stage.packets, "lost": stage.lost}
+
+
+def _loss(loss: Loss) -> Json:
+    return {
+        "direction": loss.direction,
+        "after": _point(loss.after),
+        "before": _point(loss.before),
+        "packets": loss.packets,
+        "smallest": loss.smallest,
+        "largest": loss.largest,
+        "passed": loss.passed,
+        "text": loss_text(loss, "en"),
+        "causes": [_cause(c) for c in loss.causes],
+    }
+
+
+def _cause(cause: Cause) -> Json:
+    return {
+        "why": cause.word,
+        "at": _point(cause.at),
+        "limit": cause.limit or None,
+        "mtu": cause.mtu,
+        "most": cause.most,
+        "told": cause.told,
+        "reason": cause.reason,
+        "function": cause.function or None,
+        "count": cause.count,
+        "text": cause_text(cause, "en"),
+    }
+
+
+def _row(row: Row) -> Json:
+    return {
+        "direction": row.direction,
+        "ms": round(row.time / 1e6, 3),
+        "what": row.what,
+        "size": row.size,
+        "seen": list(row.seen),
+    }
+
+
+def packets(seen: Followed, fact: TraceFact) -> bytes:
+    """A pcapng file: every packet of every tap in the order of time; those of the ladder that did not arrive, and the
+    last sighting of each, with a comment."""
+    comments = _comments(seen)
+    out = [pcapng.section(f"pathfit {seen.version}")]
+    for tap in fact.taps:
+        linktype = pcapng.RAW if tap.raw else pcapng.ETHERNET
+        out.append(pcapng.link(place_text(tap.at), tap.at.netns, linktype=linktype))
+    for number, one in sorted(enumerate(fact.seen), key=lambda x: x[1].time):
+        out.append(
+            pcapng.packet(
+                one.tap,
+                fact.began + one.time,
+                one.data,
+                length=one.length,
+                comment=comments.get(number, ""),
+                direction=pcapng.OUT if one.out else pcapng.IN,
+            )
+        )
+    return b"".join(out)
+
+
+def _comments(seen: Followed) -> dict[int, str]:
+    """By the packet's number: where it was last seen, and what took it."""
+    found: dict[int, str] = {}
+    for row in seen.rows:
+        if not row.numbers or ("none" not in row.seen and "part" not in row.seen):
+            continue
+        stages = seen.forward if row.direction == "forward" else seen.reverse
+        last = next((s.at for s, how in reversed(list(zip(stages, row.seen, strict=True))) if how == "all"), None)
+        why = [cause_text(c, "en") for x in seen.losses if last is not None and x.after == last for c in x.causes[:1]]
+        place = place_text(last) if last is not None else "nowhere"
+        found[row.numbers[-1]] = "; ".join([f"last seen at {place}", *why])
+    return found
