@@ -4,12 +4,13 @@
 
 Labs use addresses that nobody routes (RFC 2544, 5737, 3849). Whoever sees one of them on a link of the machine's own
 has seen a lab leak: a socket of the packet family listens on all links of the namespace this process is in, with a
-filter in the kernel for just those. lo is not a way out. Exit status: that of the command; 1 when it was 0 and packets
+filter in the kernel for just those; a network that the machine itself is in is left out. lo is not a way out. Exit status: that of the command; 1 when it was 0 and packets
 were seen. Without the right to such a socket it says that it did not look.
 """
 
 import ctypes
 import ipaddress
+import json
 import signal
 import socket
 import struct
@@ -53,19 +54,28 @@ class Outside:
         return [x for x in found if not x.startswith("lo:")]
 
 
+def foreign() -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """NETS without those that this machine has an address in: what it says there is its own."""
+    shown = subprocess.run(["ip", "-j", "addr"], capture_output=True, text=True, check=True).stdout
+    own = [ipaddress.ip_address(a["local"]) for x in json.loads(shown) for a in x.get("addr_info", ()) if "local" in a]
+    return [n for n in map(ipaddress.ip_network, NETS) if not any(a in n for a in own)]
+
+
 def program() -> list[tuple[int, int, int, int]]:
     """The filter: (code, jump if true, jump if false, k) for each instruction (linux/filter.h)."""
     code: list[tuple[int, int, int, int]] = []
+    nets = foreign()
     for kind, starts in _STARTS.items():
-        tests = list(_tests(kind, starts))
+        tests = list(_tests(kind, starts, nets))
         code += [(_LDH, 0, 0, _PROTOCOL), (_JEQ, 0, len(tests) + 1, kind), *tests, (_RET, 0, 0, 0)]
     return [*code, (_RET, 0, 0, 0)]
 
 
-def _tests(kind: int, starts: Sequence[int]) -> Iterator[tuple[int, int, int, int]]:
-    """Keep the packet when its address at one of ``starts`` is in one of NETS; the first 32 bits decide."""
-    version = 4 if kind == _ETH_P_IP else 6
-    nets = [n for n in map(ipaddress.ip_network, NETS) if n.version == version]
+def _tests(
+    kind: int, starts: Sequence[int], every: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
+) -> Iterator[tuple[int, int, int, int]]:
+    """Keep the packet when its address at one of ``starts`` is in one of the networks; the first 32 bits decide."""
+    nets = [n for n in every if n.version == (4 if kind == _ETH_P_IP else 6)]
     for start in starts:
         for net in nets:
             shift = net.max_prefixlen - 32
