@@ -4,8 +4,9 @@
 
 Labs use addresses that nobody routes (RFC 2544, 5737, 3849). Whoever sees one of them on a link of the machine's own
 has seen a lab leak: a socket of the packet family listens on all links of the namespace this process is in, with a
-filter in the kernel for just those; a network that the machine itself is in is left out. lo is not a way out. Exit status: that of the command; 1 when it was 0 and packets
-were seen. Without the right to such a socket it says that it did not look.
+filter in the kernel for just those; a network that the machine itself is in is left out. lo is not a way out. Exit
+status: that of the command; 1 when it was 0 and packets were seen. Without the right to such a socket it says that it
+did not look.
 """
 
 import ctypes
