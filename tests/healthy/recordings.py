@@ -248,7 +248,7 @@ RECORDINGS = [
     of("swarm-1", closed("7946", "4789"), {}),
     of("docker-in-docker", inner_size(1500), {("warning", code): frozenset({"one", "two"})
                                               for code in ("MTU103", "CFG602", "CFG603")}),
-    of("podman-netavark", uplink(1450), over("three")),
+    of("podman-netavark", uplink(1450), over("three") | unset("three")),
     of("podman-cni", uplink(1450), over("three") | unset("three")),
     of("containerd-cni", uplink(1400), over("one", "two", "shop/web-1")),
     of("docker-ufw", uplink(1400), over("c1", "c2")),
