@@ -154,7 +154,8 @@ def test_between_both_ends_of_ours(row: Row) -> None:
         for target, method in (("netns:inner", "udp-pair"), ("netns:inner:8443", "tcp-pair")):
             report = diagnosed(whole.h, "netns:near", target)
             assert sizes(report) == [(row.fits, row.fits + 1)] * 2
-            assert {report["measured"][x]["method"] for x in ("forward", "reverse")} == {method}
+            for way in ("forward", "reverse"):  # which of them is the surer one the batches decide
+                assert method in [t["method"] for t in report["measured"][way]["tried"]]
             assert "MTU109" not in [f["code"] for f in report["findings"]], "fragments inside are whole outside"
         first = report["findings"][0]
         assert (report["verdict"], first["code"], first["confidence"]) == ("broken", "MTU101", "confirmed")

@@ -31,6 +31,9 @@ WARM = (0.0, 0.02, 0.04, 0.08, 0.16, 0.3)  # seconds between the first packets: 
 PATIENCE = 1.6  # seconds without any arrival
 REFUSED = 3  # refusals of the first packets that are believed
 SIGN = 3  # controls in a row that did not come: a sign of loss
+# Where what passes got lost too, the failing size is sent so often with nothing beside it before it is believed: one
+# packet too large may take the rest of its batch along (sendmmsg(2) of a program that forwards), time and again.
+ALONE = 3
 EVEN = 6  # packets of the largest size on a flow that lacks it
 FLAWED = 2  # flows of either kind that make a direction uneven
 PIECE = {4: 552, 6: 1280}  # bytes of IP packet of one fragment: below every limit worth naming; RFC 8200 section 5
@@ -270,7 +273,10 @@ class OneWay(msgspec.Struct):
             self._extras(now)
             self._control_on(now, flow)
         elif self._quiet(now):
-            self._finish(None)
+            if self.loss()[1] and sum(s.alone for s in self.shots if s.size == hi) < ALONE:
+                self._add(now, hi, self._turn(len(self.shots))).alone = True
+            else:
+                self._finish(None)
 
     def _even(self, now: float, top: int) -> None:
         """Everything passes: on every flow? What is missing on one is repeated there."""

@@ -18,7 +18,8 @@ Kind = Literal["df", "whole", "fragments"]
 class Shot(msgspec.Struct):
     """One numbered packet. ``kind``: "df" must not be cut, "whole" may be, "fragments" is in pieces from the start.
 
-    ``arrived``: when, at the socket there; ``door``: it was seen to come in there; ``cut``: in pieces."""
+    ``arrived``: when, at the socket there; ``door``: it was seen to come in there; ``cut``: in pieces;
+    ``alone``: nothing else was sent with it."""
 
     seq: int
     size: int
@@ -32,6 +33,7 @@ class Shot(msgspec.Struct):
     told: tuple[int, str] | None = None
     local: bool = False
     refused: bool = False
+    alone: bool = False
 
 
 def lost(shots: Sequence[Shot], size: int, kind: Kind = "df") -> list[Shot]:

@@ -33,8 +33,8 @@ class Ovs:
         at = f"{run}/db.sock"
         words = ("ovsdb-server", f"{run}/conf.db", f"--remote=punix:{at}", f"--unixctl={run}/db.ctl", *common)
         host.start(*words, log=host.folder / "ovsdb.log")
-        until(lambda: host.path(at).exists(), "ovsdb-server", detail=(host.folder / "ovsdb.log").read_text)
-        self("--no-wait", "init")
+        init = ("ovs-vsctl", f"--db=unix:{at}", "--timeout=1", "--no-wait", "init")
+        until(lambda: host.call(*init).returncode == 0, "ovsdb-server", detail=(host.folder / "ovsdb.log").read_text)
         words = ("ovs-vswitchd", f"unix:{at}", f"--unixctl={run}/switch.ctl", "--disable-system", *common)
         host.start(*words, log=host.folder / "vswitchd.log")
         self("add-br", "br-phy", "--", "set", "bridge", "br-phy", "datapath_type=netdev")
