@@ -207,13 +207,14 @@ def series(row: Row, family: int, number: int, cable: socket.socket) -> dict[str
     packets = Packets(family, CABLE[row.outer][1] if row.on == "cable" else f"{INNER[family]}{number}", cable)
     try:
         packets.warm()
-        low, high = FLOOR, RAISED + 60
+        low, high, became = FLOOR, RAISED + 60, ""
         tried: dict[int, str] = {}
         while high - low > 1:
             size = (low + high) // 2
-            packets.forget()
-            tried[size] = packets.send(size)
-            low, high = (size, high) if tried[size] == "whole" else (low, size)
+            if became != "whole":  # what arrives whole teaches none that is too small for it
+                packets.forget()
+            became = tried[size] = packets.send(size)
+            low, high = (size, high) if became == "whole" else (low, size)
         packets.forget()
         again, outer, df = packets.send(low), packets.outer, packets.df
         packets.forget()
@@ -240,17 +241,18 @@ def over_9000(row: Row, keys: list[tuple[str, str]]) -> int:
     """The MTU the device has that is made anew over a cable of 9000. What is gone already, or still there, is no error;
     an L2TP tunnel goes when it likes (its work queue), and until then there is no second one."""
     sh("ip", "-n", "b", "link", "set", "eth0", "mtu", "9000")
-    lines = ["link del t0", "link del q0", "l2tp del tunnel tunnel_id 1", "link set eth0 mtu 9000"]
-    lines += [x for x in row.filled(0, keys) if not x.startswith("!")]
-    end = time.monotonic() + PATIENCE
+    away = ["link del t0", "link del q0", "l2tp del tunnel tunnel_id 1", "link set eth0 mtu 9000"]
+    lines = [x for x in row.filled(0, keys) if not x.startswith("!")]
+    end, first = time.monotonic() + 5 * PATIENCE, away
     while True:
         words = ["ip", "-n", "a", "-force", "-batch", "-"]
-        said = subprocess.run(words, input="\n".join(lines) + "\n", capture_output=True, text=True)
+        said = subprocess.run(words, input="\n".join([*first, *lines]) + "\n", capture_output=True, text=True)
         try:
             return mtu_of("a")
         except OSError:
             if time.monotonic() > end:
                 raise RuntimeError(said.stderr) from None
+        first = []
 
 
 def measured(row: Row, number: int, out: Path, keys: list[tuple[str, str]]) -> dict[str, Any]:
