@@ -154,6 +154,24 @@ def test_through_translation_and_a_tunnel(net: Net) -> None:
     assert loss["passed"] == 1450 and loss["causes"][0]["mtu"] == 1500
 
 
+def test_from_the_container_s_side_alone(net: Net) -> None:
+    """Only its own namespace can be seen. What never came shows in the numbers of what did; and the kernel's word on
+    drops is for all namespaces of the machine."""
+    net.drop("r", "forward", "meta length > 1300 drop")
+    hide = 'umount -l /run/netns; mount -t tmpfs tmpfs /run; exec "$@"'
+    alone = ("unshare", "--pid", "--fork", "--mount", "--mount-proc", "sh", "-c", hide, "sh")
+    words = ["ip", "netns", "exec", net("c"), *alone, PATHFIT, "trace", "--to", "https://198.51.100.2:8443/50000"]
+    done = subprocess.run([*words, "--json"], capture_output=True, text=True, timeout=60, check=False)
+    document = json.loads(done.stdout)
+    assert done.returncode == 1, done.stderr
+    out, back = document["losses"]
+    assert (out["direction"], out["before"], out["causes"][0]["why"]) == ("forward", None, "filtered")
+    assert (back["direction"], back["after"], back["before"]["link"]) == ("reverse", None, "eth0")
+    assert back["missing"] > 1300 >= back["passed"]
+    inode = os.stat(f"/run/netns/{net('r')}").st_ino
+    assert out["causes"][0]["at"]["netns"] == f"netns inode {inode}"
+
+
 @pytest.mark.slow
 def test_the_packets_open_in_tshark(net: Net, tmp_path: Path) -> None:
     if shutil.which("tshark") is None and not os.environ.get("CI"):

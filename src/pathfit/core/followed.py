@@ -29,16 +29,18 @@ class Cause(Value, frozen=True, kw_only=True):
 
 
 class Loss(Value, frozen=True, kw_only=True):
-    """Packets that were seen at ``after`` and not at ``before``. ``after`` None: at no point of ours, and yet sent, by
-    the numbers of those that came. Sizes are bytes of IP packet; ``passed``: the largest that got as far as ``before``
-    meanwhile, 0 for none."""
+    """Packets that were seen at ``after`` and not at ``before``. ``after`` None: they came to no point of ours, yet were
+    sent, by the numbers of later ones: ``missing`` bytes in ``packets`` gaps, and no sizes. ``before`` None: dropped
+    behind the last point. Sizes are bytes of IP packet; ``passed``: the largest that got to ``before`` meanwhile, 0 for
+    none."""
 
     direction: Direction
     after: Point | None
     before: Point | None
     packets: int
-    smallest: int
-    largest: int
+    smallest: int = 0
+    largest: int = 0
+    missing: int = 0
     passed: int = 0
     causes: tuple[Cause, ...] = ()
 

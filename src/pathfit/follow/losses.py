@@ -16,12 +16,12 @@ from pathfit.core.followed import Cause, Loss
 from pathfit.core.net import Point
 from pathfit.core.report import Report
 from pathfit.core.tracing import Dropped
-from pathfit.follow.seen import Packet, Way
+from pathfit.follow.seen import IN_FLIGHT, Packet, Way
 from pathfit.model import ladder, same
 from pathfit.model.network import Network
 from pathfit.model.same import Key
 from pathfit.wire import dissect
-from pathfit.wire.packets import Icmp, parse_ip, parse_ports
+from pathfit.wire.packets import SYN, Icmp, Tcp, parse_ip, parse_ports
 
 SLACK = 4  # bytes that a veth and a bridge's port let pass above their MTU (is_skb_forwardable())
 EARLY = 200_000  # nanoseconds that the clocks of taps and of drops may differ by
@@ -53,6 +53,7 @@ def losses_of(ways: Sequence[Way], fact: TraceFact, network: Network | None, rep
     causes = _Causes(network, report.host)
     found: list[Loss] = []
     for way in ways:
+        found += _never_came(way, fact)
         by_point: dict[int, list[ladder.Loss]] = defaultdict(list)
         for loss in way.result.lost:
             by_point[loss.last].append(loss)
@@ -112,6 +113,43 @@ def _identity(packet: bytes) -> tuple[object, ...] | None:
 
 
 # -- losses ----------------------------------------------------------------------------------------------------------
+
+
+def _never_came(way: Way, fact: TraceFact) -> Iterator[Loss]:
+    """Bytes that came at no point of ours, though later ones of their connection did: lost before the first point.
+
+    Not where that point is the sender's own device: all that it sends passes there.
+    """
+    if not way.stops or way.stops[0].out or way.stops[0].tap in {x.tap for x in fact.lost}:
+        return
+    gaps: list[int] = []
+    for segments in _connections(way).values():
+        reached = min(start for start, _, _ in segments)
+        for start, end, time in sorted(segments):
+            if start > reached and time <= fact.ended - IN_FLIGHT:
+                gaps.append(start - reached)
+            reached = max(reached, end)
+    if gaps:
+        before = fact.taps[way.stops[0].tap].at
+        passed = max(p.size for p in way.packets if p.sighting.point == 0)
+        yield Loss(
+            direction=way.direction, after=None, before=before, packets=len(gaps), missing=sum(gaps), passed=passed
+        )
+
+
+def _connections(way: Way) -> dict[tuple[int, int], list[tuple[int, int, int]]]:
+    """(first byte, behind the last one, time) of each segment that came to the first point, by ports; a SYN's number
+    is the byte before the first."""
+    found: dict[tuple[int, int], list[tuple[int, int, int]]] = defaultdict(list)
+    for p in way.packets:
+        t = p.layer.transport
+        size = p.size - (p.layer.payload - p.layer.at)
+        if p.sighting.point or not isinstance(t, Tcp):
+            continue
+        size += bool(t.flags & SYN)
+        if size > 0 and t.seq + size < same.WRAP:
+            found[t.sport, t.dport].append((t.seq, t.seq + size, p.sighting.time))
+    return found
 
 
 def _between(

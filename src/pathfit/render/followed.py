@@ -86,7 +86,7 @@ class _Text:
         for cause in loss.causes[:MOST_CAUSES]:
             detail = self.say("trace.detail", function=cause.function or "?", reason=cause.reason, count=cause.count)
             self.page.line(f"{cause_text(cause, self.lang)}  {detail}", indent + "  ")
-        if not loss.causes:
+        if not loss.causes and loss.after is not None:
             self.page.line(self._no_word(), indent + "  ")
 
     def _no_word(self) -> str:
@@ -137,12 +137,15 @@ def loss_text(loss: Loss, lang: str) -> str:
     """One sentence of what was lost between which points."""
     sizes = words.say("trace.sizes", {"smallest": loss.smallest, "largest": loss.largest}, lang)
     facts = {
+        "missing": loss.missing,
         "packets": loss.packets,
         "sizes": sizes if loss.smallest != loss.largest else str(loss.largest),
         "after": place_text(loss.after) if loss.after else "?",
         "before": place_text(loss.before) if loss.before else "?",
         "passed": loss.passed,
     }
+    if loss.after is None:
+        return words.say("trace.loss-before", facts, lang)
     if loss.before is None:
         return words.say("trace.loss-behind", facts, lang)
     limited = 0 < loss.passed < loss.smallest

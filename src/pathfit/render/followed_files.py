@@ -49,6 +49,7 @@ def _loss(loss: Loss) -> Json:
         "packets": loss.packets,
         "smallest": loss.smallest,
         "largest": loss.largest,
+        "missing": loss.missing,
         "passed": loss.passed,
         "text": loss_text(loss, "en"),
         "causes": [_cause(c) for c in loss.causes],
