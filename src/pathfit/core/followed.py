@@ -29,10 +29,12 @@ class Cause(Value, frozen=True, kw_only=True):
 
 
 class Loss(Value, frozen=True, kw_only=True):
-    """Packets that were seen at ``after`` and not at ``before``. ``after`` None: they came to no point of ours, but were
-    sent, by the numbers of later ones: ``missing`` bytes in ``packets`` gaps, without sizes. ``before`` None: dropped
-    behind the last point. Sizes are bytes of IP packet; ``passed``: the largest that got to ``before`` meanwhile, 0 for
-    none."""
+    """Packets that were seen at ``after`` and not at ``before``.
+
+    ``after`` None: they came to no point of ours, but were sent, by the numbers of later ones: ``missing`` bytes in
+    ``packets`` gaps, without sizes. ``before`` None: dropped behind the last point. Sizes are bytes of IP packet;
+    ``passed``: the largest that got to ``before`` meanwhile, 0 for none.
+    """
 
     direction: Direction
     after: Point | None
