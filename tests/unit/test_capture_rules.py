@@ -259,6 +259,23 @@ def test_among_many(net: Net, seed: int) -> None:
     assert [c for c, _ in found.way] == chains[:-1]
 
 
+def test_a_goto_is_not_come_back_to(net: Net) -> None:
+    """The end of b leads back behind the jump, not into a (nft_do_chain()): the way holds what still counts."""
+    nft(net, """table ip corp {
+        chain b { counter\n }
+        chain a { counter goto b\ndrop\n }
+        chain d { drop\n }
+        chain e { goto d\n }
+        chain f { type filter hook forward priority 0; jump a\njump e\n }
+    }""")  # fmt: skip
+    last = handle(net, "list chain ip corp f", "jump e"), handle(net, "list chain ip corp e", "goto d")
+    with ruled(net, "r") as rules:
+        udp(net)
+        (found,) = until(rules)
+    assert (found.rule.chain, found.rule.number) == ("d", 1)
+    assert found.way == (("f", last[0]), ("e", last[1]))
+
+
 def random_nft(chains: list[str], lines: list[tuple[str, bool]]) -> str:
     """The same rules as `nft` writes them."""
     out = []

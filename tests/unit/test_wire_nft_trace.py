@@ -59,6 +59,9 @@ def test_policies(policy: int, drops: bool) -> None:
 def test_the_end_of_a_chain_drops_nothing() -> None:
     assert not one(name(1, "corp"), name(2, "g"), be32(4, 2), nested(5, (be32(1, 0),))).drops
     assert not one(be32(4, 99)).drops
+    for code, kind in ((2, "return"), (3, "return")):  # as older kernels say it, and as 6.18 does
+        assert one(name(1, "corp"), name(2, "g"), be32(4, code), nested(5, (be32(1, -1),))).kind == kind
+    assert one(*RULE[:4], nested(5, (be32(1, -1),))).kind == "rule"
 
 
 @pytest.mark.parametrize("family", [4, 6])

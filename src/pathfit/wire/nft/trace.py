@@ -78,12 +78,15 @@ def trace(data: bytes, start: int, end: int) -> Trace:
         verdict, target = _verdict(signed(v.get(1))), text(v.get(2, b""))
     elif kind == "policy":
         verdict = _verdict(signed(a.get(16)))
+    handle = number(a.get(3))
+    if kind == "rule" and not handle and verdict == "continue":
+        kind = "return"  # the end of a chain, as __nft_trace_verdict() of 6.18 calls it: it compares a masked number
     return Trace(
         kind=kind,
         family=family,
         table=text(a.get(1, b"")),
         chain=text(a.get(2, b"")),
-        handle=number(a.get(3)),
+        handle=handle,
         verdict=verdict,
         target=target,
         id=number(a.get(6)),
