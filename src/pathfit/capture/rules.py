@@ -3,7 +3,7 @@
 In each namespace a table of ours marks the flow's packets (:mod:`pathfit.wire.nft.mark`); nf_tables then tells what
 every rule does with them, those of `nft` and those of iptables-nft, which live there as well. The table decides
 nothing, and belongs to our socket: the kernel takes it away with it, however we end, and no `nft flush ruleset` does
-before. Needs CAP_NET_ADMIN in the namespaces and Linux 5.12 (NFT_TABLE_F_OWNER; tried on 6.18 alone).
+before. Needs CAP_NET_ADMIN in the namespaces and Linux 5.12 (NFT_TABLE_F_OWNER; tried on 6.1, 6.12, 6.18).
 
 What it does not see: iptables-legacy (told in :attr:`Rules.missing`; counters say something,
 :func:`pathfit.model.ruled.counted`), chains of netdev (ingress, egress) and of bridges, and, above ``rate`` packets a

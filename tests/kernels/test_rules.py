@@ -1,0 +1,41 @@
+"""The rule that drops is named on Debian's 6.1 and 6.12 as here, and our table goes with us, however we end."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import vm
+
+pytestmark = [pytest.mark.slow, pytest.mark.lab]
+
+PATIENCE = 300.0  # seconds for what takes ten on a quiet machine
+NAMED = {
+    "goto": ["nft", "d", 1, False, ["f", "e"]],
+    "policy": ["nft", "f", 0, True, []],
+    "reject": ["nft", "f", 2, False, []],
+    "iptables": ["iptables-nft", "FORWARD", 2, False, []],
+}
+
+
+@pytest.fixture(scope="module")
+def said() -> dict[str, dict[str, Any]]:
+    """By kernel; both at once."""
+    guests: list[vm.Guest] = []
+    try:
+        guests.extend(vm.Guest(vm.required(series), wait=False) for series in vm.SERIES)
+        words = f"{vm.CHECKOUT}/.venv/bin/python {Path(__file__).with_name('ruled.py')}"
+        jobs = [guest.start(words) for guest in guests]
+        done = [job.wait(PATIENCE) for job in jobs]
+    finally:
+        for guest in guests:
+            guest.end()
+    assert [d.status for d in done] == [0] * len(done), [d.err for d in done]
+    return {series: json.loads(d.out) for series, d in zip(vm.SERIES, done, strict=True)}
+
+
+@pytest.mark.parametrize("series", vm.SERIES)
+def test_rules_are_named_there_as_well(said: dict[str, dict[str, Any]], series: str) -> None:
+    for case, named in NAMED.items():
+        assert said[series][case] == {"named": [named], "during": 1, "left": 0, "lost": [0, 0]}, case
+    assert said[series]["killed"] == {"signal": 9, "left": 0}
