@@ -6,6 +6,9 @@ CHECKED := src tests/unit tests/cover tests/healthy tests/hostile tests/scenario
   tests/*.py bench tools
 
 QUICK := tools/isolated $(BIN)/pytest -m "not slow and not matrix"
+SLOW := tools/isolated $(BIN)/pytest -m slow
+# About half of what tests/engines takes; the other half runs beside it.
+ENGINES := $(patsubst %,tests/engines/test_%.py,kinds nested podman tunnels killed)
 
 .PHONY: setup engines-setup demo test test-all lint onefile bench bench-cure bench-oracle bench-kernels record-demo uninstall
 
@@ -21,8 +24,9 @@ demo: setup ## builds a lab with a fault, shows it, diagnoses it, proves the rep
 test: setup ## unit tests, acceptance labs, scenarios; two halves side by side, because most of it is waiting
 	@$(BIN)/python tools/outside.py $(BIN)/python tools/beside.py '$(QUICK) tests --ignore=tests/unit --ignore=tests/repair' '$(QUICK) tests/unit tests/repair'
 
-test-all: engines-setup ## what `make test` leaves out because it takes minutes: real engines, real servers
-	@$(BIN)/python tools/outside.py tools/isolated $(BIN)/pytest -m slow tests
+test-all: engines-setup ## what `make test` leaves out because it takes minutes: real engines, real servers, other kernels
+	@$(BIN)/python tools/outside.py $(BIN)/python tools/beside.py '$(SLOW) $(ENGINES)' \
+	  '$(SLOW) tests/engines $(ENGINES:%=--ignore=%)' '$(SLOW) tests --ignore=tests/engines'
 
 lint: setup
 	@$(BIN)/ruff check $(wildcard $(CHECKED))
