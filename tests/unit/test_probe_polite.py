@@ -110,6 +110,7 @@ def probed(net: Net, *words: str) -> dict[str, Any]:
 
 
 PATHFIT = str(Path(sys.executable).with_name("pathfit"))
+UNPROVEN = "something was missing, not often enough to be sure"
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all")
 
 
@@ -117,19 +118,25 @@ NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--boun
 @pytest.mark.parametrize("rights", [(), NOBODY], ids=["root", "nobody"])
 @pytest.mark.parametrize("limit", [1500, 1420, 1337])
 def test_few_connections_and_a_true_verdict(limit: int, rights: tuple[str, ...], target: str) -> None:
-    with far(limit) as net:
-        report = probed(net, *rights, PATHFIT, "probe", target, "--json")
+    """Where the processors are busy, a server may answer in pieces that show nothing, and 24 connections be too few to
+    prove a hole inwards: that is said then ("unproven"), and is no way to end time and again."""
+    for _ in range(3):
+        with far(limit) as net:
+            report = probed(net, *rights, PATHFIT, "probe", target, "--json")
         codes = {f["code"] for f in report["findings"]}
-        if limit == 1500:
-            assert report["verdict"] == "healthy", codes
-        else:
-            assert report["verdict"] == "broken" and "MTU101" in codes, codes
-            assert rights or "MTU102" in codes, codes
-        # Without rights a hole inwards is reason not to send anything large outwards (docs/probing.md).
-        for way in ("reverse",) if rights and limit < 1500 else ("reverse", "forward"):
-            size = report["measured"][way]
-            assert size["pass"] is not None and size["pass"] <= limit, size
-            assert (size["fail"] is None) if limit == 1500 else size["fail"] > limit, size
+        if limit == 1500 or "MTU101" in codes:
+            break
+        assert report["verdict"] != "healthy" and report["measured"]["reverse"]["note"] == UNPROVEN, report["measured"]
+    if limit == 1500:
+        assert report["verdict"] == "healthy", codes
+    else:
+        assert report["verdict"] == "broken" and "MTU101" in codes, codes
+        assert rights or "MTU102" in codes, codes
+    # Without rights a hole inwards is reason not to send anything large outwards (docs/probing.md).
+    for way in ("reverse",) if rights and limit < 1500 else ("reverse", "forward"):
+        size = report["measured"][way]
+        assert size["pass"] is not None and size["pass"] <= limit, size
+        assert (size["fail"] is None) if limit == 1500 else size["fail"] > limit, size
 
 
 @pytest.mark.parametrize("limit", [1500, 1420])
