@@ -26,7 +26,9 @@ test: setup ## unit tests, acceptance labs, scenarios; two halves side by side, 
 
 test-all: engines-setup ## what `make test` leaves out because it takes minutes: real engines, real servers, other kernels
 	@$(BIN)/python tools/outside.py $(BIN)/python tools/beside.py '$(SLOW) $(ENGINES)' \
-	  '$(SLOW) tests/engines $(ENGINES:%=--ignore=%)' '$(SLOW) tests --ignore=tests/engines'
+	  '$(SLOW) tests/engines $(ENGINES:%=--ignore=%)'
+	@$(BIN)/python tools/outside.py $(BIN)/python tools/beside.py '$(SLOW) tests/kernels' \
+	  '$(SLOW) tests --ignore=tests/engines --ignore=tests/kernels'
 
 lint: setup
 	@$(BIN)/ruff check $(wildcard $(CHECKED))
