@@ -321,8 +321,8 @@ def pair(folder: Path, name: str) -> tuple[str, str]:
 
 
 def attempted(row: Row, number: int, out: Path, keys: list[tuple[str, str]]) -> dict[str, Any]:
-    """The row, or why it could not be measured. Where not even a small packet arrived nothing was measured at all: it is
-    built once more."""
+    """The row, or why it could not be measured. Where not even a small packet arrived nothing was measured at all: it
+    is built once more."""
     try:
         try:
             return measured(row, number, out, keys)
