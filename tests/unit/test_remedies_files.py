@@ -64,6 +64,7 @@ def test_a_value_deep_inside_is_set_in_the_style_of_the_file(old: str, new: str)
         ("[1]", "not an object"),
         ('{"a": NaN}', "NaN"),
         ('{"a": ' + "[" * 100_000, "nested too deeply"),
+        ('{"a": ' + "1" * 5_000 + "}", "too many digits"),
     ],
 )
 def test_what_is_no_json_is_never_edited_and_the_place_is_named(text: str, where: str) -> None:

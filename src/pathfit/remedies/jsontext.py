@@ -42,6 +42,10 @@ def parse(text: str) -> dict[str, object]:
         raise JsonError(f"line {e.lineno}, column {e.colno}: {e.msg}") from None
     except RecursionError:
         raise JsonError("line 1, column 1: nested too deeply") from None
+    except JsonError:
+        raise
+    except ValueError:  # int() of more digits than sys.get_int_max_str_digits()
+        raise JsonError("line 1, column 1: a number of too many digits") from None
     if not isinstance(found, dict):
         raise JsonError("line 1, column 1: not an object")
     return found
