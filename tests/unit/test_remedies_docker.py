@@ -13,7 +13,7 @@ from pathfit.core.case import Case
 from pathfit.core.change import RecreateNetwork, RestartEngine, WriteFile
 from pathfit.core.engine import Container, Endpoint, Engine, EngineNetwork
 from pathfit.core.finding import Fix
-from pathfit.remedies.docker import OPTION
+from pathfit.remedies.moby import OPTION
 from pathfit.rules.engines import member
 from pathfit.rules.view import View
 from pathfit.words.render import by_hand, title

@@ -7,11 +7,11 @@ known device on the way), see :mod:`~pathfit.remedies.value`.
 
 One module a family: ``route`` (recommended), ``link``, ``clamp``, ``tunnels`` (that programs hold); ``docker``,
 ``nested`` (an engine in a container), ``podman``, ``cni`` and ``lasting`` (a host's own devices) for good, with
-``files`` and ``jsontext`` to edit what is kept in files; ``manual`` is what somebody else must decide, ``apart`` what
-Docker keeps apart on purpose, ``overlay`` what spans hosts, ``untried`` what a platform documents and no run has shown:
-of it ``weave`` and ``kernels``, ``neutron``, what a cloud's network service must be told, and ``kubernetes`` (with
-``kubernetes_makers``: where each maker keeps it), the MTU of a cluster's network. ``base`` is what all of them need.
-``known`` lists every repair there is.
+``files`` and ``jsontext`` to edit what is kept in files and ``moby``, the words of Docker's client; ``manual`` is what
+somebody else must decide, ``apart`` what Docker keeps apart on purpose, ``overlay`` what spans hosts, ``untried`` what
+a platform documents and no run has shown: of it ``weave`` and ``kernels``, ``neutron``, what a cloud's network service
+must be told, and ``kubernetes`` (with ``kubernetes_makers``: where each maker keeps it), the MTU of a cluster's
+network. ``base`` is what all of them need, ``known`` lists every repair there is.
 
 :func:`propose` is for a path that was asked about, :func:`of_state` for what state alone shows (a scan).
 """

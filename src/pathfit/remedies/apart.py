@@ -1,12 +1,11 @@
 """Docker keeps its networks apart on purpose: who wants to cross asks Docker, and leaves its rules alone."""
 
 from pathfit.core.finding import Finding, Fix
-from pathfit.core.net import Point
-from pathfit.remedies.base import Argv
+from pathfit.remedies.moby import client
+from pathfit.rules.engines import on_host
 from pathfit.rules.view import View
 
 CHAINS = "DOCKER-ISOLATION"  # -STAGE-1, -STAGE-2 (libnetwork, drivers/bridge/setup_ip_tables.go)
-SOCKETS = ("", "/var/run/docker.sock", "/run/docker.sock")  # where the client looks by itself
 
 
 def is_docker_s(finding: Finding) -> bool:
@@ -24,8 +23,7 @@ def join(finding: Finding, view: View) -> tuple[Fix, ...]:
         there = next((e for _, e in ends if wanted in (a.partition("/")[0] for a in e.addresses)), None)
         if asking is None or there is None or any(e.network == there.network for e in asking.endpoints):
             continue
-        client: Argv = ("docker",) if engine.socket in SOCKETS else ("docker", "-H", f"unix://{engine.socket}")
-        ns = next((n for n in view.namespaces if n.id == engine.netns), None)
+        words = (*client(engine), "network")
         return (
             Fix(
                 id="docker-network-connect",
@@ -33,9 +31,9 @@ def join(finding: Finding, view: View) -> tuple[Fix, ...]:
                 platform="docker",
                 applicability="manual",
                 lasts="recreate",
-                commands=((*client, "network", "connect", there.name, asking.name),),
-                undo=((*client, "network", "disconnect", there.name, asking.name),),
-                where=Point(host=view.host, netns=ns.where if ns else "host"),
+                commands=((*words, "connect", there.name, asking.name),),
+                undo=((*words, "disconnect", there.name, asking.name),),
+                where=on_host(view, engine),
                 facts={"network": there.name, "container": asking.name},
             ),
         )

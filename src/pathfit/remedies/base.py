@@ -1,6 +1,7 @@
 """What every remedy needs: the place a command runs in, and the device and route the asked flow uses."""
 
-from pathfit.core.net import TCP, Point
+from pathfit.core.engine import Container, Engine
+from pathfit.core.net import SMALLEST_PROMISE, TCP, Point
 from pathfit.core.snapshot import NetnsSnapshot, NextHop, Route
 from pathfit.model.lookup import Query, lookup
 from pathfit.rules import forecast
@@ -8,7 +9,8 @@ from pathfit.rules.view import View
 
 Argv = tuple[str, ...]
 MAIN_TABLE = 254  # RT_TABLE_MAIN
-SAFE_FLOOR = {4: 576, 6: 1280}  # bytes: below these the protocol itself suffers (RFC 791, RFC 8200)
+SAFE_FLOOR = SMALLEST_PROMISE  # below these the protocol itself suffers
+UNDO: tuple[Argv, ...] = (("pathfit", "fix", "--undo", "last"),)  # what no line of a person's would put back exactly
 
 
 def ip(ns: NetnsSnapshot) -> Argv:
@@ -64,6 +66,11 @@ def contained(view: View, ns: NetnsSnapshot) -> bool:
     """Is it an engine's container? Then its namespace is made anew whenever it starts."""
     engines = view.state.engines if view.state is not None else ()
     return any(c.netns == ns.id and c.network_mode != "host" for e in engines for c in e.containers)
+
+
+def running(engine: Engine) -> tuple[Container, ...]:
+    """Its containers that have processes: those that a repair interrupts."""
+    return tuple(c for c in engine.containers if c.state in ("running", "paused"))
 
 
 def link_name(ns: NetnsSnapshot, index: int) -> str | None:

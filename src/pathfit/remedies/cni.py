@@ -18,7 +18,7 @@ from pathfit.core.change import Change
 from pathfit.core.engine import EngineNetwork
 from pathfit.core.finding import Applicability, Facts, FileEdit, Fix
 from pathfit.core.snapshot import Link, NetnsSnapshot
-from pathfit.remedies.base import SAFE_FLOOR, Argv, verified
+from pathfit.remedies.base import SAFE_FLOOR, UNDO, Argv, running, verified
 from pathfit.remedies.files import edited
 from pathfit.remedies.jsontext import JsonError, Path, parse, put
 from pathfit.remedies.link import IPV6_MIN_MTU, pair, set_mtu, setting
@@ -32,7 +32,6 @@ VETHS = ("bridge", "ptp")  # plugins that make a veth and have an ``mtu``
 WRITTEN = ("kindnet",)  # networks of these types whose file a program writes anew
 SOURCE = "cri-o, docs/crio.conf.5.md (network_dir); CNI plugins, plugins/main/bridge 1.1, mtu"
 MOST = 64  # running members whose devices we set; each is two changes in the journal
-UNDO: tuple[Argv, ...] = (("pathfit", "fix", "--undo", "last"),)
 Devices = tuple[tuple[NetnsSnapshot, Link], ...]
 
 
@@ -93,11 +92,10 @@ def unmistakable(told: dict[str, object], path: tuple[str, ...]) -> None:
 def _devices(view: View, found: Member, value: int) -> Devices | None:
     """Both halves of the veth of every running member, each once, and the bridge; None when one is not visible."""
     todo: dict[tuple[str, int], tuple[NetnsSnapshot, Link]] = {}
-    members = [c for c in found.engine.containers if c.state in ("running", "paused") and c.netns]
     seen: set[str] = set()
-    for one in members:
+    for one in running(found.engine):
         end = next((e for e in one.endpoints if e.network == found.network.id), None)
-        if end is None or one.netns in seen:
+        if end is None or not one.netns or one.netns in seen:
             continue
         seen.add(one.netns)
         ns = next((n for n in view.namespaces if n.id == one.netns), None)

@@ -19,21 +19,18 @@ import msgspec
 from pathfit.core.change import RecreateNetwork, RestartEngine
 from pathfit.core.engine import Container, Engine, EngineNetwork
 from pathfit.core.finding import Applicability, Facts, FileEdit, Fix
-from pathfit.core.net import Point
-from pathfit.remedies import nested, overlay
-from pathfit.remedies.base import SAFE_FLOOR, Argv, verified
+from pathfit.remedies import moby, nested, overlay
+from pathfit.remedies.base import SAFE_FLOOR, UNDO, Argv, running, verified
 from pathfit.remedies.files import added, edited
 from pathfit.remedies.jsontext import JsonError, parse, put
-from pathfit.rules.engines import Member, member
+from pathfit.remedies.moby import OPTION, knows_defaults, made_as
+from pathfit.rules.engines import Member, bridge, member, on_host
 from pathfit.rules.view import View
 from pathfit.wire.daemonjson import mtu_of
 
-OPTION = "com.docker.network.driver.mtu"
 DEFAULTS = "default-network-opts"
-DEFAULTS_SINCE = 24  # first version that knows DEFAULTS (moby#43197)
 GUEST = "container:"  # begins the network mode of one that lives in another's namespace; the other's id follows
 RETURNS = ("always", "unless-stopped")  # restart policies that bring a container back with the daemon
-UNDO: tuple[Argv, ...] = (("pathfit", "fix", "--undo", "last"),)
 
 
 def docker(view: View, value: int) -> tuple[Fix, ...]:
@@ -102,14 +99,14 @@ def _of_daemon(view: View, found: Member, value: int, title: str, why: str | Non
         unit=engine.unit,
         pid=engine.pid,
         argv=engine.flags if engine.restart == "argv" else (),
-        running=tuple(c.id for c in _running(engine)),
+        running=tuple(c.id for c in running(engine)),
         within="" if home is None else engine.inside,
         through="" if home is None else home.socket,
     )
     facts = {**facts, "restarts": True, "engine": engine.inside_name or engine.inside[:12]}
     if why is not None:
         facts = {**facts, "by_hand": why, "ending": ", ".join(c.name for c in _lost(engine))}
-    applicability: Applicability = "disruptive" if _running(engine) else "safe"
+    applicability: Applicability = "disruptive" if running(engine) else "safe"
     return Fix(
         id="docker-daemon-mtu",
         title=title,
@@ -118,10 +115,10 @@ def _of_daemon(view: View, found: Member, value: int, title: str, why: str | Non
         effective=value,
         applicability="manual" if why is not None else applicability,
         lasts="recreate" if engine.depth else "permanent",
-        interrupts=(*_ended(engine), *(f"container:{c.name}" for c in _running(engine))),
+        interrupts=(*_ended(engine), *(f"container:{c.name}" for c in running(engine))),
         commands=_restart_commands(view, engine),
         undo=() if why is not None else UNDO,
-        where=_at(view, engine, found.network.bridge),
+        where=bridge(view, found),
         facts=facts,
         changes=() if why is not None else (restart,),
         verify="" if why is not None else verified(view),
@@ -151,7 +148,7 @@ def _why_by_hand(view: View, engine: Engine, value: int) -> str | None:
         return "by-hand.tiny"
     if _lost(engine):
         return "by-hand.ending"
-    if engine.live_restore and _running(engine):
+    if engine.live_restore and running(engine):
         return "by-hand.live-restore"
     if engine.depth and engine.restart == "argv" and not engine.inner and not engine.unit:
         return "by-hand.ends-container" if engine.main else "by-hand.may-end"
@@ -171,7 +168,7 @@ def _why_not_there(view: View, engine: Engine) -> str | None:
 def _config(engine: Engine, value: int) -> str:
     """daemon.json with the MTU of the default bridge and, where the version knows it, of networks made from now on."""
     text = engine.config or ""
-    if _major(engine.version) >= DEFAULTS_SINCE and not _flag(engine, "--default-network-opt"):
+    if knows_defaults(engine) and not _flag(engine, "--default-network-opt"):
         text = put(text, (DEFAULTS, "bridge", OPTION), str(value))
     return put(text, ("mtu",), value)
 
@@ -189,14 +186,14 @@ def _restart_container(view: View, found: Member, effective: int) -> Fix:
         lasts="permanent",
         interrupts=tuple(f"container:{n}" for n in names),
         commands=((*_client(view, found.engine), "restart", *names),),
-        where=_at(view, found.engine, found.network.bridge),
+        where=bridge(view, found),
         facts={"place": found.container.name, "by_hand": "by-hand.older", "restarts": True},
     )
 
 
 def _restart_commands(view: View, engine: Engine) -> tuple[Argv, ...]:
     """The daemon again, and the containers that do not come back by themselves."""
-    back = sorted(_running(engine), key=lambda c: c.network_mode.startswith(GUEST))  # Docker starts them in this order
+    back = sorted(running(engine), key=lambda c: c.network_mode.startswith(GUEST))  # Docker starts them in this order
     names = tuple(c.name for c in back)
     again: tuple[Argv, ...] = {
         "systemctl": (("systemctl", "restart", engine.unit),),
@@ -229,7 +226,7 @@ def of_network(view: View, engine: Engine, network: EngineNetwork, value: int) -
         return ()
     if network.compose_project:
         return (_compose(view, engine, network, value),)
-    names = tuple(c.name for c in _running(engine) if c.id in network.members)
+    names = tuple(c.name for c in running(engine) if c.id in network.members)
     why = _why_network(view, engine, network, value)
     safe = why is None
     applicability: Applicability = ("disruptive" if names else "safe") if safe else "manual"
@@ -254,7 +251,7 @@ def of_network(view: View, engine: Engine, network: EngineNetwork, value: int) -
             interrupts=tuple(f"container:{c.name}" for c in _hit(engine, network)),
             commands=_made_again(view, engine, network, value, names),
             undo=UNDO if safe else (),
-            where=_at(view, engine, network.bridge),
+            where=on_host(view, engine, network.bridge),
             facts=facts,
             changes=(change,) if safe else (),
             verify=verified(view) if safe else "",
@@ -274,14 +271,12 @@ def _made_again(
     view: View, engine: Engine, network: EngineNetwork, value: int, names: tuple[str, ...]
 ) -> tuple[Argv, ...]:
     """By hand: members off, the network away and made again, members back."""
-    client = _client(view, engine)
-    options = [w for s in network.subnets for w in ("--subnet", s)] + (["--internal"] if network.internal else [])
-    options += ["--ipv6"] if any(":" in s for s in network.subnets) else []
+    words = (*_client(view, engine), "network")
     return (
-        *((*client, "network", "disconnect", network.name, n) for n in names),
-        (*client, "network", "rm", network.name),
-        (*client, "network", "create", *options, "--opt", f"{OPTION}={value}", network.name),
-        *((*client, "network", "connect", network.name, n) for n in names),
+        *((*words, "disconnect", network.name, n) for n in names),
+        (*words, "rm", network.name),
+        (*words, "create", *made_as(network), "--opt", f"{OPTION}={value}", network.name),
+        *((*words, "connect", network.name, n) for n in names),
     )
 
 
@@ -307,7 +302,7 @@ def _compose(view: View, engine: Engine, network: EngineNetwork, value: int) -> 
         interrupts=tuple(f"container:{c.name}" for c in _hit(engine, network, project)),
         commands=((*client, "down"), (*client, "up", "-d")),
         files=edits,
-        where=_at(view, engine, network.bridge),
+        where=on_host(view, engine, network.bridge),
         facts={"project": network.compose_project, "network": key, "by_hand": "by-hand.compose", "restarts": True},
     )
 
@@ -317,7 +312,7 @@ def _compose(view: View, engine: Engine, network: EngineNetwork, value: int) -> 
 
 def _client(view: View, engine: Engine) -> Argv:
     home = nested.home(view, engine)
-    words = overlay.client(engine)
+    words = moby.client(engine)
     return words if home is None else (*home.enter, *words)
 
 
@@ -327,31 +322,22 @@ def _ended(engine: Engine) -> tuple[str, ...]:
     return (f"container:{engine.inside_name or engine.inside[:12]}",) if alone else ()
 
 
-def _at(view: View, engine: Engine, link: str = "") -> Point:
-    ns = next((n for n in view.namespaces if n.id == engine.netns), None)
-    return Point(host=view.host, netns=ns.where if ns else "host", link=link or None)
-
-
-def _running(engine: Engine) -> tuple[Container, ...]:
-    return tuple(c for c in engine.containers if c.state in ("running", "paused"))
-
-
 def _guests(engine: Engine, owners: tuple[str, ...]) -> tuple[Container, ...]:
     """Containers that live in the namespace of one of those (``--network container:ID``): what it loses, they lose."""
     return tuple(
-        c for c in _running(engine) if c.network_mode.startswith(GUEST) and c.network_mode[len(GUEST) :] in owners
+        c for c in running(engine) if c.network_mode.startswith(GUEST) and c.network_mode[len(GUEST) :] in owners
     )
 
 
 def _hit(engine: Engine, network: EngineNetwork, also: tuple[str, ...] = ()) -> tuple[Container, ...]:
     """What is interrupted when the network goes away for a moment: its members, ``also``, and who lives with them."""
     owners = (*network.members, *also)
-    return (*(c for c in _running(engine) if c.id in owners), *_guests(engine, owners))
+    return (*(c for c in running(engine) if c.id in owners), *_guests(engine, owners))
 
 
 def _lost(engine: Engine) -> tuple[Container, ...]:
     """Containers that stopping does not interrupt but remove (`docker run --rm`)."""
-    return tuple(c for c in _running(engine) if c.auto_remove)
+    return tuple(c for c in running(engine) if c.auto_remove)
 
 
 def _path(engine: Engine) -> str:
@@ -375,8 +361,3 @@ def _with_mtu(flags: Argv, value: int) -> Argv:
         str(value) if follows else f"--mtu={value}" if word.startswith("--mtu=") else word
         for word, follows in zip(flags, after, strict=True)
     )
-
-
-def _major(version: str) -> int:
-    head = version.partition(".")[0]
-    return int(head) if head.isdigit() else 0

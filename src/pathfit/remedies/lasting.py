@@ -11,14 +11,14 @@ amend each other; interfaces(5) mtu.
 
 import re
 
-from pathfit.core.change import Change, SetLinkMtu
+from pathfit.core.change import Change
 from pathfit.core.evidence import PlatformFact
 from pathfit.core.finding import Applicability, Facts, Fix
 from pathfit.core.platform import LinkOwner
 from pathfit.core.snapshot import Link, NetnsSnapshot
-from pathfit.remedies.base import Argv, at, ip, verified
+from pathfit.remedies.base import UNDO, Argv, at, verified
 from pathfit.remedies.files import edited
-from pathfit.remedies.link import IPV6_MIN_MTU
+from pathfit.remedies.link import IPV6_MIN_MTU, set_mtu, setting
 from pathfit.rules.places import place_text
 from pathfit.rules.view import View
 
@@ -46,8 +46,7 @@ def link_mtu_for_good(view: View, value: int) -> tuple[Fix, ...]:
         return ()
     mode = PRIVATE if owner.manager == "netplan" else 0o644
     edit, write = edited(owner.path, owner.text, new, mode=mode)
-    live = SetLinkMtu(netns=ns.id, where=ns.where, link=link.name, index=link.index, mtu=value)
-    changes: tuple[Change, ...] = (write, live)
+    changes: tuple[Change, ...] = (write, setting(ns, link, value))
     quiet = (link.driver or link.kind) in QUIET
     applicability: Applicability = "safe" if quiet else "disruptive"
     where = at(view, ns, link.name)
@@ -62,9 +61,9 @@ def link_mtu_for_good(view: View, value: int) -> tuple[Fix, ...]:
             applicability=applicability,
             lasts="permanent",
             interrupts=() if quiet else (place_text(where),),
-            commands=((*ip(ns), "link", "set", "dev", link.name, "mtu", str(value)), *_reload(owner)),
+            commands=(set_mtu(ns, link, value), *_reload(owner)),
             files=(edit,),
-            undo=(("pathfit", "fix", "--undo", "last"),),
+            undo=UNDO,
             where=where,
             facts=facts,
             changes=changes,

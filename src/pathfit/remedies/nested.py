@@ -13,17 +13,14 @@ from typing import NamedTuple
 
 from pathfit.core.engine import Container, Engine
 from pathfit.core.finding import Facts, FileEdit, Fix
-from pathfit.core.net import Point
 from pathfit.model.runners import recognised
 from pathfit.remedies.base import Argv
 from pathfit.remedies.files import added
+from pathfit.remedies.moby import OPTION, client, knows_defaults
 from pathfit.remedies.untried import documented
-from pathfit.rules.engines import Member
+from pathfit.rules.engines import Member, bridge
 from pathfit.rules.view import View
 
-OPTION = "com.docker.network.driver.mtu"
-DEFAULTS_SINCE = 24  # first version of Docker that knows --default-network-opt
-SOCKETS = ("", "/var/run/docker.sock", "/run/docker.sock")  # where the client looks by itself
 GITLAB = "label com.gitlab.gitlab-runner."  # of a container that the runner made itself
 
 DIND = "docs.docker.com/reference/cli/dockerd; docker-library/docker, 29/dind/dockerd-entrypoint.sh"
@@ -80,13 +77,12 @@ def _enter(name: str, outer: Engine | None, container: Container | None) -> Argv
         space, _, pod = container.pod.partition("/")
         which = () if container.sandbox else ("-c", container.name)
         return ("kubectl", "-n", space, "exec", pod, *which, "--")
-    client = {"docker": "docker", "podman": "podman"}.get(outer.kind)
-    if client is None or outer.rootless:
+    if outer.kind not in ("docker", "podman") or outer.rootless:
         return ()
-    at = (client,) if outer.socket in SOCKETS or client == "podman" else (client, "-H", f"unix://{outer.socket}")
+    at = client(outer) if outer.kind == "docker" else ("podman",)
     words: Argv = ()
     for n, part in enumerate(name.split("/")):
-        words = (*words, *(at if n == 0 else (client,)), "exec", part)
+        words = (*words, *(at if n == 0 else (outer.kind,)), "exec", part)
     return words
 
 
@@ -123,7 +119,7 @@ class _Asked(NamedTuple):
             source=source,
             value=self.value,
             effective=self.value,
-            where=_where(self.view, engine, self.member.network.bridge),
+            where=bridge(self.view, self.member),
             files=files,
             commands=more.get("commands", ()),
             interrupts=_stopped(engine, self.member),
@@ -148,8 +144,7 @@ def platforms(view: View, member: Member, value: int) -> tuple[Fix, ...]:
 
 def arguments(member: Member, value: int) -> tuple[str, ...]:
     """Words for dockerd that give the member's network that MTU; none where its version has none."""
-    knows = _major(member.engine.version) >= DEFAULTS_SINCE
-    others = (f"--default-network-opt=bridge={OPTION}={value}",) if knows else ()
+    others = (f"--default-network-opt=bridge={OPTION}={value}",) if knows_defaults(member.engine) else ()
     return (f"--mtu={value}", *others) if member.network.default else others
 
 
@@ -242,13 +237,3 @@ def _stopped(engine: Engine, member: Member) -> tuple[str, ...]:
     """A runner's setting counts for what it makes from then on: what runs now is made again."""
     around_ = (f"container:{engine.inside_name or engine.inside[:12]}",) if engine.depth else ()
     return (*around_, f"container:{member.container.name}")
-
-
-def _where(view: View, engine: Engine, link: str) -> Point:
-    ns = next((n for n in view.namespaces if n.id == engine.netns), None)
-    return Point(host=view.host, netns=ns.where if ns else "host", link=link or None)
-
-
-def _major(version: str) -> int:
-    head = version.partition(".")[0]
-    return int(head) if head.isdigit() else 0

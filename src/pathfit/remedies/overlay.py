@@ -13,7 +13,6 @@ What concerns other hosts is for a person: lines, each with the host it is to be
 own forwarding table is one entry, and is ours to change.
 """
 
-import re
 from collections.abc import Iterable
 
 from pathfit.core.change import SetForwarding
@@ -21,21 +20,16 @@ from pathfit.core.engine import Container, Engine, EngineNetwork
 from pathfit.core.finding import Facts, Finding, Fix
 from pathfit.core.net import Point
 from pathfit.core.snapshot import HostSnapshot, NetnsSnapshot
-from pathfit.remedies.base import Argv, enter, ip, reachable, verified
-from pathfit.rules.engines import Member
+from pathfit.model.workloads import plain_name
+from pathfit.remedies.base import Argv, enter, ip, reachable, running, verified
+from pathfit.remedies.moby import OPTION, client, made_as
+from pathfit.rules.engines import Member, on_host
 from pathfit.rules.places import place_text
 from pathfit.rules.view import View
 
-OPTION = "com.docker.network.driver.mtu"
 VXLAN_BYTES, ESP_BYTES, MULTIPLE = 50, 26, 4  # vxlanEncap; pktExpansion, and what an encrypted MTU is a multiple of
 USUAL = 1500  # bytes: an MTU that nobody set
-SOCKETS = ("", "/var/run/docker.sock", "/run/docker.sock")  # where the client looks by itself
 MANAGER = "manager"  # any manager of the swarm
-
-
-def client(engine: Engine) -> Argv:
-    """`docker`, as it is to be called for this daemon."""
-    return ("docker",) if engine.socket in SOCKETS else ("docker", "-H", f"unix://{engine.socket}")
 
 
 # -- the MTU --------------------------------------------------------------------------------------------------------
@@ -59,12 +53,14 @@ def made_again(view: View, found: Member, value: int) -> tuple[Fix, ...]:
         return ()  # what the devices have is not what the option says: somebody else sees to it
     option = option_for(value, network.encrypted)
     members = [(host, e, c) for host, e in _engines(view, network) for c in _in(e, network)]
-    if not all(map(_plain, (network.name, *(c.name for _, _, c in members)))):
+    if not _plain(network, (c for _, _, c in members)):
         return ()
     off = [(host, (*client(e), "network", "disconnect", network.name, c.name)) for host, e, c in members]
     on = [(host, (*client(e), "network", "connect", network.name, c.name)) for host, e, c in members]
     mine = client(found.engine)
-    create = ("network", "create", "--driver", "overlay", *_options(network), "--opt", f"{OPTION}={option}")
+    encrypted = ("--opt", "encrypted") if network.encrypted else ()
+    kind = ("--driver", "overlay", "--attachable", *made_as(network), *encrypted)
+    create = ("network", "create", *kind, "--opt", f"{OPTION}={option}")
     made = [(MANAGER, (*mine, "network", "rm", network.name)), (MANAGER, (*mine, *create, network.name))]
     lines = [*off, *made, *on]
     effective = inside(option, network.encrypted)
@@ -80,16 +76,10 @@ def made_again(view: View, found: Member, value: int) -> tuple[Fix, ...]:
             interrupts=tuple(f"container:{c.name}" for _, _, c in members),
             commands=tuple(argv for _, argv in lines),
             hosts=tuple(host for host, _ in lines),
-            where=Point(host=view.host, netns=_where(view, found.engine.netns)),
+            where=on_host(view, found.engine),
             facts={"network": network.name, "option": OPTION, "effective": effective, "by_hand": "by-hand.swarm"},
         ),
     )
-
-
-def _options(network: EngineNetwork) -> Argv:
-    subnets = [w for s in network.subnets for w in ("--subnet", s)]
-    more = [*(["--internal"] if network.internal else []), *(["--opt", "encrypted"] if network.encrypted else [])]
-    return ("--attachable", *subnets, *(["--ipv6"] if any(":" in s for s in network.subnets) else []), *more)
 
 
 def _engines(view: View, network: EngineNetwork) -> list[tuple[str, Engine]]:
@@ -102,16 +92,12 @@ def _engines(view: View, network: EngineNetwork) -> list[tuple[str, Engine]]:
 
 def _in(engine: Engine, network: EngineNetwork) -> list[Container]:
     ids = {m for x in engine.networks if x.id == network.id for m in x.members}
-    return [c for c in engine.containers if c.id in ids and c.state in ("running", "paused")]
+    return [c for c in running(engine) if c.id in ids]
 
 
-def _plain(name: str) -> bool:
-    """Is it a name as Docker lets people give (names.RestrictedNamePattern)? A stranger's file may hold an option."""
-    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) is not None
-
-
-def _where(view: View, ident: str) -> str:
-    return next((n.where for n in view.namespaces if n.id == ident), "host")
+def _plain(network: EngineNetwork, members: Iterable[Container]) -> bool:
+    """Are all names such as Docker lets people give? A stranger's file may hold an option instead."""
+    return all(map(plain_name, (network.name, *(c.name for c in members))))
 
 
 # -- who is where ---------------------------------------------------------------------------------------------------
@@ -184,12 +170,7 @@ def _again(view: View, host: HostSnapshot, ns: NetnsSnapshot) -> tuple[Fix, ...]
         ((e, x) for e in host.engines for x in e.networks if x.netns == ns.id and e.kind == "docker"), (None, None)
     )
     members = _in(engine, network) if engine is not None and network is not None else []
-    if (
-        engine is None
-        or network is None
-        or not members
-        or not all(map(_plain, (network.name, *(c.name for c in members))))
-    ):
+    if engine is None or network is None or not members or not _plain(network, members):
         return ()
     lines = [(*client(engine), "network", word, network.name, c.name) for word in OFF_ON for c in members]
     there = _elsewhere(view, host)

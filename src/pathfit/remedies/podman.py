@@ -18,9 +18,8 @@ import json
 from pathfit.core.change import Change, RestartContainers, WriteFile
 from pathfit.core.engine import Container, Engine, EngineNetwork
 from pathfit.core.finding import Applicability, Facts, FileEdit, Fix, Lasts
-from pathfit.core.net import Point
 from pathfit.remedies import cni
-from pathfit.remedies.base import SAFE_FLOOR, Argv, verified
+from pathfit.remedies.base import SAFE_FLOOR, UNDO, Argv, running, verified
 from pathfit.remedies.files import edited
 from pathfit.remedies.jsontext import JsonError, parse, put
 from pathfit.remedies.untried import documented
@@ -32,7 +31,6 @@ BRIDGE = "podman0"  # and its device (netavark; the CNI backend calls it cni-pod
 ID = "2f259bab93aaaaa2542ba43ef33eb990d0999ee1b9924b557b7be53c0b7a1bb9"  # sha256 of its name, in every version
 FOLDER = "/etc/containers/networks"
 PLACES = {"--root": "/var/lib/containers/storage", "--runroot": "/run/containers/storage"}  # where root's are kept
-UNDO: tuple[Argv, ...] = (("pathfit", "fix", "--undo", "last"),)
 SOURCE = "podman-network-create(1), --opt mtu; containers/common, libnetwork/netavark, of Podman 4.3"
 
 
@@ -158,7 +156,7 @@ def _documented(view: View, found: Member, value: int, edit: FileEdit) -> Fix:
         source=SOURCE,
         value=value,
         effective=value,
-        where=_at(view, found),
+        where=bridge(view, found),
         commands=_commands(found),
         files=(edit,),
         interrupts=_interrupts(found),
@@ -191,7 +189,7 @@ def _fix(
         commands=_commands(found),
         files=files,
         undo=UNDO if changes else (),
-        where=_at(view, found),
+        where=bridge(view, found),
         facts=facts,
         changes=changes,
         verify=verified(view) if changes else "",
@@ -211,10 +209,10 @@ def _restart(found: Member, value: int) -> RestartContainers:
 def together(found: Member) -> tuple[Container, ...]:
     """Running members of the network, then whoever lives in the namespace of one of them (in its pod, or by
     ``--network container:``): what that one loses, they lose."""
-    running = [c for c in found.engine.containers if c.state in ("running", "paused")]
-    owners = [c for c in running if any(e.network == found.network.id for e in c.endpoints)]
+    every = running(found.engine)
+    owners = [c for c in every if any(e.network == found.network.id for e in c.endpoints)]
     spaces = {c.netns for c in owners if c.netns}
-    guests = [c for c in running if c.netns in spaces and c not in owners]
+    guests = [c for c in every if c.netns in spaces and c not in owners]
     return (*owners, *guests)
 
 
@@ -235,7 +233,3 @@ def _client(engine: Engine) -> Argv:
 
 def _option(words: Argv, name: str) -> str:
     return next((words[n + 1] for n, word in enumerate(words[:-1]) if word == name), "")
-
-
-def _at(view: View, found: Member) -> Point:
-    return bridge(view, found)

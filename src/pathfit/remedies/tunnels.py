@@ -9,11 +9,11 @@ Tried with the real programs (tests/engines/test_tunnels.py): Open vSwitch 3.1 t
 configurations of the last two hold keys: they are named, never read, so a person writes the line.
 """
 
-from pathfit.core.change import SetLinkMtu, SetOvsMtu
+from pathfit.core.change import SetOvsMtu
 from pathfit.core.finding import Facts, Fix
 from pathfit.core.snapshot import Link, NetnsSnapshot
-from pathfit.remedies.base import Argv, at, ip, reachable, verified
-from pathfit.remedies.link import IPV6_MIN_MTU
+from pathfit.remedies.base import UNDO, Argv, at, reachable, verified
+from pathfit.remedies.link import IPV6_MIN_MTU, set_mtu, setting
 from pathfit.rules.places import place_text
 from pathfit.rules.view import View
 
@@ -58,11 +58,11 @@ def _device(view: View, ns: NetnsSnapshot, link: Link, value: int) -> Fix:
         effective=value,
         applicability="safe",
         lasts="recreate",
-        commands=(_set(ns, link, value),),
-        undo=(_set(ns, link, link.mtu),),
+        commands=(set_mtu(ns, link, value),),
+        undo=(set_mtu(ns, link, link.mtu),),
         where=where,
         facts={"place": place_text(where), "holder": link.holder},
-        changes=(SetLinkMtu(netns=ns.id, where=ns.where, link=link.name, index=link.index, mtu=value),),
+        changes=(setting(ns, link, value),),
         verify=verified(view),
     )
 
@@ -80,7 +80,7 @@ def _requested(view: View, ns: NetnsSnapshot, link: Link, value: int, socket: st
         applicability="safe",
         lasts="permanent",
         commands=(("ovs-vsctl", *database, "set", "interface", link.name, f"mtu_request={value}"),),
-        undo=(("pathfit", "fix", "--undo", "last"),),
+        undo=UNDO,
         where=where,
         facts={"place": place_text(where), "link": link.name},
         changes=(SetOvsMtu(socket=socket, interface=link.name, mtu=value),),
@@ -98,7 +98,7 @@ def _line(view: View, ns: NetnsSnapshot, link: Link, value: int, text: str, titl
 def _wg_quick(view: View, ns: NetnsSnapshot, link: Link, value: int, config: str) -> Fix:
     """wg-quick: ``MTU`` of the section Interface (wg-quick(8)), instead of another one; and the device now."""
     edit = ("sed", "-i", "-e", r"/^[ \t]*MTU[ \t]*=/Id", "-e", rf"/^\[Interface\]/Ia MTU = {value}", config)
-    return _by_hand(view, ns, link, value, "fix.wg-quick-mtu", "by-hand.wg-quick", (edit, _set(ns, link, value)))
+    return _by_hand(view, ns, link, value, "fix.wg-quick-mtu", "by-hand.wg-quick", (edit, set_mtu(ns, link, value)))
 
 
 def _by_hand(
@@ -125,7 +125,3 @@ def _by_hand(
         where=where,
         facts=facts,
     )
-
-
-def _set(ns: NetnsSnapshot, link: Link, value: int) -> Argv:
-    return (*ip(ns), "link", "set", "dev", link.name, "mtu", str(value))

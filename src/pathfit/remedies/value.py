@@ -8,10 +8,9 @@ configured one alone may be above what really passes; and a bridge's port passes
 from pathfit.core.case import Case
 from pathfit.core.evidence import ProbeResult, StateFact
 from pathfit.core.measured import Bracket
+from pathfit.core.net import SMALLEST_PROMISE
 from pathfit.core.path import Predicted
 from pathfit.core.snapshot import HostSnapshot
-
-SMALLEST = {4: 576, 6: 1280}  # below these a path is broken for other reasons (RFC 791, RFC 8200)
 
 
 def holes(probe: ProbeResult) -> tuple[Bracket, ...]:
@@ -67,7 +66,7 @@ def repair_value(case: Case, *ways: Predicted | None) -> int | None:
     state = case.one("state", StateFact)
     words = (known_value(*ways), promised(state.host if state is not None else None, *ways))
     known = min((n for n in words if n is not None), default=None)
-    lowest = SMALLEST[6 if probe.contact.family == 6 else 4]
+    lowest = SMALLEST_PROMISE[6 if probe.contact.family == 6 else 4]  # below, it is broken for other reasons
     if known is not None and lowest <= known < value:
         value = known
     return value if value >= lowest else None

@@ -40,5 +40,10 @@ def _network(engine: Engine, container: Container, ns: NetnsSnapshot, link: Link
 
 def bridge(view: View, found: Member) -> Point:
     """The network's device on the engine's host."""
-    ns = next((n for n in view.namespaces if n.id == found.engine.netns), None)
-    return Point(host=view.host, netns=ns.where if ns else "host", link=found.network.bridge or None)
+    return on_host(view, found.engine, found.network.bridge)
+
+
+def on_host(view: View, engine: Engine, link: str = "") -> Point:
+    """The namespace that an engine works in, or a device there."""
+    ns = next((n for n in view.namespaces if n.id == engine.netns), None)
+    return Point(host=view.host, netns=ns.where if ns else "host", link=link or None)
