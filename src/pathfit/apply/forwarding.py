@@ -12,7 +12,7 @@ from pathfit.core.change import SetForwarding
 from pathfit.core.journal import ForwardingBefore
 from pathfit.host.nlsocket import NetlinkSocket
 from pathfit.wire import rtnl, rtnl_write
-from pathfit.wire.rtnl_write import CREATE, NEWNEIGH, REPLACE
+from pathfit.wire.rtnl_write import NEWNEIGH, REPLACE
 
 
 class ForwardingEntry:
@@ -56,7 +56,7 @@ def _change(prepared: ForwardingBefore, old: bytes, new: bytes) -> None:
             return
         if now != _leads(old):
             raise Foreign("the entry was changed by somebody else since")
-        sock.change(NEWNEIGH, new, CREATE | REPLACE)
+        sock.change(NEWNEIGH, new, REPLACE)  # not NLM_F_CREATE: one that went since stays gone
 
 
 def _of(sock: NetlinkSocket, link: int, mac: bytes) -> list[bytes]:
