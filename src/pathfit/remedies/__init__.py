@@ -47,11 +47,11 @@ BY_HAND: dict[str, Callable[[Finding, View], tuple[Fix, ...]]] = {
 
 
 OF_STATE = frozenset(("OVL306", "KRN701", "KRN702", "KRN703", "KRN704", "CFG604", "CFG606"))
-"""Codes whose repairs need no more than what was read of the host."""
+"""Codes whose repairs need no more than what was read of the host; of MTU104 a maker's setting alone does."""
 
 
 def of_state(finding: Finding, host: HostSnapshot) -> tuple[Fix, ...]:
-    """Repairs of :data:`OF_STATE`; empty for other codes. Their modules are loaded only where they are needed."""
+    """Repairs that state alone shows (:data:`OF_STATE`). Their modules are loaded only where they are needed."""
     if finding.code in ("OVL306", "KRN702"):
         from pathfit.remedies.weave import setting
 

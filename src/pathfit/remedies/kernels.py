@@ -6,7 +6,7 @@ No such kernel or card is at hand to try it on: each is a line for a person, wit
 from pathfit.core.finding import Finding, Fix
 from pathfit.core.snapshot import HostSnapshot, NetnsSnapshot
 from pathfit.remedies.base import Argv, enter, reachable
-from pathfit.rules.places import place_text
+from pathfit.remedies.untried import documented
 
 OFFLOADS = {
     "KRN701": ("ufo", "weave issue 2289 (CentOS 7.0, 3.10.0-123.4.4.el7); ethtool(8) 6.1"),
@@ -24,17 +24,16 @@ def offload(finding: Finding, host: HostSnapshot) -> tuple[Fix, ...]:
     if ns is None or not at.link or not reachable(ns):
         return ()
     feature, source = OFFLOADS[finding.code]
-    now = Fix(
-        id="offload-off",
-        title="fix.offload-off",
-        platform="linux",
+    now = documented(
+        "offload-off",
+        "fix.offload-off",
+        "linux",
+        source=source,
         lasts="reboot",
         commands=(_ethtool(ns, at.link, feature, "off"),),
         undo=(_ethtool(ns, at.link, feature, "on"),),
         where=at,
-        facts={"place": place_text(at), "feature": feature},
-        untried=True,
-        source=source,
+        facts={"feature": feature},
     )
     return (now, *_update(finding, host))
 
@@ -42,18 +41,9 @@ def offload(finding: Finding, host: HostSnapshot) -> tuple[Fix, ...]:
 def _update(finding: Finding, host: HostSnapshot) -> tuple[Fix, ...]:
     if finding.code not in UPDATES or ".el7" not in host.kernel.release:
         return ()
-    fix = Fix(
-        id="kernel-update",
-        title="fix.kernel-update",
-        platform="linux",
-        lasts="permanent",
-        commands=(("yum", "update", "kernel"), ("reboot",)),
-        where=finding.where[0],
-        facts={"place": place_text(finding.where[0])},
-        untried=True,
-        source=UPDATES[finding.code],
-    )
-    return (fix,)
+    again = (("yum", "update", "kernel"), ("reboot",))
+    told, where = UPDATES[finding.code], finding.where[0]
+    return (documented("kernel-update", "fix.kernel-update", "linux", source=told, where=where, commands=again),)
 
 
 def _ethtool(ns: NetnsSnapshot, link: str, feature: str, to: str) -> Argv:

@@ -85,6 +85,12 @@ def rollout(space: str, daemons: str, tool: tuple[str, ...] = ("kubectl",)) -> A
     return (*tool, "-n", space, "rollout", "restart", f"daemonset/{daemons}")
 
 
+def set_env(space: str, daemons: str, container: str, name: str, value: str) -> Argv:
+    """A variable of a DaemonSet's container, whose pods start again by themselves; "" takes it away."""
+    told = f"{name}={value}" if value else f"{name}-"
+    return ("kubectl", "-n", space, "set", "env", f"daemonset/{daemons}", "-c", container, told)
+
+
 def edit(space: str, name: str) -> Argv:
     return ("kubectl", "-n", space, "edit", "configmap", name)
 
@@ -283,16 +289,16 @@ def _antrea(ground: Ground, wanted: Setting) -> tuple[Recipe, ...]:
 
 def _weave(ground: Ground, wanted: Setting) -> tuple[Recipe, ...]:
     space, daemons = ground.space or "kube-system", ground.daemons or "weave-net"
-    set_env = ("kubectl", "-n", space, "set", "env", f"daemonset/{daemons}", "-c", "weave")
-    before = f"WEAVE_MTU={ground.option.mtu}" if ground.option.option == "WEAVE_MTU" else "WEAVE_MTU-"
+    before = str(ground.option.mtu) if ground.option.option == "WEAVE_MTU" else ""
+    change, back = (set_env(space, daemons, "weave", "WEAVE_MTU", told) for told in (str(wanted.value), before))
     return (
         Recipe(
             "WEAVE_MTU",
             f"DaemonSet {space}/{daemons}",
             "Weave Net, Integrating Kubernetes via the Addon, and Using Fast Datapath (MTU), 2.8",
             "by-hand.kube-weave",
-            ((*set_env, f"WEAVE_MTU={wanted.value}"),),
-            undo=((*set_env, before),),
+            (change,),
+            undo=(back,),
         ),
     )
 

@@ -19,9 +19,9 @@ def documented(
     platform: str,
     *,
     source: str,
-    value: int,
-    effective: int,
     where: Point,
+    value: int | None = None,
+    effective: int | None = None,
     lasts: Lasts = "permanent",
     commands: Sequence[Argv] = (),
     files: Sequence[FileEdit] = (),
@@ -32,7 +32,8 @@ def documented(
     """A repair for a person to make, marked as not tried.
 
     ``title``: a message id. ``source``: the document or file that says so and the version it was read of, as "docs of
-    antrea, antrea-agent.conf, 2.2". ``value`` is what is written, ``effective`` the IP MTU (bytes) that containers get.
+    antrea, antrea-agent.conf, 2.2". ``value`` is what is written, ``effective`` the IP MTU (bytes) that containers get;
+    None where it is no MTU that is set.
     """
     return Fix(
         id=id_,

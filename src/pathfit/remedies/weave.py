@@ -11,13 +11,13 @@ from pathfit.core.net import Point
 from pathfit.core.node import Overlay
 from pathfit.core.snapshot import HostSnapshot
 from pathfit.remedies.base import Argv
+from pathfit.remedies.kubernetes_makers import set_env
 from pathfit.remedies.untried import documented
 from pathfit.rules.state.weave import BRIDGE
 
 VERSION = "weave 2.8.1"
 DOCUMENT = f"{VERSION}, site/tasks/manage/fastdp.md (Packet size)"
 ADDON = f"{VERSION}, site/kubernetes/kube-addon.md (WEAVE_MTU)"
-DAEMONSET: Argv = ("kubectl", "-n", "kube-system", "set", "env", "daemonset/weave-net", "-c", "weave")
 
 
 def setting(finding: Finding, host: HostSnapshot) -> tuple[Fix, ...]:
@@ -55,8 +55,7 @@ def _launch(value: str) -> tuple[Argv, ...]:
 
 
 def _cluster(value: str) -> tuple[Argv, ...]:
-    """The DaemonSet starts its pods again by itself when its environment changes; "" takes the variable away."""
-    return ((*DAEMONSET, f"WEAVE_MTU={value}" if value else "WEAVE_MTU-"),)
+    return (set_env("kube-system", "weave-net", "weave", "WEAVE_MTU", value),)
 
 
 def _attached(host: HostSnapshot, at: Point) -> tuple[str, ...]:
