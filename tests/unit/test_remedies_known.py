@@ -28,7 +28,7 @@ from test_remedies import HOLE, UNREACHED
 from pathfit import diagnose
 from pathfit.core.case import Case
 from pathfit.core.finding import Fix
-from pathfit.remedies.known import KNOWN, Known
+from pathfit.remedies.known import KNOWN, UNTRIED, Known
 from pathfit.render import json as shown
 from pathfit.words.render import by_hand, title
 
@@ -107,6 +107,11 @@ def test_a_repair_is_whole(known: Known) -> None:
         assert fix.commands or fix.files, "nothing to type"
         assert fix.undo or not fix.changes or fix.id == "flush-cache"
         assert fix.where is not None
+
+
+def test_the_page_says_of_each_that_was_never_tried_that_it_was_not() -> None:
+    tried = {f.id for f in every() if not f.untried}
+    assert {k.id for k in KNOWN if k.undo == UNTRIED} == {k.id for k in KNOWN} - tried
 
 
 @pytest.mark.parametrize("known", [k for k in KNOWN if not k.by_hand], ids=lambda k: k.id)

@@ -5,8 +5,9 @@ from pathfit.core.base import Value
 ITSELF = "Every attribute it had is written back."
 FILE = "The file becomes what it was, to the byte (one that was made goes away); what was live is set back."
 HAND = "Shown, never done by pathfit."
-DEVICE = "It sized itself by another device than its packets leave by (CFG604). Not tried on a live cluster."
-POD = "The source is a pod of that network, and what is too small lies in it or under it. Not tried on a live cluster."
+UNTRIED = HAND + " Not tried on a live system."
+DEVICE = "It sized itself by another device than its packets leave by (CFG604)."
+POD = "The source is a pod of that network, and what is too small lies in it or under it."
 
 
 class Known(Value, frozen=True, kw_only=True):
@@ -114,14 +115,14 @@ KNOWN = (
         does="`Backend.MTU` in net-conf.json (the network below; pods get it less 50, with WireGuard less 80); on "
         "k3s a file of one's own, named by `--flannel-conf`.",
         when=POD,
-        undo=HAND,
+        undo=UNTRIED,
         by_hand=True,
     ),
     Known(
         id="canal-mtu",
         does="`veth_mtu` in the ConfigMap canal-config; on RKE2 `calico.vethuMTU` in a HelmChartConfig.",
         when=POD,
-        undo=HAND,
+        undo=UNTRIED,
         by_hand=True,
     ),
     Known(
@@ -129,7 +130,7 @@ KNOWN = (
         does="`calicoNetwork.mtu` of the operator's Installation, or `veth_mtu` in the ConfigMap calico-config "
         "(also MicroK8s; and Felix's own option, where it has one); on RKE2 a HelmChartConfig.",
         when=POD,
-        undo=HAND,
+        undo=UNTRIED,
         by_hand=True,
     ),
     Known(
@@ -137,14 +138,14 @@ KNOWN = (
         does="`mtu` in the ConfigMap cilium-config (the network below; pods get it less the tunnel and the "
         "encryption); on RKE2 a HelmChartConfig.",
         when=POD,
-        undo=HAND,
+        undo=UNTRIED,
         by_hand=True,
     ),
     Known(
         id="antrea-mtu",
         does="`defaultMTU` in antrea-agent.conf of the ConfigMap antrea-config.",
         when=POD,
-        undo=HAND,
+        undo=UNTRIED,
         by_hand=True,
     ),
     Known(
@@ -152,14 +153,14 @@ KNOWN = (
         does="`mtu` in the ConfigMap ovn-config; on OpenShift the migration of network.operator, on MicroShift "
         "ovn.yaml.",
         when=POD,
-        undo=HAND,
+        undo=UNTRIED,
         by_hand=True,
     ),
     Known(
         id="kindnet-mtu",
         does="The MTU of each node's eth0, which kindnetd takes when it starts.",
         when=POD,
-        undo=HAND,
+        undo=UNTRIED,
         by_hand=True,
     ),
     Known(
@@ -197,7 +198,7 @@ KNOWN = (
         does="`--mtu` (and `--default-network-opt` since 24) for a dockerd in a container, where that one is made: "
         "a pod's args, a compose file's command.",
         when="The engine runs in a container, whose files go with it.",
-        undo=HAND,
+        undo=UNTRIED,
         by_hand=True,
     ),
     Known(
@@ -205,7 +206,7 @@ KNOWN = (
         does="`settings.mtu` of plugins/docker; of Drone's Docker runner DRONE_RUNNER_NETWORK_OPTS, or its dind's "
         "`commandArgs`.",
         when="Image or process of theirs is seen around the engine.",
-        undo=HAND,
+        undo=UNTRIED,
         by_hand=True,
     ),
     Known(
@@ -213,7 +214,7 @@ KNOWN = (
         does='`command: ["--mtu=…"]` of the service docker:dind; `network_mtu` of [runners.docker] for networks that '
         "the runner makes.",
         when="A label of GitLab's runner, a process or a variable of its jobs is seen.",
-        undo=HAND,
+        undo=UNTRIED,
         by_hand=True,
     ),
     Known(
@@ -221,35 +222,35 @@ KNOWN = (
         does="`--mtu` among the args of the container dind of a runner scale set, with containerMode left empty; "
         "`dockerMTU` of the older RunnerDeployment.",
         when="Labels or variables of GitHub's runner controllers are seen around the engine.",
-        undo=HAND,
+        undo=UNTRIED,
         by_hand=True,
     ),
     Known(
         id="flannel-device",
         does="`--iface` of the DaemonSet kube-flannel-ds; on k3s `flannel-iface`.",
         when=DEVICE,
-        undo=HAND,
+        undo=UNTRIED,
         by_hand=True,
     ),
     Known(
         id="calico-device",
         does="`mtuIfacePattern` of FelixConfiguration.",
         when=DEVICE,
-        undo=HAND,
+        undo=UNTRIED,
         by_hand=True,
     ),
     Known(
         id="cilium-device",
         does="`devices` in the ConfigMap cilium-config.",
         when=DEVICE,
-        undo=HAND,
+        undo=UNTRIED,
         by_hand=True,
     ),
     Known(
         id="antrea-device",
         does="`transportInterface` in antrea-agent.conf of the ConfigMap antrea-config.",
         when=DEVICE,
-        undo=HAND,
+        undo=UNTRIED,
         by_hand=True,
     ),
     Known(
@@ -308,30 +309,30 @@ KNOWN = (
         id="neutron-mtu",
         does="`path_mtu`, `global_physnet_mtu` or Geneve's `max_header_size` in the files of neutron's server.",
         when="They grant instances another MTU than fits into the device that tunnels leave by (MTU104, CFG606), and "
-        "an instance's port shows that they are in force. Not tried on a live system.",
-        undo=HAND,
+        "an instance's port shows that they are in force.",
+        undo=UNTRIED,
         by_hand=True,
     ),
     Known(
         id="weave-mtu",
         does="`WEAVE_MTU` for `weave launch`, or in the environment of the DaemonSet weave-net.",
         when="The heartbeat of Weave's fast datapath does not fit (OVL306, KRN702), and how much does is known; or the "
-        "source is a pod of it, and what is too small lies in the network below. Not tried on a live system.",
-        undo=HAND,
+        "source is a pod of it, and what is too small lies in the network below.",
+        undo=UNTRIED,
         by_hand=True,
     ),
     Known(
         id="offload-off",
         does="`ethtool -K`: ufo, lro or the checksum of a tunnel device off.",
         when="A kernel that loses packets with it (KRN701, KRN703, KRN704).",
-        undo=HAND,
+        undo=UNTRIED,
         by_hand=True,
     ),
     Known(
         id="kernel-update",
         does="A newer kernel of the same distribution.",
         when="KRN701 on CentOS or RHEL 7.0.",
-        undo=HAND,
+        undo=UNTRIED,
         by_hand=True,
     ),
     Known(
