@@ -109,9 +109,9 @@ def asked(
     return run.add(ReadSnapshots(ref="others", paths=("x",)), (fact,)) if others else run
 
 
-def closed(n: int) -> HostSnapshot:
+def closed(n: int, table: str = "fw", chain: str = "in") -> HostSnapshot:
     """Host ``n`` drops what comes to its tunnel's port."""
     tests = (Match(field="l4proto", values=("17",)), Match(field="dport", values=("4789",)), Verdict(kind="drop"))
     rule = FilterRule(exprs=tests, handle=5, text="udp dport 4789 drop")
-    fw = Table(family="inet", name="fw", chains=(Chain(name="in", hook="input", rules=(rule,)),))
+    fw = Table(family="inet", name=table, chains=(Chain(name=chain, hook="input", rules=(rule,)),))
     return node(n, tables={HOSTS[n - 1]: (fw,)})

@@ -192,6 +192,13 @@ def test_the_port_is_closed_on_the_other_host() -> None:
     assert other.because == (), "that of a third host is not on the way"
 
 
+@pytest.mark.parametrize("names", [("fw", "in; flush ruleset"), ("fw\nflush ruleset", "in"), ("fw", "-f")])
+def test_a_name_that_would_be_a_command_is_not_typed(names: tuple[str, str]) -> None:
+    """nft reads all its words as one text, whatever a shell makes of the quotes."""
+    first = silent(node(1), node(2), swarms.closed(3, *names))
+    assert (first.because, first.fixes) == (("OVL303",), ())
+
+
 def test_another_number_on_the_other_host() -> None:
     first = silent(node(1), node(2), node(3, vni=78))
     assert first.because == ("OVL304",)

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 
 from pathfit.core.change import SetForwarding
 from pathfit.core.engine import Container, Engine, EngineNetwork
-from pathfit.core.finding import Facts, Finding, Fix
+from pathfit.core.finding import Facts, Finding, Fix, Lasts
 from pathfit.core.net import Point
 from pathfit.core.snapshot import HostSnapshot, NetnsSnapshot
 from pathfit.model.workloads import plain_name
@@ -30,6 +30,7 @@ from pathfit.rules.view import View
 VXLAN_BYTES, ESP_BYTES, MULTIPLE = 50, 26, 4  # vxlanEncap; pktExpansion, and what an encrypted MTU is a multiple of
 USUAL = 1500  # bytes: an MTU that nobody set
 MANAGER = "manager"  # any manager of the swarm
+IPTABLES = {"ip": "iptables", "ip6": "ip6tables"}
 
 
 # -- the MTU --------------------------------------------------------------------------------------------------------
@@ -172,22 +173,19 @@ def _again(view: View, host: HostSnapshot, ns: NetnsSnapshot) -> tuple[Fix, ...]
     members = _in(engine, network) if engine is not None and network is not None else []
     if engine is None or network is None or not members or not _plain(network, members):
         return ()
-    lines = [(*client(engine), "network", word, network.name, c.name) for word in OFF_ON for c in members]
-    there = _elsewhere(view, host)
-    return (
-        Fix(
-            id="docker-network-rejoin",
-            title="fix.docker-network-rejoin",
-            platform="docker",
-            applicability="manual",
-            lasts="permanent",
-            interrupts=tuple(f"container:{c.name}" for c in members),
-            commands=tuple(lines),
-            hosts=(there,) * len(lines) if there else (),
-            where=Point(host=host.host, netns=ns.where),
-            facts={"network": network.name, "host": host.host, "by_hand": "by-hand.rejoin"},
-        ),
+    lines = tuple((*client(engine), "network", word, network.name, c.name) for word in OFF_ON for c in members)
+    fix = _by_hand(
+        view,
+        host,
+        Point(host=host.host, netns=ns.where),
+        "fix.docker-network-rejoin",
+        lines,
+        platform="docker",
+        lasts="permanent",
+        interrupts=tuple(f"container:{c.name}" for c in members),
+        facts={"network": network.name, "by_hand": "by-hand.rejoin"},
     )
+    return (fix,)
 
 
 OFF_ON = ("disconnect", "connect")
@@ -212,22 +210,9 @@ def duplicate(finding: Finding, view: View) -> tuple[Fix, ...]:
     else:
         command = (*ip(ns), "link", "set", "dev", link.name, "down")
         undo = (*ip(ns), "link", "set", "dev", link.name, "up")
-    there = _elsewhere(view, host)
     at = Point(host=host.host, netns=ns.where, link=link.name)
-    return (
-        Fix(
-            id="member-off",
-            title="fix.member-off",
-            platform="linux",
-            applicability="manual",
-            lasts="reboot",
-            commands=(command,),
-            undo=(undo,),
-            hosts=(there,) if there else (),
-            where=at,
-            facts={"member": str(name), "address": address, "host": host.host, "place": place_text(at)},
-        ),
-    )
+    facts = {"member": str(name), "address": address, "place": place_text(at)}
+    return (_by_hand(view, host, at, "fix.member-off", (command,), undo=(undo,), facts=facts),)
 
 
 def _owners(host: HostSnapshot, address: str) -> Iterable[NetnsSnapshot]:
@@ -260,42 +245,48 @@ def port(finding: Finding, view: View) -> tuple[Fix, ...]:
     if host is None or ns is None or not reachable(ns) or not isinstance(table, str) or not isinstance(chain, str):
         return ()
     family, _, name = table.partition(" ")
+    if not plain_name(name) or not plain_name(chain):
+        return ()  # nft reads its words as one text: a stranger's name may hold a command
+    undo: tuple[Argv, ...] = ()
     if tool == "nft":
-        command: Argv = (
-            *enter(ns),
-            "nft",
-            "insert",
-            "rule",
-            family,
-            name,
-            chain,
-            "udp",
-            "dport",
-            str(number_),
-            "accept",
-        )
-        undo: tuple[Argv, ...] = ()
-    else:
-        program = {"ip": "iptables", "ip6": "ip6tables"}.get(family, "")
-        program += "-legacy" if tool == "iptables-legacy" else ""
-        words = ("-t", name) if name != "filter" else ()
+        match = ("udp", "dport", str(number_), "accept")
+        command: Argv = (*enter(ns), "nft", "insert", "rule", family, name, chain, *match)
+    elif family in IPTABLES:
+        program = IPTABLES[family] + ("-legacy" if tool == "iptables-legacy" else "")
+        words = (*enter(ns), program, *(("-t", name) if name != "filter" else ()))
         what = (chain, "-p", "udp", "--dport", str(number_), "-j", "ACCEPT")
-        command = (*enter(ns), program, *words, "-I", *what)
-        undo = ((*enter(ns), program, *words, "-D", *what),)
-        if family not in ("ip", "ip6"):
-            return ()
+        command, undo = (*words, "-I", *what), ((*words, "-D", *what),)
+    else:
+        return ()
+    more: Facts = {"place": place_text(at), "port": number_}
+    return (_by_hand(view, host, at, "fix.open-tunnel-port", (command,), undo=undo, facts=more),)
+
+
+def _by_hand(
+    view: View,
+    host: HostSnapshot,
+    at: Point,
+    title: str,
+    commands: tuple[Argv, ...],
+    *,
+    facts: Facts,
+    platform: str = "linux",
+    lasts: Lasts = "reboot",
+    undo: tuple[Argv, ...] = (),
+    interrupts: tuple[str, ...] = (),
+) -> Fix:
+    """Lines for a person, all of them to be typed on ``host``."""
     there = _elsewhere(view, host)
-    return (
-        Fix(
-            id="open-tunnel-port",
-            title="fix.open-tunnel-port",
-            platform="linux",
-            applicability="manual",
-            lasts="reboot",
-            commands=(command,),
-            undo=undo,
-            hosts=(there,) if there else (),
-            where=at,
-            facts={"place": place_text(at), "port": number_, "host": host.host},
-        ),
+    return Fix(
+        id=title.removeprefix("fix."),
+        title=title,
+        platform=platform,
+        applicability="manual",
+        lasts=lasts,
+        interrupts=interrupts,
+        commands=commands,
+        undo=undo,
+        hosts=(there,) * len(commands) if there else (),
+        where=at,
+        facts={**facts, "host": host.host},
     )
