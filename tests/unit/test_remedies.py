@@ -135,6 +135,14 @@ def test_too_big_is_let_through_where_the_sender_drops_it() -> None:
     assert " ".join(fix.commands[0]).startswith("ip netns exec s nft insert rule inet noptb f icmp type")
 
 
+@pytest.mark.parametrize("name", ["x; flush ruleset", "x\nflush ruleset", "-f", "x y"])
+def test_a_name_that_nft_would_run_is_not_typed(name: str) -> None:
+    dropped = case(PLAIN, failed("timeout"), tables={"h": (table("forward", drop(), name=name),)})
+    told = case(NARROW, HOLE, tables={"s": (table("input", no_too_big(), name=name),)})
+    assert fixes(dropped, "FLT401") == {}
+    assert "allow-too-big" not in fixes(told, "MTU107")
+
+
 @pytest.mark.parametrize(
     ("ns", "argv"),
     [

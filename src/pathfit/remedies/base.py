@@ -1,5 +1,7 @@
 """What every remedy needs: the place a command runs in, and the device and route the asked flow uses."""
 
+import re
+
 from pathfit.core.engine import Container, Engine
 from pathfit.core.net import SMALLEST_PROMISE, TCP, Point
 from pathfit.core.snapshot import NetnsSnapshot, NextHop, Route
@@ -34,6 +36,12 @@ def enter(ns: NetnsSnapshot) -> Argv:
     if pid is None and ns.processes:
         pid = str(ns.processes[0].pid)
     return ("nsenter", "-t", pid, "-n") if pid else ()
+
+
+def nft_takes(*names: str) -> bool:
+    """Are they names of tables and chains as nft reads them (STRING of its scanner.l)? It reads all its words as one
+    text, whatever a shell made of the quotes: the kernel, and a stranger's file, may hold a name that is a command."""
+    return all(re.fullmatch(r"[A-Za-z_.][A-Za-z0-9/_.-]*", name) for name in names)
 
 
 def reachable(ns: NetnsSnapshot) -> bool:

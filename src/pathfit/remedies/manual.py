@@ -8,7 +8,7 @@ import ipaddress
 from pathfit.core.finding import Finding, Fix
 from pathfit.core.snapshot import Link, NetnsSnapshot, Route
 from pathfit.remedies import apart
-from pathfit.remedies.base import MAIN_TABLE, Argv, at, enter, ip, reachable
+from pathfit.remedies.base import MAIN_TABLE, Argv, at, enter, ip, nft_takes, reachable
 from pathfit.remedies.clamp import FORWARDS
 from pathfit.rules import forecast
 from pathfit.rules.places import place_text
@@ -25,7 +25,7 @@ def of_filter(finding: Finding, view: View) -> tuple[Fix, ...]:
     table, chain, handle = (finding.facts.get(k) for k in ("table", "chain", "handle"))
     if ns is None or not isinstance(table, str) or not isinstance(chain, str) or not handle:
         return ()
-    if finding.facts.get("tool") == "iptables-legacy":
+    if finding.facts.get("tool") == "iptables-legacy" or not nft_takes(table.partition(" ")[2], chain):
         return ()
     command: Argv = (*enter(ns), "nft", "delete", "rule", *table.split(), chain, "handle", str(handle))
     return (_by_hand("delete-rule", "fix.delete-rule", view, ns, (command,)),)
@@ -135,6 +135,8 @@ def of_too_big(finding: Finding, view: View) -> tuple[Fix, ...]:
     if ns is None or stopper is None or not reachable(ns) or stopper[0].tool == "iptables-legacy":
         return ()
     table, chain = stopper
+    if not nft_takes(table.name, chain.name):
+        return ()
     match = ("icmpv6", "type", "packet-too-big") if view.family == 6 else ("icmp", "type", "destination-unreachable")
     rule: Argv = (*enter(ns), "nft", "insert", "rule", table.family, table.name, chain.name, *match, "accept")
     return (_by_hand("allow-too-big", "fix.allow-too-big", view, ns, (rule,)),)

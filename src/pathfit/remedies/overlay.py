@@ -21,7 +21,7 @@ from pathfit.core.finding import Facts, Finding, Fix, Lasts
 from pathfit.core.net import Point
 from pathfit.core.snapshot import HostSnapshot, NetnsSnapshot
 from pathfit.model.workloads import plain_name
-from pathfit.remedies.base import Argv, enter, ip, reachable, running, verified
+from pathfit.remedies.base import Argv, enter, ip, nft_takes, reachable, running, verified
 from pathfit.remedies.moby import OPTION, client, made_as
 from pathfit.rules.engines import Member, on_host
 from pathfit.rules.places import place_text
@@ -245,8 +245,8 @@ def port(finding: Finding, view: View) -> tuple[Fix, ...]:
     if host is None or ns is None or not reachable(ns) or not isinstance(table, str) or not isinstance(chain, str):
         return ()
     family, _, name = table.partition(" ")
-    if not plain_name(name) or not plain_name(chain):
-        return ()  # nft reads its words as one text: a stranger's name may hold a command
+    if not nft_takes(name, chain):
+        return ()
     undo: tuple[Argv, ...] = ()
     if tool == "nft":
         match = ("udp", "dport", str(number_), "accept")
