@@ -80,6 +80,13 @@ def test_a_network_s_file_and_all_that_live_in_it() -> None:
     assert (fix.verify, fix.undo) == ("measured", (("pathfit", "fix", "--undo", "last"),))
 
 
+@pytest.mark.parametrize("rootless", [None, 1000])
+def test_a_name_that_is_an_option_is_not_typed(rootless: int | None) -> None:
+    strange = msgspec.structs.replace(GUEST, id="2" * 64, name="--all")
+    fix = fixes(engine(more=(strange,), rootless=rootless))["podman-network-mtu"]
+    assert [c[-2:] for c in fix.commands] == [("2" * 64, "ci"), ("ci", "2" * 64)]
+
+
 def test_an_option_that_is_there_is_changed_and_stays_a_string() -> None:
     old = WEB_TEXT.replace('"77",', '"77", "options": {"isolate": "true", "mtu": "1500"},')
     write = fixes(engine(msgspec.structs.replace(told(WEB, old), mtu=1500)))["podman-network-mtu"].changes[0]

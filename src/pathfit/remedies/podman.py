@@ -18,6 +18,7 @@ import json
 from pathfit.core.change import Change, RestartContainers, WriteFile
 from pathfit.core.engine import Container, Engine, EngineNetwork
 from pathfit.core.finding import Applicability, Facts, FileEdit, Fix, Lasts
+from pathfit.model.workloads import plain_name
 from pathfit.remedies import cni
 from pathfit.remedies.base import SAFE_FLOOR, UNDO, Argv, running, verified
 from pathfit.remedies.files import edited
@@ -221,8 +222,13 @@ def _interrupts(found: Member) -> tuple[str, ...]:
 
 
 def _commands(found: Member) -> tuple[Argv, ...]:
-    names, client = tuple(c.name for c in together(found)), _client(found.engine)
+    names, client = tuple(map(_called, together(found))), _client(found.engine)
     return ((*client, "stop", *reversed(names)), (*client, "start", *names))
+
+
+def _called(one: Container) -> str:
+    """Its name, or its id: names come from command lines, and whoever calls a process conmon may write --all there."""
+    return one.name if plain_name(one.name) else one.id
 
 
 def _client(engine: Engine) -> Argv:
