@@ -230,3 +230,12 @@ def test_atomic_datagrams_are_told_apart_by_what_they_say() -> None:
         found.append(Sighting(0, 0, len(found), same.pieces(data, inner, length)))
     result = follow([*found, found[1]._replace(point=1)], 2, settled=10**9)
     assert [x.sighting.number for x in result.lost] == [0]
+
+
+def test_what_took_another_way_is_not_lost() -> None:
+    """Seen before and behind a point, never at it: some flows, or all, go elsewhere there."""
+    p, q = Packet("tcp", 1000, 500, 1), Packet("tcp", 1500, 500, 2)
+    result = follow(seen([[p, q], [q], [p, q]]), 3, settled=10**9)
+    assert result.lost == ()
+    (loss,) = follow(seen([[p, q], [q], [p._replace(size=200), q]]), 3, settled=10**9).lost
+    assert (loss.last, loss.start, loss.end) == (0, 1200, 1500)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,10 +15,11 @@ from typing import Any
 import pytest
 from netlab import Net, nets, settled
 
-from pathfit.core.followed import Cause, Followed, Loss, Stage
+from pathfit.core.followed import Cause, Loss
 from pathfit.core.net import Point
 from pathfit.follow import _verdict
 from pathfit.follow.seen import Way
+from pathfit.model.ladder import Result
 from pathfit.render.followed import cause_text, loss_text
 from pathfit.words.render import templates
 
@@ -39,6 +41,20 @@ while True:
         time.sleep(0.02)
 print(flush=True)
 one.wait()
+"""
+
+DEAF = """
+import sys
+from pathfit.capture import watch
+from pathfit.cli.entry import main
+ring, asked = watch.Ring, []
+def all_but_the_second(*words):
+    asked.append(words)
+    if len(asked) == 2:
+        raise PermissionError(1, "no")
+    return ring(*words)
+watch.Ring = all_but_the_second
+sys.exit(main())
 """
 
 
@@ -125,6 +141,41 @@ def test_a_way_that_ends_in_a_filter(net: Net) -> None:
     assert lost(net, document) == [("forward", "r/vc", None, ["filtered"])]
 
 
+def test_a_filter_in_front_of_the_first_device(net: Net) -> None:
+    """No point can see what never leaves: the kernel's own word is all there is."""
+    net.drop("c", "output", "tcp dport 8443 drop")
+    status, document = traced(net, "--timeout", "4")
+    assert status == 1
+    assert lost(net, document) == [("forward", None, None, ["filtered"])]
+
+
+def test_too_big_for_the_way_in_by_ipv6(net: Net) -> None:
+    net.ip("r", "link set vc mtu 1400")
+    net.ip("c", "link set eth0 mtu 1500")
+    net.drop("s", "input", "icmpv6 type packet-too-big drop")
+    status, document = traced(net, to="https://[2001:db8:2::2]:8443/50000")
+    assert status == 1
+    assert ("reverse", "r/vs", "r/vc", ["too-big"]) in lost(net, document)
+
+
+def test_a_host_without_a_port(net: Net) -> None:
+    """Echoes and datagrams: which way they go is told by their addresses."""
+    status, document = traced(net, to="198.51.100.2")
+    assert (status, document["verdict"], document["losses"]) == (0, "arrives", [])
+    assert all(p["packets"] > 3 for way in ("forward", "reverse") for p in document[way]["points"])
+
+
+def test_a_point_that_nobody_may_watch_is_no_place_of_loss(net: Net) -> None:
+    """Its tap could not be opened: what it did not see says nothing."""
+    words = [sys.executable, "-c", DEAF, "trace", "--from", f"netns:{net('c')}"]
+    done = subprocess.run(
+        [*words, "--to", "https://198.51.100.2:8443/50000", "--json"], capture_output=True, text=True, timeout=60
+    )
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["verdict"], document["losses"]) == (3, "unknown", [])
+    assert [m["why"] for m in document["missing"]] == ["no"]
+
+
 def test_through_translation_and_a_tunnel(net: Net) -> None:
     """A client behind NAT, whose packets go by VXLAN: seen in every form; lost where the tunnel's packets are."""
     for name, mine, theirs, host in (("r", 1, 2, 1), ("s", 2, 1, 2)):
@@ -178,11 +229,12 @@ def test_the_packets_open_in_tshark(net: Net, tmp_path: Path) -> None:
         pytest.skip("needs tshark (make engines-setup)")
     net.drop("r", "forward", "iifname vs meta length > 1300 drop")
     file = tmp_path / "t.pcapng"
-    traced(net, "-w", str(file))
+    traced(net, "-w", str(file), to="http://198.51.100.2:8080/50000")
     fields = ("-T", "fields", "-e", "frame.interface_name", "-e", "frame.comment")
     done = subprocess.run(["tshark", "-r", str(file), *fields], capture_output=True, text=True, timeout=60, check=True)
     lines = [line.split("\t") for line in done.stdout.splitlines()]
     assert {x[0] for x in lines} == {net("c") + "/eth0", net("r") + "/vc", net("r") + "/vs", net("s") + "/eth0"}
+    assert not re.search(rb"HTTP/1|GET /", file.read_bytes()), "what is said is not kept"
     comments = [x[1] for x in lines if len(x) > 1 and x[1]]
     assert any(c.startswith(f"last seen at {net('r')}/vs; a packet filter") for c in comments), comments
 
@@ -244,7 +296,8 @@ def test_every_reason_has_a_sentence(lang: str) -> None:
     assert "1400" in loss_text(loss, lang)
 
 
-def test_too_little_seen_is_unknown() -> None:
-    way = Way("forward", (), (), None)  # type: ignore[arg-type]
-    assert _verdict((), (way,), blind=False) == "unknown"
-    assert Followed(version="1", ask=None, verdict="unknown", forward=(Stage(at=AT, out=True),)).losses == ()  # type: ignore[arg-type]
+@pytest.mark.parametrize(("losses", "blind", "word"), [(1, True, "lost"), (0, False, "unknown"), (0, True, "unknown")])
+def test_too_little_seen_is_unknown(losses: int, blind: bool, word: str) -> None:
+    nothing = Way("forward", (), (), Result((), (), 0, 0))
+    loss = Loss(direction="forward", after=AT, before=AT, packets=1)
+    assert _verdict([loss] * losses, (nothing,), blind=blind) == word

@@ -18,8 +18,7 @@ from pathfit.core.tracing import Dropped, Lost, Seen, Tap
 from pathfit.host import bpf
 from pathfit.host.ring import Ring
 from pathfit.host.ring import Seen as Frame
-from pathfit.wire import cbpf
-from pathfit.wire.dissect import packed
+from pathfit.wire import cbpf, dissect
 
 MOST = 100_000  # packets of all taps together; a measurement has a few thousand
 PATIENCE = 2.0  # seconds to wait for what the kernel still has
@@ -46,7 +45,7 @@ class Watcher:
 
     def begin(self) -> int:
         """Open everything; returns how many taps there are."""
-        hosts = [packed(h) for h in self._request.hosts]
+        hosts = [dissect.packed(h) for h in self._request.hosts]
         self._began, self._began_mono = time.time_ns(), time.monotonic_ns()
         for number, tap in enumerate(self._request.taps):
             self._open(number, tap, hosts)
@@ -138,6 +137,7 @@ class Watcher:
         return TraceFact(
             ref=ref,
             taps=self._request.taps,
+            opened=tuple(self._rings),
             seen=tuple(self._seen(number, frame) for number, frame in self._frames),
             dropped=tuple(map(self._told, dropped)),
             lost=tuple(
@@ -155,8 +155,16 @@ class Watcher:
         )
 
     def _seen(self, number: int, frame: Frame) -> Seen:
-        time_ = frame.time - self._began
-        return Seen(tap=number, time=time_, length=frame.length, out=frame.outgoing, data=frame.data, vlan=frame.vlan)
+        raw = self._request.taps[number].raw
+        found = (dissect.packet if raw else dissect.frame)(frame.data, self._request.tunnels or dissect.VXLAN_PORTS)
+        return Seen(
+            tap=number,
+            time=frame.time - self._began,
+            length=frame.length,
+            out=frame.outgoing,
+            data=dissect.without_payload(frame.data, found),
+            vlan=frame.vlan,
+        )
 
     def _told(self, drop: Drop) -> Dropped:
         at = drop.at
@@ -174,5 +182,5 @@ class Watcher:
             egress_mtu=at.egress_mtu,
             egress_netns=at.egress_netns,
             length=at.length,
-            data=at.headers,
+            data=dissect.without_payload(at.headers, drop.packet),
         )

@@ -192,13 +192,14 @@ class WatchFact(Tagged, frozen=True, kw_only=True):
 class TraceFact(Tagged, frozen=True, kw_only=True):
     """What taps saw of a flow while something was measured, in the order of time for each tap, and what was dropped.
 
-    ``began``: nanoseconds since 1970; since then ``armed`` (all taps were open) and ``ended``; ``watched``: drops were
-    reported by the kernel itself; ``unheard``: events of drops that found no room. ``cut``: more packets came than are
-    kept here.
+    ``began``: nanoseconds since 1970; since then ``armed`` (all taps were open) and ``ended``. ``watched``: drops were
+    reported by the kernel itself; ``opened``: numbers of the taps that could be; ``unheard``: events of drops for which
+    there was no room. ``cut``: more packets came than are kept here.
     """
 
     ref: str
     taps: tuple[Tap, ...] = ()
+    opened: tuple[int, ...] = ()
     seen: tuple[Seen, ...] = ()
     dropped: tuple[Dropped, ...] = ()
     lost: tuple[Lost, ...] = ()

@@ -32,8 +32,8 @@ class Loss(Value, frozen=True, kw_only=True):
     """Packets that were seen at ``after`` and not at ``before``.
 
     ``after`` None: they came to no point of ours, but were sent, by the numbers of later ones: ``missing`` bytes in
-    ``packets`` gaps, without sizes. ``before`` None: dropped behind the last point. Sizes are bytes of IP packet;
-    ``passed``: the largest that got to ``before`` meanwhile, 0 for none.
+    ``packets`` gaps, without sizes. ``before`` None: dropped behind the last point; both None: in front of any. Sizes
+    are bytes of IP packet; ``passed``: the largest that got to ``before`` meanwhile, 0 for none.
     """
 
     direction: Direction

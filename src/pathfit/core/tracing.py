@@ -25,7 +25,7 @@ class Stop(NamedTuple):
 
 class Seen(Value, frozen=True, kw_only=True):
     """One packet at one tap. ``time``: nanoseconds since the watch began; ``length``: bytes on the wire, link header
-    included; ``out``: it left by the device; ``data``: the first bytes of the frame."""
+    included; ``out``: it left by the device; ``data``: the first bytes of the frame, of TCP its headers alone."""
 
     tap: int
     time: int

@@ -18,7 +18,7 @@ from pathfit.core.followed import Followed, Loss, Word
 from pathfit.core.request import Watch
 from pathfit.follow.losses import losses_of
 from pathfit.follow.rows import rows
-from pathfit.follow.seen import Way, stages, way
+from pathfit.follow.seen import Flow, Way, stages, ways
 from pathfit.rules import forecast
 from pathfit.rules.places import each_once
 
@@ -35,19 +35,19 @@ def followed(case: Case) -> Followed:
         return Followed(version=__version__, ask=case.ask, verdict="unknown", missing=report.missing, report=report)
     state = case.one("state", StateFact)
     network = forecast.network(state.host) if state is not None else None
-    ways = (way("forward", watch.forward, fact, watch), way("reverse", watch.reverse, fact, watch))
-    losses = losses_of(ways, fact, network, report)
+    both = ways(fact, watch)
+    losses = losses_of(both, fact, Flow.of(watch), network, report)
     ends = tuple(p.ends if p is not None else None for p in (report.forward, report.reverse))
-    forward, reverse = (stages(one, fact) for one in ways)
+    forward, reverse = (stages(one, fact) for one in both)
     blind = bool(fact.missing) or fact.cut or any(s.lost for s in (*forward, *reverse))
     return Followed(
         version=__version__,
         ask=case.ask,
-        verdict=_verdict(losses, ways, blind=blind),
+        verdict=_verdict(losses, both, blind=blind),
         forward=forward,
         reverse=reverse,
         losses=losses,
-        rows=rows(ways),
+        rows=rows(both),
         watched=fact.watched,
         unheard=fact.unheard,
         beyond=(ends[0], ends[1]),

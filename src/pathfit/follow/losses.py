@@ -16,7 +16,7 @@ from pathfit.core.followed import Cause, Loss
 from pathfit.core.net import Point
 from pathfit.core.report import Report
 from pathfit.core.tracing import Dropped
-from pathfit.follow.seen import IN_FLIGHT, Packet, Way
+from pathfit.follow.seen import IN_FLIGHT, Flow, Packet, Way
 from pathfit.model import ladder, same
 from pathfit.model.network import Network
 from pathfit.model.same import Key
@@ -46,14 +46,16 @@ class Answer(NamedTuple):
     quoted: tuple[object, ...]
 
 
-def losses_of(ways: Sequence[Way], fact: TraceFact, network: Network | None, report: Report) -> tuple[Loss, ...]:
+def losses_of(
+    ways: Sequence[Way], fact: TraceFact, flow: Flow, network: Network | None, report: Report
+) -> tuple[Loss, ...]:
     """Every place where packets were lost, in the order of the way out, then of the way in."""
     placed = list(_placed(ways, fact))
     answers = list(_answers(fact))
     causes = _Causes(network, report.host)
     found: list[Loss] = []
     for way in ways:
-        found += _never_came(way, fact)
+        found += _before_all(way, fact, flow, causes) if not way.packets else _never_came(way, fact)
         by_point: dict[int, list[ladder.Loss]] = defaultdict(list)
         for loss in way.result.lost:
             by_point[loss.last].append(loss)
@@ -113,6 +115,25 @@ def _identity(packet: bytes) -> tuple[object, ...] | None:
 
 
 # -- losses ----------------------------------------------------------------------------------------------------------
+
+
+def _before_all(way: Way, fact: TraceFact, flow: Flow, causes: "_Causes") -> Iterator[Loss]:
+    """Drops of a direction of which no point saw a packet: in front of the first device there is."""
+    gone: list[tuple[Dropped, int]] = []
+    for drop in fact.dropped:
+        layer = flow.packet(drop.data, raw=True)
+        if layer is not None and flow.goes(layer) == way.direction and drop.word not in NO_LOSS:
+            gone.append((drop, layer.ip.size or drop.length))
+    if gone:
+        yield Loss(
+            direction=way.direction,
+            after=None,
+            before=None,
+            packets=len(gone),
+            smallest=min(size for _, size in gone),
+            largest=max(size for _, size in gone),
+            causes=causes.of(drop for drop, _ in gone),
+        )
 
 
 def _never_came(way: Way, fact: TraceFact) -> Iterator[Loss]:

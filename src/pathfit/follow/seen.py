@@ -1,14 +1,14 @@
-"""What was seen at each point of one direction, in the order of the way."""
+"""What was seen at each point of both directions, in the order of the way."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from pathfit.core.evidence import TraceFact
 from pathfit.core.followed import Stage
 from pathfit.core.net import Direction
 from pathfit.core.request import Watch
-from pathfit.core.tracing import Seen, Stop
+from pathfit.core.tracing import Stop
 from pathfit.model import ladder, same
 from pathfit.model.ladder import Sighting
 from pathfit.wire import dissect
@@ -34,45 +34,63 @@ class Way(NamedTuple):
     result: ladder.Result
 
 
-def way(direction: Direction, stops: tuple[Stop, ...], fact: TraceFact, watch: Watch) -> Way:
-    at = {stop: n for n, stop in enumerate(stops)}
-    packets: list[Packet] = []
+class Flow(NamedTuple):
+    """What makes a packet one of the flow's: ``hosts`` in every form, the service's ``ports``, the asked ``target``."""
+
+    hosts: frozenset[bytes]
+    ports: frozenset[int]
+    target: bytes
+    tunnels: tuple[int, ...]
+
+    @staticmethod
+    def of(watch: Watch) -> "Flow":
+        hosts = frozenset(map(dissect.packed, watch.hosts))
+        tunnels = watch.tunnels or dissect.VXLAN_PORTS
+        return Flow(hosts, frozenset(watch.ports), dissect.packed(watch.address), tunnels)
+
+    def packet(self, data: bytes, *, raw: bool) -> Layer | None:
+        """The packet of the flow in a frame (``raw``: without a link layer): the innermost with its addresses."""
+        layers = (dissect.packet if raw else dissect.frame)(data, self.tunnels).layers
+        return next((x for x in reversed(layers) if x.ip.src in self.hosts and x.ip.dst in self.hosts), None)
+
+    def goes(self, layer: Layer) -> Direction | None:
+        """By the port of the service; where none was asked for, or there is none, by the address."""
+        t = layer.transport
+        if self.ports and isinstance(t, Tcp | Udp):
+            to, back = t.dport in self.ports, t.sport in self.ports
+            return ("forward" if to else "reverse") if to != back else None
+        return "forward" if layer.ip.dst == self.target else "reverse" if layer.ip.src == self.target else None
+
+
+def packets(fact: TraceFact, flow: Flow) -> Iterator[tuple[Stop, Direction, Packet]]:
+    """Every packet of the flow since all taps were open: where, which way, and the packet (its point not yet known)."""
     for number, seen in enumerate(fact.seen):
-        point = at.get(Stop(seen.tap, seen.out))
-        found = _packet(number, seen, point, fact, watch) if point is not None else None
-        if found is not None and seen.time > fact.armed and _goes(found.layer, watch) == direction:
-            packets.append(found)
-    lossy = {x.tap for x in fact.lost}
-    blind = frozenset(n for n, stop in enumerate(stops) if stop.tap in lossy)
+        layer = flow.packet(seen.data, raw=fact.taps[seen.tap].raw) if seen.time > fact.armed else None
+        direction = flow.goes(layer) if layer is not None else None
+        if layer is not None and direction is not None:
+            cut = same.pieces(seen.data, layer, seen.length)
+            size = layer.ip.size if layer.ip.size > layer.ip.at else seen.length - layer.at
+            yield Stop(seen.tap, seen.out), direction, Packet(Sighting(0, seen.time, number, cut), layer, size, number)
+
+
+def ways(fact: TraceFact, watch: Watch) -> tuple[Way, Way]:
+    """The way out and the way in. What a tap did not see says nothing where it lost packets or could not be opened."""
+    found: dict[Direction, list[Packet]] = {"forward": [], "reverse": []}
+    stops: dict[Direction, tuple[Stop, ...]] = {"forward": watch.forward, "reverse": watch.reverse}
+    points = {d: {stop: n for n, stop in enumerate(them)} for d, them in stops.items()}
+    for stop, direction, packet in packets(fact, Flow.of(watch)):
+        point = points[direction].get(stop)
+        if point is not None:
+            found[direction].append(packet._replace(sighting=packet.sighting._replace(point=point)))
+    deaf = {x.tap for x in fact.lost} | (set(range(len(fact.taps))) - set(fact.opened))
     settled = fact.ended - IN_FLIGHT
-    result = ladder.follow((p.sighting for p in packets), len(stops), settled=settled, blind=blind)
-    return Way(direction, stops, tuple(packets), result)
 
+    def way(d: Direction) -> Way:
+        blind = frozenset(n for n, stop in enumerate(stops[d]) if stop.tap in deaf)
+        result = ladder.follow((p.sighting for p in found[d]), len(stops[d]), settled=settled, blind=blind)
+        return Way(d, stops[d], tuple(found[d]), result)
 
-def _packet(number: int, seen: Seen, point: int, fact: TraceFact, watch: Watch) -> Packet | None:
-    raw = fact.taps[seen.tap].raw
-    taken = (dissect.packet if raw else dissect.frame)(seen.data, watch.tunnels or dissect.VXLAN_PORTS)
-    inner = _asked(taken.layers, watch)
-    if inner is None:
-        return None
-    cut = same.pieces(seen.data, inner, seen.length)
-    size = inner.ip.size if inner.ip.size > inner.ip.at else seen.length - inner.at
-    return Packet(Sighting(point, seen.time, number, cut), inner, size, number)
-
-
-def _asked(layers: Sequence[Layer], watch: Watch) -> Layer | None:
-    """The packet of the flow in a frame: the innermost that has its addresses."""
-    hosts = {dissect.packed(h) for h in watch.hosts}
-    return next((x for x in reversed(layers) if x.ip.src in hosts and x.ip.dst in hosts), None)
-
-
-def _goes(layer: Layer, watch: Watch) -> Direction | None:
-    """By the port of the service; of packets without ports by the address that is asked for."""
-    if isinstance(layer.transport, Tcp | Udp):
-        to, back = layer.transport.dport in watch.ports, layer.transport.sport in watch.ports
-        return ("forward" if to else "reverse") if to != back else None
-    target = dissect.packed(watch.address)
-    return "forward" if layer.ip.dst == target else "reverse" if layer.ip.src == target else None
+    return way("forward"), way("reverse")
 
 
 def stages(way: Way, fact: TraceFact) -> tuple[Stage, ...]:

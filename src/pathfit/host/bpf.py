@@ -62,7 +62,9 @@ def library() -> Any:
         except OSError:
             continue
         for function, (result, *arguments) in _SIGNATURES.items():
-            it = getattr(found, function)
+            it = getattr(found, function, None)
+            if it is None:
+                raise Unable(errno.ENOSYS, f"{name} has no {function}: it is too old")
             it.restype, it.argtypes = result, arguments
         found.libbpf_set_print(None)  # it would write to our stderr
         return found

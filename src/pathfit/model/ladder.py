@@ -4,6 +4,9 @@ For each key (:mod:`pathfit.model.same`) and each point: how often was each byte
 bytes that were seen less often at the later one got lost between them, bytes seen more often were doubled there. A
 large segment of which the middle is missing later was cut, and one of the pieces was lost.
 
+What was not seen at a point at all, but at a later one, was not lost there: it took another way (the prediction, or a
+hash over flows, chose otherwise).
+
 What is not judged: copies that were seen so late that they may still be on their way (``settled``; the same bytes may
 have passed before), and everything beside a point that itself lost packets (a ring that was full): there "not seen"
 does not mean "not there".
@@ -74,13 +77,26 @@ def follow(sightings: Iterable[Sighting], points: int, *, settled: int, blind: f
             if point in blind or point + 1 in blind:
                 continue
             for start, end, change in _changes(old[point], every[point + 1]):
-                if change < 0:
-                    lost.append(Loss(key, start, end, point, -change, _last(seen, key, point, start, end)))
+                passed_by = every[point + 2 :] if change < 0 and not _touch(every[point + 1], start, end) else []
+                for a, b in _without(start, end, passed_by) if change < 0 else ():
+                    lost.append(Loss(key, a, b, point, -change, _last(seen, key, point, a, b)))
             for start, end, change in _changes(every[point], old[point + 1]) if every[point] else ():
                 if change > 0:
                     doubled.append(Loss(key, start, end, point, change, _last(seen, key, point + 1, start, end)))
     order = _in_order
     return Result(tuple(sorted(lost, key=order)), tuple(sorted(doubled, key=order)), arrived, late)
+
+
+def _touch(counts: Counts, start: int, end: int) -> bool:
+    return any(a < end and start < b for a, b, _ in counts)
+
+
+def _without(start: int, end: int, later: Iterable[Counts]) -> list[tuple[int, int]]:
+    """What is left of the range without the bytes that were seen at one of those points."""
+    left = [(start, end)]
+    for a, b, _ in (x for counts in later for x in counts):
+        left = [(s, e) for x, y in left for s, e in ((x, min(y, a)), (max(x, b), y)) if s < e]
+    return left
 
 
 def _in_order(loss: Loss) -> tuple[int, int, int]:

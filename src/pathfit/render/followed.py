@@ -56,10 +56,12 @@ class _Text:
     def _way(self, which: Direction, head: str) -> None:
         stages = self.seen.forward if which == "forward" else self.seen.reverse
         indent = " " * columns(head)
+        losses = [x for x in self.seen.losses if x.direction == which]
         if not stages:
             self.page.line(self.say("trace.none"), head, "label")
+            for loss in losses:
+                self._loss(loss, indent)
             return
-        losses = [x for x in self.seen.losses if x.direction == which]
         ends = self.seen.beyond[0 if which == "forward" else 1]
         names = [place_text(s.at) for s in stages]
         dots = ["..."] if ends is not None else []
@@ -144,6 +146,8 @@ def loss_text(loss: Loss, lang: str) -> str:
         "before": place_text(loss.before) if loss.before else "?",
         "passed": loss.passed,
     }
+    if loss.after is None and loss.before is None:
+        return words.say("trace.loss-nowhere", facts, lang)
     if loss.after is None:
         return words.say("trace.loss-before", facts, lang)
     if loss.before is None:
@@ -168,10 +172,6 @@ def _points(forward: tuple[Stage, ...], reverse: tuple[Stage, ...]) -> list[Poin
 
 
 def _gone(stages: tuple[Stage, ...], seen: tuple[str, ...]) -> Point | None:
-    """The first point that did not see a packet which an earlier one saw."""
-    met = False
-    for stage, how in zip(stages, seen, strict=True):
-        if how == "none" and met:
-            return stage.at
-        met = met or how != "none"
-    return None
+    """The first point behind the last one that saw a packet."""
+    last = max((n for n, how in enumerate(seen) if how != "none"), default=len(seen))
+    return stages[last + 1].at if last + 1 < len(stages) else None

@@ -96,6 +96,13 @@ def packet(data: bytes, vxlan: Collection[int] = VXLAN_PORTS) -> Dissected:
     return _down(data, _Start(0), (), ethertype, vxlan)
 
 
+def without_payload(data: bytes, found: Dissected) -> bytes:
+    """The frame without what the innermost TCP segment carries: headers tell all there is to compare, and what people
+    say to each other is not ours to keep."""
+    inner = found.inner
+    return data[: inner.payload] if inner is not None and isinstance(inner.transport, Tcp) else data
+
+
 def _ethernet(data: bytes, at: int) -> tuple[int, int, tuple[int, ...]]:
     """(where the payload starts, its type, VLAN numbers); type -1 when the header is cut off."""
     if len(data) < at + 14:
