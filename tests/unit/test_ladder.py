@@ -239,3 +239,10 @@ def test_what_took_another_way_is_not_lost() -> None:
     assert result.lost == ()
     (loss,) = follow(seen([[p, q], [q], [p._replace(size=200), q]]), 3, settled=10**9).lost
     assert (loss.last, loss.start, loss.end) == (0, 1200, 1500)
+
+
+def test_the_packet_that_is_named_is_the_one_that_was_lost() -> None:
+    """A large segment is lost, a smaller one with the same first bytes comes through."""
+    large = Packet("tcp", 1000, 500, 1)
+    (loss, *_) = follow(seen([[large, large._replace(size=10)], [large._replace(size=10)]]), 2, settled=10**9).lost
+    assert loss.sighting.number == 0

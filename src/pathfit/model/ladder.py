@@ -32,7 +32,7 @@ class Sighting(NamedTuple):
 
 class Loss(NamedTuple):
     """Bytes that were seen at ``last`` and not at the point behind it. ``times``: how many copies fewer; ``sighting``:
-    the last packet with them that was seen at ``last``."""
+    a packet with them that was seen at ``last``, the last of those that may be meant."""
 
     key: Key
     start: int
@@ -104,9 +104,15 @@ def _in_order(loss: Loss) -> tuple[int, int, int]:
 
 
 def _last(seen: Mapping[int, Sequence[Sighting]], key: Key, point: int, start: int, end: int) -> Sighting:
-    """The last packet at that point with any of these bytes."""
+    """The last packet at that point with any of these bytes; of several, one that did not come to the next point as it
+    was: large segments and small ones may have carried the same bytes."""
     them = [s for s in seen[point] if any(p.key == key and p.start < end and start < p.end for p in s.pieces)]
-    return max(them, key=lambda s: s.time)
+    whole = {s.pieces for s in seen.get(point + 1, ())}
+    return max((s for s in them if s.pieces not in whole), key=_time, default=None) or max(them, key=_time)
+
+
+def _time(sighting: Sighting) -> int:
+    return sighting.time
 
 
 def _counts(key: Key, sightings: Iterable[Sighting]) -> Counts:

@@ -86,7 +86,9 @@ class _Text:
     def _loss(self, loss: Loss, indent: str) -> None:
         self.page.line(loss_text(loss, self.lang), indent)
         for cause in loss.causes[:MOST_CAUSES]:
-            detail = self.say("trace.detail", function=cause.function or "?", reason=cause.reason, count=cause.count)
+            detail = f"x{cause.count}"
+            if cause.reason:
+                detail = self.say("trace.detail", function=cause.function or "?", reason=cause.reason, count=cause.count)
             self.page.line(f"{cause_text(cause, self.lang)}  {detail}", indent + "  ")
         if not loss.causes and loss.after is not None:
             self.page.line(self._no_word(), indent + "  ")
