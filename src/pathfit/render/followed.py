@@ -88,7 +88,8 @@ class _Text:
         for cause in loss.causes[:MOST_CAUSES]:
             detail = f"x{cause.count}"
             if cause.reason:
-                detail = self.say("trace.detail", function=cause.function or "?", reason=cause.reason, count=cause.count)
+                facts = {"function": cause.function or "?", "reason": cause.reason, "count": cause.count}
+                detail = self.say("trace.detail", **facts)
             self.page.line(f"{cause_text(cause, self.lang)}  {detail}", indent + "  ")
         if not loss.causes and loss.after is not None:
             self.page.line(self._no_word(), indent + "  ")
