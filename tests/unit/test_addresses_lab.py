@@ -96,7 +96,7 @@ def test_what_the_client_takes_decides(
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all")
 
 
-@pytest.mark.parametrize("rights", [(), NOBODY], ids=["root", "nobody"])
+@pytest.mark.parametrize("rights", [(), pytest.param(NOBODY, marks=pytest.mark.real_root)], ids=["root", "nobody"])
 def test_what_the_kernel_learned_is_what_is_said(rights: tuple[str, ...]) -> None:
     """The router tells; without rights our kernel's own segments are used, and it learns (docs/probing.md)."""
     with both("") as net:

@@ -20,7 +20,7 @@ from pathfit.host import bpf
 from pathfit.model.dropped import UNKNOWN, why
 from pathfit.wire import traced
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.real_root]
 
 C4, S4, C6, S6 = "192.0.2.2", "198.51.100.2", "2001:db8:1::2", "2001:db8:2::2"
 IN = ("10.5.0.2", "10.5.0.3")  # behind the tunnel

@@ -517,6 +517,7 @@ def test_a_namespace_that_dies_meanwhile(net: Net) -> None:
     assert net.json("c", "ip", "link show type veth") == [], "its devices have gone with it"
 
 
+@pytest.mark.real_root
 def test_without_rights(net: Net) -> None:
     words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]
     done = subprocess.run([*words, sys.executable, "-c", TRY], capture_output=True, text=True, timeout=30)

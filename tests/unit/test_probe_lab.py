@@ -173,6 +173,7 @@ UNPRIVILEGED = {
 }
 
 
+@pytest.mark.real_root
 @pytest.mark.parametrize("name", UNPRIVILEGED)
 def test_an_ordinary_user_measures_both_directions(name: str) -> None:
     """Without any capability; what our kernel may have learned is said."""

@@ -115,7 +115,7 @@ NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--boun
 
 
 @pytest.mark.parametrize("target", ["http://93.184.212.34:8080/", "http://[2600:2::34]:8080/", "93.184.212.34:8080"])
-@pytest.mark.parametrize("rights", [(), NOBODY], ids=["root", "nobody"])
+@pytest.mark.parametrize("rights", [(), pytest.param(NOBODY, marks=pytest.mark.real_root)], ids=["root", "nobody"])
 @pytest.mark.parametrize("limit", [1500, 1420, 1337])
 def test_few_connections_and_a_true_verdict(limit: int, rights: tuple[str, ...], target: str) -> None:
     """Where the processors are busy, a server may answer in pieces that show nothing, and 24 connections be too few to

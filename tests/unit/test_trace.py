@@ -23,7 +23,7 @@ from pathfit.model.ladder import Result
 from pathfit.render.followed import cause_text, loss_text
 from pathfit.words.render import templates
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.real_root]
 
 HERE = Path(__file__).parents[1]
 CERTS = HERE.parent / "src" / "pathfit" / "lab" / "certs"
