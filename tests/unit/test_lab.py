@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -230,6 +232,18 @@ def test_helpers_end_when_their_lab_is_forgotten() -> None:
     argv = [sys.executable, "-m", "pathfit.lab.services", "gone"]
     done = subprocess.run(argv, input=json.dumps(orders).encode(), capture_output=True, timeout=10)
     assert (done.returncode, done.stdout) == (0, b"")
+
+
+def test_what_runs_in_a_lab_ends_with_it() -> None:
+    """An interrupted start of a thread is waited for by no pool: what it goes on to start is refused, or killed."""
+    with Lab.up(load("healthy"), services=False) as lab, ThreadPoolExecutor() as pool:
+        command = pool.submit(lab.run, "c", ["sleep", "1000"])
+        while not lab._commands and not command.done():
+            time.sleep(0.01)
+        lab.down()
+        assert command.result(30).returncode == -signal.SIGKILL
+        with pytest.raises(FileNotFoundError):
+            lab.run("c", ["true"])
 
 
 def test_blind_shows_only_what_is_seen() -> None:

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,9 @@ class Lab:
         self.plan = plan
         self.scenario = plan.scenario
         self.prefix = prefix
+        self._commands: set[subprocess.Popen[bytes]] = set()  # under way in this lab; they end with it
+        self._starting = threading.Lock()
+        self._over = False
 
     @classmethod
     def up(cls, scenario: Scenario, prefix: str | None = None, *, services: bool = True) -> Self:
@@ -205,15 +209,24 @@ class Lab:
         return target(self.plan, self.scenario.ask.to, self.scenario.ask.family)
 
     def run(self, host: str, argv: Sequence[str], **more: Any) -> subprocess.CompletedProcess[bytes]:
-        """A command inside the namespace of ``host`` (its network only)."""
+        """A command inside the namespace of ``host`` (its network only). Raises OSError; it is killed by :meth:`down`."""
         fd = os.open(f"{kernel.NETNS}/{self._ns(host)}", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            with inside(fd):
-                process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            with self._starting:
+                if self._over:
+                    raise FileNotFoundError(f"lab {self.prefix} is down")
+                with inside(fd):
+                    process = subprocess.Popen(
+                        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+                    )
+                self._commands.add(process)
         finally:
             os.close(fd)
-        with process:
-            out, err = process.communicate(**more)
+        try:
+            with process:
+                out, err = process.communicate(**more)
+        finally:
+            self._commands.discard(process)
         return subprocess.CompletedProcess(list(argv), process.returncode, out, err)
 
     def fetch(self, host: str, url: str, timeout: float = ANSWER, send: int = 0) -> tuple[str, str]:
@@ -314,6 +327,10 @@ class Lab:
     # -- the end -----------------------------------------------------------------------------------------------
 
     def down(self) -> None:
+        with self._starting:  # a thread whose start was interrupted is waited for by no pool
+            self._over = True
+            for process in tuple(self._commands):
+                process.kill()
         down(self.prefix)
 
     def __enter__(self) -> Self:

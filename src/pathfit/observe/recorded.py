@@ -66,7 +66,7 @@ def text(path: str | Path) -> bytes:
         raise OpenError(f"cannot be read: {e.strerror}") from None
     finally:
         os.close(fd)
-    return _unpacked(data) if data.startswith(GZIP) else data
+    return _unpacked(data)
 
 
 def load_stdin() -> HostSnapshot:
@@ -75,9 +75,10 @@ def load_stdin() -> HostSnapshot:
         raise OpenError("a terminal, where a snapshot is expected")
     try:
         with open(0, "rb", closefd=False) as f:
-            return decode(f.read(MOST_BYTES + 1))
+            data = f.read(MOST_BYTES + 1)
     except OSError as e:
         raise OpenError(f"cannot be read: {e.strerror}") from None
+    return decode(_unpacked(data))
 
 
 def _read(fd: int, size: int) -> bytes:
@@ -95,9 +96,7 @@ def _read(fd: int, size: int) -> bytes:
 
 
 def decode(data: bytes) -> HostSnapshot:
-    """Bytes of a file to a value. Raises OpenError."""
-    if data.startswith(GZIP):
-        data = _unpacked(data)
+    """What :func:`text` gave, to a value. Raises OpenError."""
     if len(data) > MOST_BYTES:
         raise OpenError(f"larger than {MOST_BYTES >> 20} MB")
     if len(data) > FEW_BYTES and weight(data) > MOST_MEMORY:
@@ -116,6 +115,9 @@ def weight(data: bytes) -> int:
 
 
 def _unpacked(data: bytes) -> bytes:
+    """Out of gzip, where it is in one; once: what is packed twice is nothing we wrote."""
+    if not data.startswith(GZIP):
+        return data
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as f:
             return f.read(MOST_BYTES + 1)
