@@ -48,7 +48,7 @@ class Lab:
     def up(cls, scenario: Scenario, prefix: str | None = None, *, services: bool = True) -> Self:
         """Builds a lab. Raises FileExistsError (prefix taken), BuildError, OSError; nothing is left then."""
         plan = make(scenario)
-        lab = cls(plan, prefix or f"pf{secrets.token_hex(2)}")
+        lab = cls(plan, prefix or f"pf{secrets.token_hex(4)}")
         if not _PREFIX.fullmatch(lab.prefix):
             raise ValueError(f"prefix {lab.prefix!r}: at most 24 of a-z, 0-9 and -")
         entry = lab._entry()
@@ -209,7 +209,7 @@ class Lab:
         return target(self.plan, self.scenario.ask.to, self.scenario.ask.family)
 
     def run(self, host: str, argv: Sequence[str], **more: Any) -> subprocess.CompletedProcess[bytes]:
-        """A command inside the namespace of ``host`` (its network only). Raises OSError; it is killed by :meth:`down`."""
+        """A command inside the namespace of ``host`` (its network only); :meth:`down` kills it. Raises OSError."""
         fd = os.open(f"{kernel.NETNS}/{self._ns(host)}", os.O_RDONLY | os.O_CLOEXEC)
         try:
             with self._starting:
