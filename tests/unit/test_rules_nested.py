@@ -1,10 +1,6 @@
 """CFG602 level by level: whose device it is that carries less, and that it is silent where all is well."""
 
-import sys
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 import pytest
 import topo
@@ -137,7 +133,8 @@ def test_engines_that_lie_about_each_other_come_to_an_end() -> None:
     host = machine(outer=1450)
     outer, inner = host.engines
     liar = replace(outer, depth=1, inside=BUILD, inside_name="build")
-    assert len(said(replace(host, engines=(liar, inner)))) >= 1
+    (found,) = said(replace(host, engines=(liar, inner)))
+    assert facts(found, *NAMED) == ("members", "dind", 1, 1500, 1450, "h/eth0")
 
 
 def measured(host: HostSnapshot, size: int) -> dict[str, Finding]:
