@@ -7,8 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -70,8 +70,8 @@ def test_very_many_are_cut() -> None:
 
 
 @contextmanager
-def answering(answer: bytes | None) -> Iterator[int]:
-    """A listener on a port of 127.0.0.1 that gives ``answer`` to every connection; None: it says nothing."""
+def served(talk: Callable[[socket.socket, threading.Event], None]) -> Iterator[int]:
+    """A port of 127.0.0.1 where ``talk`` has every connection, one after the other, until the event; none is closed."""
     listener = socket.create_server(("127.0.0.1", 0))
     stop = threading.Event()
 
@@ -83,11 +83,8 @@ def answering(answer: bytes | None) -> Iterator[int]:
             except OSError:
                 return
             kept.append(connection)
-            if answer is not None:
-                with suppress(OSError):  # who asked may have heard enough
-                    connection.recv(65536)
-                    connection.sendall(answer)
-                    connection.shutdown(socket.SHUT_WR)
+            with suppress(OSError):  # who asked may have heard enough
+                talk(connection, stop)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -98,6 +95,18 @@ def answering(answer: bytes | None) -> Iterator[int]:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join(5)
+
+
+def answering(answer: bytes | None) -> AbstractContextManager[int]:
+    """One that gives ``answer``; None: it says nothing."""
+
+    def talk(connection: socket.socket, _: threading.Event) -> None:
+        if answer is not None:
+            connection.recv(65536)
+            connection.sendall(answer)
+            connection.shutdown(socket.SHUT_WR)
+
+    return served(talk)
 
 
 def http(body: bytes, status: str = "200 OK") -> bytes:
@@ -135,30 +144,17 @@ def test_what_may_answer_instead(answer: bytes | None, code: str) -> None:
     assert code != "timeout" or took >= weavestatus.BUDGET
 
 
-@contextmanager
-def pouring(first: bytes, piece: bytes, pause: float) -> Iterator[int]:
-    """A listener that answers ``first`` and then never ends, a ``piece`` each ``pause`` seconds."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    stop = threading.Event()
+def pouring(first: bytes, piece: bytes, pause: float) -> AbstractContextManager[int]:
+    """One that answers ``first`` and then never ends, a ``piece`` each ``pause`` seconds."""
 
-    def serve() -> None:
-        with suppress(OSError):
-            connection, _ = listener.accept()
-            with connection:
-                connection.settimeout(5)
-                connection.recv(65536)
-                connection.sendall(first)
-                while not stop.wait(pause):
-                    connection.sendall(piece)
+    def talk(connection: socket.socket, stop: threading.Event) -> None:
+        connection.settimeout(5)
+        connection.recv(65536)
+        connection.sendall(first)
+        while not stop.wait(pause):
+            connection.sendall(piece)
 
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield int(listener.getsockname()[1])
-    finally:
-        stop.set()
-        listener.close()
-        thread.join(5)
+    return served(talk)
 
 
 @pytest.mark.parametrize(
