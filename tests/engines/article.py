@@ -27,6 +27,15 @@ PATHFIT = Path(sys.executable).with_name("pathfit")
 CERTS = HERE.parents[1] / "src" / "pathfit" / "lab" / "certs"
 
 
+def serve(room: Room, log: Path, *within: str) -> None:
+    """The web server of the acceptance labs (8443 by TLS, 8080 without), once it listens. ``within``: words
+    before it."""
+    words = (sys.executable, str(HERE.parent / "accept" / "srv.py"), str(CERTS / "chain.pem"), str(CERTS / "chain.key"))
+    room.start(*within, *words, log=log)
+    last = ":8080"
+    until(lambda: last in room.run(*within, "ss", "-Hltn"), "the web server", detail=log.read_text)
+
+
 class Stage:
     """The stage without an engine: a subclass puts one on ``h`` and says how a command runs in a container. ``narrow``
     bytes are all the uplink carries."""
@@ -43,14 +52,7 @@ class Stage:
         self.s.ip("addr add 198.18.3.2/24 dev eth0\nroute add default via 198.18.3.1")
         self.r.sysctl(ipv4__ip_forward=1)
         self.s.run("nft", "-f", "-", stdin=DEAF)
-        self._serve()
-
-    def _serve(self) -> None:
-        script = HERE.parent / "accept" / "srv.py"
-        words = (sys.executable, str(script), str(CERTS / "chain.pem"), str(CERTS / "chain.key"))
-        log = self.lab.folder / "server.log"
-        self.s.start(*words, log=log)
-        until(lambda: ":8443" in self.s.run("ss", "-Hltn"), "the web server", detail=log.read_text)
+        serve(self.s, lab.folder / "server.log")
 
     def inside(self, container: str, *words: str) -> str:
         """What a command in the container prints, whatever its exit status."""

@@ -151,18 +151,3 @@ def _add(tar: tarfile.TarFile, path: Path, top: Path) -> None:
     if not made.exists() or made.stat().st_mtime < path.stat().st_mtime:
         compiled(str(path), str(made), doraise=True)
     tar.add(made, str(path.relative_to(top).with_suffix(".pyc")))
-
-
-def skeleton() -> bytes:
-    """An image of folders alone, as a tar: the machine's /usr is mounted into containers of it."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for name in ("tmp", "etc", "proc", "sys", "dev", "run", "usr", "root", "var"):
-            entry = tarfile.TarInfo(name)
-            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
-            tar.addfile(entry)
-        for name in ("bin", "sbin", "lib", "lib64"):
-            entry = tarfile.TarInfo(name)
-            entry.type, entry.linkname = tarfile.SYMTYPE, f"usr/{name}"
-            tar.addfile(entry)
-    return out.getvalue()

@@ -10,15 +10,15 @@ bounded by its own NIC, which says so.
 """
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import guests
-from article import CERTS, HERE, PATHFIT, SIZE
+from article import PATHFIT, SIZE, serve
 from guests import Plugged, Port
-from labhost import OFFLOADS_OFF, Lab, LabHost, Room, cable, until
+from labhost import OFFLOADS_OFF, Lab, LabHost, Room, cable
+from recipes.nested import skeleton
 
 NARROW, OVERHEAD = 1500, 50
 NIC, MANAGEMENT = 1450, 1500
@@ -56,7 +56,7 @@ class Tenant:
         self.rack, self.border, self.s = (lab.room(name) for name in ("rack", "border", "s"))
         self._network_below()
         self._tenants_network()
-        self._serve()
+        serve(self.s, lab.folder / "server.log")
         ports = (Port("tap0", "brq", NIC), Port("tap1", "brm", MANAGEMENT))
         self.guest: Plugged = guests.plug(lab, self.kvm, *ports)
 
@@ -84,18 +84,12 @@ class Tenant:
         self.s.ip(f"addr add {SERVER}/24 dev eth0\nroute add default via 198.18.3.1")
         self.border.sysctl(ipv4__ip_forward=1)
 
-    def _serve(self) -> None:
-        words = (sys.executable, str(HERE.parent / "accept/srv.py"), str(CERTS / "chain.pem"), str(CERTS / "chain.key"))
-        log = self.lab.folder / "server.log"
-        self.s.start(*words, log=log)
-        until(lambda: ":8443" in self.s.run("ss", "-Hltn"), "the web server", detail=log.read_text)
-
     def start(self) -> None:
         """The guest's network, as its DHCP client would make it, and dockerd with a container."""
         self.well(f"""
             ip link set eth0 mtu {NIC} up; ip addr add {GUEST}/24 dev eth0; ip route add default via 198.18.2.1
             ip link set eth1 mtu {MANAGEMENT} up; ip addr add 198.18.9.10/24 dev eth1""")
-        (self.guest.folder / "image.tar").write_bytes(guests.skeleton())
+        (self.guest.folder / "image.tar").write_bytes(skeleton())
         self.well(DOCKERD.replace("MORE", self.guest.dockerd))
         self.guest.bring()
         self.well(f"until {API} http://d/_ping 2>/dev/null; do sleep 0.1; done")

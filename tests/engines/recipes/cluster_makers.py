@@ -67,6 +67,10 @@ FLANNEL = Maker(
 )
 
 
+def flat(m: Maker, s: Sizes) -> str:
+    return f"addr add {m.net('2')}/24 dev eth0\nroute add default via {m.net('1')}"
+
+
 def _calico(m: Maker, s: Sizes) -> dict[str, str]:
     return {
         f"{CNI}/10-calico.conflist": conflist("calico", mtu=s.pod, datastore_type="kubernetes"),
@@ -155,6 +159,20 @@ CILIUM = Maker(
     default="eth1",
 )
 
+
+def _weave(mtu: int, own: str, address: str) -> str:
+    """Either end: a bridge with the tunnel in it."""
+    return f"""
+        link add weave mtu {mtu} type bridge
+        link add vxlan-6784 mtu 65000 type vxlan id 1 dstport 6784 local {own} nolearning
+        link set vxlan-6784 master weave
+        link set weave mtu {mtu}
+        link set weave up
+        link set vxlan-6784 up
+        addr add {address}/24 dev weave
+    """
+
+
 WEAVE = Maker(
     name="weave",
     number=14,
@@ -165,37 +183,13 @@ WEAVE = Maker(
     pod="kube-system/weave-net-9wq5d",
     files=lambda m, s: {f"{CNI}/10-weave.conflist": conflist("weave-net", hairpinMode=True)},
     agents=lambda m, s: {"weaver": ({"WEAVE_MTU": str(s.pod)}, ("--port=6783", "--datapath=datapath"))},
-    node=lambda m, s: (
-        f"""
-        link add weave mtu {s.pod} type bridge
-        link add vxlan-6784 mtu 65000 type vxlan id 1 dstport 6784 local {N1} nolearning
-        link set vxlan-6784 master weave
-        link set weave mtu {s.pod}
-        link set weave up
-        link set vxlan-6784 up
-        addr add {m.net("1")}/24 dev weave
-    """
-    ),
-    far=lambda m: (
-        f"""
-        link add weave mtu {WIDE - 50} type bridge
-        link add vxlan-6784 mtu 65000 type vxlan id 1 dstport 6784 local {N2} nolearning
-        link set vxlan-6784 master weave
-        link set weave mtu {WIDE - 50}
-        link set weave up
-        link set vxlan-6784 up
-        addr add {m.net("131")}/24 dev weave
-    """
-    ),
+    node=lambda m, s: _weave(s.pod, N1, m.net("1")),
+    far=lambda m: _weave(WIDE - 50, N2, m.net("131")),
     fdb="vxlan-6784",
     cable="vethwepl",
     plug=lambda m, s, x: f"link set {x} master weave\nlink set weave mtu {s.pod}",
-    inside=lambda m, s: f"addr add {m.net('2')}/24 dev eth0\nroute add default via {m.net('1')}",
+    inside=flat,
 )
-
-
-def flat(m: Maker, s: Sizes) -> str:
-    return f"addr add {m.net('2')}/24 dev eth0\nroute add default via {m.net('1')}"
 
 
 def nothing(*_: object) -> str:

@@ -15,13 +15,13 @@ no maker meets a path MTU that another one's packets taught somebody.
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from article import SIZE, serve
 from engine import STAY
-from labhost import Lab, LabHost, Room, cable, until
+from labhost import OFFLOADS_OFF, Lab, LabHost, Room, cable, until
 
 from recipes.containerds import IMAGE, Containerd
 from recipes.ovs import Ovs
@@ -30,14 +30,11 @@ NARROW, WIDE = 1450, 1500  # bytes the fabric carries to n1; what everything els
 N1, N2 = "198.18.1.2", "198.18.1.3"
 MAC1, MAC2 = "02:00:00:00:00:01", "02:00:00:00:00:02"
 OVN_OPTION = "{class=0x102,type=0x80,len=4}->tun_metadata0"
-SIZE = 200_000  # bytes of the body that must come
 DEAF = """
 table inet deaf {
   chain out { type filter hook output priority 0; icmp type destination-unreachable icmp code frag-needed drop; }
 }
 """
-HERE = Path(__file__).parents[1]
-CERTS = HERE.parents[1] / "src" / "pathfit" / "lab" / "certs"
 
 
 class Sizes(NamedTuple):
@@ -128,18 +125,10 @@ class Cluster:
         for room in (self.n1, self.n2):
             room.sysctl(ipv4__ip_forward=1, ipv4__conf__all__rp_filter=0, ipv4__conf__default__rp_filter=0)
         self.n1.run("nft", "-f", "-", stdin=DEAF)
-        words = (
-            sys.executable,
-            str(HERE.parent / "accept" / "srv.py"),
-            str(CERTS / "chain.pem"),
-            str(CERTS / "chain.key"),
-        )
-        log = lab.folder / "server.log"
-        self.n2.start(*words, log=log)
+        serve(self.n2, lab.folder / "server.log")
         self.containerd = Containerd(lab, self.n1)
         self.n1.run("rm", "/etc/cni/net.d/10-lab.conflist")
         self.n1.run("mkdir", "-p", "/run/bin")
-        until(lambda: ":8443" in self.n2.run("ss", "-Hltn"), "the web server", detail=log.read_text)
         self._started: list[str] = []
         self._laid: list[str] = []
         self._pods = 0
@@ -240,9 +229,9 @@ class Cluster:
         self.n1.ip(
             f"link add {x} mtu {sizes.device} type veth peer name eth0 mtu {sizes.device} netns {pid}\nlink set {x} up"
         )
-        self.n1.run("ethtool", "-K", x, *["tso", "off", "gso", "off", "gro", "off", "tx", "off"])
+        self.n1.run("ethtool", "-K", x, *OFFLOADS_OFF.split())
         enter = ("nsenter", "-t", pid, "-n")
-        self.n1.run(*enter, "ethtool", "-K", "eth0", *["tso", "off", "gso", "off", "gro", "off", "tx", "off"])
+        self.n1.run(*enter, "ethtool", "-K", "eth0", *OFFLOADS_OFF.split())
         self.n1.run(
             *enter, "ip", "-batch", "-", stdin="link set lo up\nlink set eth0 up\n" + maker.inside(maker, sizes)
         )

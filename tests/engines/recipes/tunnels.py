@@ -7,10 +7,10 @@ to another. The outer network may be told to drop fragments, as clouds and firew
 """
 
 import os
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from article import PATHFIT, SIZE, serve
 from labhost import OFFLOADS_OFF, Lab, LabHost, Room, cable, until
 
 from recipes import openvpns, ovs, wireguards
@@ -19,10 +19,6 @@ from recipes.ovs import Ovs, Tunnel
 from recipes.wireguards import WireGuard
 
 PROGRAMS = (*ovs.PROGRAMS, *wireguards.PROGRAMS, *openvpns.PROGRAMS, "ping", "nft", "ethtool")
-TESTS = Path(__file__).parents[2]
-CERTS = TESTS.parent / "src" / "pathfit" / "lab" / "certs"
-PATHFIT = Path(sys.executable).with_name("pathfit")
-SIZE = 200_000  # bytes of the body that must come
 WATCH = """
 table inet outer {
   counter pieces { }
@@ -100,10 +96,7 @@ class Pair:
             host.sysctl(ipv4__ip_forward=1)
         self.watch()
         self.a.run("nft", "-f", "-", stdin=BEHIND)
-        log = self.b.folder / "server.log"
-        script = TESTS / "accept" / "srv.py"
-        self.b.start(sys.executable, str(script), str(CERTS / "chain.pem"), str(CERTS / "chain.key"), log=log)
-        until(lambda: ":8443" in self.b.run("ss", "-Hltn"), "the web server", detail=log.read_text)
+        serve(self.b, self.b.folder / "server.log")
 
     # -- the outer network ---------------------------------------------------------------------------------------
 

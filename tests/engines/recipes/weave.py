@@ -14,7 +14,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
-from article import CERTS, DEAF, HERE, PATHFIT
+from article import DEAF, HERE, PATHFIT, serve
 from labhost import Lab, LabHost, Room, cable, tied, until
 
 SCRIPT = HERE / "standins" / "weaver.py"
@@ -98,16 +98,8 @@ class Weave:
 
     def serve(self) -> None:
         """A web server on the second host, and one in its container."""
-        words = (
-            sys.executable,
-            str(HERE.parent / "accept" / "srv.py"),
-            str(CERTS / "chain.pem"),
-            str(CERTS / "chain.key"),
-        )
-        host = self.hosts[1]
         for inside in ((), ("ip", "netns", "exec", "app")):
-            host.start(*inside, *words, log=self.lab.folder / "server.log")
-            until(lambda i=inside: ":8080" in host.run(*i, "ss", "-Hltn"), "the web server")  # type: ignore[misc]
+            serve(self.hosts[1], self.lab.folder / "server.log", *inside)
 
     def env(self, host: LabHost) -> dict[str, str]:
         path = f"/run/bin:{os.environ['PATH']}"
