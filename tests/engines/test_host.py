@@ -1,14 +1,13 @@
 """The host itself asks, its NIC is larger than what the network carries, and networkd keeps it: now, and for good."""
 
 import os
-import shutil
-import sys
 from collections.abc import Iterator
 from subprocess import CompletedProcess
 
 import pytest
-from article import CERTS, DEAF, HERE, PATHFIT, URL
-from labhost import Lab, LabHost, cable, until
+from article import DEAF, PATHFIT, URL, serve
+from engine import required
+from labhost import Lab, LabHost, cable
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
 
@@ -20,8 +19,7 @@ WRITTEN = "/etc/systemd/network/20-lan.network.d/99-pathfit-mtu.conf"
 @pytest.fixture
 def h() -> Iterator[LabHost]:
     """s 1500 - 1500 r 1450 - 1500 h: what comes in stops at 1450, and nobody tells s."""
-    if os.geteuid() or not all(map(shutil.which, ("tini", "nft", "curl"))):
-        pytest.skip("needs root, tini, nft and curl")
+    required("nft")
     with Lab() as lab:
         h, r, s = lab.host("h"), lab.room("r"), lab.room("s")
         cable(h, "eth0", r, "rh", NIC)
@@ -31,10 +29,7 @@ def h() -> Iterator[LabHost]:
         s.ip("addr add 198.18.3.2/24 dev eth0\nroute add default via 198.18.3.1")
         r.sysctl(ipv4__ip_forward=1)
         s.run("nft", "-f", "-", stdin=DEAF)
-        log = lab.folder / "server.log"
-        script = HERE.parent / "accept" / "srv.py"
-        s.start(sys.executable, str(script), str(CERTS / "chain.pem"), str(CERTS / "chain.key"), log=log)
-        until(lambda: ":8443" in s.run("ss", "-Hltn"), "the web server", detail=log.read_text)
+        serve(s, lab.folder / "server.log")
         index = h.run("cat", "/sys/class/net/eth0/ifindex").strip()
         state = r"ADMIN_STATE=configured\nNETWORK_FILE=/etc/systemd/network/20-lan.network\n"
         folder = "/run/systemd/netif/links"

@@ -3,13 +3,12 @@ started anew. Article 001's virtual machine, with each of the managers that Linu
 
 import json
 import os
-import sys
-from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from article import CERTS, DEAF, PATHFIT, SIZE, URL
-from labhost import Lab, LabHost, cable, until
+from article import DEAF, PATHFIT, SIZE, URL, serve
+from engine import required
+from labhost import Lab, LabHost, cable
 from recipes.managers import CONFIGURED, LINK, Manager
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
@@ -25,14 +24,11 @@ class Stage:
         self.h, self.r, self.s = lab.host("h"), lab.room("r"), lab.room("s")
         cable(self.h, LINK, self.r, "rh", 1500)
         cable(self.r, "rs", self.s, "eth0", 1500)
-        self.r.ip("link set rh mtu 1420\naddr add 198.18.2.1/24 dev rh\naddr add 198.18.3.1/24 dev rs")
+        self.r.ip(f"link set rh mtu {NARROW}\naddr add 198.18.2.1/24 dev rh\naddr add 198.18.3.1/24 dev rs")
         self.s.ip("addr add 198.18.3.2/24 dev eth0\nroute add default via 198.18.3.1")
         self.r.sysctl(ipv4__ip_forward=1)
         self.s.run("nft", "-f", "-", stdin=DEAF)
-        script = Path(__file__).parents[1] / "accept" / "srv.py"
-        log = lab.folder / "server.log"
-        self.s.start(sys.executable, str(script), str(CERTS / "chain.pem"), str(CERTS / "chain.key"), log=log)
-        until(lambda: ":8443" in self.s.run("ss", "-Hltn"), "the web server", detail=log.read_text)
+        serve(self.s, lab.folder / "server.log")
         self.manager = Manager(self.h, name, own)
         self.manager.start()
 
@@ -47,6 +43,7 @@ class Stage:
 
 @pytest.mark.parametrize("name", CONFIGURED)
 def test_a_manager_takes_what_is_written_and_gives_it_back(name: str) -> None:
+    required()
     with Lab() as lab:
         stage = Stage(lab, name)
         h, manager = stage.h, stage.manager
@@ -72,6 +69,7 @@ def test_a_manager_takes_what_is_written_and_gives_it_back(name: str) -> None:
 
 def test_a_profile_with_an_mtu_of_its_own_is_changed_by_its_tool() -> None:
     """That counts more than any default; the lines to type are taken by nmcli, and hold after a reboot."""
+    required()
     with Lab() as lab:
         stage = Stage(lab, "networkmanager", own="[ethernet]\nmtu=1500\n")
         shown = stage.pathfit("diagnose", "--to", URL, "--json")
