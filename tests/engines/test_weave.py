@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from engine import required
-from labhost import Lab, until
+from labhost import PATIENCE, Lab, until
 from recipes.weave import ADDRESS, OVERLAY, Weave, counters, frag_fails
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
@@ -102,8 +102,7 @@ def _repaired(w: Weave, fix: dict[str, Any]) -> None:
         w.run(host, *reset)
     w.typed(tuple(launch), tuple(launch))
     assert w.modes() == FAST
-    seen = json.loads(watch.stdout.readline())
-    watch.wait(10)
+    seen = json.loads(watch.communicate(timeout=PATIENCE)[0])
     assert seen == {
         "size": 1450,
         "df": True,
@@ -138,8 +137,7 @@ def test_a_limit_beyond_both_hosts_is_measured() -> None:
         w.launch(1410)
         w.serve()
         assert w.modes() == SLOW
-        seen = json.loads(watch.stdout.readline())
-        watch.wait(10)
+        seen = json.loads(watch.communicate(timeout=PATIENCE)[0])
         assert (seen["size"], seen["df"], seen["frame"]) == (1460, True, 1424)
         (guessed,) = slow(w.json(w.hosts[0], "scan"))
         assert (guessed["confidence"], guessed["facts"]["case"], guessed["fixes"]) == ("possible", "beyond", [])
