@@ -136,7 +136,7 @@ fi
 
 if [ "$ENGINE" = 1 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
   # Unpacked, not installed: these would keep the machine's own network from its next boot on.
-  tools/unpacked.sh managers network-manager netplan.io ifupdown systemd dbus dbus-daemon >/dev/null
+  tools/unpacked.sh managers network-manager netplan.io ifupdown systemd dbus dbus-daemon >/dev/null || :
 fi
 
 if [ ! -x .venv/bin/pathfit ] || [ pyproject.toml -nt .venv/.complete ]; then
