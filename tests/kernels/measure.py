@@ -41,6 +41,10 @@ YOUNG = 11.0  # seconds: an ovs-vswitchd that starts on a younger machine has no
 FLOOR = 1200
 
 
+class Unmeasured(RuntimeError):
+    """Not even a small packet arrived: nothing is known of large ones."""
+
+
 def sh(*words: str, stdin: str = "") -> str:
     done = subprocess.run(words, input=stdin, capture_output=True, text=True)
     if done.returncode:
@@ -127,7 +131,7 @@ class Packets:
         return self._giver.getsockopt(*GET_MTU[self.family])
 
     def warm(self) -> None:
-        """A small packet arrives: neighbours and sessions are there. Raises RuntimeError when none does."""
+        """A small packet arrives: neighbours and sessions are there. Raises Unmeasured when none does."""
         for _ in range(40):  # of half a second: the machine around the guest may be busy
             with contextlib.suppress(OSError):
                 self._giver.send(b"w")
@@ -136,7 +140,7 @@ class Packets:
                 self._taker.recv(100)
                 self._drain()
                 return
-        raise RuntimeError("not even a small packet arrives")
+        raise Unmeasured("not even a small packet arrives")
 
     def _drain(self) -> None:
         self._taker.settimeout(0.0)
@@ -326,7 +330,7 @@ def attempted(row: Row, number: int, out: Path, keys: list[tuple[str, str]]) -> 
     try:
         try:
             return measured(row, number, out, keys)
-        except RuntimeError:
+        except Unmeasured:
             return measured(row, number, out, keys)
     except Exception:
         return {"name": row.name, "failed": traceback.format_exc()}
