@@ -11,6 +11,11 @@ made=$cache/$name
 if [ ! -e "$made/.complete" ]; then
   [ $# -gt 0 ] || { echo "there is no $made; please type: make engines-setup" >&2; exit 1; }
   mkdir -p "$cache"
+  exec 9>"$cache/.lock"
+  flock 9 # one at a time: whatever parts there are now are of calls that were killed
+  rm -rf "$cache/$name".??????
+fi
+if [ ! -e "$made/.complete" ]; then
   part=$(mktemp -d "$cache/$name.XXXXXX")
   trap 'rm -rf "$part"' EXIT
   trap 'exit 130' INT TERM
