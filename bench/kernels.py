@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent / "tests" / x) for x in ("kernels", "unit")]
+sys.path[:0] = [str(HERE.parent / "tests" / x) for x in ("kernels", "unit", "engines")]
 
 import vm  # noqa: E402
 from rows import ROWS, Row  # noqa: E402
+from test_model_tunnels import ending  # noqa: E402
 from test_table import STATES, Told, asked, predicted  # noqa: E402
 
 from pathfit.core.path import Fate  # noqa: E402
@@ -30,7 +31,8 @@ def said(told: Told, row: Row, state: str, family: int, found: dict[str, Any]) -
     if more.fate is Fate.UNKNOWN and not more.limits:
         return "unknown", "–"
     then = more.limits[0].then if more.limits else "passes"
-    right = more.mtu == found["whole"] and then != "passes"
+    right = more.mtu == found["whole"] and bool(more.limits)
+    right = right and (more.limits[0].then, more.limits[0].told_home) in ending(found["story"])
     beyond = ", beyond unknown" if more.fate is Fate.UNKNOWN else ""
     return f"{more.mtu} {then}{beyond}", "yes" if right else "**no**"
 

@@ -262,7 +262,7 @@ class Lab:
 
 
 def locked(folder: Path) -> int | None:
-    """The lock of a lab's folder, held as long as its process lives; None when somebody else holds it."""
+    """The lock of the folder of a lab or a guest, held while its process lives; None when somebody else holds it."""
     fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -51,18 +51,14 @@ def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, vm.Gu
         str(tmp_path_factory.mktemp("kit")),
     ]
     subprocess.run(words, check=True, timeout=PATIENCE)
-    made = {x.series: vm.Guest(x, wait=False) for x in kernels}
-    try:
-        for guest in made.values():
+    with vm.several(kernels) as made:
+        for guest in made:
             (guest.folder / "pathfit").write_text(WRAPPER)
             (guest.folder / "pathfit").chmod(0o755)
             for name, *_ in LABS:
                 case = next(x for x in (ACCEPT / f"cases/{name}.sh", HERE / f"cases/{name}.sh") if x.exists())
                 (guest.folder / f"{name}.sh").write_text(UNTIMED.format(case=case))
-        yield made
-    finally:
-        for guest in made.values():
-            guest.end()
+        yield {x.kernel.series: x for x in made}
 
 
 @pytest.fixture(scope="module")

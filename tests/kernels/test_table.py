@@ -50,9 +50,7 @@ class Told(NamedTuple):
 @contextmanager
 def asked(kernels: list[vm.Kernel]) -> Iterator[dict[str, Told]]:
     """Every row, measured on all these kernels at the same time; by series."""
-    guests: list[vm.Guest] = []
-    try:
-        guests.extend(vm.Guest(x, wait=False) for x in kernels)
+    with vm.several(kernels) as guests:
         words = f"cd {Path(__file__).parent} && exec {vm.CHECKOUT}/.venv/bin/python measure.py /out"
         jobs = [g.start(words) for g in guests]
         found = {}
@@ -62,9 +60,6 @@ def asked(kernels: list[vm.Kernel]) -> Iterator[dict[str, Told]]:
             results = json.loads((guest.folder / "results.json").read_text())
             found[guest.kernel.series] = Told({r["name"]: r for r in results}, guest.folder)
         yield found
-    finally:
-        for guest in guests:
-            guest.end()
 
 
 @pytest.fixture(scope="module")

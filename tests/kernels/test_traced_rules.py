@@ -21,15 +21,10 @@ NAMED = {
 @pytest.fixture(scope="module")
 def said() -> dict[str, dict[str, Any]]:
     """By kernel; both at once."""
-    guests: list[vm.Guest] = []
-    try:
-        guests.extend(vm.Guest(vm.required(series), wait=False) for series in vm.SERIES)
+    with vm.several([vm.required(series) for series in vm.SERIES]) as guests:
         words = f"{vm.CHECKOUT}/.venv/bin/python {Path(__file__).with_name('ruled.py')}"
         jobs = [guest.start(words) for guest in guests]
         done = [job.wait(PATIENCE) for job in jobs]
-    finally:
-        for guest in guests:
-            guest.end()
     assert [d.status for d in done] == [0] * len(done), [d.err for d in done]
     return {series: json.loads(d.out) for series, d in zip(vm.SERIES, done, strict=True)}
 

@@ -5,18 +5,19 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import labhost
 import pytest
 import vm
+from labhost import only_child, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
 
 STARTED = f"""
-import sys, time
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+import sys
+sys.path[:0] = {[str(Path(file).parent) for file in (vm.__file__, labhost.__file__)]!r}
 import vm
 with vm.Guest(vm.kernel(sys.argv[1])) as guest:
     print(guest._qemu.pid, guest._outer, flush=True)
@@ -59,7 +60,7 @@ def test_several_at_once_and_none_for_ever(guest: vm.Guest) -> None:
 def test_a_guest_that_ends_is_noticed() -> None:
     with vm.Guest(vm.required("6.12")) as g:
         with pytest.raises(vm.GuestError, match="it ended"):
-            g.run("poweroff -f", timeout=60)
+            g.run("busybox poweroff -f", timeout=60)
         outer = g._outer
     assert not outer.exists()
 
@@ -67,7 +68,7 @@ def test_a_guest_that_ends_is_noticed() -> None:
 def test_a_device_of_the_guest_is_a_tap_of_ours() -> None:
     holder = subprocess.Popen(["unshare", "--net", "--kill-child", "--fork", "sleep", "infinity"])
     try:
-        pid = child(holder.pid)
+        pid = only_child(holder.pid)
         tap = "ip tuntap add tap0 mode tap && ip addr add 198.18.0.1/24 dev tap0 && ip link set tap0 mtu 1450 up"
         subprocess.run(["nsenter", "-t", str(pid), "-n", "--", "sh", "-c", tap], check=True)
         nic = vm.Nic("tap,ifname=tap0,script=no,downscript=no", "52:54:00:12:34:56", mtu=1450)
@@ -79,15 +80,6 @@ def test_a_device_of_the_guest_is_a_tap_of_ours() -> None:
         holder.wait(30)
 
 
-def child(pid: int) -> int:
-    """The one child of a process. Waits until there is one."""
-    while True:
-        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        if found:
-            return int(found[0])
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
 def test_nothing_stays(how: signal.Signals) -> None:
     vm.required("6.1")
@@ -97,10 +89,7 @@ def test_nothing_stays(how: signal.Signals) -> None:
         pid, folder = process.stdout.readline().split()
         os.kill(process.pid, how)
         process.wait(30)
-    deadline = time.monotonic() + 30
-    while alive(int(pid)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not alive(int(pid))
+    until(lambda: not alive(int(pid)), "the end of QEMU")
     vm.sweep()
     assert not Path(folder).exists() and Path(folder).parent == Path(tempfile.gettempdir())
 

@@ -9,7 +9,6 @@ ends with the process that started it, however that ends (PR_SET_PDEATHSIG), and
 always interprets (`-accel tcg`), so that the tests run the same where /dev/kvm is missing, slow or nested.
 """
 
-import fcntl
 import functools
 import lzma
 import os
@@ -20,13 +19,14 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
 import pytest
+from labhost import locked
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PYTHON = "/usr/bin/python3"
@@ -130,17 +130,6 @@ def required(series: str) -> Kernel:
         why = f"no kernel {series}, or no QEMU for it (make engines-setup)"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
     return found
-
-
-def locked(folder: Path) -> int | None:
-    """The lock of a guest's folder, held as long as its process lives; None when somebody else holds it."""
-    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return None
-    return fd
 
 
 def sweep() -> None:
@@ -359,3 +348,10 @@ class Guest:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+@contextmanager
+def several(kernels: Iterable[Kernel]) -> Iterator[list[Guest]]:
+    """A guest of each kernel; they boot at once, and none stays."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(Guest(x, wait=False)) for x in kernels]
