@@ -31,16 +31,19 @@ SERVER = HERE / "accept" / "srv.py"
 PATHFIT = str(Path(sys.executable).with_name("pathfit"))
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all")
 SERVE = """
-import subprocess, sys, socket, time
-one = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-while True:
+import os, socket, sys, time
+parent = os.getpid()
+if os.fork():  # the server is this process: it ends when it is killed
+    for fd in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
+    os.execv(sys.argv[1], sys.argv[1:])
+while os.getppid() == parent:
     try:
         socket.create_connection(("127.0.0.1", 8443), 1).close()
+        print(flush=True)
         break
     except OSError:
         time.sleep(0.02)
-print(flush=True)
-one.wait()
 """
 
 DEAF = """
