@@ -10,12 +10,17 @@ from pathfit.core.report import Report
 
 SCHEMA = "pathfit.trace/1"
 Word = Literal["arrives", "lost", "unknown"]
+By = Literal["event", "counter", "rule"]
 
 
 class Cause(Value, frozen=True, kw_only=True):
     """Why packets were lost, by the kernel's own word. ``word``, ``limit``: model/dropped.py; ``at``: the device it
     happened at; ``mtu``: the one that decided (bytes), None where none did or it is not known; ``most``: the largest
-    packet that passes there; ``count``: events."""
+    packet that passes there; ``count``: events.
+
+    ``by``: who says so. "event": the kernel, of these very packets; "rule": a packet filter, of these; "counter": one
+    of the kernel's counters (``counter``) moved by ``count`` meanwhile, whoever's packets that were.
+    """
 
     word: str
     at: Point
@@ -26,6 +31,8 @@ class Cause(Value, frozen=True, kw_only=True):
     function: str = ""
     told: bool = False
     count: int = 0
+    by: By = "event"
+    counter: str = ""
 
 
 class Loss(Value, frozen=True, kw_only=True):

@@ -67,6 +67,8 @@ def _cause(cause: Cause) -> Json:
         "reason": cause.reason,
         "function": cause.function or None,
         "count": cause.count,
+        "by": cause.by,
+        "counter": cause.counter or None,
         "text": cause_text(cause, "en"),
     }
 
