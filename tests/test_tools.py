@@ -91,6 +91,7 @@ def test_a_packet_of_a_lab_that_leaves_is_seen(target: str, seen: int) -> None:
     words = ["unshare", "--net", "sh", "-c", LINK + 'exec "$@"', "sh", *tool]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
     assert f"(far0, out0): {seen}\n" in done.stdout, done.stderr
+    assert (f" > {target}\n" in done.stderr) == bool(seen)
     assert done.returncode == (1 if seen else 0)
 
 

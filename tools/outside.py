@@ -27,6 +27,7 @@ _ETH_P_ALL, _ETH_P_IP, _ETH_P_IPV6 = 3, 0x0800, 0x86DD  # one protocol alone wou
 _PROTOCOL = 0xFFFFF000  # SKF_AD_OFF + SKF_AD_PROTOCOL, linux/filter.h
 _LDH, _LD, _AND, _JEQ, _RET = 0x28, 0x20, 0x54, 0x15, 0x06
 _KEPT = 64  # bytes of a packet
+_SHOWN = 8  # pairs of addresses
 _STARTS = {_ETH_P_IP: (12, 16), _ETH_P_IPV6: (8, 24)}  # source, destination; SOCK_DGRAM begins at the IP header
 
 
@@ -86,6 +87,15 @@ def _tests(
             yield (_RET, 0, 0, _KEPT)
 
 
+def who(packet: str) -> str:
+    """Link and addresses of a line of :meth:`Outside.seen`: with an end that is no lab's, it may be the machine's own."""
+    link, _, data = packet.partition(": ")
+    raw = bytes.fromhex(data)
+    kind, size = (_ETH_P_IP, 4) if raw[0] >> 4 == 4 else (_ETH_P_IPV6, 16)
+    ends = [str(ipaddress.ip_address(raw[at : at + size])) for at in _STARTS[kind]]
+    return f"{link}: {' > '.join(ends)}"
+
+
 def main(words: Sequence[str]) -> int:
     try:
         outside = Outside()
@@ -93,12 +103,13 @@ def main(words: Sequence[str]) -> int:
         print("packets of labs on the machine's own links: not looked for, that needs root", file=sys.stderr)
         return _run(words)
     status = _run(words)
-    seen = Counter(x.partition(":")[0] for x in outside.seen())
+    seen = Counter(map(who, outside.seen()))
     links = [name for _, name in socket.if_nameindex() if name != "lo"]
     where = ", ".join(links) or "none"
     print(f"packets of labs on the machine's own links ({where}): {seen.total()}", flush=True)
     if seen:
-        print(f"they left by {dict(seen)}", file=sys.stderr)
+        for what, count in seen.most_common(_SHOWN):
+            print(f"  {count} on {what}", file=sys.stderr)
     return status or int(bool(seen))
 
 
