@@ -88,7 +88,7 @@ def _tests(
 
 
 def who(packet: str) -> str:
-    """Link and addresses of a line of :meth:`Outside.seen`: with an end that is no lab's, it may be the machine's own."""
+    """Link and addresses of a line of :meth:`Outside.seen`: an end that is no lab's may be the machine's own talk."""
     link, _, data = packet.partition(": ")
     raw = bytes.fromhex(data)
     kind, size = (_ETH_P_IP, 4) if raw[0] >> 4 == 4 else (_ETH_P_IPV6, 16)
