@@ -13,6 +13,7 @@ from pathfit.core.sockets import Socket, TcpInfo
 from pathfit.host import netns
 from pathfit.model import hung
 from pathfit.observe import counters, places, sockets
+from pathfit.wire import snmp
 
 LONG = hung.QUIET + 1
 
@@ -156,7 +157,7 @@ def test_counters_are_those_of_the_namespace(net: netlab.Net) -> None:
         after = counters.read("k:2", c)
     assert isinstance(before, CounterFact)
     assert isinstance(after, CounterFact)
-    rose = counters.difference(before.counters, after.counters)
+    rose = snmp.difference(before.counters, after.counters)
     assert rose["Icmp.OutEchos"] == 1
     assert rose["Icmp.InEchoReps"] == 1
     assert rose["Icmp6.OutEchos"] == 1
@@ -168,13 +169,13 @@ def test_counters_are_those_of_the_namespace(net: netlab.Net) -> None:
 
 def test_counters_as_text() -> None:
     text = "Ip: FragOKs FragFails\nIp: 3 4\nTcp: MaxConn\nTcp: -1\nbroken\n"
-    assert counters.parse_pairs(text) == {"Ip.FragOKs": 3, "Ip.FragFails": 4, "Tcp.MaxConn": -1}
-    assert counters.parse_pairs("A: x\nB: 1\n") == {}
-    assert counters.parse_single("Ip6FragFails   \t 7\nIcmp6OutType135 2\nOdd 1\n") == {
+    assert snmp.pairs(text) == {"Ip.FragOKs": 3, "Ip.FragFails": 4, "Tcp.MaxConn": -1}
+    assert snmp.pairs("A: x\nB: 1\n") == {}
+    assert snmp.single("Ip6FragFails   \t 7\nIcmp6OutType135 2\nOdd 1\n") == {
         "Ip6.FragFails": 7,
         "Icmp6.OutType135": 2,
     }
 
 
 def test_difference_leaves_out_what_fell() -> None:
-    assert counters.difference({"a": 1, "b": 5, "c": 1}, {"a": 4, "b": 2, "c": 1, "d": 9}) == {"a": 3}
+    assert snmp.difference({"a": 1, "b": 5, "c": 1}, {"a": 4, "b": 2, "c": 1, "d": 9}) == {"a": 3}

@@ -2,6 +2,7 @@
 
 * :mod:`~pathfit.capture.watch` - taps at every point of its way at once, while something else sends;
 * :mod:`~pathfit.capture.drops` - where the kernel drops them, and why (a CO-RE program, ``bpf/trace.bpf.c``);
+* :mod:`~pathfit.capture.counters` - what the kernel's counters say of it, before and after, where no program may run;
 * :mod:`~pathfit.capture.rules` - which rule of nftables or iptables did (nft trace).
 
 The object ``bpf/trace.bpf.o`` is built by ``tools/bpf.sh`` and committed: nothing is compiled where pathfit is used.

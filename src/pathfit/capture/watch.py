@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 
+from pathfit.capture.counters import Counters
 from pathfit.capture.drops import Drop, Drops
 from pathfit.core.evidence import Missing, TraceFact
 from pathfit.core.request import EndWatch, Watch
@@ -39,6 +40,7 @@ class Watcher:
         self._kept: Counter[int] = Counter()  # packets read, by tap
         self._cut = False
         self._drops: Drops | None = None
+        self._counters = Counters(namespaces)
         self._behind: set[int] = set()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._read_all, daemon=True)
@@ -54,6 +56,7 @@ class Watcher:
             self._drops = Drops(hosts, self._request.ports, self._request.tunnels)
         except (bpf.Unable, ValueError) as e:
             self._lacks("why the kernel drops packets", e)
+        self._counters.begin()
         self._thread.start()
         return len(self._rings)
 
@@ -150,6 +153,7 @@ class Watcher:
             ended=ended,
             watched=self._drops is not None,
             unheard=unheard,
+            moved=self._counters.end(),
             cut=self._cut,
             missing=tuple(self._missing),
         )

@@ -62,3 +62,14 @@ class Lost(Value, frozen=True, kw_only=True):
     tap: int
     kept: int
     lost: int
+
+
+class Moved(Value, frozen=True, kw_only=True):
+    """A counter of the kernel that rose while packets were watched, whoever's they were. ``netns``: NetnsSnapshot.id,
+    "" for the machine's; ``link``: the device's index, 0 where it is none's; ``name``: "Ip.FragFails" as in
+    /proc/net/snmp, "tx_dropped" as in struct rtnl_link_stats64, "qdisc.drops"; ``by``: packets."""
+
+    netns: str
+    link: int
+    name: str
+    by: int

@@ -6,6 +6,7 @@ missing at a point that they never pass, and then it is said that they were not 
 
 * :mod:`~pathfit.follow.seen` - what was seen at each point of a direction;
 * :mod:`~pathfit.follow.losses` - what was lost between which points, and why;
+* :mod:`~pathfit.follow.counts` - of losses without a cause, which counters may tell one;
 * :mod:`~pathfit.follow.rows` - the ladder of one connection.
 """
 
@@ -16,11 +17,14 @@ from pathfit.core.case import Case
 from pathfit.core.evidence import StateFact, TraceFact
 from pathfit.core.followed import Followed, Loss, Word
 from pathfit.core.request import Watch
+from pathfit.follow.counts import with_counters
 from pathfit.follow.losses import losses_of
 from pathfit.follow.rows import rows
 from pathfit.follow.seen import Flow, Way, stages, ways
 from pathfit.rules import forecast
 from pathfit.rules.places import each_once
+
+DROPS = "why the kernel drops packets"  # what is missing where no program may run in the kernel
 
 
 def followed(case: Case) -> Followed:
@@ -36,10 +40,13 @@ def followed(case: Case) -> Followed:
     state = case.one("state", StateFact)
     network = forecast.network(state.host) if state is not None else None
     both = ways(fact, watch)
-    losses = losses_of(both, fact, Flow.of(watch), network, report)
+    losses = with_counters(losses_of(both, fact, Flow.of(watch), network, report), both, fact, network, report)
     ends = tuple(p.ends if p is not None else None for p in (report.forward, report.reverse))
     forward, reverse = (stages(one, fact) for one in both)
-    blind = bool(fact.missing) or fact.cut or any(s.lost for s in (*forward, *reverse))
+    # Where nobody tells of drops, what passed every point has arrived when the measurement says so as well.
+    told = fact.watched or report.verdict == "healthy"
+    unseen = any(m.what != DROPS for m in fact.missing)
+    blind = unseen or not told or fact.cut or any(s.lost for s in (*forward, *reverse))
     return Followed(
         version=__version__,
         ask=case.ask,

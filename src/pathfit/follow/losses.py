@@ -38,12 +38,13 @@ class Placed(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """ "Too big", where it was seen first: what it quotes tells which packet it is about."""
+    """ "Too big", where it was seen first: what it quotes tells which packet it is about. ``source``: who said it."""
 
     time: int
     mtu: int
     at: Point
     quoted: tuple[object, ...]
+    source: bytes
 
 
 def losses_of(
@@ -104,7 +105,7 @@ def _answers(fact: TraceFact) -> Iterator[Answer]:
         if inner is not None and isinstance(inner.transport, Icmp) and inner.transport.mtu:
             quoted = _identity(inner.transport.quoted)
             if quoted is not None:
-                yield Answer(seen.time, inner.transport.mtu, fact.taps[seen.tap].at, quoted)
+                yield Answer(seen.time, inner.transport.mtu, fact.taps[seen.tap].at, quoted, inner.ip.src)
 
 
 def _identity(packet: bytes) -> tuple[object, ...] | None:
@@ -209,8 +210,9 @@ def _touches(packet: Packet, loss: ladder.Loss) -> bool:
 
 
 def _answered(gone: Sequence[Packet], answers: Sequence[Answer]) -> Iterator[Cause]:
-    """Nothing was dropped: somebody took the packet and answered it."""
-    found: Counter[tuple[int, Point]] = Counter()
+    """Nobody told of a drop: somebody took the packet and answered it, a tunnel in the name of its far end or a router
+    in its own."""
+    found: Counter[tuple[bool, int, Point]] = Counter()
     for p in gone:
         t = p.layer.transport
         seq = getattr(t, "seq", None)
@@ -220,9 +222,10 @@ def _answered(gone: Sequence[Packet], answers: Sequence[Answer]) -> Iterator[Cau
         ]
         if said:
             first = min(said, key=lambda a: a.time)
-            found[first.mtu, first.at] += 1
-    for (mtu, at), count in found.most_common():
-        yield Cause(word="answered", at=at, limit="tunnel", mtu=mtu, most=mtu, told=True, count=count)
+            found[first.source == p.layer.ip.dst, first.mtu, first.at] += 1
+    for (far, mtu, at), count in found.most_common():
+        word, limit = ("answered", "tunnel") if far else ("answered-by-router", "egress")
+        yield Cause(word=word, at=at, limit=limit, mtu=mtu, most=mtu, told=True, count=count)
 
 
 def _behind(way: Way, placed: Sequence[Placed], fact: TraceFact, causes: "_Causes") -> Iterator[Loss]:

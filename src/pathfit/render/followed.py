@@ -87,7 +87,10 @@ class _Text:
         self.page.line(loss_text(loss, self.lang), indent)
         for cause in loss.causes[:MOST_CAUSES]:
             detail = f"x{cause.count}"
-            if cause.reason:
+            if cause.by == "counter":
+                facts = {"counter": cause.counter, "count": cause.count, "packets": loss.packets}
+                detail = self.say("trace.counter", **facts)
+            elif cause.reason:
                 facts = {"function": cause.function or "?", "reason": cause.reason, "count": cause.count}
                 detail = self.say("trace.detail", **facts)
             self.page.line(f"{cause_text(cause, self.lang)}  {detail}", indent + "  ")
@@ -154,7 +157,8 @@ def loss_text(loss: Loss, lang: str) -> str:
     if loss.after is None:
         return words.say("trace.loss-before", facts, lang)
     if loss.before is None:
-        return words.say("trace.loss-behind", facts, lang)
+        counted = bool(loss.causes) and all(c.by == "counter" for c in loss.causes)
+        return words.say("trace.loss-unanswered" if counted else "trace.loss-behind", facts, lang)
     limited = 0 < loss.passed < loss.smallest
     return words.say("trace.loss-passed" if limited else "trace.loss", facts, lang)
 

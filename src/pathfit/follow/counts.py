@@ -1,0 +1,118 @@
+"""Losses of which no event tells, beside what the kernel's counters say (:mod:`pathfit.model.counted`).
+
+Used where the kernel could not be asked for each packet, and where it was and had no word for these. A way that ends
+where the prediction saw packets dropped has no point behind it that could miss them; where nothing came back either,
+and a counter there moved, that is said.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from pathfit.core.evidence import TraceFact
+from pathfit.core.followed import Cause, Loss
+from pathfit.core.net import Direction, Point
+from pathfit.core.path import Fate, Predicted
+from pathfit.core.report import Report
+from pathfit.follow.seen import Packet, Way
+from pathfit.model import counted
+from pathfit.model.counted import Counted, End
+from pathfit.model.network import TUNNELS, Net, Network
+from pathfit.wire.dissect import Udp
+from pathfit.wire.packets import Tcp
+
+MOST = 3  # causes of one loss
+ARRIVES = frozenset((Fate.DELIVERED, Fate.FRAGMENTED, Fate.UNKNOWN))  # what the prediction says of a small packet
+
+
+def with_counters(
+    losses: Sequence[Loss], ways: Sequence[Way], fact: TraceFact, network: Network | None, report: Report
+) -> tuple[Loss, ...]:
+    """The losses, those without a cause beside the counters that may tell one; and where ways end, what moved there."""
+    if not fact.moved or network is None:
+        return tuple(losses)
+    it = _Counters(fact, network, ways)
+    found = [
+        msgspec.structs.replace(x, causes=it.between(x)) if not x.causes and x.after is not None else x for x in losses
+    ]
+    if not fact.watched and not losses:
+        forward, reverse = ways
+        found += it.unanswered(forward, reverse, report.forward)
+    return tuple(found)
+
+
+class _Counters:
+    """Counters in words of the snapshot."""
+
+    def __init__(self, fact: TraceFact, network: Network, ways: Sequence[Way]) -> None:
+        self.fact, self.network = fact, network
+        self._stops = {(way.direction, fact.taps[stop.tap].at): stop for way in ways for stop in reversed(way.stops)}
+
+    def between(self, loss: Loss) -> tuple[Cause, ...]:
+        """Of packets that were seen at a point and not at the next, or at none behind it."""
+        after, before = self._end(loss.direction, loss.after), self._end(loss.direction, loss.before)
+        if after is None or (loss.before is not None and before is None):
+            return ()
+        lost = counted.Lost(after, before, loss.packets, loss.smallest, loss.passed)
+        found = counted.causes(lost, self.fact.moved)[:MOST]
+        return tuple(map(self._cause, found))
+
+    def _end(self, direction: Direction, at: Point | None) -> End | None:
+        stop = self._stops.get((direction, at)) if at is not None else None
+        if stop is None:
+            return None
+        tap, out = self.fact.taps[stop.tap], stop.out
+        net = self._net(tap.netns)
+        link = net.links.get(tap.link) if net is not None else None
+        if link is None:
+            return End(tap.netns, tap.link, out)
+        tunnel = link.kind == "vxlan" or link.kind in TUNNELS
+        port = link.bridge_port is not None
+        return End(tap.netns, tap.link, out, link.mtu, link.kind == "veth", port, tunnel)
+
+    def _net(self, name: str) -> Net | None:
+        return next((n for n in self.network.nets.values() if n.snap.id == name), None)
+
+    def _cause(self, found: Counted) -> Cause:
+        net = self._net(found.netns)
+        link = net.links.get(found.link) if net is not None else None
+        tap = next((t for t in self.fact.taps if t.netns == found.netns), None)
+        netns = net.snap.where if net is not None else tap.at.netns if tap is not None else found.netns
+        host = net.host if net is not None else tap.at.host if tap is not None else ""
+        slack = counted.SLACK if found.limit in ("peer", "port") else 0
+        return Cause(
+            word=found.word,
+            at=Point(host=host, netns=netns, link=link.name if link is not None else None),
+            limit=found.limit,
+            mtu=found.mtu,
+            most=found.mtu + slack if found.mtu is not None else None,
+            told=found.told,
+            count=found.by,
+            by="counter",
+            counter=found.counter,
+        )
+
+    def unanswered(self, way: Way, back: Way, predicted: Predicted | None) -> Iterator[Loss]:
+        """What came to the last point of a way that ends there, when nothing of the flow came back."""
+        if predicted is None or predicted.fate in ARRIVES or not way.stops or any(map(_carries, back.packets)):
+            return
+        last = len(way.stops) - 1
+        sizes = [p.size for p in way.packets if p.sighting.point == last and _carries(p)]
+        if not sizes:
+            return
+        loss = Loss(
+            direction=way.direction,
+            after=self.fact.taps[way.stops[last].tap].at,
+            before=None,
+            packets=len(sizes),
+            smallest=min(sizes),
+            largest=max(sizes),
+        )
+        causes = self.between(loss)
+        if causes:
+            yield msgspec.structs.replace(loss, causes=causes)
+
+
+def _carries(packet: Packet) -> bool:
+    """Is it one of the two ends' own, and not a router's word on another?"""
+    return isinstance(packet.layer.transport, Tcp | Udp)
