@@ -10,7 +10,7 @@ SLOW := tools/isolated $(BIN)/pytest -m slow
 # About half of what tests/engines takes; the other half runs beside it.
 ENGINES := $(patsubst %,tests/engines/test_%.py,kinds nested podman tunnels killed)
 
-.PHONY: setup engines-setup demo test test-all lint onefile bench bench-cure bench-oracle bench-kernels record-demo uninstall
+.PHONY: setup engines-setup demo test test-all lint onefile bench bench-cure bench-oracle bench-kernels fuzz record-demo uninstall
 
 setup: ## .venv with the command .venv/bin/pathfit
 	@sh tools/setup.sh
@@ -52,6 +52,10 @@ bench-kernels: engines-setup ## what fits into tunnels, predicted and measured o
 bench: ## side by side with other tools, in one run
 	@sh tools/setup.sh --all
 	@tools/isolated $(BIN)/python -m bench
+
+fuzz: setup ## every decoder of trace, SECONDS each, with coverage as the guide; installs atheris into .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	@$(BIN)/python tools/fuzz.py --seconds $(or $(SECONDS),60)
 
 record-demo: setup ## the case that `demo` replays where namespaces are refused
 	@rm -rf src/pathfit/cli/recorded

@@ -4,17 +4,17 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from netlab import nets
+from netlab import Net, nets
 from test_wire_dissect import A4, A6, B4, B6, EVERY, OUTER, ether, inside, wrapped
 
 from pathfit.host import netns
-from pathfit.host.ring import Ring, Seen
+from pathfit.host.ring import Ring
 from pathfit.wire import cbpf, dissect
 from pathfit.wire.cbpf import (
     ADD,
@@ -42,6 +42,7 @@ from pathfit.wire.cbpf import (
 )  # fmt: skip
 from pathfit.wire.dissect import Layer, Udp
 from pathfit.wire.packets import Icmp, Tcp, ip_header
+from pathfit.wire.tpacket import Seen
 
 ENDS = (A4, B4, A6, B6)
 PORT = 443
@@ -177,22 +178,27 @@ class Cable(NamedTuple):
     link: int
 
 
+@contextmanager
+def cables(net: Net) -> Iterator[Cable]:
+    net.add("a", "b")
+    net.ip("a", f"link add eth0 type veth peer name eth0 netns {net('b')}")
+    for name in "ab":
+        net.inside(name, "sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=1")  # nothing is sent but by us
+        net.ip(name, "link set eth0 up")
+    with open(f"/run/netns/{net('a')}", "rb") as a, open(f"/run/netns/{net('b')}", "rb") as b:
+        with netns.inside(a.fileno()):
+            out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+            out.bind(("eth0", 0))
+        with netns.inside(b.fileno()):
+            link = socket.if_nametoindex("eth0")
+        with out:
+            yield Cable(out, b.fileno(), link)
+
+
 @pytest.fixture
 def cable() -> Iterator[Cable]:
-    with nets() as net:
-        net.add("a", "b")
-        net.ip("a", f"link add eth0 type veth peer name eth0 netns {net('b')}")
-        for name in "ab":
-            net.inside(name, "sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=1")  # nothing is sent but by us
-            net.ip(name, "link set eth0 up")
-        with open(f"/run/netns/{net('a')}", "rb") as a, open(f"/run/netns/{net('b')}", "rb") as b:
-            with netns.inside(a.fileno()):
-                out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-                out.bind(("eth0", 0))
-            with netns.inside(b.fileno()):
-                link = socket.if_nametoindex("eth0")
-            with out:
-                yield Cable(out, b.fileno(), link)
+    with nets() as net, cables(net) as made:
+        yield made
 
 
 @pytest.mark.lab

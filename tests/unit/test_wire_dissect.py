@@ -56,8 +56,8 @@ WRAPPED = {
 EVERY = [(name, outer, inner) for name, outer, inner in product(WRAPPED, (4, 6), (4, 6))]
 
 
-def wrapped(name: str, outer: int, inner: int) -> tuple[bytes, int | None]:
-    protocol, payload, number = WRAPPED[name](inside(inner))
+def wrapped(name: str, outer: int, inner: int, packet: bytes = b"") -> tuple[bytes, int | None]:
+    protocol, payload, number = WRAPPED[name](packet or inside(inner))
     return ether(outside(outer, protocol, payload)), number
 
 

@@ -11,34 +11,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pcapng_reader import blocks, options
 
 from pathfit.wire import pcapng
-
-
-def blocks(data: bytes) -> list[tuple[int, bytes]]:
-    """Every block's type and body; what does not add up fails."""
-    found, at = [], 0
-    while at < len(data):
-        kind, length = struct.unpack_from("<II", data, at)
-        assert length % 4 == 0 and length >= 12
-        assert struct.unpack_from("<I", data, at + length - 4) == (length,)
-        found.append((kind, data[at + 8 : at + length - 4]))
-        at += length
-    assert at == len(data)
-    return found
-
-
-def options(data: bytes) -> dict[int, bytes]:
-    found, at = {}, 0
-    while at < len(data):
-        code, length = struct.unpack_from("<HH", data, at)
-        if code == 0:
-            assert length == 0 and at + 4 == len(data)
-            return found
-        found[code] = data[at + 4 : at + 4 + length]
-        at += 4 + length + -length % 4
-    assert not data, "options end with an end"
-    return found
 
 
 @given(

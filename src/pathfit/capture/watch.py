@@ -18,8 +18,8 @@ from pathfit.core.request import EndWatch, Watch
 from pathfit.core.tracing import Dropped, Lost, Seen, Tap
 from pathfit.host import bpf
 from pathfit.host.ring import Ring
-from pathfit.host.ring import Seen as Frame
 from pathfit.wire import cbpf, dissect
+from pathfit.wire.tpacket import Seen as Frame
 
 MOST = 100_000  # packets of all taps together; a measurement has a few thousand
 PATIENCE = 2.0  # seconds to wait for what the kernel still has

@@ -1,11 +1,5 @@
 """A packet socket with a ring in shared memory (TPACKET_V3): every packet of one device that a filter accepts.
 
-::
-
-    block       0 version 4 offset 8 status 12 packets 16 first packet 20 length 24 number ...
-    packet      0 next 4 seconds 8 nanoseconds 12 kept 16 length 20 status 24 data at 28 hash 32 VLAN tag
-    behind it   struct sockaddr_ll: 2 protocol 4 ifindex 10 packet type (4: outgoing)
-
 The kernel fills a block and hands it over when it is full, or :data:`RETIRE` after its first packet; what comes while
 no block is free is counted, never waited for (tpacket_rcv(), prb_retire_rx_blk_timer_expired()). The device is never
 made promiscuous. The filter is attached before the socket is bound: nothing of others ever enters the ring.
@@ -18,30 +12,17 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pathfit.host import netns, rawsock
+from pathfit.wire import tpacket
+from pathfit.wire.tpacket import Seen
 
 PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION = 5, 6, 10  # linux/if_packet.h
 TPACKET_V3 = 2
 SOL_PACKET = 263
 ETH_P_ALL = 3
-OUTGOING = 4  # PACKET_OUTGOING
-USER = 1  # TP_STATUS_USER: the block is ours
-VLAN_VALID = 1 << 4  # TP_STATUS_VLAN_VALID: the tag stood in front and was taken out (eth_type_vlan)
 BLOCK = 1 << 15  # bytes; a power of two, whole pages
 BLOCKS = 128  # two seconds of nobody reading, at RETIRE each
 FRAME = 2048  # bytes; only a bound for the ring's own arithmetic
 RETIRE = 15  # milliseconds until a block with anything in it is handed over
-ADDRESS = 48  # bytes from a packet's header to its sockaddr_ll: TPACKET_ALIGN(sizeof(struct tpacket3_hdr))
-_BLOCK, _PACKET, _ADDRESS = struct.Struct("=IIIIII"), struct.Struct("=IIIIIIHHII"), struct.Struct("=HHiHBB")
-
-
-class Seen(NamedTuple):
-    """One packet. ``time``: nanoseconds since 1970; ``length``: bytes on the wire; ``data``: what was kept of it."""
-
-    time: int
-    length: int
-    outgoing: bool
-    vlan: int | None
-    data: bytes
 
 
 class Counts(NamedTuple):
@@ -91,18 +72,10 @@ class Ring:
         """What has come, oldest first. A block goes back to the kernel when it was read to its end."""
         for _ in range(self._blocks):
             start = self._next * self._block
-            _, _, status, count, first, _ = _BLOCK.unpack_from(self._memory, start)
-            if not status & USER:
+            if not tpacket.ready(self._memory, start):
                 return
-            at = start + first
-            for _ in range(count):
-                step, seconds, nano, kept, length, told, mac, _, _, tag = _PACKET.unpack_from(self._memory, at)
-                *_, kind, _ = _ADDRESS.unpack_from(self._memory, at + ADDRESS)
-                data = self._memory[at + mac : at + mac + kept]
-                vlan = tag & 0x0FFF if told & VLAN_VALID else None
-                yield Seen(seconds * 1_000_000_000 + nano, length, kind == OUTGOING, vlan, data)
-                at += step
-            struct.pack_into("=I", self._memory, start + 8, 0)  # TP_STATUS_KERNEL
+            yield from tpacket.packets(self._memory, start, self._block)
+            struct.pack_into("=I", self._memory, start + tpacket.STATUS, 0)  # TP_STATUS_KERNEL
             self._next = (self._next + 1) % self._blocks
 
     def counts(self) -> Counts:

@@ -15,10 +15,9 @@ Pure. A key may be compared and used in a dictionary, nothing else.
 
 from typing import NamedTuple
 
-from pathfit.wire.dissect import Layer, Udp
+from pathfit.wire.dissect import TELLING, Layer, Udp
 from pathfit.wire.packets import FIN, RST, SYN, Icmp, Tcp
 
-TELLING = 64  # bytes of payload that tell one datagram from another: kept at every point, whatever is around it
 WRAP = 1 << 32  # sequence numbers
 Key = tuple[object, ...]
 

@@ -15,7 +15,7 @@
 * :mod:`~pathfit.wire.packets` - IPv4, IPv6, TCP, UDP, ICMP headers; :mod:`~pathfit.wire.datagram` UDP, in pieces too;
 * :mod:`~pathfit.wire.dissect` - a tap's frame down to the innermost packet; :mod:`~pathfit.wire.cbpf` - a filter in the
   kernel for one flow; :mod:`~pathfit.wire.pcapng` - captures to be opened elsewhere;
-  :mod:`~pathfit.wire.traced` - what a tracing program in the kernel says;
+  :mod:`~pathfit.wire.traced` - what a tracing program in the kernel says; :mod:`~pathfit.wire.tpacket` a ring's block;
 * :mod:`~pathfit.wire.snmp`, :mod:`~pathfit.wire.rtnl_stats` - what namespaces, devices and queues have counted;
 * :mod:`~pathfit.wire.askdns`, :mod:`~pathfit.wire.quic` - questions that UDP servers answer;
 * :mod:`~pathfit.wire.tls` - ClientHellos and TLS records, as far as we look at them ourselves;

@@ -2,27 +2,33 @@
 
 ::
 
-    X = where the packet's IP header starts, behind the link layer        (a VLAN tag in front: 4)
+    X = where the packet's IP header starts, behind the link layer     (tags, MPLS labels: 4 each, two at most)
     does it match?                                            yes -> keep
+    is it a later fragment between two ends of a tunnel?      yes -> keep its header
     X += what wraps it (VXLAN, Geneve, GRE, an IP header)     nothing does -> drop
     does the inner one match?                                 yes -> keep, else drop
 
 A packet matches when both its addresses are among the given ones and one of its ports is; a later fragment has no
 ports, what is neither TCP nor UDP is let through between those addresses, and an ICMP message to one of them from
-anybody: who says "too big" is nobody's end. The filter may let through more than the flow, never less: whoever reads
-looks again (:mod:`pathfit.wire.dissect`). What is wrapped twice is only found by its outer forms.
+anybody: who says "too big" is nobody's end. A later fragment of a tunnel's packet does not show whose it is: what the
+tunnel's ends send each other in fragments is let through, without its contents. The filter may let through more than
+the flow, never less: whoever reads looks again (:mod:`pathfit.wire.dissect`). What is wrapped twice is only found by
+its outer forms; of an outer IPv6 header's extensions the first two are passed over.
 
 Pure. An instruction is (code, jump if true, jump if false, k).
 """
 
 from collections.abc import Collection
 
-from pathfit.wire.dissect import ETH_TAGS, ETH_TEB, GENEVE_PORT, GRE, IPIP, SIXINFOUR, VXLAN_PORTS
-from pathfit.wire.packets import ICMP, ICMPV6, TCP, UDP
+from pathfit.wire.dissect import ETH_MPLS, ETH_TAGS, ETH_TEB, GENEVE_PORT, GRE, IPIP, SIXINFOUR, VXLAN_PORTS
+from pathfit.wire.packets import EXTENSIONS, FRAGMENT, ICMP, ICMPV6, TCP, UDP
 
 Instruction = tuple[int, int, int, int]
 KEEP = 256  # bytes: headers of two packets, their options, and what tells one payload from another
+KEEP_LATER = 48  # bytes of a later fragment of a tunnel, behind the link header: IPv6 with its fragment header
 MOST = 4096  # instructions, BPF_MAXINSNS
+TAGS = 2  # tags, or labels, in front of the packet
+PASSED = 2  # extension headers of an outer IPv6 header that are passed over: Linux' own tunnels put one there
 LDH, LDB = 0x28, 0x30  # absolute
 LDWX, LDHX, LDBX = 0x40, 0x48, 0x50  # [x + k]
 LDI, LDXI, LDM, LDXM, ST, TAX, TXA = 0x00, 0x01, 0x60, 0x61, 0x02, 0x07, 0x87
@@ -83,18 +89,23 @@ def flow(
     link: int = 14,
     keep: int = KEEP,
     vxlan: Collection[int] = VXLAN_PORTS,
+    ends: Collection[bytes] = (),
 ) -> list[Instruction]:
     """The program for packets between ``hosts`` (addresses, 4 or 16 bytes: every form that NAT gives them) with one of
-    ``ports`` (none: any). ``link``: bytes of link header, 14 for Ethernet, 0 for a tun device. Raises ValueError when
-    that is more than a program can hold."""
+    ``ports`` (none: any). ``link``: bytes of link header, 14 for Ethernet, 0 for a tun device; ``ends``: addresses of
+    the tunnels' ends, whose later fragments are let through. Raises ValueError when that is more than a program can
+    hold."""
     p = _Program()
     _start(p, link)
     _match(p, hosts, ports, link)
+    _later(p, ends, link)
     _unwrap(p, link, vxlan)
     _match(p, hosts, ports, link)
     p.add(RET, 0)
     p.mark("no")
     p.add(RET, 0)
+    p.mark("later")
+    p.add(RET, min(keep, link + 4 * TAGS + KEEP_LATER))
     p.mark("yes")
     p.add(RET, keep)
     code = p.resolved()
@@ -104,14 +115,65 @@ def flow(
 
 
 def _start(p: _Program, link: int) -> None:
-    """X = 0, or 4 behind a tag that still stands in the frame."""
+    """X = 0, and 4 more behind each tag that still stands in the frame, and each MPLS label."""
     if link:
-        p.add(LDXI, 4)
-        p.add(LDH, link - 2)
-        for kind in sorted(ETH_TAGS):
-            p.when(JEQ, kind, "start")
+        labels = [p.label() for _ in range(TAGS)]
+        for n in range(TAGS):
+            p.add(LDXI, 4 * n)
+            p.add(LDH, link - 2 + 4 * n)
+            _among(p, ETH_MPLS, labels[n])
+            tagged = p.label()
+            _among(p, ETH_TAGS, tagged)
+            p.goto("start")
+            p.mark(tagged)
+        p.add(LDXI, 4 * TAGS)
+        p.goto("start")
+        for n in range(TAGS):  # the labels behind n tags
+            p.mark(labels[n])
+            for more in range(n, TAGS):
+                p.add(LDXI, 4 * more + 4)
+                p.add(LDB, link + 4 * more + 2)
+                p.when(JSET, 1, "start")
+            p.goto("no")
     p.add(LDXI, 0)
     p.mark("start")
+
+
+def _among(p: _Program, values: Collection[int], target: str) -> None:
+    for value in sorted(values):
+        p.when(JEQ, value, target)
+
+
+def _later(p: _Program, ends: Collection[bytes], link: int) -> None:
+    """Goes to "later" for a later fragment between two of ``ends``, or falls through. X stays."""
+    four, six = ([h for h in ends if len(h) == size] for size in (4, 16))
+    past, six_at = p.label(), p.label()
+    if not ends:
+        return
+    _version(p, link)
+    p.when(JEQ, 6, six_at)
+    p.add(LDHX, link + 6)
+    p.unless(JSET, 0x1FFF, past)
+    _between(p, four, link, (12, 16), past)
+    p.goto("later")
+    p.mark(six_at)
+    p.add(LDBX, link + 6)
+    p.unless(JEQ, FRAGMENT, past)
+    p.add(LDHX, link + 42)
+    p.unless(JSET, 0xFFF8, past)
+    _between(p, six, link, (8, 24), past)
+    p.goto("later")
+    p.mark(past)
+
+
+def _between(p: _Program, hosts: list[bytes], link: int, at: tuple[int, int], other: str) -> None:
+    """Falls through when source and destination are both among ``hosts``."""
+    for where in at:
+        known = p.label()
+        for host in hosts:
+            _equal(p, host, link + where, known)
+        p.goto(other)
+        p.mark(known)
 
 
 def _match(p: _Program, hosts: Collection[bytes], ports: Collection[int], link: int) -> None:
@@ -223,9 +285,9 @@ def _unwrap(p: _Program, link: int, vxlan: Collection[int]) -> None:
     p.unless(JEQ, 6, "no")
     p.add(LDBX, link + 6)
     p.add(ST, 1)
-    p.add(TXA)
-    p.add(ADD, 40)
-    p.add(TAX)
+    _move(p, 40)
+    for _ in range(PASSED):
+        _extension(p, link, protocols)
     p.goto(protocols)
     p.mark(four)
     p.add(LDHX, link + 6)
@@ -237,9 +299,34 @@ def _unwrap(p: _Program, link: int, vxlan: Collection[int]) -> None:
     _protocols(p, link, vxlan)
 
 
+def _extension(p: _Program, link: int, protocols: str) -> None:
+    """X behind the extension header that stands there, what follows it in M[1]; to ``protocols`` when it is none."""
+    sized, fragment, done = (p.label() for _ in range(3))
+    p.add(LDM, 1)
+    _among(p, EXTENSIONS, sized)
+    p.when(JEQ, FRAGMENT, fragment)
+    p.goto(protocols)
+    p.mark(fragment)
+    p.add(LDHX, link + 2)
+    p.when(JSET, 0xFFF8, "no")  # a later one
+    p.add(LDBX, link)
+    p.add(ST, 1)
+    _move(p, 8)
+    p.goto(done)
+    p.mark(sized)
+    p.add(LDBX, link)
+    p.add(ST, 1)
+    p.add(LDBX, link + 1)
+    p.add(LSH, 3)
+    p.add(ADDX)
+    p.add(ADD, 8)
+    p.add(TAX)
+    p.mark(done)
+
+
 def _protocols(p: _Program, link: int, vxlan: Collection[int]) -> None:
     """X is behind the outer IP header, its protocol in M[1]."""
-    udp, gre, in_vxlan, in_geneve, framed, inner = (p.label() for _ in range(6))
+    udp, gre, in_vxlan, in_plain, in_geneve, framed, inner = (p.label() for _ in range(7))
     p.add(LDM, 1)
     p.when(JEQ, UDP, udp)
     p.when(JEQ, GRE, gre)
@@ -253,6 +340,13 @@ def _protocols(p: _Program, link: int, vxlan: Collection[int]) -> None:
     p.when(JEQ, GENEVE_PORT, in_geneve)
     p.goto("no")
     p.mark(in_vxlan)
+    p.add(LDBX, link + 8)
+    p.unless(JSET, 0x04, in_plain)  # VXLAN-GPE: what is next is said
+    p.add(LDBX, link + 11)
+    p.when(JEQ, 3, in_plain)
+    _move(p, 16)
+    p.goto(inner)
+    p.mark(in_plain)
     _move(p, 16)
     p.goto(framed)
     p.mark(in_geneve)
@@ -304,12 +398,12 @@ def _gre(p: _Program, link: int) -> None:
 
 
 def _inner_frame(p: _Program, link: int, inner: str) -> None:
-    """X behind an inner Ethernet header, and behind one tag if it has one."""
-    tagged = p.label()
-    p.add(LDHX, link + 12)
-    for kind in sorted(ETH_TAGS):
-        p.when(JEQ, kind, tagged)
-    _move(p, 14)
-    p.goto(inner)
-    p.mark(tagged)
-    _move(p, 18)
+    """X behind an inner Ethernet header, and behind its tags if it has some."""
+    for n in range(TAGS):
+        tagged = p.label()
+        p.add(LDHX, link + 12 + 4 * n)
+        _among(p, ETH_TAGS, tagged)
+        _move(p, 14 + 4 * n)
+        p.goto(inner)
+        p.mark(tagged)
+    _move(p, 14 + 4 * TAGS)

@@ -3,7 +3,9 @@
 ::
 
     Ethernet II  0 dst 6 src 12 type            802.1Q, 802.1ad  0 tag 2 type
+    MPLS (RFC 3032)  label 20 bits, class 3, bottom of stack 1, TTL 8; a packet behind the last label
     VXLAN   (RFC 7348) UDP payload  0 flags (I = 0x08) 4 VNI 7 reserved 8 Ethernet
+    VXLAN-GPE (draft-ietf-nvo3)     the same with the flag P = 0x04: 3 next protocol (1 IPv4, 2 IPv6, 3 Ethernet)
     Geneve  (RFC 8926) UDP payload  0 version, option length / 4 1 flags 2 type 4 VNI 8 options, then the type's packet
     GRE     (RFC 2784, 2890)        0 flags (C 0x8000, K 0x2000, S 0x1000) 2 type 4 checksum, key, sequence of 4
     IP in IP (RFC 2003, 4213)       protocol 4 or 41: an IP header at once
@@ -17,15 +19,20 @@ from collections.abc import Collection
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from pathfit.wire.packets import ICMP, ICMPV6, TCP, UDP, Icmp, Ip, Tcp, parse_icmp, parse_ip, parse_tcp
+from pathfit.wire.packets import ICMP, ICMPV6, TCP, UDP, Icmp, Ip, Tcp, is_error, parse_icmp, parse_ip, parse_tcp
 
 MOST_LAYERS = 8  # IP headers within each other; more is hostile
 MOST_TAGS = 4  # VLAN tags in a row
 ETH_IPV4, ETH_IPV6, ETH_TEB = 0x0800, 0x86DD, 0x6558
 ETH_TAGS = frozenset((0x8100, 0x88A8, 0x9100))
+ETH_MPLS = frozenset((0x8847, 0x8848))
+MOST_LABELS = 8
 IPIP, SIXINFOUR, GRE = 4, 41, 47
-VXLAN_PORTS = (4789, 8472, 6784)  # RFC 7348; Linux' own default; weave's
+VXLAN_PORTS = (4789, 8472, 6784, 4790)  # RFC 7348; Linux' own default; weave's; VXLAN-GPE's
 GENEVE_PORT = 6081  # RFC 8926
+TELLING = 64  # bytes of payload that tell one datagram from another: kept at every point, whatever is around it
+QUOTED = 8  # bytes of a transport's header that every ICMP error quotes (RFC 792)
+_GPE = {1: ETH_IPV4, 2: ETH_IPV6, 3: ETH_TEB}
 _CHECKSUM, _KEY, _SEQUENCE, _ROUTING = 0x8000, 0x2000, 0x1000, 0x4000
 
 
@@ -97,10 +104,26 @@ def packet(data: bytes, vxlan: Collection[int] = VXLAN_PORTS) -> Dissected:
 
 
 def without_payload(data: bytes, found: Dissected) -> bytes:
-    """The frame without what the innermost TCP segment carries: headers tell all there is to compare, and what people
-    say to each other is not ours to keep."""
+    """The beginning of the frame, without what people say to each other, which is not ours to keep: headers tell all
+    there is to compare. Of a datagram without a number of its own (IPv4 identification 0, IPv6) the first bytes stay,
+    at most :data:`TELLING`; of what an error quotes, its headers."""
     inner = found.inner
-    return data[: inner.payload] if inner is not None and isinstance(inner.transport, Tcp) else data
+    if inner is None:
+        return data[: 14 + 4 * len(found.vlans)]
+    return data[: inner.payload + _kept(inner, deeper=True)]
+
+
+def _kept(layer: Layer, *, deeper: bool) -> int:
+    """How many bytes behind the innermost headers are kept. ``deeper``: a quoted packet is taken apart as well."""
+    ip, transport = layer.ip, layer.transport
+    if isinstance(transport, Tcp) or ip.fragment:
+        return 0
+    if ip.protocol == TCP:  # cut off, or none: these are its header
+        return 20
+    if isinstance(transport, Icmp) and is_error(ip.family, transport.type):
+        quoted = packet(transport.quoted).inner if deeper else None
+        return QUOTED if quoted is None else quoted.payload + _kept(quoted, deeper=False)
+    return QUOTED if ip.family == 4 and ip.ident else TELLING
 
 
 def _ethernet(data: bytes, at: int) -> tuple[int, int, tuple[int, ...]]:
@@ -114,7 +137,21 @@ def _ethernet(data: bytes, at: int) -> tuple[int, int, tuple[int, ...]]:
             return at, -1, tuple(tags)
         tags.append(int.from_bytes(data[at : at + 2], "big") & 0x0FFF)
         ethertype, at = int.from_bytes(data[at + 2 : at + 4], "big"), at + 4
+    if ethertype in ETH_MPLS:
+        at, ethertype = _labels(data, at)
     return at, ethertype, tuple(tags)
+
+
+def _labels(data: bytes, at: int) -> tuple[int, int]:
+    """(where the packet behind a stack of MPLS labels starts, its type); type -1 when the stack does not end. What it
+    carries is not said: an IP packet is known by its first four bits (RFC 3032 2.2)."""
+    for _ in range(MOST_LABELS):
+        if len(data) < at + 5:
+            return at, -1
+        last, at = data[at + 2] & 1, at + 4
+        if last:
+            return at, {4: ETH_IPV4, 6: ETH_IPV6}.get(data[at] >> 4, 0)
+    return at, -1
 
 
 def _down(data: bytes, start: _Start, tags: tuple[int, ...], ethertype: int, vxlan: Collection[int]) -> Dissected:
@@ -130,7 +167,7 @@ def _down(data: bytes, start: _Start, tags: tuple[int, ...], ethertype: int, vxl
         transport, payload = (None, at) if ip.fragment else _transport(data, ip, at)
         layers.append(Layer(ip, below.via, below.number, below.at, payload, transport))
         taken_apart = ip.protocol in (TCP, UDP, ICMP, ICMPV6)
-        cut = taken_apart and transport is None and not ip.fragment
+        cut = (taken_apart and transport is None and not ip.fragment) or payload > len(data)
         below = None if ip.fragment or cut else _within(data, ip, transport, at, payload, vxlan)
     return Dissected(tuple(layers), tags, ethertype, cut)
 
@@ -168,7 +205,9 @@ def _within(
 def _vxlan(data: bytes, at: int) -> _Start | None:
     if len(data) < at + 8 or not data[at] & 0x08:
         return None
-    return _framed(data, at + 8, "vxlan", int.from_bytes(data[at + 4 : at + 7], "big"))
+    number = int.from_bytes(data[at + 4 : at + 7], "big")
+    kind = _GPE.get(data[at + 3], 0) if data[at] & 0x04 else ETH_TEB
+    return _typed(data, at + 8, kind, "vxlan", number)
 
 
 def _geneve(data: bytes, at: int) -> _Start | None:
@@ -194,6 +233,8 @@ def _gre(data: bytes, at: int) -> _Start | None:
 def _typed(data: bytes, at: int, kind: int, via: str, number: int | None) -> _Start | None:
     if kind == ETH_TEB:
         return _framed(data, at, via, number)
+    if kind in ETH_MPLS:
+        at, kind = _labels(data, at)
     return _Start(at, via, number) if kind in (ETH_IPV4, ETH_IPV6) else None
 
 

@@ -31,7 +31,7 @@ OUR_TTL = 64
 
 class Ip(NamedTuple):
     """One IP header. ``at`` is the offset of the transport header, ``size`` what the header claims, ``fragment``
-    the offset in bytes of a later fragment (0: first or whole)."""
+    the offset in bytes of a later fragment (0: first or whole), ``more`` whether others follow it."""
 
     family: int
     src: bytes
@@ -43,6 +43,7 @@ class Ip(NamedTuple):
     df: bool
     fragment: int
     ident: int
+    more: bool = False
 
 
 class Tcp(NamedTuple):
@@ -162,7 +163,8 @@ def parse_ip(data: bytes) -> Ip | None:
         at = (first & 15) * 4
         if at < 20:
             return None
-        return Ip(4, src, dst, protocol, ttl, size, at, bool(fragment & DF), (fragment & 0x1FFF) * 8, ident)
+        more = bool(fragment & 0x2000)
+        return Ip(4, src, dst, protocol, ttl, size, at, bool(fragment & DF), (fragment & 0x1FFF) * 8, ident, more)
     if version == 6 and len(data) >= 40:
         return _parse_ip6(data)
     return None
@@ -170,7 +172,7 @@ def parse_ip(data: bytes) -> Ip | None:
 
 def _parse_ip6(data: bytes) -> Ip | None:
     _, payload, protocol, ttl, src, dst = IP6.unpack_from(data)
-    at, fragment, ident = 40, 0, 0
+    at, fragment, ident, more = 40, 0, 0, False
     for _ in range(MAX_EXTENSIONS):
         if protocol in EXTENSIONS:
             if len(data) < at + 2:
@@ -179,14 +181,15 @@ def _parse_ip6(data: bytes) -> Ip | None:
         elif protocol == FRAGMENT:
             if len(data) < at + 8:
                 return None
-            fragment = int.from_bytes(data[at + 2 : at + 4], "big") & 0xFFF8
+            fragment = int.from_bytes(data[at + 2 : at + 4], "big")
+            fragment, more = fragment & 0xFFF8, bool(fragment & 1)
             ident = int.from_bytes(data[at + 4 : at + 8], "big") & 0xFFFF
             protocol, at = data[at], at + 8
         else:
             break
     else:
         return None
-    return Ip(6, src, dst, protocol, ttl, payload + 40, at, True, fragment, ident)
+    return Ip(6, src, dst, protocol, ttl, payload + 40, at, True, fragment, ident, more)
 
 
 def parse_tcp(data: bytes, at: int) -> Tcp | None:
