@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from netlab import nets
-from test_wire_cbpf import CHANGES, ENDS, PORT, cables, expected, read, run
+from test_wire_cbpf import CHANGES, ENDS, FAR, PORT, PORTS, agree, cables, changed, expected, read, run
 from test_wire_dissect import A4, A6, B4, B6, EVERY, OUTER, WRAPPED, ether, ethertype, outside, udp, wrapped
 
 from pathfit.host.ring import Ring
@@ -107,6 +107,14 @@ def test_a_form(name: str, family: int) -> None:
     assert bool(run(cbpf.flow(ENDS, (PORT,)), form.frame)) == form.filtered
     assert not run(cbpf.flow(ENDS, (PORT + 1,)), form.frame)
     assert not run(cbpf.flow((A4, A6), (PORT,)), form.frame)
+
+
+@given(st.sampled_from([(n, f) for n in NAMES for f in (4, 6)]), CHANGES, st.integers(0, 200), PORTS, FAR)
+def test_the_first_look_lets_it_through_too(
+    case: tuple[str, int], changes: list[tuple[int, int]], cut: int, ports: tuple[int, ...], ends: tuple[bytes, ...]
+) -> None:
+    name, family = case
+    agree(changed(forms(inside(family))[name].frame, changes, cut), ports, ends, 14)
 
 
 # -- what is kept ----------------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@
   them; :mod:`~pathfit.wire.daemonjson` - daemon.json; :mod:`~pathfit.wire.dhcp` - options of a kept lease;
 * :mod:`~pathfit.wire.packets` - IPv4, IPv6, TCP, UDP, ICMP headers; :mod:`~pathfit.wire.datagram` UDP, in pieces too;
 * :mod:`~pathfit.wire.dissect` - a tap's frame down to the innermost packet; :mod:`~pathfit.wire.cbpf` - a filter in the
-  kernel for one flow; :mod:`~pathfit.wire.pcapng` - captures to be opened elsewhere;
+  kernel for one flow (:mod:`~pathfit.wire.cbpf_quick` its first look, :mod:`~pathfit.wire.cbpf_code` its
+  instructions); :mod:`~pathfit.wire.pcapng` - captures to be opened elsewhere;
   :mod:`~pathfit.wire.traced` - what a tracing program in the kernel says; :mod:`~pathfit.wire.tpacket` a ring's block;
 * :mod:`~pathfit.wire.snmp`, :mod:`~pathfit.wire.rtnl_stats` - what namespaces, devices and queues have counted;
 * :mod:`~pathfit.wire.askdns`, :mod:`~pathfit.wire.quic` - questions that UDP servers answer;

@@ -2,6 +2,7 @@
 
 ::
 
+    is it surely another's?                 yes -> drop (:mod:`pathfit.wire.cbpf_quick`)
     X = where the packet's IP header starts, behind the link layer     (tags, MPLS labels: 4 each, two at most)
     does it match?                                            yes -> keep
     is it a later fragment between two ends of a tunnel?      yes -> keep its header
@@ -15,71 +16,44 @@ tunnel's ends send each other in fragments is let through, without its contents.
 the flow, never less: whoever reads looks again (:mod:`pathfit.wire.dissect`). What is wrapped twice is only found by
 its outer forms; of an outer IPv6 header's extensions the first two are passed over.
 
-Pure. An instruction is (code, jump if true, jump if false, k).
+Pure.
 """
 
 from collections.abc import Collection
 
+from pathfit.wire.cbpf_code import (
+    ADD,
+    ADDX,
+    AND,
+    JEQ,
+    JSET,
+    LDB,
+    LDBX,
+    LDH,
+    LDHX,
+    LDM,
+    LDWX,
+    LDXI,
+    LDXM,
+    LSH,
+    RET,
+    RSH,
+    ST,
+    TAX,
+    TXA,
+    Instruction,
+    Program,
+)
+from pathfit.wire.cbpf_quick import quick
 from pathfit.wire.dissect import ETH_MPLS, ETH_TAGS, ETH_TEB, GENEVE_PORT, GRE, IPIP, SIXINFOUR, VXLAN_PORTS
 from pathfit.wire.packets import EXTENSIONS, FRAGMENT, ICMP, ICMPV6, TCP, UDP
 
-Instruction = tuple[int, int, int, int]
 KEEP = 256  # bytes: headers of two packets, their options, and what tells one payload from another
 KEEP_LATER = 48  # bytes of a later fragment of a tunnel, behind the link header: IPv6 with its fragment header
 MOST = 4096  # instructions, BPF_MAXINSNS
 TAGS = 2  # tags, or labels, in front of the packet
 PASSED = 2  # extension headers of an outer IPv6 header that are passed over: Linux' own tunnels put one there
-LDH, LDB = 0x28, 0x30  # absolute
-LDWX, LDHX, LDBX = 0x40, 0x48, 0x50  # [x + k]
-LDI, LDXI, LDM, LDXM, ST, TAX, TXA = 0x00, 0x01, 0x60, 0x61, 0x02, 0x07, 0x87
-AND, LSH, RSH, ADD, ADDX = 0x54, 0x64, 0x74, 0x04, 0x0C
-JA, JEQ, JSET, RET = 0x05, 0x15, 0x45, 0x06
 _FLAGS = (15, 13, 12)  # bits of GRE's flags that mean four more bytes each: checksum, key, sequence
-
-
-class _Program:
-    """Lines with labels. Jumps on a condition reach 255 lines, so each has its own target nearby (:meth:`unless`)."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, int, str, str, int]] = []
-        self.count = 0
-
-    def add(self, code: int, k: int = 0, *, true: str = "", false: str = "", label: str = "") -> None:
-        self.lines.append((label, code, true, false, k))
-
-    def label(self) -> str:
-        self.count += 1
-        return f"_{self.count}"
-
-    def goto(self, target: str) -> None:
-        self.lines.append(("", JA, target, "", 0))
-
-    def when(self, code: int, k: int, target: str) -> None:
-        """Far jump when the condition holds."""
-        past = self.label()
-        self.add(code, k, false=past)
-        self.goto(target)
-        self.mark(past)
-
-    def unless(self, code: int, k: int, target: str) -> None:
-        past = self.label()
-        self.add(code, k, true=past)
-        self.goto(target)
-        self.mark(past)
-
-    def mark(self, label: str) -> None:
-        """The next line has this label: a line that does nothing carries it."""
-        self.lines.append((label, JA, label, "", -1))
-
-    def resolved(self) -> list[Instruction]:
-        at = {label: n for n, (label, *_) in enumerate(self.lines) if label}
-        out: list[Instruction] = []
-        for n, (_, code, true, false, k) in enumerate(self.lines):
-            if code == JA:
-                out.append((JA, 0, 0, 0 if k < 0 else at[true] - n - 1))
-            else:
-                out.append((code, at[true] - n - 1 if true else 0, at[false] - n - 1 if false else 0, k))
-        return out
 
 
 def flow(
@@ -95,7 +69,9 @@ def flow(
     ``ports`` (none: any). ``link``: bytes of link header, 14 for Ethernet, 0 for a tun device; ``ends``: addresses of
     the tunnels' ends, whose later fragments are let through. Raises ValueError when that is more than a program can
     hold."""
-    p = _Program()
+    p = Program()
+    quick(p, hosts, ports, link, vxlan, fragments=bool(ends))
+    p.mark("thorough")
     _start(p, link)
     _match(p, hosts, ports, link)
     _later(p, ends, link)
@@ -114,7 +90,7 @@ def flow(
     return code
 
 
-def _start(p: _Program, link: int) -> None:
+def _start(p: Program, link: int) -> None:
     """X = 0, and 4 more behind each tag that still stands in the frame, and each MPLS label."""
     if link:
         labels = [p.label() for _ in range(TAGS)]
@@ -139,12 +115,12 @@ def _start(p: _Program, link: int) -> None:
     p.mark("start")
 
 
-def _among(p: _Program, values: Collection[int], target: str) -> None:
+def _among(p: Program, values: Collection[int], target: str) -> None:
     for value in sorted(values):
         p.when(JEQ, value, target)
 
 
-def _later(p: _Program, ends: Collection[bytes], link: int) -> None:
+def _later(p: Program, ends: Collection[bytes], link: int) -> None:
     """Goes to "later" for a later fragment between two of ``ends``, or falls through. X stays."""
     four, six = ([h for h in ends if len(h) == size] for size in (4, 16))
     past, six_at = p.label(), p.label()
@@ -166,7 +142,7 @@ def _later(p: _Program, ends: Collection[bytes], link: int) -> None:
     p.mark(past)
 
 
-def _between(p: _Program, hosts: list[bytes], link: int, at: tuple[int, int], other: str) -> None:
+def _between(p: Program, hosts: list[bytes], link: int, at: tuple[int, int], other: str) -> None:
     """Falls through when source and destination are both among ``hosts``."""
     for where in at:
         known = p.label()
@@ -176,7 +152,7 @@ def _between(p: _Program, hosts: list[bytes], link: int, at: tuple[int, int], ot
         p.mark(known)
 
 
-def _match(p: _Program, hosts: Collection[bytes], ports: Collection[int], link: int) -> None:
+def _match(p: Program, hosts: Collection[bytes], ports: Collection[int], link: int) -> None:
     """Goes to "yes", or falls through. X stays."""
     other, six = p.label(), p.label()
     _version(p, link)
@@ -191,13 +167,13 @@ def _match(p: _Program, hosts: Collection[bytes], ports: Collection[int], link: 
     p.mark(other)
 
 
-def _version(p: _Program, link: int) -> None:
+def _version(p: Program, link: int) -> None:
     p.add(LDBX, link)
     p.add(RSH, 4)
 
 
 def _addresses(
-    p: _Program, hosts: list[bytes], link: int, at: tuple[int, int], icmp: tuple[int, int], other: str
+    p: Program, hosts: list[bytes], link: int, at: tuple[int, int], icmp: tuple[int, int], other: str
 ) -> None:
     """Falls through when source and destination are both among ``hosts``; ICMP to one of them is enough for "yes"."""
     source, known, told = p.label(), p.label(), p.label()
@@ -215,7 +191,7 @@ def _addresses(
     p.mark(known)
 
 
-def _equal(p: _Program, host: bytes, at: int, target: str) -> None:
+def _equal(p: Program, host: bytes, at: int, target: str) -> None:
     """Goes to ``target`` when the address at x + ``at`` is ``host``."""
     differs = p.label()
     for n in range(0, len(host), 4):
@@ -225,7 +201,7 @@ def _equal(p: _Program, host: bytes, at: int, target: str) -> None:
     p.mark(differs)
 
 
-def _ports4(p: _Program, ports: Collection[int], link: int) -> None:
+def _ports4(p: Program, ports: Collection[int], link: int) -> None:
     """The same as :func:`_ports` behind an IPv4 header, whose length is its own word. X comes back by the scratch
     memory."""
     other, unmoved = p.label(), p.label()
@@ -251,7 +227,7 @@ def _ports4(p: _Program, ports: Collection[int], link: int) -> None:
         p.goto("yes")
 
 
-def _header4(p: _Program, link: int) -> None:
+def _header4(p: Program, link: int) -> None:
     """X += the length of the IPv4 header that starts there."""
     p.add(LDBX, link)
     p.add(AND, 15)
@@ -260,7 +236,7 @@ def _header4(p: _Program, link: int) -> None:
     p.add(TAX)
 
 
-def _ports(p: _Program, ports: Collection[int], protocol: int, at: int) -> None:
+def _ports(p: Program, ports: Collection[int], protocol: int, at: int) -> None:
     """Goes to "yes" when one of the ports at x + ``at`` is asked for, or the packet has none there."""
     if not ports:
         p.goto("yes")
@@ -277,7 +253,7 @@ def _ports(p: _Program, ports: Collection[int], protocol: int, at: int) -> None:
             p.when(JEQ, port, "yes")
 
 
-def _unwrap(p: _Program, link: int, vxlan: Collection[int]) -> None:
+def _unwrap(p: Program, link: int, vxlan: Collection[int]) -> None:
     """X = where the inner IP header starts. Goes to "no" when nothing known wraps anything."""
     four, protocols = p.label(), p.label()
     _version(p, link)
@@ -299,7 +275,7 @@ def _unwrap(p: _Program, link: int, vxlan: Collection[int]) -> None:
     _protocols(p, link, vxlan)
 
 
-def _extension(p: _Program, link: int, protocols: str) -> None:
+def _extension(p: Program, link: int, protocols: str) -> None:
     """X behind the extension header that stands there, what follows it in M[1]; to ``protocols`` when it is none."""
     sized, fragment, done = (p.label() for _ in range(3))
     p.add(LDM, 1)
@@ -324,7 +300,7 @@ def _extension(p: _Program, link: int, protocols: str) -> None:
     p.mark(done)
 
 
-def _protocols(p: _Program, link: int, vxlan: Collection[int]) -> None:
+def _protocols(p: Program, link: int, vxlan: Collection[int]) -> None:
     """X is behind the outer IP header, its protocol in M[1]."""
     udp, gre, in_vxlan, in_plain, in_geneve, framed, inner = (p.label() for _ in range(7))
     p.add(LDM, 1)
@@ -371,13 +347,13 @@ def _protocols(p: _Program, link: int, vxlan: Collection[int]) -> None:
     p.mark(inner)
 
 
-def _move(p: _Program, by: int) -> None:
+def _move(p: Program, by: int) -> None:
     p.add(TXA)
     p.add(ADD, by)
     p.add(TAX)
 
 
-def _gre(p: _Program, link: int) -> None:
+def _gre(p: Program, link: int) -> None:
     """X behind the GRE header, its type in M[2]."""
     p.add(LDHX, link + 2)
     p.add(ST, 2)
@@ -397,7 +373,7 @@ def _gre(p: _Program, link: int) -> None:
     p.add(LDXM, 4)
 
 
-def _inner_frame(p: _Program, link: int, inner: str) -> None:
+def _inner_frame(p: Program, link: int, inner: str) -> None:
     """X behind an inner Ethernet header, and behind its tags if it has some."""
     for n in range(TAGS):
         tagged = p.label()
