@@ -17,13 +17,14 @@ import msgspec
 from pathfit.core.case import Case
 from pathfit.core.evidence import Missing, PlaceFact, ProbeResult
 from pathfit.core.finding import Facts, Finding
+from pathfit.core.followed import Followed
 from pathfit.core.measured import Bracket, SideEffect, Used
 from pathfit.core.net import Direction
 from pathfit.core.path import Fate
 from pathfit.core.report import MeasuredAddress, Report, VerdictWord
 from pathfit.measure.flight import bracket as bracket_of
 from pathfit.model import proxies
-from pathfit.rules import datagrams, remembered
+from pathfit.rules import datagrams, remembered, traced, unsettled
 from pathfit.rules.addresses import left_out
 from pathfit.rules.base import Rule
 from pathfit.rules.ends import Ends, ends_at
@@ -44,22 +45,25 @@ OF_HOLES = (
     *("MTU104", "MTU105", "MTU107", "MTU111", "MTU112", "MTU113", "MTU114", "MTU116", "FLT401", "MTU103"),
     *SETTINGS,
 )
+TRACED = ("FLT401", "FLT405", "NET154")
 OF_OVERLAYS = ("OVL301", "OVL302", "OVL303", "OVL304", "OVL305")
 CAUSES: dict[str, tuple[str, ...]] = {
-    "MTU101": OF_HOLES,
-    "MTU102": OF_HOLES,
+    "MTU101": (*OF_HOLES, *TRACED[1:]),
+    "MTU102": (*OF_HOLES, *TRACED[1:]),
     "MTU103": SETTINGS,
     "MTU104": ("CFG604", "CFG606", "KRN702"),
-    "NET152": ("FLT401", "FLT404", "RST205", *OF_OVERLAYS, "RTE504", "KRN701"),
-    "RTE502": (*OF_OVERLAYS, "RTE504", "KRN701"),
+    "NET151": TRACED,
+    "NET152": ("FLT401", "FLT404", "FLT405", "NET154", "RST205", *OF_OVERLAYS, "RTE504", "KRN701"),
+    "RTE502": (*OF_OVERLAYS, "RTE504", "KRN701", *TRACED),
     "OVL306": ("KRN702",),
     "MTU106": ("MTU104", "MTU103", *SETTINGS),
-    "MTU118": ("MTU103",),
+    "MTU118": ("MTU103", *TRACED),
     "DNS251": ("DNS252", "KRN701"),
     "DNS252": ("MTU109", "MTU104", "MTU107", "FLT401"),
-    "RST201": ("OVL302",),
-    "RST202": ("FLT401",),
+    "RST201": ("OVL302", *TRACED),
+    "RST202": TRACED,
     "RST203": ("OVL301", "OVL302"),
+    "FLT401": ("NET154",),
     "RTE501": ("RTE503",),
 }
 """Which findings explain which, nearest cause first. Only a warning or info can be a cause."""
@@ -79,14 +83,15 @@ PHASES = {
 EXIT = {"healthy": 0, "degraded": 0, "broken": 1, "unknown": 3}
 
 
-def report(case: Case, rules: Sequence[Rule] | None = None) -> Report:
+def report(case: Case, rules: Sequence[Rule] | None = None, seen: Followed | None = None) -> Report:
     """The whole answer to ``case``. Never raises on what a case may hold; a rule that does becomes SYS902.
 
     ``rules``: these alone, without what state shows beside them and without repairs (there was no state to read).
+    ``seen``: what taps saw when the loss was shown once more (:func:`pathfit.follow.explained`).
     """
-    view = _predicted(View.of(case))
+    view = _predicted(View(case, seen=seen))
     findings = (
-        arrange(_with_fixes(link(_with_causes(run(view, _every()), view)), view))
+        arrange(_with_fixes(link(traced.told(_with_causes(run(view, _every()), view), view)), view))
         if rules is None
         else (arrange(link(run(view, rules))))
     )
@@ -102,7 +107,7 @@ def report(case: Case, rules: Sequence[Rule] | None = None) -> Report:
         reverse=view.predicted_reverse,
         measured=tuple(_measured(p, view, ends_at(view)[0] if p is first else "unknown") for p in probes),
         side_effects=_side_effects(case, probes),
-        used=_used(probes),
+        used=_used((*probes, *(p for p in case.all(ProbeResult) if p.ref == unsettled.AGAIN and p not in probes))),
         hops=view.hops.hops if view.hops else (),
         hop_sizes=(view.hops.small, view.hops.large) if view.hops else (0, 0),
         missing=(*view.missing, *left_out(view), *_way_on(view, why)),

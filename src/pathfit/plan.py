@@ -35,7 +35,6 @@ from pathfit.core.request import (
     Request,
     ResolveName,
     TryFix,
-    Watch,
 )
 from pathfit.core.snapshot import NetnsSnapshot
 from pathfit.measure.reverse import CONNECT, CONNECT_SHORT
@@ -114,8 +113,8 @@ def _remembered(case: Case, when: str) -> tuple[Request, ...]:
 
 def _measure(case: Case) -> tuple[Request, ...]:
     """Each address, in the order the asked client would try them: one after the other, as each leaves less for the
-    next (measure/share.py)."""
-    todo = addresses(case)
+    next (measure/share.py). Nobody's, where only what others send is followed."""
+    todo = addresses(case) if case.ask.follow is None else ()
     for n, address in enumerate(todo):
         ref = f"probe:{n + 1}"
         if case.asked(ref):
@@ -151,31 +150,27 @@ def _watch(case: Case) -> tuple[Request, ...]:
     todo = addresses(case)
     if case.ask.command != "trace" or not todo:
         return ()
-    from pathfit.model.taps import taps
-    from pathfit.rules import forecast
-    from pathfit.rules.view import View
+    from pathfit.rules.unsettled import taps_on
 
-    view = View(case, asking=todo[0])
-    if view.state is None:
-        return ()
-    at = taps(forecast.network(view.state), view.predicted_forward, view.predicted_reverse, view.port)
-    watch = Watch(
-        ref="watch",
-        address=todo[0],
-        taps=at.taps,
-        hosts=at.hosts,
-        ports=at.ports,
-        tunnels=at.tunnels,
-        forward=at.forward,
-        reverse=at.reverse,
-    )
-    return (watch,)
+    return taps_on(case, "watch", todo[0])
 
 
 def _watched(case: Case) -> tuple[Request, ...]:
-    if not case.all(ProbeResult) or case.one("watch", WatchFact) is None:
+    if case.one("watch", WatchFact) is None:
         return ()
-    return (EndWatch(ref="watch:end"),)
+    if case.ask.follow is not None:
+        return (EndWatch(ref="watch:end", linger=case.ask.follow),)
+    return (EndWatch(ref="watch:end"),) if case.all(ProbeResult) else ()
+
+
+def _look_again(case: Case) -> tuple[Request, ...]:
+    """Where neither state nor measurement told what is lost where: show it once more, with all points watched."""
+    place = source(case)
+    if not case.ask.trace or case.ask.fast or place is None or not place.privileged:
+        return ()
+    from pathfit.rules import unsettled
+
+    return unsettled.look(case)
 
 
 def _after(case: Case) -> tuple[Request, ...]:
@@ -286,7 +281,10 @@ def _survey(case: Case) -> tuple[Request, ...]:
 
 
 OF_A_SCAN = (_survey, _end)
-STEPS = (_place, _see, _remember, _watch, _measure, _watched, _after, _others, _follow, _platform, _forget_not, _end)
+STEPS = (
+    *(_place, _see, _remember, _watch, _measure, _watched),
+    *(_after, _others, _follow, _platform, _look_again, _forget_not, _end),
+)
 
 
 # -- what is known so far -------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ from pathfit.core.engine import Container, Endpoint, Engine, EngineNetwork
 from pathfit.core.evidence import CounterFact, HopsFact, Missing, NameFact, PlatformFact, ProbeResult, SocketFact
 from pathfit.core.filters import Clamp, Match, Verdict
 from pathfit.core.finding import Finding
+from pathfit.core.followed import Cause, Followed, Loss
 from pathfit.core.measured import (
     Attempt,
     Bracket,
@@ -52,7 +53,7 @@ from pathfit.core.measured import (
     TooBig,
     Uneven,
 )
-from pathfit.core.net import hops_away, packet_of
+from pathfit.core.net import Point, hops_away, packet_of
 from pathfit.core.platform import LinkOwner
 from pathfit.core.request import ReadPlatform
 from pathfit.rules import FIELDS, NAMES, RULES, manual
@@ -112,7 +113,8 @@ def dns_answers(bad: int | None, tcp: Any) -> DnsAnswers:
 
 
 class Example(NamedTuple):
-    """``fires`` and ``quiet`` differ in what decides. ``want``: severity, confidence, and facts to be found."""
+    """``fires`` and ``quiet`` differ in what decides. ``want``: severity, confidence, and facts to be found. ``seen``:
+    what taps saw in both."""
 
     code: str
     fires: Case
@@ -120,6 +122,15 @@ class Example(NamedTuple):
     severity: str
     confidence: str
     facts: dict[str, object] = {}
+    seen: Followed | None = None
+
+
+def lost(word: str | None, *, direction: Literal["forward", "reverse"] = "forward") -> Followed:
+    """Packets that were seen at c and not at h, and why."""
+    at, there = (Point(host="h", netns=n, link=link) for n, link in (("c", "eth0"), ("h", "vc")))
+    causes = (Cause(word=word, at=there, reason="R", function="f", count=2),) if word else ()
+    loss = Loss(direction=direction, after=at, before=there, packets=2, smallest=60, largest=1500, causes=causes)
+    return Followed(version="0", ask=case(None).ask, verdict="lost", losses=(loss,))
 
 
 def silent(n: int = 2, size: int = 560) -> tuple[Attempt, ...]:
@@ -760,6 +771,42 @@ EXAMPLES = (
         "info",
         "confirmed",
     ),
+    Example(
+        "FLT401",
+        case(PLAIN, failed("timeout")),
+        case(PLAIN, probe()),
+        "warning",
+        "confirmed",
+        {"case": "traced", "place": "h/vc", "direction": "outbound"},
+        lost("filtered"),
+    ),
+    Example(
+        "FLT405",
+        case(PLAIN, probe(reverse=(hole(),))),
+        case(NARROW, probe(reverse=(hole(),))),  # where state knows the limit, nothing is open
+        "warning",
+        "confirmed",
+        {"word": "traffic-control", "direction": "inbound"},
+        lost("traffic-control", direction="reverse"),
+    ),
+    Example(
+        "NET154",
+        case(PLAIN, probe(loss=LossSeen(attempts=30, disturbed=3))),
+        case(PLAIN, probe()),
+        "warning",
+        "confirmed",
+        {"case": "between", "after": "c/eth0", "before": "h/vc", "word": "queue-full"},
+        lost("queue-full"),
+    ),
+    Example(
+        "NET154",
+        case(BLIND, failed("timeout")),
+        case(BLIND, failed("timeout"), tables=DROPS),
+        "warning",
+        "confirmed",
+        {"case": "between", "word": None},
+        lost(None),
+    ),
     Example("SYS902", case(BLIND, probe()), case(BLIND, probe()), "warning", "confirmed"),
     Example(
         "SYS903",
@@ -772,8 +819,8 @@ EXAMPLES = (
 )
 
 
-def found(check: Rule, run: Case, *, crash: bool = False) -> list[Finding]:
-    view = View.of(run)
+def found(check: Rule, run: Case, *, crash: bool = False, seen: Followed | None = None) -> list[Finding]:
+    view = View(run, seen=seen)
     return list(check.check(view.crashed("MTU101", ValueError("x")) if crash else view))
 
 
@@ -783,7 +830,7 @@ def rule_of(code: str) -> Rule:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: f"{e.code}-{e.confidence}")
 def test_fires(example: Example) -> None:
-    findings = found(rule_of(example.code), example.fires, crash=example.code == "SYS902")
+    findings = found(rule_of(example.code), example.fires, crash=example.code == "SYS902", seen=example.seen)
     assert findings, f"{example.code} is silent"
     first = findings[0]
     assert (first.code, first.severity, first.confidence) == (example.code, example.severity, example.confidence)
@@ -793,14 +840,16 @@ def test_fires(example: Example) -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: f"{e.code}-{e.confidence}")
 def test_stays_quiet(example: Example) -> None:
-    assert not [f for f in found(rule_of(example.code), example.quiet) if f.severity == example.severity]
+    assert not [
+        f for f in found(rule_of(example.code), example.quiet, seen=example.seen) if f.severity == example.severity
+    ]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: f"{e.code}-{e.confidence}")
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_every_fact_of_its_words_is_bound(example: Example, lang: str) -> None:
     for r in RULES:
-        for f in found(r, example.fires, crash=True):
+        for f in found(r, example.fires, crash=True, seen=example.seen):
             assert words.summary(f, lang, strict=True)
             assert all(words.evidence(e, lang, strict=True) for e in f.evidence)
 

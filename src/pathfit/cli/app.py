@@ -129,6 +129,7 @@ def scan(files: tuple[str, ...], **o: Any) -> int:
 @pathfit.command()
 @option("--from", "source", multiple=True, metavar="WHERE", help="Where the traffic comes from (default: host).")
 @option("--to", "to", required=True, metavar="TARGET", help="Where it goes: https://…, H:P, tcp://H:P, …")
+@option("--trace/--no-trace", default=True, help="Watch every device where nothing else tells (default: yes).")
 @options.others
 @options.reaching
 @options.running

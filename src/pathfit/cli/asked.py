@@ -31,6 +31,7 @@ def ask(command: Any, source: str, to: str, lang_: str, options: dict[str, Any])
         timeout=timeout,
         lang=lang_,
         snapshots=tuple(options.get("inputs", ())),
+        trace=command == "diagnose" and bool(options.get("trace")),
     )
 
 

@@ -25,6 +25,7 @@ DOING = {  # what the progress line says while a request is performed
     "MeasureHops": "asking the hops on the way",
     "ReadSnapshots": "reading snapshots",
     "TryFix": "trying the repair",
+    "Watch": "opening taps on every device",
 }
 
 
@@ -105,9 +106,13 @@ def reported(case: Case) -> "Report":
         from pathfit import survey
 
         return survey.report(case)
-    from pathfit import diagnose
+    if not case.asked("look"):
+        from pathfit import diagnose
 
-    return diagnose.report(case)
+        return diagnose.report(case)
+    from pathfit.follow import explained
+
+    return explained(case)
 
 
 def exit_status(report: "Report") -> int:

@@ -40,3 +40,5 @@ class Ask(Value, frozen=True, kw_only=True):
     seed: int = 0
     lang: str = "en"
     snapshots: tuple[str, ...] = ()  # --in: files of other hosts, or folders of them
+    trace: bool = False  # where nothing else tells, look at every device while the loss is shown once more
+    follow: float | None = None  # of a trace: seconds to look at what others send; nothing is sent

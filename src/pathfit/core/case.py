@@ -1,5 +1,6 @@
 """One run: the question, every request with its answer, in the order of the plan."""
 
+import itertools
 from typing import TypeVar
 
 from pathfit.core.ask import Ask
@@ -29,6 +30,11 @@ class Case(Value, frozen=True, kw_only=True):
     def add(self, request: Request, answers: tuple[Evidence, ...]) -> "Case":
         exchange = Exchange(request=request, answers=answers)
         return Case(schema=self.schema, version=self.version, ask=self.ask, exchanges=(*self.exchanges, exchange))
+
+    def until(self, ref: str) -> "Case":
+        """The case as it was before the request with this ref; all of it when that was never asked."""
+        before = itertools.takewhile(lambda x: x.request.ref != ref, self.exchanges)
+        return Case(schema=self.schema, version=self.version, ask=self.ask, exchanges=tuple(before))
 
     @property
     def took(self) -> float:

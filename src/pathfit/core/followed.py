@@ -10,7 +10,7 @@ from pathfit.core.report import Report
 
 SCHEMA = "pathfit.trace/1"
 Word = Literal["arrives", "lost", "unknown"]
-By = Literal["event", "counter", "rule"]
+By = Literal["event", "counter", "rule", "state"]
 
 
 class Cause(Value, frozen=True, kw_only=True):
@@ -19,7 +19,8 @@ class Cause(Value, frozen=True, kw_only=True):
     packet that passes there; ``count``: events.
 
     ``by``: who says so. "event": the kernel, of these very packets; "rule": a packet filter, of these; "counter": one
-    of the kernel's counters (``counter``) moved by ``count`` meanwhile, whoever's packets that were.
+    of the kernel's counters (``counter``) moved by ``count`` meanwhile, whoever's packets that were; "state": what was
+    read right afterwards, of what these packets need.
     """
 
     word: str
@@ -76,9 +77,33 @@ class Row(Value, frozen=True, kw_only=True):
     numbers: tuple[int, ...] = ()
 
 
+class Talk(Value, frozen=True, kw_only=True):
+    """One connection (or one pair of ports, or of addresses) as it was seen where it came first: ``client`` and
+    ``server`` as "address:port". ``packets``, ``back``: out and in; ``again``, ``again_back``: TCP segments with bytes
+    that had been seen there before; ``repeats``: how often the most repeated of them was seen, ``stuck`` its bytes of
+    IP packet, where nobody acknowledged it before the end (0: none); ``opened``: its first SYN was seen, so it is
+    younger than the watch; ``reset``: which way an RST went, "" none; ``seconds``: from its first packet to its last.
+    """
+
+    protocol: str
+    client: str
+    server: str
+    packets: int = 0
+    back: int = 0
+    again: int = 0
+    again_back: int = 0
+    repeats: int = 0
+    stuck: int = 0
+    stuck_way: str = ""
+    opened: bool = False
+    reset: str = ""
+    seconds: float = 0.0
+
+
 class Followed(Value, frozen=True, kw_only=True):
     """``forward``, ``reverse``: the stages in order. ``watched``: drops were reported by the kernel. ``beyond``: where
-    our view of each direction ends or begins, None when all of it was seen."""
+    our view of each direction ends or begins, None when all of it was seen. ``talks``: of traffic of others, the
+    connections that were seen, those with trouble first, ``more_talks`` of them not kept; ``seconds``: of the watch."""
 
     version: str
     ask: Ask
@@ -92,3 +117,6 @@ class Followed(Value, frozen=True, kw_only=True):
     beyond: tuple[Point | None, Point | None] = (None, None)
     missing: tuple[Missing, ...] = ()
     report: Report | None = None
+    talks: tuple[Talk, ...] = ()
+    more_talks: int = 0
+    seconds: float = 0.0

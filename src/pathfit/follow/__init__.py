@@ -16,6 +16,7 @@ from pathfit import __version__
 from pathfit.core.case import Case
 from pathfit.core.evidence import StateFact, TraceFact
 from pathfit.core.followed import Followed, Loss, Word
+from pathfit.core.report import Report
 from pathfit.core.request import Watch
 from pathfit.follow.counts import with_counters
 from pathfit.follow.losses import losses_of
@@ -27,12 +28,25 @@ from pathfit.rules.places import each_once
 DROPS = "why the kernel drops packets"  # what is missing where no program may run in the kernel
 
 
+def explained(case: Case) -> Report:
+    """The report of a case; where a loss was shown once more before taps, with what they saw."""
+    from pathfit import diagnose
+
+    first = diagnose.report(case)
+    if case.one("look:end", TraceFact) is None:
+        return first
+    return diagnose.report(case, seen=_seen(case, first))
+
+
 def followed(case: Case) -> Followed:
     """What a case with a trace says. Without one (no rights, no address) the verdict is unknown and ``missing`` says
     why."""
     from pathfit import diagnose
 
-    report = diagnose.report(case)
+    return _seen(case, diagnose.report(case))
+
+
+def _seen(case: Case, report: Report) -> Followed:
     fact = next(iter(case.all(TraceFact)), None)
     watch = next((x.request for x in case.exchanges if isinstance(x.request, Watch)), None)
     if fact is None or watch is None:

@@ -56,7 +56,9 @@ def losses_of(
     causes = _Causes(network, report.host)
     found: list[Loss] = []
     for way in ways:
-        found += _before_all(way, fact, flow, causes) if not way.packets else _never_came(way, fact)
+        predicted = report.forward if way.direction == "forward" else report.reverse
+        whole = predicted is not None and predicted.complete
+        found += _before_all(way, fact, flow, causes, whole=whole) if not way.packets else _never_came(way, fact)
         by_point: dict[int, list[ladder.Loss]] = defaultdict(list)
         for loss in way.result.lost:
             by_point[loss.last].append(loss)
@@ -118,10 +120,13 @@ def _identity(packet: bytes) -> tuple[object, ...] | None:
 # -- losses ----------------------------------------------------------------------------------------------------------
 
 
-def _before_all(way: Way, fact: TraceFact, flow: Flow, causes: "_Causes") -> Iterator[Loss]:
-    """Drops of a direction of which no point saw a packet: in front of the first device there is."""
+def _before_all(way: Way, fact: TraceFact, flow: Flow, causes: "_Causes", *, whole: bool) -> Iterator[Loss]:
+    """Drops of a direction of which no point saw a packet: in front of the first device there is. Where the ``whole``
+    way is known, those in other namespaces are of somebody else, with the same addresses."""
     gone: list[tuple[Dropped, int]] = []
     for drop in fact.dropped:
+        if whole and not causes.knows(drop.netns):
+            continue
         layer = flow.packet(drop.data, raw=True)
         if layer is not None and flow.goes(layer) == way.direction and drop.word not in NO_LOSS:
             gone.append((drop, layer.ip.size or drop.length))
@@ -277,6 +282,11 @@ class _Causes:
             function=drop.function,
             told=drop.told,
         )
+
+    def knows(self, inode: int) -> bool:
+        """Is it one of the namespaces that were read? 0, no device, is not known not to be."""
+        nets = self.network.nets.values() if self.network is not None else ()
+        return not inode or any(n.snap.id.endswith(f":{inode}") for n in nets)
 
     def _place(self, inode: int) -> str:
         nets = self.network.nets.values() if self.network is not None else ()

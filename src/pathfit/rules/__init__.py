@@ -13,7 +13,8 @@ warnings or infos, so that one fault gives one error; diagnose.py links them to 
 
 Families: ``mtu_holes``, ``mtu_path``, ``mtu_pieces``, ``mtu_causes``, ``flights``; ``resets``, ``wronghost``;
 ``datagrams``; ``filters``; ``routes``; ``reach`` (loss, silence, names); ``addresses`` (the target's others);
-``configs`` (engines); ``apps``; ``system`` (ourselves); ``lasting`` (what ends with the next start). They stand on
+``configs`` (engines); ``apps``; ``system`` (ourselves); ``lasting`` (what ends with the next start); ``traced`` (what
+taps saw, where ``unsettled`` found the rest open). They stand on
 ``base`` (codes, findings), ``held`` and ``view`` (the evidence: what there is, what it means), ``forecast`` (the
 model) and on
 ``ends``, ``engines``, ``hints``, ``places``, ``promises``, ``remembered``, ``tables``, which answer one question each.
@@ -42,6 +43,7 @@ from pathfit.rules import (
     resets,
     routes,
     system,
+    traced,
     wronghost,
 )
 from pathfit.rules.base import NAMES, Rule
@@ -73,12 +75,14 @@ RULES: tuple[Rule, ...] = (
     Rule("FLT401", filters.dropped),
     Rule("FLT402", filters.reverse_path),
     Rule("FLT403", filters.not_forwarding),
+    Rule("FLT405", traced.by_program),
     Rule("RTE501", routes.no_route),
     Rule("RTE502", routes.neighbour),
     Rule("RTE503", routes.link_down),
     Rule("NET151", reach.random_loss),
     Rule("NET152", reach.no_answer),
     Rule("NET153", addresses.uneven_addresses),
+    Rule("NET154", traced.on_this_machine),
     Rule("DNS251", reach.name_not_resolved),
     Rule("DNS252", datagrams.large_answers_lost),
     Rule("CFG601", configs.not_inherited),

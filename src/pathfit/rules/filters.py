@@ -6,6 +6,7 @@ from pathfit.core.filters import Verdict
 from pathfit.core.finding import Facts, Finding, Severity
 from pathfit.core.net import Direction, Point
 from pathfit.core.path import Fate, Filtered
+from pathfit.rules import traced
 from pathfit.rules.base import found, line
 from pathfit.rules.ends import unheard
 from pathfit.rules.places import place_text
@@ -25,10 +26,13 @@ def dropped(view: View) -> Iterable[Finding]:
     Possible: a dropping rule counted packets while we measured, but other traffic may have done that.
     Likely: an ICMP "prohibited" (or "port unreachable", not from the target) came back from a box we cannot look into;
     or state alone, all of the way visible.
-    Confirmed: state shows the rule on the way, every step before it is certain, and the connection failed.
+    Confirmed: state shows the rule on the way, every step before it is certain, and the connection failed; or the
+    kernel was seen to drop these very packets in a filter (docs/trace.md).
     References: nft(8); iptables(8); nft_do_chain(), ipt_do_table(); RFC 1812 section 5.2.7.1.
     """
-    seen = False
+    witnessed = tuple(traced.by_rule(view))
+    yield from witnessed
+    seen = bool(witnessed)
     for direction, way in view.ended(Fate.FILTERED):
         step = way.culprit
         if isinstance(step, Filtered) and not view.connects:

@@ -48,7 +48,8 @@ def no_answer(view: View) -> Iterable[Finding]:
     Possible: never said.
     Likely: the connection timed out, or opened and had no segment of ours acknowledged, repeated and small as they
     were; and no rule, route or link that we can see explains it.
-    Confirmed: never said, for it is the absence of an answer.
+    Confirmed: the connection was tried once more with taps on every device, and its packets were seen to be lost at one
+    of this machine (docs/trace.md); otherwise never, for it is the absence of an answer.
     References: RFC 9293 section 3.8.3; tcp(7) tcp_syn_retries.
     """
     c = view.contact

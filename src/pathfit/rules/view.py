@@ -17,6 +17,7 @@ from pathfit.core.evidence import (
     ProbeResult,
 )
 from pathfit.core.filters import Chain, Table
+from pathfit.core.followed import Followed
 from pathfit.core.measured import Attempt, Bracket, Contact
 from pathfit.core.net import Direction, Point
 from pathfit.core.path import Encap, Fate, Filtered, Limit, Predicted
@@ -56,11 +57,13 @@ class Hole(msgspec.Struct, frozen=True):
 
 class View(Held, frozen=True, dict=True):
     """See the module. ``crashes``: (code, error) of rules that raised, filled in by diagnose.py. ``asking``: the
-    address to look at before any was measured; ``given``: the prediction, where it was made of several hosts."""
+    address to look at before any was measured; ``given``: the prediction, where it was made of several hosts;
+    ``seen``: what taps saw, where the loss was shown once more (:mod:`~pathfit.rules.unsettled`)."""
 
     crashes: tuple[tuple[str, str], ...] = ()
     asking: str = ""
     given: tuple[Predicted | None, Predicted | None] | None = None
+    seen: Followed | None = None
 
     @staticmethod
     def of(case: Case) -> "View":

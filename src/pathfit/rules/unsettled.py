@@ -1,0 +1,134 @@
+"""Is the place, or the cause, of what was measured still open? Then it is worth looking at every device once more.
+
+State and measurement settle most faults: a limit of exactly the measured size, a rule, a route. What is left is a loss
+that the model has no word for, or that lies where it cannot see. `diagnose` then opens taps at every point of the way
+and shows the loss again, with the least that shows it (docs/trace.md); where nothing is open, nothing of that happens.
+"""
+
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from pathfit.core.case import Case
+from pathfit.core.evidence import ClockFact, WatchFact
+from pathfit.core.measured import Bracket
+from pathfit.core.net import Direction, hops_away
+from pathfit.core.path import Fate
+from pathfit.core.request import EndWatch, Measure, ReadState, Request, Watch
+from pathfit.rules import forecast
+from pathfit.rules.ends import unheard
+from pathfit.rules.reach import FEW
+from pathfit.rules.view import DIRECTIONS, View
+
+AGAIN, STATE = "look:again", "look:state"  # the request that shows the loss once more; what is read after it
+CONNECT = 1.2  # seconds to wait for an answer that, as was seen, does not come: a SYN and its first repetition
+BRIEF = 1.0  # seconds for showing again what was measured
+
+
+class Question(NamedTuple):
+    """What is open. "contact": nothing, or an RST, answers; "size": packets above ``passes`` (bytes) are lost in
+    ``direction``; "some": packets of any size are lost now and then."""
+
+    kind: Literal["contact", "size", "some"]
+    direction: Direction
+    passes: int = 0
+
+
+def question(view: View) -> Question | None:
+    """The first thing that is open; None where state and measurement tell both place and cause."""
+    c = view.contact
+    if c is None or view.probe is None or view.state is None:
+        return None
+    if view.fails_to_connect or (view.torn_down and not view.holes):
+        return None if view.explained or _by_target(view) else Question("contact", "forward")
+    for hole in view.holes:
+        if hole.grade != "told" and view.limit_of(hole) is None and hole.direction not in _by_rule(view):
+            return Question("size", hole.direction, hole.passes)
+    if view.holes or _by_rule(view):
+        return None
+    if unheard(view):
+        return Question("contact", "forward")
+    for direction in DIRECTIONS:
+        if _unproven(view.bracket(direction)) and view.carries(direction) is None:
+            return Question("size", direction, view.bracket(direction).passes or 0)
+    uneven = view.probe.uneven
+    if view.probe.loss.disturbed >= FEW or (uneven is not None and uneven.bad):
+        return Question("some", "reverse")
+    return None
+
+
+def again(view: View, asked: Measure, open_: Question) -> Measure:
+    """The least of ``asked`` that shows it: the asked client's own connections, or a search between two sizes."""
+    short = {"ref": AGAIN, "witnesses": (), "patient": 0.0, "seed": asked.seed + 1}
+    plain = view.contact is not None and view.contact.tcp != "n/a" and asked.protocol not in ("udp", "icmp")
+    if open_.kind == "contact" or (plain and open_.kind == "size" and open_.direction == "reverse"):
+        connect = CONNECT if open_.kind == "contact" else asked.connect
+        return msgspec.structs.replace(
+            asked, contact_only=True, methods=(), far="", connect=min(connect, asked.connect), budget=BRIEF, **short
+        )
+    if open_.kind == "size":
+        fails = view.bracket(open_.direction).fails
+        return msgspec.structs.replace(
+            asked, floor=max(asked.floor, open_.passes), ceiling=fails or asked.ceiling, budget=BRIEF, **short
+        )
+    return msgspec.structs.replace(asked, budget=BRIEF, **short)
+
+
+def look(case: Case) -> tuple[Request, ...]:
+    """What to ask for: taps, then (when they are open) the loss once more, then what they saw."""
+    view = View.of(case.until("look"))  # what was open then; answers since then do not change the question
+    clock = case.one("clock:measured", ClockFact)
+    asked = next((x.request for x in case.exchanges if view.probe and x.request.ref == view.probe.ref), None)
+    if clock is None or clock.took > case.ask.timeout / 2 or not isinstance(asked, Measure):
+        return ()  # nothing measured, or it would not come to its end
+    if not case.asked("look"):
+        return taps_on(case, "look", asked.address) if question(view) is not None else ()
+    seen = case.one("look", WatchFact)
+    if seen is None:
+        return ()
+    open_ = question(view) if seen.taps else None
+    if open_ is None:
+        return (EndWatch(ref="look:end"),)
+    # Who does not answer on his link fails there only after the first packet to him.
+    state = (ReadState(ref=STATE, source=case.ask.source),) if open_.kind == "contact" else ()
+    return (again(view, asked, open_), *state, EndWatch(ref="look:end"))
+
+
+def taps_on(case: Case, ref: str, address: str) -> tuple[Watch, ...]:
+    """Taps at every point of the way to ``address``; none where no state was read."""
+    from pathfit.model.taps import taps
+
+    view = View(case, asking=address)
+    if view.state is None:
+        return ()
+    at = taps(forecast.network(view.state), view.predicted_forward, view.predicted_reverse, view.port)
+    watch = Watch(
+        ref=ref,
+        address=address,
+        taps=at.taps,
+        hosts=at.hosts,
+        ports=at.ports,
+        tunnels=at.tunnels,
+        forward=at.forward,
+        reverse=at.reverse,
+    )
+    return (watch,)
+
+
+def _by_rule(view: View) -> frozenset[Direction]:
+    return frozenset(direction for direction, _ in view.large_filtered())
+
+
+def _unproven(b: Bracket) -> bool:
+    return b.fails is not None or b.note == "unproven"
+
+
+def _by_target(view: View) -> bool:
+    """Did the target itself refuse, beyond doubt? Then no packet was lost."""
+    c, way = view.contact, view.predicted_forward
+    if c is None or c.icmp is not None or not view.torn_down:
+        return False
+    if way is not None and way.complete and way.fate == Fate.DELIVERED and c.tcp == "refused":
+        return True
+    own = {hops_away(t) for t in (c.echo_ttl, c.synack_ttl) if t is not None}
+    return c.rst_ttl is not None and hops_away(c.rst_ttl) in own
