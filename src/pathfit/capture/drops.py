@@ -41,6 +41,7 @@ class Drops:
         """``hosts``: addresses of the flow, in every form that NAT gives them; ``ports``: none for any. Raises
         bpf.Unable; ValueError for more than the program can look for."""
         self._heard: list[bytes] = []
+        self._cut = 0  # events that were heard and not kept
         self._reasons = bpf.drop_reasons()
         self._program = bpf.Program(str(OBJECT), traced.flow(hosts, ports, tunnels), ("dropped",))
 
@@ -54,6 +55,7 @@ class Drops:
     def gather(self) -> None:
         """Make room in the kernel's buffer; nothing is decoded. Every 10 ms or so, while much is dropped."""
         self._heard += self._program.events()
+        self._cut += len(self._heard[MOST:])
         del self._heard[MOST:]
 
     def read(self) -> list[Drop]:
@@ -77,7 +79,7 @@ class Drops:
     @property
     def lost(self) -> int:
         """Events that found no room: as many drops may be missing."""
-        return self._program.counts().lost
+        return self._program.counts().lost + self._cut
 
     def close(self) -> None:
         """Take the program out of the kernel. A second call is harmless."""

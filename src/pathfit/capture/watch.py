@@ -1,7 +1,9 @@
 """Taps at every point of a way at once, and the kernel's own word on drops, while something else sends.
 
 One thread reads all rings every few milliseconds; nothing is decoded before the watch is over, for each packet that is
-looked at too early costs one that is not seen. What could not be kept is counted, for each tap.
+looked at too early costs one that is not seen. What could not be kept is counted, for each tap. When there are
+:data:`MOST` packets it ends by itself, and nothing is said of what came later. A device that went down or away is no
+point any more: what it did not see says nothing.
 """
 
 import errno
@@ -10,14 +12,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
+from itertools import starmap
 
 from pathfit.capture.counters import Counters
 from pathfit.capture.drops import Drop, Drops
+from pathfit.capture.times import Look, Times
 from pathfit.core.evidence import Missing, TraceFact
 from pathfit.core.request import EndWatch, Watch
 from pathfit.core.tracing import Dropped, Lost, Seen, Tap
-from pathfit.host import bpf
-from pathfit.host.ring import Ring
+from pathfit.host import bpf, clock
+from pathfit.host.ring import RETIRE, Ring
 from pathfit.wire import cbpf, dissect
 from pathfit.wire.tpacket import Seen as Frame
 
@@ -35,30 +39,38 @@ class Watcher:
         """``namespaces``: descriptors by NetnsSnapshot.id, None for where we are."""
         self._request, self._namespaces = request, namespaces
         self._rings: dict[int, Ring] = {}
-        self._frames: list[tuple[int, Frame]] = []
+        self._frames: list[tuple[int, int, Frame]] = []  # tap, nanoseconds since we began
         self._missing: list[Missing] = []
         self._kept: Counter[int] = Counter()  # packets read, by tap
-        self._cut = False
+        self._opened: list[int] = []
+        self._ended: dict[int, tuple[str, int]] = {}  # taps whose device went: why, when
+        self._cut: int | None = None  # since when nothing is kept
+        self._lost: dict[int, int] = {}  # packets without room, of rings that are closed already
+        self._read_last = 0  # when the rings were read before
         self._drops: Drops | None = None
         self._counters = Counters(namespaces)
         self._behind: set[int] = set()
-        self._done = threading.Event()
+        self._done, self._enough = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._read_all, daemon=True)
 
     def begin(self) -> int:
         """Open everything; returns how many taps there are."""
         hosts = [dissect.packed(h) for h in self._request.hosts]
-        self._began, self._began_mono = time.time_ns(), time.monotonic_ns()
+        first = Look(*clock.both())
+        self._times, self._began, self._began_mono = Times(first), first.real, first.monotonic
         for number, tap in enumerate(self._request.taps):
             self._open(number, tap, hosts)
-        self._armed = time.time_ns() - self._began
+        self._armed = self._since(time.monotonic_ns())
         try:
             self._drops = Drops(hosts, self._request.ports, self._request.tunnels)
         except (bpf.Unable, ValueError) as e:
             self._lacks("why the kernel drops packets", e)
         self._counters.begin()
         self._thread.start()
-        return len(self._rings)
+        return len(self._opened)
+
+    def _since(self, monotonic: int) -> int:
+        return monotonic - self._began_mono
 
     def _lacks(self, what: str, e: Exception) -> None:
         code = e.errno if isinstance(e, OSError) else None
@@ -77,6 +89,7 @@ class Watcher:
         try:
             program = cbpf.flow(hosts, self._request.ports, link=0 if tap.raw else 14, vxlan=self._request.tunnels)
             self._rings[number] = Ring(self._namespaces[tap.netns], tap.link, program)
+            self._opened.append(number)
         except KeyError:
             self._lacks(f"packets at {tap.at.netns}/{tap.at.link}", ValueError("the namespace is gone"))
         except (OSError, ValueError) as e:
@@ -84,12 +97,12 @@ class Watcher:
 
     def end(self, request: EndWatch) -> TraceFact:
         """Stop watching, and say what was seen."""
-        self._done.wait(request.linger)  # nobody sets it meanwhile: what is on its way arrives
-        ended = time.time_ns() - self._began
+        self._enough.wait(request.linger)  # what is on its way arrives
+        ended = self._since(time.monotonic_ns())
         self._done.set()
         self._thread.join()
         self._flush()
-        fact = self._conclude(request.ref, ended)
+        fact = self._conclude(request.ref, ended if self._cut is None else self._cut)
         self.close()
         return fact
 
@@ -100,6 +113,8 @@ class Watcher:
         until = time.monotonic() + PATIENCE
         while True:
             self._read()
+            if self._cut is not None:
+                return
             if all(self._kept[n] >= count for n, count in wanted.items()) or time.monotonic() > until:
                 break
             select.select([ring.fd for ring in self._rings.values()], [], [], TICK / 1000)
@@ -116,54 +131,91 @@ class Watcher:
             self._drops.close()
 
     def _read_all(self) -> None:
-        poll = select.poll()
-        for ring in self._rings.values():
-            poll.register(ring.fd, select.POLLIN)
-        while not self._done.is_set():
-            poll.poll(TICK)
-            self._read()
+        try:
+            poll = select.poll()
+            taps = {ring.fd: number for number, ring in self._rings.items()}
+            for fd in taps:
+                poll.register(fd, select.POLLIN)
+            while not self._done.is_set():
+                for fd, event in poll.poll(TICK):
+                    if event & select.POLLERR and self._cut is None:
+                        self._ends(taps[fd])
+                self._read()
+                if self._cut is not None:
+                    for fd in taps:
+                        poll.unregister(fd)
+                    taps.clear()
+        except Exception as e:  # a thread has nobody to tell; without it no point says anything
+            self._lacks("packets at all points", e)
+            self._opened.clear()
+
+    def _ends(self, number: int) -> None:
+        """A ring has something to say: its device went down, or is there no more."""
+        why = self._rings[number].ended()
+        if why:
+            self._ended.setdefault(number, (why, self._since(time.monotonic_ns())))
 
     def _read(self) -> None:
-        for number, ring in self._rings.items():
-            for frame in ring.read():
-                self._kept[number] += 1
-                if len(self._frames) < MOST:
-                    self._frames.append((number, frame))
-                else:
-                    self._cut = True
+        now = time.monotonic_ns()
+        found = [(number, frame) for number, ring in self._rings.items() for frame in ring.read()]
+        look = Look(*clock.both())  # behind the reading: whatever was stamped, was so before
+        self._times.look(look)
+        for number, frame in found:
+            self._kept[number] += 1
+            self._frames.append((number, self._since(self._times.monotonic(frame.time, look.monotonic)), frame))
+        if len(self._frames) > MOST and self._cut is None:
+            self._stop()
+        self._read_last = now
         if self._drops is not None:
             self._drops.gather()
 
+    def _stop(self) -> None:
+        """Enough: what was handed over before the last reading but one is complete at every tap."""
+        self._cut = self._since(self._read_last) - 2 * RETIRE * 1_000_000
+        for number, ring in self._rings.items():
+            self._lost[number] = ring.counts().lost
+            ring.close()
+        self._rings.clear()
+        self._enough.set()
+
     def _conclude(self, ref: str, ended: int) -> TraceFact:
         dropped, unheard = (self._drops.read(), self._drops.lost) if self._drops is not None else ([], 0)
-        counts = {number: ring.counts() for number, ring in self._rings.items()}
+        lost = dict(self._lost)
+        for number, ring in self._rings.items():
+            count = ring.counts()
+            lost[number] = max(count.lost, count.seen - self._kept[number]) if number in self._behind else count.lost
+        self._missing += map(self._left, self._ended)
         return TraceFact(
             ref=ref,
             taps=self._request.taps,
-            opened=tuple(self._rings),
-            seen=tuple(self._seen(number, frame) for number, frame in self._frames),
+            opened=tuple(n for n in self._opened if n not in self._ended),
+            seen=tuple(starmap(self._seen, self._frames)),
             dropped=tuple(map(self._told, dropped)),
-            lost=tuple(
-                Lost(tap=n, kept=self._kept[n], lost=max(c.lost, c.seen - self._kept[n]))
-                for n, c in counts.items()
-                if c.lost or n in self._behind
-            ),
+            lost=tuple(Lost(tap=n, kept=self._kept[n], lost=many) for n, many in lost.items() if many),
             began=self._began,
             armed=self._armed,
             ended=ended,
             watched=self._drops is not None,
             unheard=unheard,
             moved=self._counters.end(),
-            cut=self._cut,
+            cut=self._cut is not None,
             missing=tuple(self._missing),
         )
 
-    def _seen(self, number: int, frame: Frame) -> Seen:
+    def _left(self, number: int) -> Missing:
+        """A device that was there, and then was not."""
+        how, when = self._ended[number]
+        tap = self._request.taps[number].at
+        why = "the device is down" if how == "down" else "the device was removed, or moved to another namespace"
+        what = f"packets at {tap.netns}/{tap.link}"
+        return Missing(ref=self._request.ref, what=what, why=f"{why}, since {when / 1e6:.0f} ms", code="vanished")
+
+    def _seen(self, number: int, time: int, frame: Frame) -> Seen:
         raw = self._request.taps[number].raw
         found = (dissect.packet if raw else dissect.frame)(frame.data, self._request.tunnels or dissect.VXLAN_PORTS)
         return Seen(
             tap=number,
-            time=frame.time - self._began,
+            time=time,
             length=frame.length,
             out=frame.outgoing,
             data=dissect.without_payload(frame.data, found),
@@ -173,7 +225,7 @@ class Watcher:
     def _told(self, drop: Drop) -> Dropped:
         at = drop.at
         return Dropped(
-            time=at.time - self._began_mono,
+            time=self._since(at.time),
             word=drop.why.word,
             reason=drop.reason,
             function=drop.function,

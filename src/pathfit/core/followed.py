@@ -102,8 +102,9 @@ class Talk(Value, frozen=True, kw_only=True):
 
 class Followed(Value, frozen=True, kw_only=True):
     """``forward``, ``reverse``: the stages in order. ``watched``: drops were reported by the kernel. ``beyond``: where
-    our view of each direction ends or begins, None when all of it was seen. ``talks``: of traffic of others, the
-    connections that were seen, those with trouble first, ``more_talks`` of them not kept; ``seconds``: of the watch."""
+    our view of each direction ends or begins, None when all of it was seen. ``cut``: nanoseconds after which there were
+    too many packets to keep, 0 when there never were. ``talks``: of traffic of others, the connections that were seen,
+    those with trouble first, ``more_talks`` of them not kept; ``seconds``: of the watch."""
 
     version: str
     ask: Ask
@@ -114,6 +115,7 @@ class Followed(Value, frozen=True, kw_only=True):
     rows: tuple[Row, ...] = ()
     watched: bool = False
     unheard: int = 0
+    cut: int = 0
     beyond: tuple[Point | None, Point | None] = (None, None)
     missing: tuple[Missing, ...] = ()
     report: Report | None = None

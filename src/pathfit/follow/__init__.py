@@ -71,6 +71,7 @@ def _seen(case: Case, report: Report) -> Followed:
         rows=rows(both),
         watched=fact.watched,
         unheard=fact.unheard,
+        cut=max(fact.ended, 1) if fact.cut else 0,
         beyond=(ends[0], ends[1]),
         missing=each_once((*report.missing, *fact.missing)),
         report=report,

@@ -1,33 +1,41 @@
 """The ladder: packets of one connection, and at which points each of them was seen."""
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 from pathfit.core.followed import Row
 from pathfit.follow.seen import Packet, Way
+from pathfit.model.same import Key, Piece
 from pathfit.wire.dissect import Layer, Udp
 from pathfit.wire.packets import ACK, FIN, RST, SYN, Icmp, Tcp
 
 ROWS = 16  # packets of the ladder
 FLAGS = ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST"))
+Index = Mapping[tuple[int, Key], Sequence[Packet]]  # of one direction: packets by point and key
 
 
 def rows(ways: Sequence[Way]) -> tuple[Row, ...]:
     """Packets of the connection in which the first one was lost, or of the first there was: from its first on."""
-    packets = sorted((p for way in ways for p in way.packets), key=lambda p: p.sighting.time)
     lost = [x for way in ways for x in way.result.lost]
     number = min((x.sighting for x in lost), key=lambda s: s.time).number if lost else None
-    chosen = next((p for p in packets if p.number == number), packets[0] if packets else None)
+    packets = [p for way in ways for p in way.packets]
+    chosen = next((p for p in packets if p.number == number), None) or min(packets, key=_time, default=None)
     if chosen is None:
         return ()
     ends = _ends(chosen.layer)
-    found: list[Row] = []
+    found: list[tuple[Way, Packet]] = []
     for way in ways:
-        first = {p.sighting.point: p for p in reversed(way.packets)}
-        start = min(first, default=0)
-        begun = (p for p in way.packets if p.sighting.point == start and _ends(p.layer) == ends)
-        found += [_row(way, p) for p in begun]
-    found.sort(key=lambda r: r.time)
-    return _telling(found)
+        start = min((p.sighting.point for p in way.packets), default=0)
+        found += [(way, p) for p in way.packets if p.sighting.point == start and _ends(p.layer) == ends]
+    found.sort(key=lambda x: _time(x[1]))
+    by_way = {id(way): _index(way) for way in ways}
+    return tuple(_row(way, p, by_way[id(way)]) for way, p in _telling(found))
+
+
+def _time(packet: Packet) -> int:
+    return packet.sighting.time
 
 
 def _ends(layer: Layer) -> frozenset[object]:
@@ -36,18 +44,52 @@ def _ends(layer: Layer) -> frozenset[object]:
     return frozenset((t.sport, t.dport)) if isinstance(t, Tcp | Udp) else frozenset((layer.ip.src, layer.ip.dst))
 
 
-def _telling(rows: Sequence[Row]) -> tuple[Row, ...]:
+def _telling(packets: Sequence[tuple[Way, Packet]]) -> list[tuple[Way, Packet]]:
     """The first ones, and the first that were lost, in their order."""
-    lost = [n for n, r in enumerate(rows) if "none" in r.seen or "part" in r.seen]
-    wanted = sorted({*range(min(len(rows), ROWS // 2)), *lost[: ROWS // 2]})
-    return tuple(rows[n] for n in wanted)
+    gone: dict[int, dict[Key, list[tuple[int, int]]]] = {}
+    for way, _ in packets:
+        if id(way) not in gone:
+            ranges = gone[id(way)] = {}
+            for loss in way.result.lost:
+                ranges.setdefault(loss.key, []).append((loss.start, loss.end))
+            for key, them in ranges.items():
+                ranges[key] = _joined(them)
+    lost = (n for n, (way, p) in enumerate(packets) if any(_meets(x, gone[id(way)]) for x in p.sighting.pieces))
+    wanted = sorted({*range(min(len(packets), ROWS // 2)), *islice(lost, ROWS // 2)})
+    return [packets[n] for n in wanted]
 
 
-def _row(way: Way, p: Packet) -> Row:
+def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same bytes in ranges that do not touch each other, in order."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return found
+
+
+def _meets(piece: Piece, ranges: Mapping[Key, Sequence[tuple[int, int]]]) -> bool:
+    them = ranges.get(piece.key, ())
+    at = bisect_left(them, (piece.end, 0)) - 1  # the last that begins before the piece ends
+    return at >= 0 and them[at][1] > piece.start
+
+
+def _index(way: Way) -> Index:
+    found: dict[tuple[int, Key], list[Packet]] = defaultdict(list)
+    for p in way.packets:
+        for key in {x.key for x in p.sighting.pieces}:
+            found[p.sighting.point, key].append(p)
+    return found
+
+
+def _row(way: Way, p: Packet, index: Index) -> Row:
     seen: list[str] = []
     numbers: list[int] = []
     for point in range(len(way.stops)):
-        them = [q for q in way.packets if q.sighting.point == point and _shares(q, p)]
+        same_key = {q.number: q for x in p.sighting.pieces for q in index.get((point, x.key), ())}
+        them = [q for q in same_key.values() if _shares(q, p)]
         numbers += [q.number for q in them]
         whole = _covered(p, them)
         seen.append("all" if whole else "part" if them else "none")

@@ -68,6 +68,14 @@ class Ring:
         """Readable when a block is there (poll(2))."""
         return self._socket.fileno()
 
+    def ended(self) -> str:
+        """Why nothing comes any more (ENETDOWN, packet_notifier()): "" for no reason, "down" for a device that is, and
+        "gone" when it was removed or moved to another namespace. To be asked when poll(2) says POLLERR, which stays
+        otherwise."""
+        if not self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            return ""
+        return "down" if self._socket.getsockname()[0] else "gone"
+
     def read(self) -> Iterator[Seen]:
         """What has come, oldest first. A block goes back to the kernel when it was read to its end."""
         for _ in range(self._blocks):

@@ -14,8 +14,10 @@ does not mean "not there".
 Pure. Times are nanoseconds of one clock.
 """
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from pathfit.model.same import Key, Piece
@@ -73,28 +75,36 @@ def follow(sightings: Iterable[Sighting], points: int, *, settled: int, blind: f
         every = [_counts(key, seen.get(point, ())) for point in range(points)]
         old = [_counts(key, [s for s in seen.get(point, ()) if s.time <= settled]) for point in range(points)]
         arrived += sum(end - start for start, end, _ in every[-1])
+        last = _Last(key, seen)
         for point in range(points - 1):
             if point in blind or point + 1 in blind:
                 continue
             for start, end, change in _changes(old[point], every[point + 1]):
                 passed_by = every[point + 2 :] if change < 0 and not _touch(every[point + 1], start, end) else []
                 for a, b in _without(start, end, passed_by) if change < 0 else ():
-                    lost.append(Loss(key, a, b, point, -change, _last(seen, key, point, a, b)))
+                    lost.append(Loss(key, a, b, point, -change, last.at(point, point + 1, a, b)))
             for start, end, change in _changes(every[point], old[point + 1]) if every[point] else ():
                 if change > 0:
-                    doubled.append(Loss(key, start, end, point, change, _last(seen, key, point + 1, start, end)))
+                    doubled.append(Loss(key, start, end, point, change, last.at(point + 1, point + 2, start, end)))
     order = _in_order
     return Result(tuple(sorted(lost, key=order)), tuple(sorted(doubled, key=order)), arrived, late)
 
 
+def _near(counts: Counts, start: int, end: int) -> Counts:
+    """Those that meet the range."""
+    first = bisect_left(counts, (start, 0, 0))
+    first -= first > 0 and counts[first - 1][1] > start
+    return counts[first : bisect_left(counts, (end, 0, 0))]
+
+
 def _touch(counts: Counts, start: int, end: int) -> bool:
-    return any(a < end and start < b for a, b, _ in counts)
+    return bool(_near(counts, start, end))
 
 
 def _without(start: int, end: int, later: Iterable[Counts]) -> list[tuple[int, int]]:
     """What is left of the range without the bytes that were seen at one of those points."""
     left = [(start, end)]
-    for a, b, _ in (x for counts in later for x in counts):
+    for a, b, _ in (x for counts in later for x in _near(counts, start, end)):
         left = [(s, e) for x, y in left for s, e in ((x, min(y, a)), (max(x, b), y)) if s < e]
     return left
 
@@ -103,12 +113,39 @@ def _in_order(loss: Loss) -> tuple[int, int, int]:
     return loss.last, loss.sighting.time, loss.start
 
 
-def _last(seen: Mapping[int, Sequence[Sighting]], key: Key, point: int, start: int, end: int) -> Sighting:
-    """The last packet at that point with any of these bytes; of several, one that did not come to the next point as it
-    was: large segments and small ones may have carried the same bytes."""
-    them = [s for s in seen[point] if any(p.key == key and p.start < end and start < p.end for p in s.pieces)]
-    whole = {s.pieces for s in seen.get(point + 1, ())}
-    return max((s for s in them if s.pieces not in whole), key=_time, default=None) or max(them, key=_time)
+class _Last:
+    """Sightings of one key, by point and by their bytes. There may be a hundred thousand, and thousands of losses."""
+
+    def __init__(self, key: Key, seen: Mapping[int, Sequence[Sighting]]) -> None:
+        self._key, self._seen = key, seen
+        self._order: dict[int, tuple[list[int], list[int], list[Sighting]]] = {}
+        self._whole: dict[int, frozenset[tuple[Piece, ...]]] = {}
+
+    def at(self, point: int, following: int, start: int, end: int) -> Sighting:
+        """The last packet at ``point`` with any of these bytes; of several, one that did not come to the ``following``
+        one as it was: large segments and small ones may have carried the same bytes."""
+        them = self._with(point, start, end)
+        if following not in self._whole:
+            self._whole[following] = frozenset(s.pieces for s in self._seen.get(following, ()))
+        whole = self._whole[following]
+        return max((s for s in them if s.pieces not in whole), key=_time, default=None) or max(them, key=_time)
+
+    def _with(self, point: int, start: int, end: int) -> list[Sighting]:
+        if point not in self._order:
+            found = sorted(
+                ((p.start, p.end, s) for s in self._seen[point] for p in s.pieces if p.key == self._key),
+                key=lambda x: x[0],
+            )
+            reach = list(accumulate((e for _, e, _ in found), max))  # how far any up to here goes
+            self._order[point] = [b for b, _, _ in found], reach, [s for _, _, s in found]
+        begins, reach, sightings = self._order[point]
+        them = []
+        for n in range(bisect_left(begins, end) - 1, -1, -1):
+            if reach[n] <= start:
+                break
+            if any(p.key == self._key and p.start < end and start < p.end for p in sightings[n].pieces):
+                them.append(sightings[n])
+        return them
 
 
 def _time(sighting: Sighting) -> int:

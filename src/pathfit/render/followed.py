@@ -132,6 +132,9 @@ class _Text:
         return f"{row.time / 1e6:.2f}", f"{arrow} {row.what}", str(row.size), "".join(f"  {m}" for m in shown)
 
     def _missing(self) -> None:
+        if self.seen.cut:
+            self.page.blank()
+            self.page.line(self.say("trace.cut", ms=f"{self.seen.cut / 1e6:.0f}"))
         if self.seen.unheard:
             self.page.blank()
             self.page.line(self.say("trace.unheard", count=self.seen.unheard))

@@ -27,6 +27,7 @@ def document(seen: Followed) -> bytes:
         "losses": [_loss(x) for x in seen.losses],
         "ladder": [_row(r) for r in seen.rows],
         "drops": {"watched": seen.watched, "unheard": seen.unheard},
+        "cut_ms": round(seen.cut / 1e6, 3) if seen.cut else None,
         "missing": [{"what": m.what, "why": m.why, "how": m.how} for m in seen.missing],
         "report": json.document(seen.report) if seen.report is not None else None,
     }
