@@ -164,7 +164,7 @@ def told(result: Result, which: str) -> Counter[object]:
     return found
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32), st.integers(2, 6))
 def test_what_was_lost_and_doubled_is_found_where_it_happened(seed: int, points: int) -> None:
     packets, lost, doubled = travelled(random.Random(seed), points)

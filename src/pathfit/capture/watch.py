@@ -87,7 +87,9 @@ class Watcher:
 
     def _open(self, number: int, tap: Tap, hosts: list[bytes]) -> None:
         try:
-            program = cbpf.flow(hosts, self._request.ports, link=0 if tap.raw else 14, vxlan=self._request.tunnels)
+            asked, link = self._request, 0 if tap.raw else 14
+            ends = [dissect.packed(h) for h in asked.ends]
+            program = cbpf.flow(hosts, asked.ports, link=link, vxlan=asked.tunnels, ends=ends)
             self._rings[number] = Ring(self._namespaces[tap.netns], tap.link, program)
             self._opened.append(number)
         except KeyError:

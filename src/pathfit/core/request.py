@@ -106,8 +106,9 @@ class Watch(Tagged, frozen=True, kw_only=True):
     """From now on keep every packet of one flow that passes ``taps``, and what the kernel says of those it drops.
 
     ``hosts``: addresses of the flow in every form that NAT gives them, ``address`` that of the target; ``ports``: those
-    of the asked service, in every form; ``tunnels``: UDP ports that carry VXLAN; ``forward``, ``reverse``: the points
-    of each direction in order. Answer: one WatchFact.
+    of the asked service, in every form; ``tunnels``: UDP ports that carry VXLAN; ``ends``: addresses of the tunnels'
+    ends, which fragments of theirs are known by; ``forward``, ``reverse``: the points of each direction in order.
+    Answer: one WatchFact.
     """
 
     ref: str
@@ -118,6 +119,7 @@ class Watch(Tagged, frozen=True, kw_only=True):
     tunnels: tuple[int, ...] = ()
     forward: tuple[Stop, ...] = ()
     reverse: tuple[Stop, ...] = ()
+    ends: tuple[str, ...] = ()
 
 
 class EndWatch(Tagged, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ from pathfit.wire import dissect
 from pathfit.wire.packets import SYN, Icmp, Tcp, parse_ip, parse_ports
 
 SLACK = 4  # bytes that a veth and a bridge's port let pass above their MTU (is_skb_forwardable())
+BRIDGE_NF = "br_nf_dev_queue_xmit"  # which lets pass what a port's MTU says, and no more
 EARLY = 200_000  # nanoseconds that the clocks of taps and of drops may differ by
 ANSWERED = 20_000_000  # nanoseconds in which an answer belongs to what was sent
 NO_LOSS = frozenset(("closed", "unknown"))  # behind the last point: it has arrived, or may have
@@ -205,7 +206,7 @@ def _between(
         packets=len(gone),
         smallest=min(p.size for p in gone),
         largest=max(p.size for p in gone),
-        passed=max((p.size for p in way.packets if p.sighting.point == point + 1), default=0),
+        passed=max((p.size for p in way.packets if p.sighting.point == point + 1 and p.part != "broken"), default=0),
         causes=why or tuple(_answered(gone, answers)),
     )
 
@@ -271,7 +272,8 @@ class _Causes:
             device, inode = drop.egress, drop.egress_netns
         place = self._place(inode)
         mtu = self._mtu(drop, inode, device)
-        roomy = SLACK if drop.limit in ("peer", "port") else 0
+        filtered = any(name.startswith(BRIDGE_NF) for name in (drop.function, *drop.callers))
+        roomy = SLACK if drop.limit in ("peer", "port") and not filtered else 0
         return Cause(
             word=drop.word,
             at=Point(host=self.host, netns=place, link=device or None),

@@ -1,30 +1,33 @@
 """What was seen at each point of both directions, in the order of the way."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pathfit.core.evidence import TraceFact
 from pathfit.core.followed import Stage
 from pathfit.core.net import Direction
 from pathfit.core.request import Watch
 from pathfit.core.tracing import Stop
-from pathfit.model import ladder, same
+from pathfit.model import ladder, parts, same
 from pathfit.model.ladder import Sighting
 from pathfit.wire import dissect
 from pathfit.wire.dissect import Layer, Udp
-from pathfit.wire.packets import Tcp
+from pathfit.wire.packets import TCP, Tcp
 
+Part = Literal["", "part", "broken"]
 IN_FLIGHT = 60_000_000  # nanoseconds before the end: what was first seen later may still be on its way
 
 
 class Packet(NamedTuple):
-    """One sighting, with what the ladder needs to speak of it. ``size``: bytes of the (innermost) IP packet."""
+    """One sighting, with what the ladder needs to speak of it. ``size``: bytes of the (innermost) IP packet; ``part``:
+    it was a fragment, of which all others were there as well ("part"), or not ("broken": as good as not there)."""
 
     sighting: Sighting
     layer: Layer
     size: int
     number: int
+    part: Part = ""
 
 
 class Way(NamedTuple):
@@ -50,7 +53,12 @@ class Flow(NamedTuple):
 
     def packet(self, data: bytes, *, raw: bool) -> Layer | None:
         """The packet of the flow in a frame (``raw``: without a link layer): the innermost with its addresses."""
-        layers = (dissect.packet if raw else dissect.frame)(data, self.tunnels).layers
+        return self.among(self.layers(data, raw=raw))
+
+    def layers(self, data: bytes, *, raw: bool) -> tuple[Layer, ...]:
+        return (dissect.packet if raw else dissect.frame)(data, self.tunnels).layers
+
+    def among(self, layers: tuple[Layer, ...]) -> Layer | None:
         return next((x for x in reversed(layers) if x.ip.src in self.hosts and x.ip.dst in self.hosts), None)
 
     def goes(self, layer: Layer) -> Direction | None:
@@ -64,13 +72,61 @@ class Flow(NamedTuple):
 
 def packets(fact: TraceFact, flow: Flow) -> Iterator[tuple[Stop, Direction, Packet]]:
     """Every packet of the flow since all taps were open: where, which way, and the packet (its point not yet known)."""
+    cut = _Cut()
     for number, seen in enumerate(fact.seen):
-        layer = flow.packet(seen.data, raw=fact.taps[seen.tap].raw) if seen.time > fact.armed else None
+        layers = flow.layers(seen.data, raw=fact.taps[seen.tap].raw) if seen.time > fact.armed else ()
+        stop = Stop(seen.tap, seen.out)
+        later = parts.later(layers)
+        if later is not None and (later.ip.protocol == TCP or flow.among(layers) is None):
+            cut.later.append((stop, number, seen.time, later))  # a fragment of a segment, or of what wraps a packet
+            continue
+        layer = flow.among(layers)
         direction = flow.goes(layer) if layer is not None else None
-        if layer is not None and direction is not None:
-            cut = same.pieces(seen.data, layer, seen.length)
-            size = layer.ip.size if layer.ip.size > layer.ip.at else seen.length - layer.at
-            yield Stop(seen.tap, seen.out), direction, Packet(Sighting(0, seen.time, number, cut), layer, size, number)
+        if layer is None or direction is None:
+            continue
+        pieces = same.pieces(seen.data, layer, seen.length)
+        size = layer.ip.size if layer.ip.size > layer.ip.at else seen.length - layer.at
+        packet = Packet(Sighting(0, seen.time, number, pieces), layer, size, number)
+        first = parts.first(layers, layer, pieces)
+        if first is None:
+            yield stop, direction, packet
+        else:
+            cut.begun[stop, first.id].append(_Begun(direction, packet, first, []))
+    yield from cut.packets()
+
+
+class _Begun(NamedTuple):
+    """A packet of which the first fragment was seen; ``later``: (number, time, layer) of others."""
+
+    direction: Direction
+    packet: Packet
+    first: parts.First
+    later: list[tuple[int, int, Layer]]
+
+
+class _Cut:
+    """Fragments at all points: which belong together is known when all were seen."""
+
+    def __init__(self) -> None:
+        self.begun: dict[tuple[Stop, parts.Id], list[_Begun]] = defaultdict(list)
+        self.later: list[tuple[Stop, int, int, Layer]] = []
+
+    def packets(self) -> Iterator[tuple[Stop, Direction, Packet]]:
+        for stop, number, time, layer in self.later:
+            them = self.begun.get((stop, parts.identity(layer)), ())
+            near = min(them, key=lambda x: abs(x.packet.sighting.time - time), default=None)
+            if near is not None and abs(near.packet.sighting.time - time) < parts.LONGEST:
+                near.later.append((number, time, layer))
+        for (stop, _), them in self.begun.items():
+            for direction, packet, begun, later in them:
+                layers = [layer for *_, layer in later]
+                first = begun.known(layers) or begun
+                part: Part = "part" if first.complete(layers) else "broken"
+                packet = packet._replace(size=max(packet.size, first.layer.ip.size), part=part)
+                yield stop, direction, packet._replace(sighting=packet.sighting._replace(pieces=first.here()))
+                for number, time, layer in later:
+                    sighting = Sighting(0, time, number, first.of(layer))
+                    yield stop, direction, packet._replace(sighting=sighting, number=number)
 
 
 def ways(fact: TraceFact, watch: Watch) -> tuple[Way, Way]:
@@ -87,7 +143,8 @@ def ways(fact: TraceFact, watch: Watch) -> tuple[Way, Way]:
 
     def way(d: Direction) -> Way:
         blind = frozenset(n for n, stop in enumerate(stops[d]) if stop.tap in deaf)
-        result = ladder.follow((p.sighting for p in found[d]), len(stops[d]), settled=settled, blind=blind)
+        whole = (p.sighting for p in found[d] if p.part != "broken")
+        result = ladder.follow(whole, len(stops[d]), settled=settled, blind=blind)
         return Way(d, stops[d], tuple(found[d]), result)
 
     return way("forward"), way("reverse")

@@ -22,7 +22,8 @@
 * :mod:`~pathfit.model.dropped` says why the kernel dropped a packet, from its reason and who called;
   :mod:`~pathfit.model.ruled` by which rule; :mod:`~pathfit.model.counted` what a counter that moved may mean;
   :mod:`~pathfit.model.taps` where to look at a flow,
-  :mod:`~pathfit.model.same` what of a packet stays as it is, :mod:`~pathfit.model.ladder` where it was seen last;
+  :mod:`~pathfit.model.same` what of a packet stays as it is, :mod:`~pathfit.model.parts` what a fragment carries of it,
+  :mod:`~pathfit.model.ladder` where it was seen last;
 * :mod:`~pathfit.model.hung` says which sockets hang, and in which direction;
 * :mod:`~pathfit.model.workloads` lists whose namespaces they are: containers, pods, and guests without an engine;
   :mod:`~pathfit.model.runners` whose CI runner an engine works for.

@@ -20,7 +20,8 @@ MOST_TAPS = 32
 
 class Where(NamedTuple):
     """``taps``: each device once; ``forward``, ``reverse``: points in order; ``hosts``, ``ports``, ``tunnels``: what
-    the flow may look like. ``unseen``: devices that cannot be tapped as they are."""
+    the flow may look like; ``ends``: of the tunnels that it goes through. ``unseen``: devices that cannot be tapped as
+    they are."""
 
     taps: tuple[Tap, ...]
     forward: tuple[Stop, ...]
@@ -29,6 +30,7 @@ class Where(NamedTuple):
     ports: tuple[int, ...]
     tunnels: tuple[int, ...]
     unseen: tuple[Point, ...] = ()
+    ends: tuple[str, ...] = ()
 
 
 def taps(network: Network, forward: Predicted | None, reverse: Predicted | None, port: int) -> Where:
@@ -53,7 +55,8 @@ def taps(network: Network, forward: Predicted | None, reverse: Predicted | None,
         orders.append(tuple(order))
     there, back = list(_forms(forward)), list(_forms(reverse))
     ports = [port, *(f.dport for f in there), *(f.sport for f in back)]
-    tunnels = {s.outer.dport for way in (forward, reverse) if way for s in _steps(way) if isinstance(s, Encap)}
+    outer = [s.outer for way in (forward, reverse) if way for s in _steps(way) if isinstance(s, Encap)]
+    tunnels = {f.dport for f in outer}
     return Where(
         taps=tuple(found),
         forward=orders[0],
@@ -62,6 +65,7 @@ def taps(network: Network, forward: Predicted | None, reverse: Predicted | None,
         ports=tuple(dict.fromkeys(p for p in ports if p)),
         tunnels=tuple(sorted(t for t in tunnels if t)),
         unseen=tuple(dict.fromkeys(unseen)),
+        ends=tuple(dict.fromkeys(a for f in outer for a in (f.src, f.dst) if a)),
     )
 
 

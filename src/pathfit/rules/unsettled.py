@@ -111,6 +111,7 @@ def taps_on(case: Case, ref: str, address: str) -> tuple[Watch, ...]:
         tunnels=at.tunnels,
         forward=at.forward,
         reverse=at.reverse,
+        ends=at.ends,
     )
     return (watch,)
 
