@@ -46,6 +46,15 @@ while os.getppid() == parent:
         time.sleep(0.02)
 """
 
+KNOCK = """
+import socket, sys, time
+s = socket.socket(type=2)
+s.bind(("", 8443))
+print(flush=True)
+while True:
+    s.sendto(b"x", (sys.argv[1], 8443 if sys.argv[1] == "198.51.100.2" else 40000))
+    time.sleep(0.005)
+"""
 DEAF = """
 import sys
 from pathfit.capture import watch
@@ -148,6 +157,19 @@ def test_a_filter_in_front_of_the_first_device(net: Net) -> None:
     """No point can see what never leaves: the kernel's own word is all there is."""
     net.drop("c", "output", "tcp dport 8443 drop")
     status, document = traced(net, "--timeout", "4")
+    assert status == 1
+    assert lost(net, document) == [("forward", None, None, ["filtered"])]
+
+
+def test_drops_of_others_with_the_same_addresses_are_not_ours(net: Net) -> None:
+    """The kernel tells of all namespaces. In another lab of the same addresses, everything is dropped all the time."""
+    net.drop("c", "output", "tcp dport 8443 drop")
+    with nets() as other:
+        other.routed(("192.0.2", "198.51.100"), ("2001:db8:1", "2001:db8:2"), 2)
+        other.drop("r", "forward", "drop")
+        other.drop("s", "input", "drop")
+        with other.serving("c", KNOCK, "198.51.100.2"), other.serving("s", KNOCK, "192.0.2.2"):
+            status, document = traced(net, "--timeout", "4")
     assert status == 1
     assert lost(net, document) == [("forward", None, None, ["filtered"])]
 

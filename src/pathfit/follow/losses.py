@@ -54,11 +54,12 @@ def losses_of(
     """Every place where packets were lost, in the order of the way out, then of the way in."""
     placed = list(_placed(ways, fact))
     answers = list(_answers(fact))
-    causes = _Causes(network, report.host)
+    causes = _Causes(network, report)
     found: list[Loss] = []
     for way in ways:
-        predicted = report.forward if way.direction == "forward" else report.reverse
-        whole = predicted is not None and predicted.complete
+        # Of a way in that is not known, because the way out ends before, the way out says how far we see.
+        predicted = (report.reverse if way.direction == "reverse" else None) or report.forward
+        whole = predicted is not None and predicted.ends is None
         found += _before_all(way, fact, flow, causes, whole=whole) if not way.packets else _never_came(way, fact)
         by_point: dict[int, list[ladder.Loss]] = defaultdict(list)
         for loss in way.result.lost:
@@ -122,11 +123,13 @@ def _identity(packet: bytes) -> tuple[object, ...] | None:
 
 
 def _before_all(way: Way, fact: TraceFact, flow: Flow, causes: "_Causes", *, whole: bool) -> Iterator[Loss]:
-    """Drops of a direction of which no point saw a packet: in front of the first device there is. Where the ``whole``
-    way is known, those in other namespaces are of somebody else, with the same addresses."""
+    """Drops of a direction of which no point saw a packet: in front of the first device there is. Those in namespaces
+    that it does not pass (where the ``whole`` way is known: in any other) are of somebody else, with the same
+    addresses."""
     gone: list[tuple[Dropped, int]] = []
     for drop in fact.dropped:
-        if whole and not causes.knows(drop.netns):
+        known = causes.knows(drop.netns)
+        if not causes.of_the_way(drop, fact) if known else whole:
             continue
         layer = flow.packet(drop.data, raw=True)
         if layer is not None and flow.goes(layer) == way.direction and drop.word not in NO_LOSS:
@@ -258,8 +261,10 @@ def _behind(way: Way, placed: Sequence[Placed], fact: TraceFact, causes: "_Cause
 class _Causes:
     """Drops in words of the snapshot."""
 
-    def __init__(self, network: Network | None, host: str) -> None:
-        self.network, self.host = network, host
+    def __init__(self, network: Network | None, report: Report) -> None:
+        self.network, self.host = network, report.host
+        ways = [path for path in (report.forward, report.reverse) if path is not None]
+        self._places = {hop.where.netns for path in ways for hop in path.hops}
 
     def of(self, drops: Iterable[Dropped]) -> tuple[Cause, ...]:
         """The different ones, the most frequent first."""
@@ -289,6 +294,10 @@ class _Causes:
         """Is it one of the namespaces that were read? 0, no device, is not known not to be."""
         nets = self.network.nets.values() if self.network is not None else ()
         return not inode or any(n.snap.id.endswith(f":{inode}") for n in nets)
+
+    def of_the_way(self, drop: Dropped, fact: TraceFact) -> bool:
+        """Was it in a namespace that the flow is predicted to pass? 0, no device, is not known not to be."""
+        return not drop.netns or self._place(drop.netns) in {*self._places, *(tap.at.netns for tap in fact.taps)}
 
     def _place(self, inode: int) -> str:
         nets = self.network.nets.values() if self.network is not None else ()
