@@ -59,7 +59,7 @@ sys.exit(main())
 FLOOD = """
 import socket, sys
 s = socket.socket(type=2)
-s.connect(("198.51.100.2", 8443))
+s.connect(("203.0.113.2", 8443))
 for n in range(int(sys.argv[1])):
     try:
         s.send(b"x" * 40)
@@ -72,14 +72,14 @@ for n in range(int(sys.argv[1])):
 def net() -> Iterator[Net]:
     """c - r - s, where a web server answers."""
     with nets() as net:
-        net.routed(("192.0.2", "198.51.100"), ("2001:db8:1", "2001:db8:2"), 2)
+        net.routed(("192.0.2", "203.0.113"), ("2001:db8:1", "2001:db8:2"), 2)
         words = (sys.executable, str(SERVER), str(CERTS / "chain.pem"), str(CERTS / "chain.key"))
         with net.serving("s", SERVE, *words):
             yield net
 
 
 def traced(net: Net, code: str, *words: str, timeout: str = "5") -> tuple[int, dict[str, Any]]:
-    asked = ["trace", "--from", f"netns:{net('c')}", "--to", "https://198.51.100.2:8443/50000", "--timeout", timeout]
+    asked = ["trace", "--from", f"netns:{net('c')}", "--to", "https://203.0.113.2:8443/50000", "--timeout", timeout]
     argv = [sys.executable, "-c", code, *words, *asked, "--json"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr == "" and done.stdout, done.stderr

@@ -40,8 +40,9 @@ class Loss(Value, frozen=True, kw_only=True):
     """Packets that were seen at ``after`` and not at ``before``.
 
     ``after`` None: they came to no point of ours, but were sent, by the numbers of later ones: ``missing`` bytes in
-    ``packets`` gaps, without sizes. ``before`` None: dropped behind the last point; both None: in front of any. Sizes
-    are bytes of IP packet; ``passed``: the largest that got to ``before`` meanwhile, 0 for none.
+    ``packets`` gaps, without sizes. ``before`` None: dropped behind the last point; both None: in front of any, or
+    (``unwatched``) somewhere on a way none of whose points could be watched. Sizes are bytes of IP packet; ``passed``:
+    the largest that got to ``before`` meanwhile, 0 for none.
     """
 
     direction: Direction
@@ -53,6 +54,7 @@ class Loss(Value, frozen=True, kw_only=True):
     missing: int = 0
     passed: int = 0
     causes: tuple[Cause, ...] = ()
+    unwatched: bool = False
 
 
 class Stage(Value, frozen=True, kw_only=True):

@@ -12,6 +12,8 @@ missing at a point that they never pass, and then it is said that they were not 
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from pathfit import __version__
 from pathfit.core.case import Case
 from pathfit.core.evidence import StateFact, TraceFact
@@ -55,6 +57,7 @@ def _seen(case: Case, report: Report) -> Followed:
     network = forecast.network(state.host) if state is not None else None
     both = ways(fact, watch)
     losses = with_counters(losses_of(both, fact, Flow.of(watch), network, report), both, fact, network, report)
+    losses = _unwatched(losses, both, fact)
     ends = tuple(p.ends if p is not None else None for p in (report.forward, report.reverse))
     forward, reverse = (stages(one, fact) for one in both)
     # Where nobody tells of drops, what passed every point has arrived when the measurement says so as well.
@@ -73,9 +76,16 @@ def _seen(case: Case, report: Report) -> Followed:
         unheard=fact.unheard,
         cut=max(fact.ended, 1) if fact.cut else 0,
         beyond=(ends[0], ends[1]),
-        missing=each_once((*report.missing, *fact.missing)),
+        missing=each_once((*sorted(fact.missing, key=lambda m: m.what != DROPS), *report.missing)),
         report=report,
     )
+
+
+def _unwatched(losses: Sequence[Loss], ways: Sequence[Way], fact: TraceFact) -> tuple[Loss, ...]:
+    """Where no point of a way could be watched, a drop is in front of none of them for all that is known."""
+    deaf = {w.direction for w in ways if w.stops and not {stop.tap for stop in w.stops} & set(fact.opened)}
+    mine = [x.after is None and x.before is None and x.direction in deaf for x in losses]
+    return tuple(replace(x, unwatched=True) if deaf else x for x, deaf in zip(losses, mine, strict=True))
 
 
 def _verdict(losses: Sequence[Loss], ways: Sequence[Way], *, blind: bool) -> Word:

@@ -11,6 +11,7 @@ MARKS = {"all": "●", "part": "◐", "none": "·", "gone": "✗"}
 PLAIN = {"all": "o", "part": "%", "none": ".", "gone": "x"}
 ARROWS = {"forward": ("→", "->"), "reverse": ("←", "<-")}
 MOST_CAUSES = 3
+MOST_MISSING = 6
 VERDICTS = {
     "lost": ("verdict-lost", "bad"),
     "arrives": ("verdict-arrives", "good"),
@@ -138,10 +139,12 @@ class _Text:
         if self.seen.unheard:
             self.page.blank()
             self.page.line(self.say("trace.unheard", count=self.seen.unheard))
-        for missing in self.seen.missing[:6]:
+        for missing in self.seen.missing[:MOST_MISSING]:
             self.page.line(f"{missing.what}: {missing.why}", "? ", "warn")
             if missing.how:
                 self.page.line(missing.how, "    ")
+        if more := len(self.seen.missing[MOST_MISSING:]):
+            self.page.line(self.say("ui.unseen-more", count=more), "  ")
 
 
 def loss_text(loss: Loss, lang: str) -> str:
@@ -156,7 +159,7 @@ def loss_text(loss: Loss, lang: str) -> str:
         "passed": loss.passed,
     }
     if loss.after is None and loss.before is None:
-        return words.say("trace.loss-nowhere", facts, lang)
+        return words.say("trace.loss-unwatched" if loss.unwatched else "trace.loss-nowhere", facts, lang)
     if loss.after is None:
         return words.say("trace.loss-before", facts, lang)
     if loss.before is None:
