@@ -246,3 +246,15 @@ def test_the_packet_that_is_named_is_the_one_that_was_lost() -> None:
     large = Packet("tcp", 1000, 500, 1)
     (loss, *_) = follow(seen([[large, large._replace(size=10)], [large._replace(size=10)]]), 2, settled=10**9).lost
     assert loss.sighting.number == 0
+
+
+RANGES = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 30), st.integers(1, 9)), max_size=12)
+
+
+@given(RANGES, RANGES)
+def test_bytes_that_are_searched_at_once(lost: list[tuple[str, int, int]], packet: list[tuple[str, int, int]]) -> None:
+    """The same as comparing each with each."""
+    cut = [same.Piece((key,), at, at + size) for key, at, size in packet]
+    gone = [same.Piece((key,), at, at + size) for key, at, size in lost]
+    by_hand = any(a.key == b.key and a.start < b.end and b.start < a.end for a in cut for b in gone)
+    assert same.meet(cut, same.spans(gone)) is by_hand

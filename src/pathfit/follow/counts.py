@@ -79,7 +79,7 @@ class _Counters:
         tap = next((t for t in self.fact.taps if t.netns == found.netns), None)
         netns = net.snap.where if net is not None else tap.at.netns if tap is not None else found.netns
         host = net.host if net is not None else tap.at.host if tap is not None else ""
-        slack = counted.SLACK if found.limit in ("peer", "port") else 0
+        slack = counted.SLACK if found.limit == "peer" else 0
         return Cause(
             word=found.word,
             at=Point(host=host, netns=netns, link=link.name if link is not None else None),

@@ -5,8 +5,10 @@ stands right before it in time, at whatever point that was. A tunnel may turn a 
 answer ("too big") without dropping anything: then no event tells of it, but the answer is seen.
 """
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -79,21 +81,25 @@ def _placed(ways: Sequence[Way], fact: TraceFact) -> Iterator[Placed]:
         for packet in way.packets:
             for key in {p.key for p in packet.sighting.pieces}:
                 by_key[key].append((way, packet))
+    for them in by_key.values():
+        them.sort(key=_time)  # of thousands the last that fits is soon found from behind
     for drop in fact.dropped:
         inner = dissect.packet(drop.data).inner
         if inner is None:
             continue
         cut = same.pieces(drop.data, inner, drop.length)
         size = inner.ip.size or drop.length
-        near = [
-            (way, p)
-            for key in {x.key for x in cut}
-            for way, p in by_key.get(key, ())
-            if p.sighting.time <= drop.time + EARLY and size <= p.size and _shares(cut, p)
-        ]
+        near: list[tuple[Way, Packet]] = []
+        for key in {x.key for x in cut}:
+            them = by_key.get(key, [])
+            before = reversed(range(bisect_right(them, drop.time + EARLY, key=_time)))
+            near += islice((them[n] for n in before if size <= them[n][1].size and _shares(cut, them[n][1])), 1)
         if near:
-            way, packet = max(near, key=lambda x: x[1].sighting.time)
-            yield Placed(drop, way, packet)
+            yield Placed(drop, *max(near, key=_time))
+
+
+def _time(x: tuple[Way, Packet]) -> int:
+    return x[1].sighting.time
 
 
 def _shares(cut: Iterable[same.Piece], packet: Packet) -> bool:
@@ -195,10 +201,11 @@ def _between(
     """What was seen at ``point`` and not at the next one."""
     lost = {x.sighting.number for x in losses}
     gone = [p for p in way.packets if p.number in lost]
+    spans = same.spans(losses)
     mine = [
         x.drop
         for x in placed
-        if x.way is way and x.packet.sighting.point == point and any(_touches(x.packet, loss) for loss in losses)
+        if x.way is way and x.packet.sighting.point == point and same.meet(x.packet.sighting.pieces, spans)
     ]
     why = causes.of(mine)
     here = fact.taps[way.stops[point].tap].at
@@ -214,21 +221,18 @@ def _between(
     )
 
 
-def _touches(packet: Packet, loss: ladder.Loss) -> bool:
-    return any(x.key == loss.key and x.start < loss.end and loss.start < x.end for x in packet.sighting.pieces)
-
-
 def _answered(gone: Sequence[Packet], answers: Sequence[Answer]) -> Iterator[Cause]:
     """Nobody told of a drop: somebody took the packet and answered it, a tunnel in the name of its far end or a router
     in its own."""
     found: Counter[tuple[bool, int, Point]] = Counter()
+    by_packet: dict[tuple[object, ...], list[Answer]] = defaultdict(list)
+    for a in answers:
+        by_packet[a.quoted].append(a)
     for p in gone:
         t = p.layer.transport
         seq = getattr(t, "seq", None)
         mine = (p.layer.ip.family, p.layer.ip.protocol, seq)
-        said = [
-            a for a in answers if a.quoted == mine and -EARLY <= a.time - p.sighting.time <= ANSWERED and a.mtu < p.size
-        ]
+        said = [a for a in by_packet.get(mine, ()) if -EARLY <= a.time - p.sighting.time <= ANSWERED and a.mtu < p.size]
         if said:
             first = min(said, key=lambda a: a.time)
             found[first.source == p.layer.ip.dst, first.mtu, first.at] += 1

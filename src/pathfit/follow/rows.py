@@ -1,13 +1,13 @@
 """The ladder: packets of one connection, and at which points each of them was seen."""
 
-from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from pathfit.core.followed import Row
 from pathfit.follow.seen import Packet, Way
-from pathfit.model.same import Key, Piece
+from pathfit.model import same
+from pathfit.model.same import Key
 from pathfit.wire.dissect import Layer, Udp
 from pathfit.wire.packets import ACK, FIN, RST, SYN, Icmp, Tcp
 
@@ -46,34 +46,10 @@ def _ends(layer: Layer) -> frozenset[object]:
 
 def _telling(packets: Sequence[tuple[Way, Packet]]) -> list[tuple[Way, Packet]]:
     """The first ones, and the first that were lost, in their order."""
-    gone: dict[int, dict[Key, list[tuple[int, int]]]] = {}
-    for way, _ in packets:
-        if id(way) not in gone:
-            ranges = gone[id(way)] = {}
-            for loss in way.result.lost:
-                ranges.setdefault(loss.key, []).append((loss.start, loss.end))
-            for key, them in ranges.items():
-                ranges[key] = _joined(them)
-    lost = (n for n, (way, p) in enumerate(packets) if any(_meets(x, gone[id(way)]) for x in p.sighting.pieces))
+    gone = {id(way): same.spans(way.result.lost) for way in {id(way): way for way, _ in packets}.values()}
+    lost = (n for n, (way, p) in enumerate(packets) if same.meet(p.sighting.pieces, gone[id(way)]))
     wanted = sorted({*range(min(len(packets), ROWS // 2)), *islice(lost, ROWS // 2)})
     return [packets[n] for n in wanted]
-
-
-def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The same bytes in ranges that do not touch each other, in order."""
-    found: list[tuple[int, int]] = []
-    for start, end in sorted(ranges):
-        if found and start <= found[-1][1]:
-            found[-1] = (found[-1][0], max(end, found[-1][1]))
-        else:
-            found.append((start, end))
-    return found
-
-
-def _meets(piece: Piece, ranges: Mapping[Key, Sequence[tuple[int, int]]]) -> bool:
-    them = ranges.get(piece.key, ())
-    at = bisect_left(them, (piece.end, 0)) - 1  # the last that begins before the piece ends
-    return at >= 0 and them[at][1] > piece.start
 
 
 def _index(way: Way) -> Index:
@@ -88,8 +64,8 @@ def _row(way: Way, p: Packet, index: Index) -> Row:
     seen: list[str] = []
     numbers: list[int] = []
     for point in range(len(way.stops)):
-        same_key = {q.number: q for x in p.sighting.pieces for q in index.get((point, x.key), ())}
-        them = [q for q in same_key.values() if _shares(q, p)]
+        alike = {q.number: q for x in p.sighting.pieces for q in index.get((point, x.key), ())}
+        them = [q for q in alike.values() if _shares(q, p)]
         numbers += [q.number for q in them]
         whole = _covered(p, them)
         seen.append("all" if whole else "part" if them else "none")

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from pathfit.core.tracing import Moved
 from pathfit.model.dropped import Limit
 
-SLACK = 4  # bytes that a veth and a bridge's port let pass above their MTU (is_skb_forwardable())
+SLACK = 4  # bytes that a veth lets pass above the MTU of its other half (is_skb_forwardable())
 SOFTNET = "softnet.dropped"
 
 
@@ -205,7 +205,7 @@ def _sized(lost: Lost, b: End, name: str, by: int, *, told: bool) -> Iterator[Co
     """Too large for the device that they were to leave by: its MTU, or that of the device below a tunnel."""
     if lost.after.tunnel and lost.after.out:
         yield Counted("outer-too-big", name, by, b.netns, b.link, "underlay", b.mtu)
-    elif _fits(lost, b.mtu + SLACK if b.port else b.mtu):
+    elif _fits(lost, b.mtu):  # a bridge's port too: the counter moves with bridge-nf only, which takes no more
         kind: Limit = "port" if b.port else "egress"
         word = "port-too-small" if b.port else "too-big"
         yield Counted(word, name, by, b.netns, b.link, kind, b.mtu, told and not b.port)

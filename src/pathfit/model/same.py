@@ -13,7 +13,9 @@ becomes many (TSO, fragments) and many become one (GRO). So a packet is not comp
 Pure. A key may be compared and used in a dictionary, nothing else.
 """
 
-from typing import NamedTuple
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from pathfit.wire.dissect import TELLING, Layer, Udp
 from pathfit.wire.packets import FIN, RST, SYN, Icmp, Tcp
@@ -69,3 +71,40 @@ def _datagram(data: bytes, layer: Layer, ends: int) -> Piece:
     telling = data[layer.payload : min(layer.payload + TELLING, ends)]
     kind = "udp" if isinstance(layer.transport, Udp) else "other"
     return Piece((kind, ip.protocol, ends - layer.payload, telling), 0, max(ends - at, 1))
+
+
+class _Bytes(Protocol):
+    """A Piece, or what else has a key and a range."""
+
+    @property
+    def key(self) -> Key: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+
+
+Spans = Mapping[Key, Sequence[tuple[int, int]]]
+
+
+def spans(ranges: Iterable[_Bytes]) -> Spans:
+    """The same bytes by key, in ranges that do not touch each other, in order: thousands of them are searched at once
+    (:func:`meet`)."""
+    by_key: dict[Key, list[tuple[int, int]]] = {}
+    for key, start, end in sorted(((x.key, x.start, x.end) for x in ranges), key=lambda x: x[1:]):
+        found = by_key.setdefault(key, [])
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return by_key
+
+
+def meet(cut: Iterable[Piece], spans: Spans) -> bool:
+    """Is any byte of a packet among them?"""
+    for piece in cut:
+        them = spans.get(piece.key, ())
+        at = bisect_left(them, (piece.end, 0)) - 1  # the last that begins before the piece ends
+        if at >= 0 and them[at][1] > piece.start:
+            return True
+    return False
