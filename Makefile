@@ -10,7 +10,7 @@ SLOW := tools/isolated $(BIN)/pytest -m slow
 # About half of what tests/engines takes; the other half runs beside it.
 ENGINES := $(patsubst %,tests/engines/test_%.py,kinds nested podman tunnels killed)
 
-.PHONY: setup engines-setup demo test test-all lint onefile bench bench-cure bench-oracle bench-kernels fuzz record-demo uninstall
+.PHONY: setup engines-setup demo test test-all lint onefile bench bench-cure bench-oracle bench-kernels bench-trace-labs fuzz record-demo uninstall
 
 setup: ## .venv with the command .venv/bin/pathfit
 	@sh tools/setup.sh
@@ -45,6 +45,9 @@ bench-cure: setup ## every scenario repaired and undone, by every repair there i
 
 bench-oracle: setup ## 500 random labs: what the model predicts against what the kernel does; five to ten minutes
 	@tools/isolated $(BIN)/python bench/oracle.py
+
+bench-trace-labs: setup ## 300 random labs with one fault each: does `pathfit trace` say where, and why; ten minutes
+	@tools/isolated $(BIN)/python bench/trace_labs.py
 
 bench-kernels: engines-setup ## what fits into tunnels, predicted and measured on Debian's 6.1 and 6.12, as a page
 	@tools/isolated $(BIN)/python bench/kernels.py

@@ -8,6 +8,8 @@
   model, and what happens to packets of sizes around that limit, around the predicted one, and of a few others;
 * :mod:`oracle.compare` prediction against truth, size by size; which mechanism decided what; what is unknown;
 * :mod:`oracle.run` one lab from seed to verdict, many of them in worker processes;
+* :mod:`oracle.faults` seed -> :class:`~oracle.faults.TraceLab`: a network with one fault in it, and what
+  `pathfit trace` must say of it; :mod:`oracle.traced` builds it, lets curl prove it, asks, and judges;
 * :mod:`oracle.mutants` faults planted in the model, each of which the fixed labs must notice.
 
 Truth comes from the kernel only. Where the two disagree it is measured once more with patience (a busy machine is

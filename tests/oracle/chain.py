@@ -20,13 +20,15 @@ class End:
 
 @dataclass
 class Stretch:
-    """What lies between two neighbouring hosts of the chain. ``net``: its network; ``back``: only answers use it."""
+    """What lies between two neighbouring hosts of the chain. ``net``: its network; ``points``: every device that a
+    packet passes on it, as (namespace, device), from left to right."""
 
     left: End
     right: End
     net: str
     kind: str
     side: bool = False  # beside another stretch: the way back of an asymmetric pair
+    points: list[tuple[str, str]] = field(default_factory=list)
 
     def of(self, node: str) -> End:
         return self.left if self.left.node == node else self.right
@@ -50,6 +52,7 @@ class Chain:
     top: int = 1500
     offload: bool = False
     outside: int = 0
+    most: int = MAX_SPACES
 
     @property
     def floor(self) -> int:
@@ -86,7 +89,7 @@ class Chain:
         return self.rng.randint(self.floor, max(self.floor, most - 20))
 
     def room(self, name: str, count: int) -> bool:
-        return len(self.spaces) + count <= MAX_SPACES
+        return len(self.spaces) + count <= self.most
 
     # -- stretches -----------------------------------------------------------------------------------------------
 
@@ -107,6 +110,7 @@ class Chain:
             e.device = self.device()
         x, y = s.left, s.right
         self.add(f"{x.node} {x.device} {left} {x.address} -- {y.node} {y.device} {right} {y.address}")
+        s.points += [(x.node, x.device), (y.node, y.device)]
         return s
 
     def switch(self, ends: tuple[int, int], ports: tuple[int, int], bridge: int, *, nf: bool = False) -> Stretch:
@@ -116,7 +120,9 @@ class Chain:
         self.add(f"{w} br0 bridge {bridge}")
         for e, mtu, port in zip((s.left, s.right), ends, ports, strict=True):
             e.device = self.device()
-            self.add(f"{e.node} {e.device} {mtu} {e.address} -- {w} {self.device()} {port} @br0")
+            other = self.device()
+            self.add(f"{e.node} {e.device} {mtu} {e.address} -- {w} {other} {port} @br0")
+            s.points += [(e.node, e.device), (w, other)] if e is s.left else [(w, other), (e.node, e.device)]
         if nf:
             self.add(f"{w} bridge-nf")
         return s
@@ -126,27 +132,30 @@ class Chain:
         s = self._next(None, "host-bridge")
         host, guest = (s.left, s.right) if at_left else (s.right, s.left)
         guest.device, host.device = self.device(), f"br-{len(self.nodes)}"
+        held = self.device()
         self.add(f"{host.node} {host.device} bridge {bridge} {host.address}")
-        self.add(
-            f"{guest.node} {guest.device} {end} {guest.address} -- {host.node} {self.device()} {port} @{host.device}"
-        )
+        self.add(f"{guest.node} {guest.device} {end} {guest.address} -- {host.node} {held} {port} @{host.device}")
+        points = [(guest.node, guest.device), (host.node, held), (host.node, host.device)]
+        s.points += points[::-1] if at_left else points
         return s
 
-    def _under(self, x: str, y: str, mtus: tuple[int, int], router: bool, outer: int) -> tuple[End, End]:
-        """The network below a tunnel: a cable, or two with a router between."""
+    def _under(self, s: Stretch, x: str, y: str, mtus: tuple[int, int], router: bool, outer: int) -> tuple[End, End]:
+        """The network below a tunnel: a cable, or two with a router between. Its devices are points of ``s``."""
         if not router:
             net = self.network(outer)
             next(net)
-            s = self.cable(*mtus, s=Stretch(End(x, "", next(net)), End(y, "", next(net)), "", ""))
-            return s.left, s.right
+            only = self.cable(*mtus, s=Stretch(End(x, "", next(net)), End(y, "", next(net)), "", ""))
+            s.points += only.points
+            return only.left, only.right
         u = self.space(f"u{len(self.nodes)}")
         halves = []
         for node, mtu in ((x, mtus[0]), (y, mtus[1])):
             net = self.network(outer)
             where = next(net)
-            s = self.cable(mtu, mtu, s=Stretch(End(node, "", next(net)), End(u, "", next(net)), where, ""))
-            halves.append(s)
+            half = self.cable(mtu, mtu, s=Stretch(End(node, "", next(net)), End(u, "", next(net)), where, ""))
+            halves.append(half)
         one, two = halves
+        s.points += [*one.points, *two.points[::-1]]
         self.add(f"{x} route {two.net} via {ip(one.right.address)}", f"{y} route {one.net} via {ip(two.right.address)}")
         self.add(f"{u} forward")
         return one.left, two.left
@@ -164,8 +173,9 @@ class Chain:
     def routed_tunnel(self, under: tuple[int, int], mtu: int, *, router: bool, options: str, outer: int) -> Stretch:
         """VXLAN devices that have the addresses themselves."""
         s = self._next(None, "routed")
-        ends = self._under(s.left.node, s.right.node, under, router, outer)
+        ends = self._under(s, s.left.node, s.right.node, under, router, outer)
         s.left.device = s.right.device = f"vx{len(self.nodes)}"
+        s.points = [(s.left.node, s.left.device), *s.points, (s.right.node, s.right.device)]
         self._vxlan(ends, mtu, options, (s.left.address, s.right.address))
         return s
 
@@ -176,12 +186,16 @@ class Chain:
         """VXLAN devices in bridges, as engines build overlays: two hosts of their own between the ends."""
         s = self._next(None, "overlay")
         x, y = self.space(f"v{len(self.nodes)}"), self.space(f"w{len(self.nodes)}")
-        tips = self._under(x, y, under, router, outer)
+        tips = self._under(s, x, y, under, router, outer)
         self._vxlan(tips, mtu, options, ("@br0", "@br0"))
+        s.points = [(x, f"vx{len(self.nodes)}"), *s.points, (y, f"vx{len(self.nodes)}")]
         for e, node, own, port in zip((s.left, s.right), (x, y), ends, ports, strict=True):
             e.device = self.device()
+            other = self.device()
             self.add(f"{node} br0 bridge {max(self.top, mtu)}")
-            self.add(f"{e.node} {e.device} {own} {e.address} -- {node} {self.device()} {port} @br0")
+            self.add(f"{e.node} {e.device} {own} {e.address} -- {node} {other} {port} @br0")
+            mine = [(e.node, e.device), (node, other)]
+            s.points = [*mine, *s.points] if e is s.left else [*s.points, *mine[::-1]]
         return s
 
     def beside(self, s: Stretch, mtus: tuple[int, int], *, router: bool) -> Stretch:

@@ -55,6 +55,7 @@ class Making:
         self.inside: list[str] = []
         self.dport, self.sport = rng.randrange(1024, 30000), rng.randrange(32768, 60000)
         self.route_mtu: dict[str, str] = {}  # node -> words behind its routes to the right
+        self.style: dict[str, str] = {}  # node -> the style of its routes, where it is not left to chance
         self.translators: list[tuple[int, str]] = []  # index of node, kind of NAT
         self.side: tuple[int, str] | None = None  # index of the doubled stretch, who uses the other one
         self.side_router = False

@@ -64,6 +64,7 @@ def _write(m: "Making", node: str, left: list[Hop], right: list[Hop], *, ends: b
     if not left and not right:
         return
     style = r.choice(("default", "nets", "nets", "policy") if ends else ("nets", "nets", "default", "policy"))
+    style = m.style.get(node, style)
     default = (right or left)[0] if style == "default" else None
     if default is not None and default.via:
         zero = "default" if c.family == 4 else "::/0"

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pathfit.core.ask import Protocol
 from pathfit.core.base import Tagged
-from pathfit.core.net import Family
+from pathfit.core.net import Family, Point
 from pathfit.core.tracing import Stop, Tap
 
 
@@ -107,8 +107,8 @@ class Watch(Tagged, frozen=True, kw_only=True):
 
     ``hosts``: addresses of the flow in every form that NAT gives them, ``address`` that of the target; ``ports``: those
     of the asked service, in every form; ``tunnels``: UDP ports that carry VXLAN; ``ends``: addresses of the tunnels'
-    ends, which fragments of theirs are known by; ``forward``, ``reverse``: the points of each direction in order.
-    Answer: one WatchFact.
+    ends, which fragments of theirs are known by; ``forward``, ``reverse``: the points of each direction in order;
+    ``unseen``: devices of the way that no tap is for. Answer: one WatchFact.
     """
 
     ref: str
@@ -120,13 +120,17 @@ class Watch(Tagged, frozen=True, kw_only=True):
     forward: tuple[Stop, ...] = ()
     reverse: tuple[Stop, ...] = ()
     ends: tuple[str, ...] = ()
+    unseen: tuple[Point, ...] = ()
 
 
 class EndWatch(Tagged, frozen=True, kw_only=True):
-    """Look ``linger`` seconds longer, then no more. Answer: one TraceFact."""
+    """Look ``linger`` seconds longer, then no more. Answer: one TraceFact.
+
+    That is longer than what is seen last is left open for (follow/seen.py: IN_FLIGHT): all that was measured is judged.
+    """
 
     ref: str
-    linger: float = 0.05
+    linger: float = 0.08
 
 
 class MeasureHops(Tagged, frozen=True, kw_only=True):

@@ -16,14 +16,16 @@ from msgspec.structs import replace
 
 from pathfit import __version__
 from pathfit.core.case import Case
-from pathfit.core.evidence import StateFact, TraceFact
+from pathfit.core.evidence import Missing, StateFact, TraceFact
 from pathfit.core.followed import Followed, Loss, Word
+from pathfit.core.net import Point
 from pathfit.core.report import Report
 from pathfit.core.request import Watch
 from pathfit.follow.counts import with_counters
 from pathfit.follow.losses import losses_of
 from pathfit.follow.rows import rows
 from pathfit.follow.seen import Flow, Way, stages, ways
+from pathfit.model.taps import MOST_TAPS
 from pathfit.rules import forecast
 from pathfit.rules.places import each_once
 
@@ -38,6 +40,9 @@ def explained(case: Case) -> Report:
     if case.one("look:end", TraceFact) is None:
         return first
     return diagnose.report(case, seen=_seen(case, first))
+
+
+NO_TAP = f"more than {MOST_TAPS} devices on the way, or one of a kind that packets cannot be read from"
 
 
 def followed(case: Case) -> Followed:
@@ -76,7 +81,9 @@ def _seen(case: Case, report: Report) -> Followed:
         unheard=fact.unheard,
         cut=max(fact.ended, 1) if fact.cut else 0,
         beyond=(ends[0], ends[1]),
-        missing=each_once((*sorted(fact.missing, key=lambda m: m.what != DROPS), *report.missing)),
+        missing=each_once(
+            (*sorted(fact.missing, key=lambda m: m.what != DROPS), *report.missing, *map(_untapped, watch.unseen))
+        ),
         report=report,
     )
 
@@ -88,8 +95,13 @@ def _unwatched(losses: Sequence[Loss], ways: Sequence[Way], fact: TraceFact) -> 
     return tuple(replace(x, unwatched=True) if deaf else x for x, deaf in zip(losses, mine, strict=True))
 
 
+def _untapped(at: Point) -> Missing:
+    return Missing(ref="watch", what=f"packets at {at.netns}/{at.link}", why=NO_TAP, code="limit")
+
+
 def _verdict(losses: Sequence[Loss], ways: Sequence[Way], *, blind: bool) -> Word:
     if losses:
         return "lost"
-    seen = any(way.packets for way in ways)
+    # Where nothing comes back, or only that it did not arrive, it was lost, if not in front of our eyes.
+    seen = all(any(not p.complains for p in way.packets) for way in ways)
     return "arrives" if seen and not blind else "unknown"

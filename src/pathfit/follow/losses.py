@@ -7,11 +7,11 @@ answer ("too big") without dropping anything: then no event tells of it, but the
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-import msgspec
+from msgspec.structs import replace
 
 from pathfit.core.evidence import TraceFact
 from pathfit.core.followed import Cause, Loss
@@ -28,6 +28,7 @@ from pathfit.wire.packets import SYN, Icmp, Tcp, parse_ip, parse_ports
 SLACK = 4  # bytes that a veth and a bridge's port let pass above their MTU (is_skb_forwardable())
 BRIDGE_NF = "br_nf_dev_queue_xmit"  # which lets pass what a port's MTU says, and no more
 EARLY = 200_000  # nanoseconds that the clocks of taps and of drops may differ by
+COPIES = 128  # equal packets, or places of one, that a drop is compared with: the last ones before it
 ANSWERED = 20_000_000  # nanoseconds in which an answer belongs to what was sent
 NO_LOSS = frozenset(("closed", "unknown"))  # behind the last point: it has arrived, or may have
 
@@ -56,13 +57,14 @@ def losses_of(
     """Every place where packets were lost, in the order of the way out, then of the way in."""
     placed = list(_placed(ways, fact))
     answers = list(_answers(fact))
-    causes = _Causes(network, report)
+    causes = _Causes(network, report, answers)
     found: list[Loss] = []
     for way in ways:
         # Of a way in that is not known, because the way out ends before, the way out says how far we see.
         predicted = (report.reverse if way.direction == "reverse" else None) or report.forward
         whole = predicted is not None and predicted.ends is None
-        found += _before_all(way, fact, flow, causes, whole=whole) if not way.packets else _never_came(way, fact)
+        found += _before(way, fact, flow, placed, causes, whole=whole)
+        found += _never_came(way, fact) if way.packets else ()
         by_point: dict[int, list[ladder.Loss]] = defaultdict(list)
         for loss in way.result.lost:
             by_point[loss.last].append(loss)
@@ -83,6 +85,13 @@ def _placed(ways: Sequence[Way], fact: TraceFact) -> Iterator[Placed]:
                 by_key[key].append((way, packet))
     for them in by_key.values():
         them.sort(key=_time)  # of thousands the last that fits is soon found from behind
+    furthest = {id(way): _furthest(way, fact) for way in ways}
+    gone = _gone(ways)
+
+    def fits(way: Way, packet: Packet, drop: Dropped, size: int, cut: Sequence[same.Piece]) -> bool:
+        at = packet.sighting.point
+        return size <= packet.size and at <= furthest[id(way)].get(drop.netns, at) and _shares(cut, packet)
+
     for drop in fact.dropped:
         inner = dissect.packet(drop.data).inner
         if inner is None:
@@ -92,14 +101,36 @@ def _placed(ways: Sequence[Way], fact: TraceFact) -> Iterator[Placed]:
         near: list[tuple[Way, Packet]] = []
         for key in {x.key for x in cut}:
             them = by_key.get(key, [])
-            before = reversed(range(bisect_right(them, drop.time + EARLY, key=_time)))
-            near += islice((them[n] for n in before if size <= them[n][1].size and _shares(cut, them[n][1])), 1)
+            before = (them[n] for n in reversed(range(bisect_right(them, drop.time + EARLY, key=_time))))
+            near += islice((x for x in before if fits(*x, drop, size, cut)), COPIES)
+        ended = [x for x in near if _ends_there(*x, gone)]
         if near:
-            yield Placed(drop, *max(near, key=_time))
+            yield Placed(drop, *max(ended or near, key=_time))
 
 
 def _time(x: tuple[Way, Packet]) -> int:
     return x[1].sighting.time
+
+
+def _gone(ways: Sequence[Way]) -> dict[tuple[int, int], same.Spans]:
+    """What was lost behind each point of each way."""
+    found: dict[tuple[int, int], list[ladder.Loss]] = defaultdict(list)
+    for way in ways:
+        for loss in way.result.lost:
+            found[id(way), loss.last].append(loss)
+    return {at: same.spans(losses) for at, losses in found.items()}
+
+
+def _ends_there(way: Way, packet: Packet, gone: Mapping[tuple[int, int], same.Spans]) -> bool:
+    """Was something of this packet seen less often behind its point, or is there no point behind it?"""
+    at = packet.sighting.point
+    return at == len(way.stops) - 1 or same.meet(packet.sighting.pieces, gone.get((id(way), at), {}))
+
+
+def _furthest(way: Way, fact: TraceFact) -> dict[int, int]:
+    """The last point in each namespace (by its inode): what was dropped there came no further, though another copy of
+    the same bytes may have, within what the two clocks differ by."""
+    return {_inode(fact.taps[stop.tap].netns): n for n, stop in enumerate(way.stops)}
 
 
 def _shares(cut: Iterable[same.Piece], packet: Packet) -> bool:
@@ -128,17 +159,22 @@ def _identity(packet: bytes) -> tuple[object, ...] | None:
 # -- losses ----------------------------------------------------------------------------------------------------------
 
 
-def _before_all(way: Way, fact: TraceFact, flow: Flow, causes: "_Causes", *, whole: bool) -> Iterator[Loss]:
-    """Drops of a direction of which no point saw a packet: in front of the first device there is. Those in namespaces
-    that it does not pass (where the ``whole`` way is known: in any other) are of somebody else, with the same
-    addresses."""
+def _before(
+    way: Way, fact: TraceFact, flow: Flow, placed: Sequence[Placed], causes: "_Causes", *, whole: bool
+) -> Iterator[Loss]:
+    """Drops in front of the first device there is: of packets of which no point saw anything. Those in namespaces that
+    it does not pass (where the ``whole`` way is known: in any other) are of somebody else, with the same addresses."""
     gone: list[tuple[Dropped, int]] = []
+    followed = {id(x.drop) for x in placed}
+    where = _senders(way, fact)
     for drop in fact.dropped:
         known = causes.knows(drop.netns)
         if not causes.of_the_way(drop, fact) if known else whole:
             continue
         layer = flow.packet(drop.data, raw=True)
-        if layer is not None and flow.goes(layer) == way.direction and drop.word not in NO_LOSS:
+        here = where is None or drop.netns in where or not (drop.netns or way.packets)
+        mine = layer is not None and flow.goes(layer) == way.direction and here
+        if layer is not None and mine and id(drop) not in followed and not _taken_back(drop, way):
             gone.append((drop, layer.ip.size or drop.length))
     if gone:
         yield Loss(
@@ -150,6 +186,28 @@ def _before_all(way: Way, fact: TraceFact, flow: Flow, causes: "_Causes", *, who
             largest=max(size for _, size in gone),
             causes=causes.of(drop for drop, _ in gone),
         )
+
+
+def _taken_back(drop: Dropped, way: Way) -> bool:
+    """No loss, or a packet for which the sender's own kernel has learned a smaller size meanwhile: its socket is told,
+    and cuts again."""
+    return drop.word in NO_LOSS or (drop.word == "too-big" and bool(way.stops) and way.stops[0].out)
+
+
+def _senders(way: Way, fact: TraceFact) -> frozenset[int] | None:
+    """The namespaces (inodes) in which packets may be lost before the first point; None: anywhere. The same addresses
+    may be in use elsewhere on the machine, between others."""
+    if way.stops and way.stops[0].tap not in fact.opened:
+        return None
+    if way.stops and (way.stops[0].out or way.packets):
+        first = fact.taps[way.stops[0].tap]
+        return frozenset((_inode(first.netns),)) if way.stops[0].out else frozenset()
+    return frozenset(_inode(tap.netns) for tap in fact.taps) or None if not way.stops else None
+
+
+def _inode(netns: str) -> int:
+    """Of a NetnsSnapshot.id, "device:inode"."""
+    return int(netns.rpartition(":")[2])
 
 
 def _never_came(way: Way, fact: TraceFact) -> Iterator[Loss]:
@@ -174,18 +232,23 @@ def _never_came(way: Way, fact: TraceFact) -> Iterator[Loss]:
         )
 
 
-def _connections(way: Way) -> dict[tuple[int, int], list[tuple[int, int, int]]]:
-    """(first byte, behind the last one, time) of each segment that came to the first point, by ports; a SYN's number
-    is the byte before the first."""
-    found: dict[tuple[int, int], list[tuple[int, int, int]]] = defaultdict(list)
-    for p in way.packets:
+def _connections(way: Way) -> dict[tuple[int, int, int], list[tuple[int, int, int]]]:
+    """(first byte, behind the last one, time) of each segment that came to the first point, by ports and by the SYN it
+    came after (who has given up begins anew, elsewhere among the numbers); a SYN's number is the byte before the first.
+    """
+    found: dict[tuple[int, int, int], list[tuple[int, int, int]]] = defaultdict(list)
+    begun: dict[tuple[int, int], int] = {}
+    for p in sorted(way.packets, key=lambda p: p.sighting.time):
         t = p.layer.transport
         size = p.size - (p.layer.payload - p.layer.at)
         if p.sighting.point or not isinstance(t, Tcp):
             continue
+        if t.flags & SYN:
+            begun[t.sport, t.dport] = t.seq
         size += bool(t.flags & SYN)
         if size > 0 and t.seq + size < same.WRAP:
-            found[t.sport, t.dport].append((t.seq, t.seq + size, p.sighting.time))
+            number = begun.get((t.sport, t.dport), 0)
+            found[t.sport, t.dport, number].append((t.seq, t.seq + size, p.sighting.time))
     return found
 
 
@@ -232,7 +295,7 @@ def _answered(gone: Sequence[Packet], answers: Sequence[Answer]) -> Iterator[Cau
         t = p.layer.transport
         seq = getattr(t, "seq", None)
         mine = (p.layer.ip.family, p.layer.ip.protocol, seq)
-        said = [a for a in by_packet.get(mine, ()) if -EARLY <= a.time - p.sighting.time <= ANSWERED and a.mtu < p.size]
+        said = [a for a in by_packet.get(mine, ()) if 0 <= a.time - p.sighting.time <= ANSWERED and a.mtu < p.size]
         if said:
             first = min(said, key=lambda a: a.time)
             found[first.source == p.layer.ip.dst, first.mtu, first.at] += 1
@@ -265,15 +328,19 @@ def _behind(way: Way, placed: Sequence[Placed], fact: TraceFact, causes: "_Cause
 class _Causes:
     """Drops in words of the snapshot."""
 
-    def __init__(self, network: Network | None, report: Report) -> None:
-        self.network, self.host = network, report.host
+    def __init__(self, network: Network | None, report: Report, answers: Sequence[Answer]) -> None:
+        self.network, self.host, self.answers = network, report.host, answers
         ways = [path for path in (report.forward, report.reverse) if path is not None]
         self._places = {hop.where.netns for path in ways for hop in path.hops}
+        self._limits = [limit for path in ways for limit in path.limits if limit.kind in ("route", "cached")]
 
     def of(self, drops: Iterable[Dropped]) -> tuple[Cause, ...]:
         """The different ones, the most frequent first."""
         counted = Counter(map(self._cause, drops))
-        return tuple(msgspec.structs.replace(cause, count=n) for cause, n in counted.most_common())
+        sized = {replace(cause, mtu=None, most=None): cause for cause in counted if cause.mtu is not None}
+        for cause in [c for c in counted if c in sized]:  # the last, short segment of a burst shares its fate
+            counted[sized[cause]] += counted.pop(cause)
+        return tuple(replace(cause, count=n) for cause, n in counted.most_common())
 
     def _cause(self, drop: Dropped) -> Cause:
         device, inode = drop.device, drop.netns
@@ -307,10 +374,24 @@ class _Causes:
         nets = self.network.nets.values() if self.network is not None else ()
         return next((n.snap.where for n in nets if n.snap.id.endswith(f":{inode}")), f"netns inode {inode}")
 
+    def _at(self, point: Point) -> tuple[int, str | None]:
+        """A point as drops name it: the inode of its namespace, and the device."""
+        net = self.network.at(point) if self.network is not None else None
+        return (_inode(net.snap.id) if net is not None else 0, point.link)
+
+    def _answer(self, drop: Dropped) -> int | None:
+        """What the sender of this packet was told, where that passed a tap."""
+        mine = _identity(drop.data)
+        near = [a for a in self.answers if a.quoted == mine and -EARLY <= a.time - drop.time <= ANSWERED]
+        return min(near, key=lambda a: a.time).mtu if near else None
+
     def _mtu(self, drop: Dropped, inode: int, device: str) -> int | None:
         """The MTU that decided: told by the kernel with the drop, else that of the snapshot."""
         if drop.limit in ("egress", "underlay"):
-            return drop.egress_mtu or None
+            lower = {x.mtu for x in self._limits if x.mtu < drop.egress_mtu and self._at(x.at) == (inode, device)}
+            if lower:  # what a route or a cached path MTU allows; the event only has the device
+                return lower.pop() if len(lower) == 1 else None
+            return drop.egress_mtu if drop.length > drop.egress_mtu else self._answer(drop)
         if self.network is None or not drop.limit:
             return None
         net = next((n for n in self.network.nets.values() if n.snap.id.endswith(f":{inode}")), None)

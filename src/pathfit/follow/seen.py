@@ -13,10 +13,11 @@ from pathfit.model import ladder, parts, same
 from pathfit.model.ladder import Sighting
 from pathfit.wire import dissect
 from pathfit.wire.dissect import Layer, Udp
-from pathfit.wire.packets import TCP, Tcp
+from pathfit.wire.packets import TCP, Icmp, Tcp, is_error, parse_ip, parse_ports
 
 Part = Literal["", "part", "broken"]
 IN_FLIGHT = 60_000_000  # nanoseconds before the end: what was first seen later may still be on its way
+ECHO = {4: (0, 8), 6: (128, 129)}  # types of ICMP: replies and requests
 
 
 class Packet(NamedTuple):
@@ -28,6 +29,11 @@ class Packet(NamedTuple):
     size: int
     number: int
     part: Part = ""
+
+    @property
+    def complains(self) -> bool:
+        """An ICMP error, about a packet of the other direction."""
+        return isinstance(self.layer.transport, Icmp) and is_error(self.layer.ip.family, self.layer.transport.type)
 
 
 class Way(NamedTuple):
@@ -65,9 +71,18 @@ class Flow(NamedTuple):
         """By the port of the service; where none was asked for, or there is none, by the address."""
         t = layer.transport
         if self.ports and isinstance(t, Tcp | Udp):
-            to, back = t.dport in self.ports, t.sport in self.ports
-            return ("forward" if to else "reverse") if to != back else None
+            return self._by_port(t.sport, t.dport)
+        if self.ports and isinstance(t, Icmp) and t.type in ECHO[layer.ip.family]:
+            return None  # whoever has the address answers it: where ports are translated, another host than the service
+        if self.ports and isinstance(t, Icmp) and is_error(layer.ip.family, t.type):
+            ip = parse_ip(t.quoted)
+            ports = parse_ports(t.quoted, ip.at) if ip is not None else None
+            return self._by_port(ports[1], ports[0]) if ports is not None else None  # against what it is about
         return "forward" if layer.ip.dst == self.target else "reverse" if layer.ip.src == self.target else None
+
+    def _by_port(self, source: int, to: int) -> Direction | None:
+        there, back = to in self.ports, source in self.ports
+        return ("forward" if there else "reverse") if there != back else None
 
 
 def packets(fact: TraceFact, flow: Flow) -> Iterator[tuple[Stop, Direction, Packet]]:

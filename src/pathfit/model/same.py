@@ -8,7 +8,8 @@ becomes many (TSO, fragments) and many become one (GRO). So a packet is not comp
   GRO merges only what has them in common (tcp_gro_receive()). Sequence numbers are the range. A retransmission has
   later time stamps, or another IPv4 identification; otherwise it is the same bytes seen once more.
 * UDP, ICMP and others over IPv4: the identification, and the range of the datagram that a fragment is. Where it is 0
-  (atomic datagrams, RFC 6864) and over IPv6: the beginning of the payload; there, routers cut nothing.
+  (atomic datagrams, RFC 6864) and over IPv6: the beginning of the payload; there, routers cut nothing. Of an ICMP error
+  what tells which packet it is about, for that is translated with it.
 
 Pure. A key may be compared and used in a dictionary, nothing else.
 """
@@ -18,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from pathfit.wire.dissect import TELLING, Layer, Udp
-from pathfit.wire.packets import FIN, RST, SYN, Icmp, Tcp
+from pathfit.wire.packets import FIN, RST, SYN, TCP, Icmp, Tcp, is_error, parse_ip, parse_ports
 
 WRAP = 1 << 32  # sequence numbers
 Key = tuple[object, ...]
@@ -59,6 +60,14 @@ def _segment(tcp: Tcp, ident: int, size: int) -> tuple[Piece, ...]:
     return tuple(found) or (Piece((*burst, "ack", tcp.sacks), tcp.seq, tcp.seq + 1),)
 
 
+def _quoted(packet: bytes) -> Key:
+    """What of the packet that an error is about stays as it is: who translates the error translates that as well."""
+    ip = parse_ip(packet)
+    ports = parse_ports(packet, ip.at) if ip is not None else None
+    tcp = ip is not None and ip.protocol == TCP
+    return (ip.protocol, ip.ident, ip.size, ports[2] if ports and tcp else None) if ip is not None else ()
+
+
 def _datagram(data: bytes, layer: Layer, ends: int) -> Piece:
     ip = layer.ip
     at = layer.at + ip.at
@@ -67,6 +76,8 @@ def _datagram(data: bytes, layer: Layer, ends: int) -> Piece:
         return Piece(("ip", ip.protocol, ip.ident), start, start + max(ends - at, 1))
     if isinstance(layer.transport, Icmp):
         said: Key = ("icmp", layer.transport.type, layer.transport.code, layer.transport.ident, layer.transport.seq)
+        if is_error(ip.family, layer.transport.type):
+            return Piece((*said, *_quoted(layer.transport.quoted)), 0, max(ends - at, 1))
         return Piece((*said, data[layer.payload : layer.payload + TELLING]), 0, max(ends - at, 1))
     telling = data[layer.payload : min(layer.payload + TELLING, ends)]
     kind = "udp" if isinstance(layer.transport, Udp) else "other"

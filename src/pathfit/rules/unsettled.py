@@ -112,6 +112,7 @@ def taps_on(case: Case, ref: str, address: str) -> tuple[Watch, ...]:
         forward=at.forward,
         reverse=at.reverse,
         ends=at.ends,
+        unseen=at.unseen,
     )
     return (watch,)
 

@@ -1,0 +1,241 @@
+"""What is said of losses, from frames and events made by hand: each row is a fault that random labs have shown."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import topo
+from test_wire_dissect import ether
+
+from pathfit.core.evidence import TraceFact
+from pathfit.core.followed import Loss
+from pathfit.core.net import Point
+from pathfit.core.path import Limit
+from pathfit.core.request import Watch
+from pathfit.core.tracing import Dropped, Seen, Stop, Tap
+from pathfit.follow import _verdict
+from pathfit.follow.losses import losses_of
+from pathfit.follow.seen import Flow, ways
+from pathfit.model.dropped import why
+from pathfit.model.network import Network
+from pathfit.model.same import pieces
+from pathfit.wire import dissect
+from pathfit.wire.packets import ACK, SYN, TCPH, echo_request, ip_header
+
+C, S, R, INNER = (bytes((10, 0, n, 2)) for n in (1, 2, 3, 4))
+C6, S6, R6 = (bytes.fromhex("fd07" + "00" * 13 + f"0{n}") for n in (1, 2, 3))
+MS = 1_000_000
+LAB = """
+c eth0 1500 10.0.1.2/24 -- r vc 1500 10.0.1.1/24
+r vs 1500 10.0.2.1/24 -- s eth0 1500 10.0.2.2/24
+"""
+HOST = topo.host(LAB)
+NETWORK = Network.of(HOST)
+ID = {n.where.removeprefix("netns:"): n.id for n in HOST.namespaces}
+TAPS = tuple(
+    Tap(at=Point(host="h", netns=f"netns:{ns}", link=link), netns=ID[ns], link=2)
+    for ns, link in (("c", "eth0"), ("r", "vc"), ("r", "vs"), ("s", "eth0"))
+)
+FORWARD = (Stop(0, True), Stop(1, False), Stop(2, True), Stop(3, False))
+REVERSE = (Stop(3, True), Stop(2, False), Stop(1, True), Stop(0, False))
+
+
+def inode(ns: str) -> int:
+    return int(ID[ns].rpartition(":")[2])
+
+
+def tcp(
+    size: int = 0,
+    seq: int = 1000,
+    *,
+    back: bool = False,
+    flags: int = ACK,
+    ack: int = 7,
+    to: bytes = b"",
+    sport: int = 40000,
+) -> bytes:
+    """One packet between c and s."""
+    src, dst, ports = (C, S, (sport, 443)) if not back else (S, C, (443, sport))
+    head = TCPH.pack(*ports, seq, ack, 20 << 2, flags, 502, 0, 0)
+    return ip_header(src, to or dst, 6, 20 + size) + head + bytes(size)
+
+
+def error(src: bytes, dst: bytes, quoted: bytes, mtu: int = 1400) -> bytes:
+    """ "Too big"."""
+    six = len(src) == 16
+    head = bytes((2, 0, 0, 0)) + mtu.to_bytes(4, "big") if six else bytes((3, 4, 0, 0)) + mtu.to_bytes(4, "big")
+    body = head + quoted[:48]
+    return ip_header(src, dst, 58 if six else 1, len(body)) + body
+
+
+def seen(at: Stop, time: float, packet: bytes) -> Seen:
+    frame = ether(packet)
+    return Seen(tap=at.tap, time=int(time * MS), length=len(frame), out=at.out, data=frame)
+
+
+def passing(stops: tuple[Stop, ...], time: float, packet: bytes) -> list[Seen]:
+    """The packet at these points, one after the other."""
+    return [seen(stop, time + n / 100, packet) for n, stop in enumerate(stops)]
+
+
+def dropped(ns: str, time: float, packet: bytes, word: str = "filtered", **more: Any) -> Dropped:
+    return Dropped(
+        time=int(time * MS),
+        word=word,
+        reason="X",
+        function="f",
+        netns=inode(ns) if ns in ID else 99,
+        length=len(packet),
+        data=packet[:80],
+        **more,
+    )
+
+
+def watch(**more: Any) -> Watch:
+    words = {"forward": FORWARD, "reverse": REVERSE, "ports": (443,), "hosts": ("10.0.1.2", "10.0.2.2", "10.0.4.2")}
+    return Watch(ref="w", address="10.0.2.2", taps=TAPS, **{**words, **more})
+
+
+def fact(seen: list[Seen], *drops: Dropped) -> TraceFact:
+    return TraceFact(
+        ref="w", taps=TAPS, opened=(0, 1, 2, 3), seen=tuple(seen), dropped=drops, ended=1000 * MS, watched=True
+    )
+
+
+def lost(it: TraceFact, asked: Watch | None = None, limits: tuple[Limit, ...] = ()) -> list[Loss]:
+    asked = asked or watch()
+    way = SimpleNamespace(limits=limits, hops=(), ends=None)
+    report: Any = SimpleNamespace(host="h", forward=way, reverse=way)
+    return list(losses_of(ways(it, asked), it, Flow.of(asked), NETWORK, report))
+
+
+def place(loss: Loss) -> tuple[str | None, str | None]:
+    return tuple(f"{p.netns[6:]}/{p.link}" if p else None for p in (loss.after, loss.before))  # type: ignore[return-value]
+
+
+def test_a_route_s_mtu_decides_where_its_device_takes_more() -> None:
+    large = tcp(1460)
+    at = Point(host="h", netns="netns:r", link="vs")
+    limits = (Limit(mtu=1400, kind="route", at=at, then="icmp"),)
+    event = dropped("r", 5.05, large, "too-big", limit="egress", egress="vs", egress_mtu=1500, egress_netns=inode("r"))
+    it = fact(passing(FORWARD[:2], 5, large), event)
+    (loss,) = lost(it, limits=limits)
+    assert place(loss) == ("r/vc", "r/vs") and [c.mtu for c in loss.causes] == [1400]
+    assert [c.mtu for c in lost(it)[0].causes] == [None], "not the device's, which takes it"
+
+
+def test_the_short_end_of_a_burst_shares_its_fate() -> None:
+    """ip_finish_output_gso(): ip_fragment() drops each segment of it, whatever its size."""
+    burst = [tcp(1460), tcp(1460, 2460), tcp(500, 3920)]
+    limit = {"limit": "underlay", "egress": "vs", "egress_mtu": 1400, "egress_netns": inode("r")}
+    events = [dropped("r", 5.05 + n, x, "outer-too-big", **limit) for n, x in enumerate(burst)]
+    (loss,) = lost(fact([y for n, x in enumerate(burst) for y in passing(FORWARD[:2], 5 + n, x)], *events))
+    assert [(c.mtu, c.count) for c in loss.causes] == [(1400, 3)]
+
+
+def test_what_the_sender_was_told_is_the_size_that_nothing_else_knows() -> None:
+    large = tcp(1460)
+    event = dropped("r", 5.05, large, "too-big", limit="egress", egress="vs", egress_mtu=1500, egress_netns=inode("r"))
+    told = error(R, C, large, 1380)
+    (loss,) = lost(fact([*passing(FORWARD[:2], 5, large), seen(REVERSE[2], 5.1, told)], event))
+    assert [c.mtu for c in loss.causes] == [1380]
+
+
+def test_a_copy_that_was_dropped_is_not_the_one_that_came_further() -> None:
+    """Two equal packets, closer than the clocks of taps and of drops: the second ends at the router."""
+    answer = tcp(back=True)
+    them = [*passing(REVERSE, 5, answer), *passing(REVERSE[:2], 5.001, answer)]
+    (loss,) = lost(fact(them, dropped("r", 5.02, answer)))
+    assert place(loss) == ("r/vs", "r/vc") and [c.word for c in loss.causes] == ["filtered"]
+
+
+def test_echoes_are_not_packets_of_a_service() -> None:
+    """Where ports are translated, the translator itself answers them: they go no further, and are not lost."""
+    echo = echo_request(C, S, 1, 1, 64)
+    assert not lost(fact([*passing(FORWARD, 5, tcp()), *passing(FORWARD[:2], 6, echo)]))
+    flow = Flow.of(watch(ports=()))
+    layer = flow.packet(echo, raw=True)
+    assert layer is not None and flow.goes(layer) == "forward", "where no service is asked for they are"
+
+
+@pytest.mark.parametrize("to", [S, INNER], ids=["asked", "translated"])
+def test_an_error_goes_against_what_it_is_about(to: bytes) -> None:
+    """By ports: behind a translator its address is not the one that was asked."""
+    flow = Flow.of(watch())
+    layer = flow.packet(error(C, to, tcp(1460, back=True)), raw=True)
+    assert layer is not None and flow.goes(layer) == "forward"
+
+
+@pytest.mark.parametrize(("src", "dst", "to"), [(S, C, R), (S6, C6, R6)], ids=["IPv4", "IPv6"])
+def test_an_error_is_recognised_when_what_it_quotes_is_translated(src: bytes, dst: bytes, to: bytes) -> None:
+    head = TCPH.pack(443, 40000, 1000, 7, 20 << 2, ACK, 502, 0, 0)
+    keys = []
+    for client, port in ((dst, head), (to, head[:2] + b"\x12\x34" + head[4:])):
+        whole = error(client, src, ip_header(src, client, 6, 1480) + port + bytes(1460))
+        layer = dissect.packet(whole).layers[0]
+        keys.append(pieces(whole, layer, len(whole)))
+    assert keys[0] == keys[1]
+    other = error(dst, src, ip_header(src, dst, 6, 1480) + head[:4] + b"\x00\x00\x07\x07" + head[8:])
+    assert pieces(other, dissect.packet(other).layers[0], len(other)) != keys[0], "another segment"
+
+
+def test_who_begins_anew_has_not_lost_what_lies_between() -> None:
+    """The first point is not the sender's: a second SYN-ACK of the same ports has numbers of its own."""
+    seen_from = REVERSE[1:]
+    first, second = (tcp(seq=n, back=True, flags=SYN | ACK, ack=n) for n in (1000, 900_000))
+    it = fact([*passing(seen_from, 5, first), *passing(seen_from, 800, second)])
+    assert not lost(it, watch(reverse=seen_from))
+    gap = [x for n, at in ((1001, 10), (4001, 20)) for x in passing(seen_from, at, tcp(1000, n, back=True))]
+    (loss,) = lost(fact([*passing(seen_from, 5, first), *gap]), watch(reverse=seen_from))
+    assert (loss.missing, place(loss)) == (2000, (None, "r/vs"))
+
+
+def test_what_is_lost_before_the_sender_s_own_device() -> None:
+    """Small packets pass, so the way is known to be used; large ones are dropped by the sender itself."""
+    small, large = tcp(), tcp(1460, 5000)
+    them = passing(FORWARD, 5, small)
+    (loss,) = lost(fact(them, dropped("c", 6, large, "queue-full")))
+    assert place(loss) == (None, None) and (loss.smallest, loss.causes[0].word) == (1500, "queue-full")
+    for event in (
+        dropped("c", 6, large, "too-big", limit="egress"),  # its own kernel has learned a size: TCP cuts again
+        dropped("s", 6, large),  # somebody else's: all that c sends passes its device
+        dropped("elsewhere", 6, large),
+    ):
+        assert not lost(fact(them, event))
+
+
+def test_an_answer_comes_from_where_it_was_seen_first() -> None:
+    """Not from where the one before it was seen, to a copy a moment earlier."""
+    large = tcp(1460)
+    told = error(S, C, large)
+    them = [*passing(FORWARD[:3], 5, large), *passing(FORWARD[:3], 5.3, large)]
+    them += [seen(REVERSE[1], 5.05, told), seen(REVERSE[2], 5.15, told), seen(REVERSE[1], 5.4, told)]
+    loss = next(x for x in lost(fact(them)) if x.direction == "forward")
+    assert {(c.word, c.at.link) for c in loss.causes} == {("answered", "vs")}
+
+
+@pytest.mark.parametrize(
+    ("back", "word"),
+    [([], "unknown"), ([error(R, C, tcp())], "unknown"), ([tcp(back=True)], "arrives")],
+    ids=["nothing", "an error", "an answer"],
+)
+def test_where_nothing_comes_back_nothing_is_said_to_arrive(back: list[bytes], word: str) -> None:
+    """Seen from the sender's side alone."""
+    mine = watch(forward=FORWARD[:1], reverse=REVERSE[3:], hosts=("10.0.1.2", "10.0.2.2", "10.0.3.2"))  # R translates
+    them = [seen(FORWARD[0], 5, tcp()), *(seen(REVERSE[3], 6, packet) for packet in back)]
+    both = ways(fact(them), mine)
+    assert _verdict([], both, blind=False) == word
+
+
+@pytest.mark.parametrize(
+    ("reason", "functions", "word"),
+    [
+        ("NOT_SPECIFIED", ("neigh_invalidate", "neigh_timer_handler"), "no-neighbour"),  # IPv6: ndisc_error_report()
+        ("NEIGH_FAILED", ("neigh_invalidate",), "no-neighbour"),
+        ("IP_INNOROUTES", ("ip6_pkt_prohibit", "ip6_rcv_finish"), "refused-by-route"),
+        ("IP_INNOROUTES", ("ip6_pkt_discard", "ip6_rcv_finish"), "no-route"),
+    ],
+)
+def test_reasons_that_random_labs_have_shown(reason: str, functions: tuple[str, ...], word: str) -> None:
+    found = why(reason, functions)
+    assert found is not None and found.word == word
