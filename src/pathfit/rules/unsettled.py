@@ -22,6 +22,7 @@ from pathfit.rules.view import DIRECTIONS, View
 
 AGAIN, STATE = "look:again", "look:state"  # the request that shows the loss once more; what is read after it
 CONNECT = 1.2  # seconds to wait for an answer that, as was seen, does not come: a SYN and its first repetition
+POINTS = 2  # of a direction, at least
 BRIEF = 1.0  # seconds for showing again what was measured
 
 
@@ -82,7 +83,8 @@ def look(case: Case) -> tuple[Request, ...]:
     if clock is None or clock.took > case.ask.timeout / 2 or not isinstance(asked, Measure):
         return ()  # nothing measured, or it would not come to its end
     if not case.asked("look"):
-        return taps_on(case, "look", asked.address) if question(view) is not None else ()
+        open_ = question(view)
+        return tuple(w for w in taps_on(case, "look", asked.address) if _between(w, open_)) if open_ else ()
     seen = case.one("look", WatchFact)
     if seen is None:
         return ()
@@ -115,6 +117,13 @@ def taps_on(case: Case, ref: str, address: str) -> tuple[Watch, ...]:
         unseen=at.unseen,
     )
     return (watch,)
+
+
+def _between(watch: Watch, open_: Question) -> bool:
+    """Are there two points to compare? From one alone nothing is learnt that the measurement did not tell."""
+    ways = {"forward": watch.forward, "reverse": watch.reverse}
+    wanted = [ways[open_.direction]] if open_.kind == "size" else list(ways.values())
+    return any(len(way) >= POINTS for way in wanted)
 
 
 def _by_rule(view: View) -> frozenset[Direction]:
