@@ -308,6 +308,7 @@ def test_without_rights_it_is_said() -> None:
         ("A_REASON_OF_TOMORROW", ("ip_forward",), "unknown"),
         ("NO_SOCKET", ("ping_rcv", "icmp_rcv"), None),
         ("CONSUMED", (), None),
+        ("NOT_SPECIFIED", ("tpacket_rcv", "dev_queue_xmit_nit"), None),
         ("PKT_TOO_BIG", (), "too-big"),
         ("NOT_SPECIFIED", ("__dev_forward_skb2", "veth_xmit"), "peer-too-small"),
         ("NOT_SPECIFIED", ("", ""), "unknown"),

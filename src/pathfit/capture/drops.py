@@ -42,8 +42,11 @@ class Drops:
         bpf.Unable; ValueError for more than the program can look for."""
         self._heard: list[bytes] = []
         self._cut = 0  # events that were heard and not kept
-        self._reasons = bpf.drop_reasons()
         self._program = bpf.Program(str(OBJECT), traced.flow(hosts, ports, tunnels), ("dropped",))
+
+    @cached_property
+    def _reasons(self) -> dict[int, str]:
+        return bpf.drop_reasons()
 
     @cached_property
     def _symbols(self) -> Symbols | None:

@@ -48,11 +48,26 @@ class Times:
             del self._spans[:-MOST]
         self._last = now.monotonic
 
+    def reading(self, now: int) -> "Reading":
+        """What is known of the clocks at ``now``, when the rings were read: packets may be asked about later."""
+        return Reading(now, tuple(self._spans))
+
     def monotonic(self, real: int, now: int) -> int:
-        """The moment of a packet stamped ``real`` that was read before ``now`` (monotonic): by the latest difference
-        that agrees with itself."""
-        for span in reversed(self._spans):
+        """The moment of a packet stamped ``real`` that was read before ``now`` (monotonic)."""
+        return self.reading(now).monotonic(real)
+
+
+class Reading(NamedTuple):
+    """One reading of the rings, with what was known of the clocks then."""
+
+    now: int
+    spans: tuple[_Span, ...]
+
+    def monotonic(self, real: int) -> int:
+        """The moment of a packet stamped ``real`` that was read then: by the latest difference that agrees with
+        itself."""
+        for span in reversed(self.spans):
             at = real - span.offset
-            if at <= now and (span.since is None or span.since <= at) and (span.until is None or at <= span.until):
+            if at <= self.now and (span.since is None or span.since <= at) and (span.until is None or at <= span.until):
                 return at
-        return min(real - self._spans[-1].offset, now)
+        return min(real - self.spans[-1].offset, self.now)

@@ -10,18 +10,17 @@ import errno
 import select
 import threading
 import time
-from collections import Counter
-from collections.abc import Mapping
-from itertools import starmap
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 
 from pathfit.capture.counters import Counters
 from pathfit.capture.drops import Drop, Drops
-from pathfit.capture.times import Look, Times
+from pathfit.capture.times import Look, Reading, Times
 from pathfit.core.evidence import Missing, TraceFact
 from pathfit.core.request import EndWatch, Watch
 from pathfit.core.tracing import Dropped, Lost, Seen, Tap
 from pathfit.host import bpf, clock
-from pathfit.host.ring import RETIRE, Ring
+from pathfit.host.ring import RETIRE, Block, Ring
 from pathfit.wire import cbpf, dissect
 from pathfit.wire.tpacket import Seen as Frame
 
@@ -39,7 +38,7 @@ class Watcher:
         """``namespaces``: descriptors by NetnsSnapshot.id, None for where we are."""
         self._request, self._namespaces = request, namespaces
         self._rings: dict[int, Ring] = {}
-        self._frames: list[tuple[int, int, Frame]] = []  # tap, nanoseconds since we began
+        self._blocks: deque[tuple[int, Reading, Block]] = deque()  # tap, when it was read, what was
         self._missing: list[Missing] = []
         self._kept: Counter[int] = Counter()  # packets read, by tap
         self._opened: list[int] = []
@@ -58,13 +57,16 @@ class Watcher:
         hosts = [dissect.packed(h) for h in self._request.hosts]
         first = Look(*clock.both())
         self._times, self._began, self._began_mono = Times(first), first.real, first.monotonic
-        for number, tap in enumerate(self._request.taps):
-            self._open(number, tap, hosts)
-        self._armed = self._since(time.monotonic_ns())
+        opening = [self._begun(number, tap, hosts) for number, tap in enumerate(self._request.taps)]
         try:
             self._drops = Drops(hosts, self._request.ports, self._request.tunnels)
         except (bpf.Unable, ValueError) as e:
             self._lacks("why the kernel drops packets", e)
+        for one in opening:
+            one.join()
+        self._rings = dict(sorted(self._rings.items()))
+        self._opened.sort()
+        self._armed = self._since(time.monotonic_ns())
         self._counters.begin()
         self._thread.start()
         return len(self._opened)
@@ -84,6 +86,13 @@ class Watcher:
                 code="permission" if refused else "absent",
             )
         )
+
+    def _begun(self, number: int, tap: Tap, hosts: list[bytes]) -> threading.Thread:
+        """Each ring waits some 10 ms for the kernel: all at the same time, and the tracing program is loaded
+        meanwhile."""
+        one = threading.Thread(target=self._open, args=(number, tap, hosts), daemon=True)
+        one.start()
+        return one
 
     def _open(self, number: int, tap: Tap, hosts: list[bytes]) -> None:
         try:
@@ -159,17 +168,26 @@ class Watcher:
 
     def _read(self) -> None:
         now = time.monotonic_ns()
-        found = [(number, frame) for number, ring in self._rings.items() for frame in ring.read()]
+        found = list(self._take())
         look = Look(*clock.both())  # behind the reading: whatever was stamped, was so before
         self._times.look(look)
-        for number, frame in found:
-            self._kept[number] += 1
-            self._frames.append((number, self._since(self._times.monotonic(frame.time, look.monotonic)), frame))
-        if len(self._frames) > MOST and self._cut is None:
+        if found:
+            reading = self._times.reading(look.monotonic)
+            self._blocks += ((number, reading, block) for number, block in found)
+        if self._kept.total() > MOST and self._cut is None:
             self._stop()
         self._read_last = now
         if self._drops is not None:
             self._drops.gather()
+
+    def _take(self) -> Iterator[tuple[int, Block]]:
+        """What the rings have, until there is enough: of what came then nothing is said anyway."""
+        for number, ring in self._rings.items():
+            for block in ring.take():
+                self._kept[number] += block.many
+                yield number, block
+                if self._kept.total() > MOST:
+                    return
 
     def _stop(self) -> None:
         """Enough: what was handed over before the last reading but one is complete at every tap."""
@@ -191,7 +209,7 @@ class Watcher:
             ref=ref,
             taps=self._request.taps,
             opened=tuple(n for n in self._opened if n not in self._ended),
-            seen=tuple(starmap(self._seen, self._frames)),
+            seen=tuple(self._all_seen()),
             dropped=tuple(map(self._told, dropped)),
             lost=tuple(Lost(tap=n, kept=self._kept[n], lost=many) for n, many in lost.items() if many),
             began=self._began,
@@ -211,6 +229,12 @@ class Watcher:
         why = "the device is down" if how == "down" else "the device was removed, or moved to another namespace"
         what = f"packets at {tap.netns}/{tap.link}"
         return Missing(ref=self._request.ref, what=what, why=f"{why}, since {when / 1e6:.0f} ms", code="vanished")
+
+    def _all_seen(self) -> Iterator[Seen]:
+        while self._blocks:
+            number, reading, block = self._blocks.popleft()
+            for frame in block.packets():
+                yield self._seen(number, self._since(reading.monotonic(frame.time)), frame)
 
     def _seen(self, number: int, time: int, frame: Frame) -> Seen:
         raw = self._request.taps[number].raw

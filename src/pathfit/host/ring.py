@@ -5,7 +5,9 @@ no block is free is counted, never waited for (tpacket_rcv(), prb_retire_rx_blk_
 made promiscuous. The filter is attached before the socket is bound: nothing of others ever enters the ring.
 """
 
+import ctypes
 import mmap
+import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
@@ -23,6 +25,17 @@ BLOCK = 1 << 15  # bytes; a power of two, whole pages
 BLOCKS = 128  # two seconds of nobody reading, at RETIRE each
 FRAME = 2048  # bytes; only a bound for the ring's own arithmetic
 RETIRE = 15  # milliseconds until a block with anything in it is handed over
+
+
+class Block(NamedTuple):
+    """``many`` packets as the kernel wrote them: whoever is to read in time has no time to decode."""
+
+    many: int
+    data: bytes
+
+    def packets(self) -> Iterator[Seen]:
+        """What is in it, oldest first."""
+        return tpacket.packets(self.data, 0, len(self.data))
 
 
 class Counts(NamedTuple):
@@ -56,7 +69,7 @@ class Ring:
                 self._socket.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
                 frames = block * blocks // FRAME
                 asked = struct.pack("=7I", block, blocks, FRAME, frames, RETIRE, 0, 0)
-                self._socket.setsockopt(SOL_PACKET, PACKET_RX_RING, asked)
+                _setsockopt(self._socket, PACKET_RX_RING, asked)
                 self._memory = mmap.mmap(self._socket.fileno(), block * blocks, mmap.MAP_SHARED)
                 self._socket.bind((socket.if_indextoname(link), ETH_P_ALL))
             except OSError:
@@ -76,15 +89,22 @@ class Ring:
             return ""
         return "down" if self._socket.getsockname()[0] else "gone"
 
-    def read(self) -> Iterator[Seen]:
-        """What has come, oldest first. A block goes back to the kernel when it was read to its end."""
+    def take(self) -> Iterator[Block]:
+        """What has come, oldest first, as it is. A block goes back to the kernel at once."""
         for _ in range(self._blocks):
             start = self._next * self._block
             if not tpacket.ready(self._memory, start):
                 return
-            yield from tpacket.packets(self._memory, start, self._block)
+            many, length = tpacket.used(self._memory, start, self._block)
+            block = Block(many, self._memory[start : start + length])
             struct.pack_into("=I", self._memory, start + tpacket.STATUS, 0)  # TP_STATUS_KERNEL
             self._next = (self._next + 1) % self._blocks
+            yield block
+
+    def read(self) -> Iterator[Seen]:
+        """What has come, oldest first."""
+        for block in self.take():
+            yield from block.packets()
 
     def counts(self) -> Counts:
         """Since the beginning (the kernel's own counters begin anew whenever they are read)."""
@@ -98,3 +118,12 @@ class Ring:
         if not self._memory.closed:
             self._memory.close()
         rawsock.close(self._socket)
+
+
+def _setsockopt(sock: socket.socket, option: int, value: bytes) -> None:
+    """setsockopt(2) that lets other threads run. A ring is made after a grace period of RCU (packet_set_ring(),
+    synchronize_net()), some 10 ms, and Python's own call would let nobody else make another one meanwhile."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setsockopt(sock.fileno(), SOL_PACKET, option, value, len(value)):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))

@@ -4,11 +4,12 @@ A hundred thousand lines, a few megabytes: read once, when the first drop wants 
 shows every address as 0 (kptr_restrict, kallsyms_show_value()): then nothing has a name, which is said by "".
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable
 
 KALLSYMS = "/proc/kallsyms"
-FUNCTIONS = b"tTwW"
+FUNCTION = re.compile(rb"^([0-9a-f]+) [tTwW] (\S+)", re.MULTILINE)
 MOST = 1 << 20  # bytes behind a symbol that still belong to it
 
 
@@ -17,20 +18,16 @@ class Symbols:
 
     def __init__(self, path: str = KALLSYMS) -> None:
         """Raises OSError when the file cannot be read."""
-        found: list[tuple[int, bytes]] = []
         with open(path, "rb") as f:
-            for line in f:
-                words = line.split(None, 3)
-                if len(words) > 2 and words[1] in FUNCTIONS and (address := int(words[0], 16)):
-                    found.append((address, words[2].rstrip()))
-        found.sort()
-        self._addresses = [a for a, _ in found]
-        self._names = [n for _, n in found]
+            found = sorted(FUNCTION.findall(f.read()))  # all numbers have the same width: their text sorts as they do
+        self._addresses: list[bytes] = [a for a, _ in found]
+        self._names: list[bytes] = [n for _, n in found]
 
     def name(self, address: int) -> str:
         """The function that ``address`` is in, without what compilers append (".isra.0"); "" when that is unknown."""
-        at = bisect_right(self._addresses, address) - 1
-        if at < 0 or address - self._addresses[at] > MOST:
+        width = len(self._addresses[0]) if self._addresses else 0
+        at = bisect_right(self._addresses, b"%0*x" % (width, address)) - 1
+        if at < 0 or not 0 <= address - int(self._addresses[at], 16) <= MOST or not int(self._addresses[at], 16):
             return ""
         return self._names[at].decode("ascii", "replace").partition(".")[0]
 

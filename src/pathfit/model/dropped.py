@@ -37,6 +37,8 @@ NOISY = (
     ("NOT_SPECIFIED", "ip6_mc_input"),
     ("NO_SOCKET", "ping_rcv"),
     ("NO_SOCKET", "raw"),
+    ("NOT_SPECIFIED", "tpacket_rcv"),  # somebody's tap was full, ours or another's (no reason of its own before 6.11)
+    ("NOT_SPECIFIED", "packet_rcv"),
     ("NOT_SPECIFIED", "tcp_"),  # a socket was reached, and did not want it
 )
 

@@ -48,6 +48,13 @@ def ready(memory: Memory, start: int) -> bool:
     return bool(_BLOCK.unpack_from(memory, start)[2] & USER)
 
 
+def used(memory: Memory, start: int, size: int) -> tuple[int, int]:
+    """How many packets are in the block at ``start``, and how many of its ``size`` bytes they take; what lies behind
+    them is of nobody."""
+    _, _, _, count, _, length = _BLOCK.unpack_from(memory, start)
+    return min(count, size // LEAST), min(max(length, _BLOCK.size), size)
+
+
 def packets(memory: Memory, start: int, size: int) -> Iterator[Seen]:
     """What is in the block at ``start`` of ``size`` bytes, oldest first."""
     _, _, _, count, first, _ = _BLOCK.unpack_from(memory, start)
