@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from netlab import Net, nets
+from test_capture_drops import IN, tunnelled
 from test_trace import CERTS, PATHFIT, SERVE, SERVER, lost
 
 from pathfit.capture.counters import SOFTNET, Counters
@@ -97,8 +98,22 @@ def held_up(net: Net) -> None:
     net.inside("r", *words.split())
 
 
+def unwrapped(net: Net) -> None:
+    """A tunnel that knows nobody to send to; its device says nothing by itself."""
+    sysctl(net, "c", "net.ipv6.conf.default.disable_ipv6=1")
+    tunnelled(net)
+    net.inside("c", "bridge", "fdb", "del", "00:00:00:00:00:00", "dev", "vx0", "dst", S4)
+
+
+def astray(net: Net) -> None:
+    """A tunnel whose other end cannot be reached; its device says nothing by itself."""
+    sysctl(net, "c", "net.ipv6.conf.default.disable_ipv6=1")
+    tunnelled(net)
+    net.ip("c", "route del default")
+
+
 ROWS: dict[str, tuple[Callable[[Net], object], Callable[[Net], object], tuple[str, ...]]] = {
-    # what is done to the lab, what is sent, the counters that move for each of the packets (who was told sends no more)
+    # what is done to the lab, what is sent, the counters that move for each of the packets
     "egress": (lambda n: n.ip("r", "link set vs mtu 1400"), lambda n: ping(n, S4, 1452, count=1),
                ("r/ Ip.FragFails",)),
     "egress, IPv6": (lambda n: n.ip("r", "link set vs mtu 1400"), lambda n: ping(n, S6, 1432, count=1),
@@ -117,9 +132,17 @@ ROWS: dict[str, tuple[Callable[[Net], object], Callable[[Net], object], tuple[st
                               ("c/ Ip.OutDiscards",)),
     "closed": (lambda n: None, lambda n: n.inside("c", sys.executable, "-c", CLOSED), ("s/ Udp.NoPorts",)),
     "checksum": (lambda n: None, lambda n: n.inside("c", sys.executable, "-c", DAMAGED), ("s/ Udp.InCsumErrors",)),
+    "wrapped, may not be cut": (lambda n: tunnelled(n, "df", "set", mtu=1500), lambda n: ping(n, IN[1], 1452, count=1),
+                                ("c/vx0 tx_dropped", "c/ Ip.FragFails")),
+    "no tunnel end": (unwrapped, lambda n: ping(n, IN[1], 10), ("c/vx0 tx_dropped",)),
+    "no way to the tunnel's end": (astray, lambda n: ping(n, IN[1], 10), ("c/vx0 tx_carrier_errors",)),
+    "unknown VNI": (lambda n: tunnelled(n, far=8), lambda n: ping(n, IN[1], 10), ()),
     "rule": (lambda n: n.drop("r", "forward", "drop"), lambda n: ping(n, S4, 10), ()),
     "blackhole": (lambda n: n.ip("r", f"route add blackhole {S4}"), lambda n: ping(n, S4, 10), ()),
 }  # fmt: skip
+
+
+TOLD = ("egress", "egress, IPv6", "wrapped, may not be cut")  # who was told sends no more of that size
 
 
 @pytest.mark.lab
@@ -129,7 +152,7 @@ def test_which_counters_move(net: Net, row: str) -> None:
     setup, act, wanted = ROWS[row]
     setup(net)
     found = moved(net, lambda: act(net))
-    sent = 1 if row.startswith("egress") else PINGS
+    sent = 1 if row in TOLD else PINGS
     assert {name: found.get(name) for name in wanted} == dict.fromkeys(wanted, sent), found
     if not wanted:
         assert found == {}

@@ -108,14 +108,15 @@ class Watcher:
 
     def end(self, request: EndWatch) -> TraceFact:
         """Stop watching, and say what was seen."""
-        self._enough.wait(request.linger)  # what is on its way arrives
-        ended = self._since(time.monotonic_ns())
-        self._done.set()
-        self._thread.join()
-        self._flush()
-        fact = self._conclude(request.ref, ended if self._cut is None else self._cut)
-        self.close()
-        return fact
+        try:
+            self._enough.wait(request.linger)  # what is on its way arrives
+            ended = self._since(time.monotonic_ns())
+            self._done.set()
+            self._thread.join()
+            self._flush()
+            return self._conclude(request.ref, ended if self._cut is None else self._cut)
+        finally:  # however it ends: nobody else knows of it any more
+            self.close()
 
     def _flush(self) -> None:
         """Read until there is as much as the kernel says that it has put into each ring: on a busy machine it hands a
