@@ -6,6 +6,7 @@ import select
 import shlex
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,9 +18,15 @@ from netlab import Net, nets
 from test_trace import CERTS, SERVE, SERVER, lost
 
 from pathfit.capture.times import Look, Times
+from pathfit.capture.watch import Watcher
+from pathfit.core.net import Point
+from pathfit.core.request import EndWatch, Watch
+from pathfit.core.tracing import Tap
 from pathfit.host import netns
+from pathfit.host.alarm import Late
 from pathfit.host.ring import Ring
 
+C4, S4 = "192.0.2.2", "203.0.113.2"
 MEGABYTES = 500
 ALL = [(6, 0, 0, 0x40000)]  # a filter that keeps everything
 # The command, with something done when the watch has begun.
@@ -140,6 +147,29 @@ def test_a_ring_whose_device_goes_is_told_once(net: Net, change: str, why: str) 
         assert ring.ended() == why
         assert (poll.poll(0), ring.ended()) == ([], "")
         ring.close()
+
+
+@pytest.mark.lab
+def test_an_end_that_comes_too_late(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time is up while it concludes: everything is taken away all the same."""
+
+    def late(*_: object) -> None:
+        raise Late("not done")
+
+    monkeypatch.setattr(Watcher, "_conclude", late)
+    link = net.json("r", "ip", "link show vs")[0]["ifindex"]
+    with netns.open_handle(f"/run/netns/{net('r')}", "r") as r:
+        tap = Tap(at=Point(host="h", netns="netns:r", link="vs"), netns=r.id, link=link)
+        watcher = Watcher(Watch(ref="w", address=C4, taps=(tap,), hosts=(C4, S4), ports=()), {r.id: r.fd})
+        assert watcher.begin() == 1
+        assert len(net.inside("r", "cat", "/proc/net/packet").splitlines()) == 2
+        with pytest.raises(Late):
+            watcher.end(EndWatch(ref="e", linger=0.0))
+        gone = time.monotonic() + 5
+        while len(net.inside("r", "cat", "/proc/net/packet").splitlines()) > 1 and time.monotonic() < gone:
+            pass  # the kernel sits out a grace period
+        assert len(net.inside("r", "cat", "/proc/net/packet").splitlines()) == 1
+    assert [t.name for t in threading.enumerate() if "_read_all" in t.name] == []
 
 
 # -- the clock -------------------------------------------------------------------------------------------------------
