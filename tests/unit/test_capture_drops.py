@@ -1,4 +1,30 @@
-"""Every way the kernel loses a packet, built, and named: what was lost, at which device, whose MTU decided."""
+"""Every way the kernel loses a packet, built, and named: what was lost, at which device, whose MTU decided.
+
+Each row of the table of what Linux does and says (measured on 6.18), and what shows it. By the kernel's event, here;
+by `pathfit trace` as a whole, with the points before and behind it, in the tests named after the bar (test_trace.py,
+test_trace_kernel.py); without the event, by counters, in test_trace_counters.py.
+
+==============================================  ============================================================
+DF, larger than the egress MTU                  egress | "the server is never told"
+same, IPv6                                      egress, IPv6 | too_big_for_the_way_in_by_ipv6
+no DF                                           what_may_be_cut_is_not_lost
+the peer of a veth is smaller                   peer | "the other end of a cable takes less"
+a bridge's port, bridge-nf on, off              a_bridge_s_port | a_bridge_s_port
+VXLAN, outer DF unset                           packet_that_may_be_cut | s_packets_in_fragments_arrive, a_later_fragment
+VXLAN, outer DF set, at its own end             own_packets_may_not_be_cut | through_translation_and_a_tunnel
+VXLAN, outer DF set, a router is smaller        packet_on_a_smaller_router | tunnel-router
+bridged over VXLAN, the tunnel answers          nothing is dropped | a_tunnel_that_answers
+unknown VNI                                     a_network_that_the_other_end_does_not_know | unknown-vni
+nft, iptables-nft, iptables-legacy              rule, iptables, iptables-legacy | "a rule about length", legacy
+reverse path filter                             reverse path | reverse-path
+no route, at a router, at the sender            no route, no_route_at_the_sender | no-route
+blackhole                                       blackhole, blackhole IPv6 | blackhole
+forwarding off, TTL, a dead neighbour           forwarding off, time_to_live, neighbour | forwarding-off, neighbour
+closed TCP, closed UDP, a full receiver         nobody_listens, a_receiver_that_is_full
+GSO, DF, a smaller egress at a router           super_packets_at_a_router
+GSO over a smaller veth, or bridge's port       super_packets_pass_a_smaller_port_unseen, ..._bridge_s_port_unseen
+==============================================  ============================================================
+"""
 
 import ctypes
 import os
@@ -36,6 +62,24 @@ try:
     s.send(b"x")
 except OSError:
     pass
+"""
+DEAF = """
+import signal, socket
+s = socket.socket(type=2)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+s.bind(("", 7001))
+print(flush=True)
+signal.pause()
+"""
+FLOOD = """
+import socket
+s = socket.socket(type=2)
+s.connect(("198.51.100.2", 7001))
+for n in range(50):
+    try:
+        s.send(bytes(500))
+    except OSError:
+        pass
 """
 SERVE = """
 import socket
@@ -79,15 +123,17 @@ def ping(net: Net, name: str, to: str, size: int, *more: str) -> None:
     subprocess.run(["ip", "netns", "exec", net(name), *words], capture_output=True, timeout=20, check=False)
 
 
-def watched(hosts: tuple[str, ...], act: Callable[[], None], enough: int = 1) -> list[Drop]:
-    """What is lost of that traffic while ``act`` runs, waited for up to five seconds; none for 0 as well."""
+def watched(net: Net, hosts: tuple[str, ...], act: Callable[[], None], enough: int = 1) -> list[Drop]:
+    """What is lost of that traffic in the lab while ``act`` runs, waited for up to five seconds; none for 0 as well.
+    The kernel tells of every namespace there is, those of other labs with the same addresses as well."""
+    ours = {0, *(os.stat(f"/run/netns/{net(name)}").st_ino for name in net.names)}
     with closing(Drops([packed(h) for h in hosts])) as seen:
         act()
-        found = seen.read()
+        found = [x for x in seen.read() if x.at.netns in ours]
         end = time.monotonic() + 5
         while len(found) < enough and time.monotonic() < end:
             time.sleep(0.01)  # the program wakes nobody: there is no event to wait for
-            found += seen.read()
+            found += [x for x in seen.read() if x.at.netns in ours]
         assert seen.lost == 0
     return found
 
@@ -135,6 +181,9 @@ ROWS: dict[str, tuple[Callable[[Net], object], tuple[str, str], int, str, str, s
     "peer": (lambda n: n.ip("s", "link set eth0 mtu 1400"), (C4, S4), BIG, "peer-too-small", "peer", "vs"),
     "rule": (lambda n: n.drop("r", "forward", "meta length > 1000 drop"), (C4, S4), BIG, "filtered", "", "vc"),
     "iptables": (lambda n: silence(n, f"iptables -A FORWARD -d {S4} -j DROP"), (C4, S4), SMALL, "filtered", "", "vc"),
+    "iptables-legacy": (
+        lambda n: silence(n, f"iptables-legacy -A FORWARD -d {S4} -j DROP"), (C4, S4), SMALL, "filtered", "", "vc",
+    ),
     "blackhole": (lambda n: n.ip("r", f"route add blackhole {S4}"), (C4, S4), SMALL, "refused-by-route", "", "vc"),
     "blackhole, IPv6": (
         lambda n: n.ip("r", f"-6 route add blackhole {S6}"), (C6, S6), SMALL, "refused-by-route", "", "vc",
@@ -161,7 +210,7 @@ ROWS: dict[str, tuple[Callable[[Net], object], tuple[str, str], int, str, str, s
 def test_a_row(net: Net, row: str) -> None:
     setup, ends, size, word, limit, device = ROWS[row]
     setup(net)
-    found = watched(ends, lambda: ping(net, "c", ends[1], size, *(("-W", "5") if row == "neighbour" else ())))
+    found = watched(net, ends, lambda: ping(net, "c", ends[1], size, *(("-W", "5") if row == "neighbour" else ())))
     lost = [d for d in found if d.packet.layers[0].ip.dst == packed(ends[1])]
     assert [(d.why.word, d.why.limit) for d in lost[:1]] == [(word, limit)], [(d.reason, d.function) for d in found]
     at = lost[0].at
@@ -172,23 +221,52 @@ def test_a_row(net: Net, row: str) -> None:
     assert (at.egress_netns if limit == "egress" else at.netns) == inode, "at r"
 
 
+def test_what_may_be_cut_is_not_lost(net: Net) -> None:
+    """Without DF a router cuts it (FragOKs, FragCreates): nothing is dropped."""
+    net.ip("r", "link set vs mtu 1400")
+    net.ip("s", "link set eth0 mtu 1400")  # its answer is cut as well
+    before = counter(net, "r", "FragCreates")
+    assert watched(net, (C4, S4), lambda: ping(net, "c", S4, BIG, "-M", "dont"), enough=0) == []
+    assert counter(net, "r", "FragCreates") > before
+
+
+def counter(net: Net, name: str, what: str) -> int:
+    head, values = (x.split() for x in net.inside(name, "cat", "/proc/net/snmp").splitlines()[:2])
+    return int(values[head.index(what)])
+
+
+def test_no_route_at_the_sender(net: Net) -> None:
+    """Its packet is never made: an error to who sends, no drop."""
+    net.ip("c", "route del default")
+    words = ["ip", "netns", "exec", net("c"), sys.executable, "-c", CONNECT, "1"]
+    assert watched(net, (C4, S4), lambda: subprocess.run(words, check=True, timeout=20) and None, enough=0) == []
+
+
+def test_a_receiver_that_is_full(net: Net) -> None:
+    with net.serving("s", DEAF):
+        words = ["ip", "netns", "exec", net("c"), sys.executable, "-c", FLOOD]
+        (lost, *_) = watched(net, (C4, S4), lambda: subprocess.run(words, check=True, timeout=20) and None)
+    assert lost.why.word == "receiver-full"
+    assert lost.at.netns == os.stat(f"/run/netns/{net('s')}").st_ino
+
+
 def test_what_arrives_is_no_loss(net: Net) -> None:
     def act() -> None:
         ping(net, "c", S4, BIG)
         ping(net, "c", S6, SMALL)
 
-    assert watched((C4, S4, C6, S6), act, enough=0) == []
+    assert watched(net, (C4, S4, C6, S6), act, enough=0) == []
 
 
 def test_time_to_live(net: Net) -> None:
-    (lost, *_) = watched((C4, S4), lambda: ping(net, "c", S4, SMALL, "-t", "1"))
+    (lost, *_) = watched(net, (C4, S4), lambda: ping(net, "c", S4, SMALL, "-t", "1"))
     assert (lost.why.word, lost.at.device) == ("ttl", "vc")
 
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
 def test_nobody_listens(net: Net, kind: str) -> None:
     words = ["ip", "netns", "exec", net("c"), sys.executable, "-c", CONNECT, "1" if kind == "tcp" else "2"]
-    (lost, *_) = watched((C4, S4), lambda: subprocess.run(words, check=True, timeout=20) and None)
+    (lost, *_) = watched(net, (C4, S4), lambda: subprocess.run(words, check=True, timeout=20) and None)
     assert lost.why.word == "closed" and lost.at.device == "eth0"
     assert lost.at.netns == os.stat(f"/run/netns/{net('s')}").st_ino
 
@@ -198,7 +276,7 @@ def test_a_bridge_s_port(bridged: Net, filtered: str) -> None:
     """No counter moves without bridge-nf; the place is told all the same."""
     key = "net.bridge.bridge-nf-call-iptables"
     subprocess.run(["ip", "netns", "exec", bridged("r"), "sysctl", "-qw", f"{key}={filtered}"], check=False)
-    (lost, *_) = watched(("192.0.2.2", "192.0.2.3"), lambda: ping(bridged, "a", "192.0.2.3", BIG))
+    (lost, *_) = watched(bridged, ("192.0.2.2", "192.0.2.3"), lambda: ping(bridged, "a", "192.0.2.3", BIG))
     assert (lost.why.word, lost.why.limit, lost.at.device) == ("port-too-small", "port", "pb")
 
 
@@ -215,7 +293,7 @@ def tunnelled(net: Net, *more: str, far: int = 7, mtu: int = 1450) -> None:
 
 def test_a_tunnel_whose_own_packets_may_not_be_cut(net: Net) -> None:
     tunnelled(net, "df", "set", mtu=1500)
-    (lost, *_) = watched(IN, lambda: ping(net, "c", IN[1], BIG))
+    (lost, *_) = watched(net, IN, lambda: ping(net, "c", IN[1], BIG))
     assert (lost.why.word, lost.why.limit) == ("outer-too-big", "underlay")
     assert (lost.at.egress_device, lost.at.egress_mtu) == ("eth0", 1500)
     inner = lost.packet.inner
@@ -223,21 +301,23 @@ def test_a_tunnel_whose_own_packets_may_not_be_cut(net: Net) -> None:
 
 
 def test_a_tunnel_s_packet_on_a_smaller_router(net: Net) -> None:
-    """No message about it ever reaches who sent the inner packet."""
+    """No message about it ever reaches who sent the inner packet; the next is lost where it is wrapped (cached)."""
     tunnelled(net, "df", "set")
     net.ip("r", "link set vs mtu 1400")
-    (first, *_) = watched(IN, lambda: ping(net, "c", IN[1], 1400))
+    (first, *_) = watched(net, IN, lambda: ping(net, "c", IN[1], 1400))
     assert (first.why.word, first.at.egress_device, first.at.egress_mtu) == ("too-big", "vs", 1400)
+    (then, *_) = watched(net, IN, lambda: ping(net, "c", IN[1], 1400))
+    assert (then.why.word, then.why.limit) == ("outer-too-big", "underlay")
 
 
 def test_a_tunnel_s_packet_that_may_be_cut_is_not_lost(net: Net) -> None:
     tunnelled(net, mtu=1500)
-    assert watched(IN, lambda: ping(net, "c", IN[1], BIG), enough=0) == []
+    assert watched(net, IN, lambda: ping(net, "c", IN[1], BIG), enough=0) == []
 
 
 def test_a_network_that_the_other_end_does_not_know(net: Net) -> None:
     tunnelled(net, far=8)
-    (lost, *_) = watched(IN, lambda: ping(net, "c", IN[1], SMALL))
+    (lost, *_) = watched(net, IN, lambda: ping(net, "c", IN[1], SMALL))
     assert (lost.why.word, lost.at.device) == ("unknown-vni", "eth0")
     assert lost.at.netns == os.stat(f"/run/netns/{net('s')}").st_ino
 
@@ -249,7 +329,31 @@ def test_super_packets_pass_a_smaller_port_unseen(net: Net) -> None:
     net.ip("s", "link set eth0 mtu 1400")
     said: list[str] = []
     with net.serving("s", SERVE):
-        found = watched((C4, S4), lambda: said.append(net.inside("c", sys.executable, "-c", SEND)), enough=0)
+        found = watched(net, (C4, S4), lambda: said.append(net.inside("c", sys.executable, "-c", SEND)), enough=0)
+    assert "200000" in said[0]
+    assert [d.why.word for d in found if d.why.limit] == []
+
+
+def test_super_packets_at_a_router(net: Net) -> None:
+    """What they would be cut into is too large for the way out: the whole is dropped, and who sent it told."""
+    for name, link in (("c", "eth0"), ("r", "vc"), ("r", "vs"), ("s", "eth0")):
+        net.inside(name, "ethtool", "-K", link, "tso", "on", "gso", "on", "gro", "on")
+    net.ip("r", "link set vs mtu 1400")
+    with net.serving("s", SERVE):
+        found = watched(net, (C4, S4), lambda: net.inside("c", sys.executable, "-c", SEND) and None)
+    large = [d for d in found if d.why.word == "too-big"]
+    assert large and large[0].at.egress_device == "vs" and large[0].at.gso_size > 1360
+
+
+def test_super_packets_pass_a_smaller_bridge_s_port_unseen(bridged: Net) -> None:
+    for name, link in (("a", "eth0"), ("r", "pa"), ("r", "pb"), ("b", "eth0")):
+        bridged.inside(name, "ethtool", "-K", link, "tso", "on", "gso", "on", "gro", "on")
+    bridged.inside("r", "sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=0")
+    said: list[str] = []
+    send = SEND.replace("198.51.100.2", "192.0.2.3")
+    with bridged.serving("b", SERVE):
+        act = lambda: said.append(bridged.inside("a", sys.executable, "-c", send))  # noqa: E731
+        found = watched(bridged, ("192.0.2.2", "192.0.2.3"), act, enough=0)
     assert "200000" in said[0]
     assert [d.why.word for d in found if d.why.limit] == []
 

@@ -1,10 +1,11 @@
-"""`pathfit trace` and what the kernel does without a word of its own: tunnels that answer, ports of bridges, fragments.
+"""`pathfit trace` through rows of the kernel's table, as a whole: device and reason, and the points on both sides.
 
-The other rows of the kernel's table are in test_capture_drops.py, which says which is where.
+First what the kernel does without a word of its own: tunnels that answer, ports of bridges, fragments. The table
+itself, and what shows each row, is in test_capture_drops.py.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -127,3 +128,91 @@ def test_a_later_fragment_is_followed_though_it_shows_nothing(through: Net) -> N
         assert [x[:2] for x in by_direction(through, document, direction)] == [(after, before)], lost(through, document)
         (loss,) = [x for x in document["losses"] if x["direction"] == direction]
         assert loss["passed"] <= 1450 < loss["smallest"], "what came in part did not get there"
+
+
+# -- rows of which every packet dies: the way ends there, and the kernel's own word is what is left ------------------
+
+
+def sysctl(net: Net, name: str, *words: str) -> None:
+    net.inside(name, "sysctl", "-qw", *words)
+
+
+def elsewhere(net: Net) -> None:
+    """r looks for c behind another device, and minds."""
+    net.batch("r", "link add o1 type veth peer name o2\nlink set o1 up\nlink set o2 up\nroute add 192.0.2.2/32 dev o1")
+    sysctl(net, "r", "net.ipv4.conf.vc.rp_filter=1")
+
+
+def nobody(net: Net) -> None:
+    net.ip("s", "link set eth0 arp off")
+    net.ip("r", "neigh flush dev vs")
+
+
+ENDS: dict[str, tuple[Callable[[Net], object], str, str]] = {
+    # what is done to the lab; why, the device
+    "no-route": (lambda n: n.ip("r", "route del 198.51.100.0/24"), "no-route", "r/vc"),
+    "blackhole": (lambda n: n.ip("r", "route add blackhole 198.51.100.2"), "refused-by-route", "r/vc"),
+    "forwarding-off": (lambda n: sysctl(n, "r", "net.ipv4.ip_forward=0"), "not-forwarded", "r/vc"),
+    "reverse-path": (elsewhere, "reverse-path", "r/vc"),
+    "neighbour": (nobody, "no-neighbour", "r/vs"),
+    "legacy": (lambda n: n.inside("r", "iptables-legacy", "-A", "FORWARD", "-p", "tcp", "-j", "DROP"),
+               "filtered", "r/vc"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def routed() -> Iterator[Net]:
+    """c - r - s, where a web server answers; neighbours are known."""
+    with nets() as net:
+        net.routed(("192.0.2", "198.51.100"), ("2001:db8:1", "2001:db8:2"), 2)
+        with serving(net):
+            net.inside("c", "ping", "-c1", "-W5", "198.51.100.2")
+            yield net
+
+
+def device(net: Net, at: dict[str, str]) -> str:
+    return f"{at['netns']}/{at['link']}".replace(f"netns:{net.prefix}-", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ENDS)
+def test_a_row(routed: Net, row: str) -> None:
+    build, why, at = ENDS[row]
+    build(routed)
+    status, document = traced(routed, "--timeout", "5")
+    assert status in (1, 3), document["verdict"]
+    causes = [c for x in document["losses"] if x["direction"] == "forward" for c in x["causes"]]
+    assert [(c["why"], device(routed, c["at"])) for c in causes] == [(why, at)], document["losses"]
+    assert document["verdict"] == "lost"
+
+
+@pytest.mark.slow
+def test_a_tunnel_over_a_smaller_router(through: Net) -> None:
+    """tunnel-router: the first at the router, then where it is wrapped; nobody inside is told by the router."""
+    for name in "cs":
+        through.ip(name, "link set vx0 type vxlan df set")
+        through.ip(name, "link set vx0 mtu 1450")
+    through.ip("r", "link set vs mtu 1400")
+    status, document = traced(through, to=URL)
+    assert status == 1
+    by_point = {device(through, x["after"]): x for x in document["losses"] if x["direction"] == "forward"}
+    assert set(by_point) == {"c/vx0", "r/vc"}, by_point
+    first, then = by_point["r/vc"], by_point["c/vx0"]
+    (cause,) = first["causes"]
+    assert (cause["why"], device(through, cause["at"]), cause["mtu"]) == ("too-big", "r/vs", 1400)
+    assert first["passed"] <= 1350 < first["smallest"]
+    (cause,) = then["causes"]
+    learnt = (cause["why"], device(through, cause["at"]), cause["mtu"])
+    assert learnt in (("outer-above-path-mtu", "c/eth0", None), ("outer-too-big", "c/eth0", 1400)), learnt
+
+
+@pytest.mark.slow
+def test_a_network_that_the_other_end_does_not_know(through: Net) -> None:
+    """unknown-vni"""
+    through.ip("s", "link del vx0")
+    through.ip("s", "link add vx0 type vxlan id 8 local 198.51.100.2 remote 192.0.2.2 dstport 4789 nolearning")
+    through.ip("s", "link set vx0 up")
+    through.ip("s", f"addr add {INNER[1]}/24 dev vx0")
+    status, document = traced(through, "--timeout", "4", to=URL)
+    causes = [(c["why"], device(through, c["at"])) for x in document["losses"] for c in x["causes"]]
+    assert (status, causes) == (1, [("unknown-vni", "s/eth0")]), document["losses"]

@@ -23,9 +23,11 @@ from pathfit.model import ladder, same
 from pathfit.model.network import Network
 from pathfit.model.same import Key
 from pathfit.wire import dissect
+from pathfit.wire.dissect import Layer
 from pathfit.wire.packets import SYN, Icmp, Tcp, parse_ip, parse_ports
 
 SLACK = 4  # bytes that a veth and a bridge's port let pass above their MTU (is_skb_forwardable())
+LEARNT = {"too-big": "above-path-mtu", "outer-too-big": "outer-above-path-mtu"}
 BRIDGE_NF = "br_nf_dev_queue_xmit"  # which lets pass what a port's MTU says, and no more
 EARLY = 200_000  # nanoseconds that the clocks of taps and of drops may differ by
 COPIES = 128  # equal packets, or places of one, that a drop is compared with: the last ones before it
@@ -55,15 +57,12 @@ def losses_of(
     ways: Sequence[Way], fact: TraceFact, flow: Flow, network: Network | None, report: Report
 ) -> tuple[Loss, ...]:
     """Every place where packets were lost, in the order of the way out, then of the way in."""
-    placed = list(_placed(ways, fact))
     answers = list(_answers(fact))
     causes = _Causes(network, report, answers)
+    placed = list(_placed(ways, fact, causes))
     found: list[Loss] = []
     for way in ways:
-        # Of a way in that is not known, because the way out ends before, the way out says how far we see.
-        predicted = (report.reverse if way.direction == "reverse" else None) or report.forward
-        whole = predicted is not None and predicted.ends is None
-        found += _before(way, fact, flow, placed, causes, whole=whole)
+        found += _before(way, fact, flow, placed, causes)
         found += _never_came(way, fact) if way.packets else ()
         by_point: dict[int, list[ladder.Loss]] = defaultdict(list)
         for loss in way.result.lost:
@@ -77,7 +76,7 @@ def losses_of(
 # -- which sighting a drop ended -------------------------------------------------------------------------------------
 
 
-def _placed(ways: Sequence[Way], fact: TraceFact) -> Iterator[Placed]:
+def _placed(ways: Sequence[Way], fact: TraceFact, causes: "_Causes") -> Iterator[Placed]:
     by_key: dict[Key, list[tuple[Way, Packet]]] = defaultdict(list)
     for way in ways:
         for packet in way.packets:
@@ -94,7 +93,7 @@ def _placed(ways: Sequence[Way], fact: TraceFact) -> Iterator[Placed]:
 
     for drop in fact.dropped:
         inner = dissect.packet(drop.data).inner
-        if inner is None:
+        if inner is None or causes.foreign(drop):
             continue
         cut = same.pieces(drop.data, inner, drop.length)
         size = inner.ip.size or drop.length
@@ -102,7 +101,7 @@ def _placed(ways: Sequence[Way], fact: TraceFact) -> Iterator[Placed]:
         for key in {x.key for x in cut}:
             them = by_key.get(key, [])
             before = (them[n] for n in reversed(range(bisect_right(them, drop.time + EARLY, key=_time))))
-            near += islice((x for x in before if fits(*x, drop, size, cut)), COPIES)
+            near += islice((x for x in before if fits(*x, drop, size, cut) and _like(inner, x[1])), COPIES)
         ended = [x for x in near if _ends_there(*x, gone)]
         if near:
             yield Placed(drop, *max(ended or near, key=_time))
@@ -138,6 +137,12 @@ def _shares(cut: Iterable[same.Piece], packet: Packet) -> bool:
     return any(a.key == b.key and a.start < b.end and b.start < a.end for a, b in both)
 
 
+def _like(dropped: Layer, packet: Packet) -> bool:
+    """Datagrams are known by a number of 16 bits, which others have as well: whole ones are as long as each other."""
+    cut = [x.ip.more or x.ip.fragment or isinstance(x.transport, Tcp) for x in (dropped, packet.layer)]
+    return any(cut) or dropped.ip.size == packet.layer.ip.size
+
+
 def _answers(fact: TraceFact) -> Iterator[Answer]:
     """Each "too big" that passed a tap."""
     for seen in fact.seen:
@@ -159,17 +164,14 @@ def _identity(packet: bytes) -> tuple[object, ...] | None:
 # -- losses ----------------------------------------------------------------------------------------------------------
 
 
-def _before(
-    way: Way, fact: TraceFact, flow: Flow, placed: Sequence[Placed], causes: "_Causes", *, whole: bool
-) -> Iterator[Loss]:
+def _before(way: Way, fact: TraceFact, flow: Flow, placed: Sequence[Placed], causes: "_Causes") -> Iterator[Loss]:
     """Drops in front of the first device there is: of packets of which no point saw anything. Those in namespaces that
-    it does not pass (where the ``whole`` way is known: in any other) are of somebody else, with the same addresses."""
+    it does not pass are of somebody else, with the same addresses."""
     gone: list[tuple[Dropped, int]] = []
     followed = {id(x.drop) for x in placed}
     where = _senders(way, fact)
     for drop in fact.dropped:
-        known = causes.knows(drop.netns)
-        if not causes.of_the_way(drop, fact) if known else whole:
+        if causes.foreign(drop) or (causes.knows(drop.netns) and not causes.of_the_way(drop, fact)):
             continue
         layer = flow.packet(drop.data, raw=True)
         here = where is None or drop.netns in where or not (drop.netns or way.packets)
@@ -325,6 +327,11 @@ def _behind(way: Way, placed: Sequence[Placed], fact: TraceFact, causes: "_Cause
 # -- causes ----------------------------------------------------------------------------------------------------------
 
 
+def _worded(cause: Cause) -> Cause:
+    """Where the device would have taken it, and what its route says or has learnt is not known."""
+    return replace(cause, word=LEARNT[cause.word]) if cause.mtu is None and cause.word in LEARNT else cause
+
+
 class _Causes:
     """Drops in words of the snapshot."""
 
@@ -332,6 +339,8 @@ class _Causes:
         self.network, self.host, self.answers = network, report.host, answers
         ways = [path for path in (report.forward, report.reverse) if path is not None]
         self._places = {hop.where.netns for path in ways for hop in path.hops}
+        # Of a way in that is not known, because the way out ends before it, the way out says how far we see.
+        self._whole = bool(ways) and all(path.ends is None for path in ways)
         self._limits = [limit for path in ways for limit in path.limits if limit.kind in ("route", "cached")]
 
     def of(self, drops: Iterable[Dropped]) -> tuple[Cause, ...]:
@@ -340,7 +349,7 @@ class _Causes:
         sized = {replace(cause, mtu=None, most=None): cause for cause in counted if cause.mtu is not None}
         for cause in [c for c in counted if c in sized]:  # the last, short segment of a burst shares its fate
             counted[sized[cause]] += counted.pop(cause)
-        return tuple(replace(cause, count=n) for cause, n in counted.most_common())
+        return tuple(replace(_worded(cause), count=n) for cause, n in counted.most_common())
 
     def _cause(self, drop: Dropped) -> Cause:
         device, inode = drop.device, drop.netns
@@ -360,6 +369,11 @@ class _Causes:
             function=drop.function,
             told=drop.told,
         )
+
+    def foreign(self, drop: Dropped) -> bool:
+        """The kernel tells of every namespace, and elsewhere the same addresses are somebody else's: where all of the
+        way is seen, it is in none that we do not know."""
+        return self._whole and not self.knows(drop.netns)
 
     def knows(self, inode: int) -> bool:
         """Is it one of the namespaces that were read? 0, no device, is not known not to be."""
