@@ -50,6 +50,7 @@ class Watcher:
         self._counters = Counters(namespaces)
         self._behind: set[int] = set()
         self._done, self._enough = threading.Event(), threading.Event()
+        self._opening: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._read_all, daemon=True)
 
     def begin(self) -> int:
@@ -57,12 +58,13 @@ class Watcher:
         hosts = [dissect.packed(h) for h in self._request.hosts]
         first = Look(*clock.both())
         self._times, self._began, self._began_mono = Times(first), first.real, first.monotonic
-        opening = [self._begun(number, tap, hosts) for number, tap in enumerate(self._request.taps)]
+        for number, tap in enumerate(self._request.taps):
+            self._opening.append(self._begun(number, tap, hosts))
         try:
             self._drops = Drops(hosts, self._request.ports, self._request.tunnels)
         except (bpf.Unable, ValueError) as e:
             self._lacks("why the kernel drops packets", e)
-        for one in opening:
+        for one in self._opening:
             one.join()
         self._rings = dict(sorted(self._rings.items()))
         self._opened.sort()
@@ -135,8 +137,9 @@ class Watcher:
     def close(self) -> None:
         """Take everything away. A second call is harmless."""
         self._done.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        for one in (*self._opening, self._thread):  # those that open are in namespaces that are closed behind us
+            if one.is_alive():
+                one.join()
         while self._rings:
             self._rings.popitem()[1].close()
         if self._drops is not None:

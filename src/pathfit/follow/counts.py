@@ -5,6 +5,7 @@ where the prediction saw packets dropped has no point behind it that could miss 
 and a counter there moved, that is said.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -47,13 +48,17 @@ class _Counters:
     def __init__(self, fact: TraceFact, network: Network, ways: Sequence[Way]) -> None:
         self.fact, self.network = fact, network
         self._stops = {(way.direction, fact.taps[stop.tap].at): stop for way in ways for stop in reversed(way.stops)}
+        self._seen = Counter[tuple[Direction, Point | None]](
+            (way.direction, fact.taps[way.stops[p.sighting.point].tap].at) for way in ways for p in way.packets
+        )
 
     def between(self, loss: Loss) -> tuple[Cause, ...]:
         """Of packets that were seen at a point and not at the next, or at none behind it."""
         after, before = self._end(loss.direction, loss.after), self._end(loss.direction, loss.before)
         if after is None or (loss.before is not None and before is None):
             return ()
-        lost = counted.Lost(after, before, loss.packets, loss.smallest, loss.passed)
+        missed = self._seen[loss.direction, loss.after] - self._seen[loss.direction, loss.before]
+        lost = counted.Lost(after, before, loss.packets, loss.smallest, loss.passed, missed)
         found = counted.causes(lost, self.fact.moved)[:MOST]
         return tuple(map(self._cause, found))
 

@@ -4,7 +4,8 @@ A counter says that so many packets were dropped, not whose. So one is a cause o
 
 * where it counts: of a device what is dropped on the side that the packets passed, of a namespace what its stack drops
   between a device that they came in by and one that they did not reach;
-* when it moved by at least as many packets as were lost there;
+* when it moved by at least as many packets as were lost there, and not by many more than were missed there: what mostly
+  counts the packets of others says nothing of ours;
 * when sizes do not speak against it: what is too big for an MTU is larger than that, and nothing larger got through.
 
 What moves when was measured on 6.18 (tests/unit/test_trace_counters.py builds the rows); no counter at all moves for a
@@ -20,6 +21,7 @@ from pathfit.model.dropped import Limit
 
 SLACK = 4  # bytes that a veth lets pass above the MTU of its other half (is_skb_forwardable())
 SOFTNET = "softnet.dropped"
+OTHERS = 8  # packets of others that a counter may have counted besides, on a quiet machine
 
 
 class Meaning(NamedTuple):
@@ -116,13 +118,15 @@ class End(NamedTuple):
 
 class Lost(NamedTuple):
     """``after``: where they were last seen; ``before``: the next point, None behind the last one; ``packets``: how
-    many; sizes in bytes of IP packet, ``passed`` 0 for none."""
+    many; sizes in bytes of IP packet, ``passed`` 0 for none; ``missed``: how many fewer were seen at all there, copies
+    of the same bytes and those that are not judged among them."""
 
     after: End
     before: End | None
     packets: int
     smallest: int
     passed: int
+    missed: int = 0
 
 
 class Counted(NamedTuple):
@@ -143,7 +147,9 @@ def causes(lost: Lost, moved: Iterable[Moved]) -> list[Counted]:
     rose = {(m.netns, m.link, m.name): m.by for m in moved}
     found = [*_of_devices(lost, rose), *_of_stacks(lost, rose)]
     exact = [c for c in found if c.counter not in GENERAL]
-    order = sorted((c for c in exact or found if c.by >= lost.packets), key=lambda c: c.by - lost.packets)
+    most = 2 * max(lost.packets, lost.missed) + OTHERS
+    fits = (c for c in exact or found if lost.packets <= c.by <= most)
+    order = sorted(fits, key=lambda c: c.by - lost.packets)
     chosen: dict[str, Counted] = {}
     for one in order:  # both ends of a cable count the same packet, and so do a tunnel and what is below
         chosen.setdefault(one.word, one)
