@@ -159,7 +159,7 @@ def _watched(case: Case) -> tuple[Request, ...]:
     if case.one("watch", WatchFact) is None:
         return ()
     if case.ask.follow is not None:
-        return (EndWatch(ref="watch:end", linger=case.ask.follow),)
+        return (EndWatch(ref="watch:end", linger=case.ask.follow, until_stopped=True),)
     return (EndWatch(ref="watch:end"),) if case.all(ProbeResult) else ()
 
 

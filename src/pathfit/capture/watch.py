@@ -111,7 +111,11 @@ class Watcher:
     def end(self, request: EndWatch) -> TraceFact:
         """Stop watching, and say what was seen."""
         try:
-            self._enough.wait(request.linger)  # what is on its way arrives
+            try:
+                self._enough.wait(request.linger)  # what is on its way arrives
+            except KeyboardInterrupt:
+                if not request.until_stopped:
+                    raise
             ended = self._since(time.monotonic_ns())
             self._done.set()
             self._thread.join()

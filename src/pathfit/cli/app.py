@@ -159,6 +159,7 @@ def diagnose(source: tuple[str, ...], to: str, **o: Any) -> int:
 @option("--from", "source", default="host", metavar="WHERE", help="Where the traffic comes from (default: host).")
 @option("--to", "to", required=True, metavar="TARGET", help="Where it goes: https://…, H:P, tcp://H:P, …")
 @option("-w", "file", type=File(), metavar="FILE", help="Write the packets (pcapng, one interface a point).")
+@option("--follow", type=float, is_flag=False, flag_value=10.0, metavar="[S]", help="Send nothing: watch others, 10 s.")
 @options.reaching
 @options.running
 @options.everywhere
@@ -168,6 +169,8 @@ def trace(source: str, to: str, file: "Path | None", **o: Any) -> int:
     \b
     pathfit trace --from container:ci --to https://example.org/
     pathfit trace --from netns:ci --to 192.0.2.1:443 -w lost.pcapng
+    pathfit trace --from netns:ci --to 192.0.2.1:443 --follow 30    what clients there send, a connection that hangs
+    pathfit trace --from netns:ci --to 192.0.2.1 --follow           all that is between the two; Ctrl-C ends it
 
     Needs root: packets are seen in the namespaces of the way, drops by a program in the kernel. Nothing is changed.
     Exit status: 0 everything arrived at every point   1 packets were lost   2 usage   3 not enough was seen

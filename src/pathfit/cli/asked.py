@@ -14,6 +14,9 @@ LONGEST = 3600.0  # seconds; an examination that may take longer than an hour is
 def ask(command: Any, source: str, to: str, lang_: str, options: dict[str, Any]) -> Ask:
     """The question, from parsed options. Raises Stop (2)."""
     timeout = seconds(options["timeout"])
+    follow = options.get("follow")
+    if follow is not None and not (math.isfinite(follow) and 0 < follow <= LONGEST):
+        raise Stop(f"to follow for {follow:g} s makes no sense: above 0, up to {LONGEST:g}", "--follow 30")
     family = family_of(options)
     option = "--to" if command == "diagnose" else "pathfit probe"
     goal = grammar.target(to, option)
@@ -28,7 +31,8 @@ def ask(command: Any, source: str, to: str, lang_: str, options: dict[str, Any])
         sni=grammar.host(options["sni"], "--sni") if options["sni"] else None,
         proxy=grammar.proxy(options["proxy"]) if options["proxy"] else None,
         fast=options["fast"],
-        timeout=timeout,
+        timeout=timeout + (follow or 0.0),
+        follow=follow,
         lang=lang_,
         snapshots=tuple(options.get("inputs", ())),
         trace=command == "diagnose" and bool(options.get("trace")),

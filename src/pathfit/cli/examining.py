@@ -26,6 +26,7 @@ DOING = {  # what the progress line says while a request is performed
     "ReadSnapshots": "reading snapshots",
     "TryFix": "trying the repair",
     "Watch": "opening taps on every device",
+    "EndWatch": "watching {0.linger:g} s; Ctrl-C ends it and shows what was seen",
 }
 
 
@@ -70,7 +71,7 @@ def live(ask: Ask, *, quiet: bool, verbose: bool) -> Case:
 
     def progress(request: Request) -> None:
         doing = DOING.get(type(request).__name__)
-        if doing:
+        if doing and getattr(request, "linger", 1) >= 1:
             talk.progress(doing.format(request))
 
     try:

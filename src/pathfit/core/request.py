@@ -108,7 +108,8 @@ class Watch(Tagged, frozen=True, kw_only=True):
     ``hosts``: addresses of the flow in every form that NAT gives them, ``address`` that of the target; ``ports``: those
     of the asked service, in every form; ``tunnels``: UDP ports that carry VXLAN; ``ends``: addresses of the tunnels'
     ends, which fragments of theirs are known by; ``forward``, ``reverse``: the points of each direction in order;
-    ``unseen``: devices of the way that no tap is for. Answer: one WatchFact.
+    ``unseen``: devices of the way that no tap is for; ``targets``: the far end in every form, () for ``address`` alone.
+    Answer: one WatchFact.
     """
 
     ref: str
@@ -121,16 +122,19 @@ class Watch(Tagged, frozen=True, kw_only=True):
     reverse: tuple[Stop, ...] = ()
     ends: tuple[str, ...] = ()
     unseen: tuple[Point, ...] = ()
+    targets: tuple[str, ...] = ()
 
 
 class EndWatch(Tagged, frozen=True, kw_only=True):
-    """Look ``linger`` seconds longer, then no more. Answer: one TraceFact.
+    """Look ``linger`` seconds longer, then no more. ``until_stopped``: Ctrl-C ends that, and what was seen is told; so
+    does a watch that is full. Answer: one TraceFact.
 
     That is longer than what is seen last is left open for (follow/seen.py: IN_FLIGHT): all that was measured is judged.
     """
 
     ref: str
     linger: float = 0.08
+    until_stopped: bool = False
 
 
 class MeasureHops(Tagged, frozen=True, kw_only=True):

@@ -7,7 +7,8 @@ missing at a point that they never pass, and then it is said that they were not 
 * :mod:`~pathfit.follow.seen` - what was seen at each point of a direction;
 * :mod:`~pathfit.follow.losses` - what was lost between which points, and why;
 * :mod:`~pathfit.follow.counts` - of losses without a cause, which counters may tell one;
-* :mod:`~pathfit.follow.rows` - the ladder of one connection.
+* :mod:`~pathfit.follow.rows` - the ladder of one connection;
+* :mod:`~pathfit.follow.talks` - of what others send: the connections, and what was sent again.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from pathfit.follow.counts import with_counters
 from pathfit.follow.losses import losses_of
 from pathfit.follow.rows import rows
 from pathfit.follow.seen import Flow, Way, stages, ways
+from pathfit.follow.talks import Told, talks
 from pathfit.model.taps import MOST_TAPS
 from pathfit.rules import forecast
 from pathfit.rules.places import each_once
@@ -56,8 +58,11 @@ def followed(case: Case) -> Followed:
 def _seen(case: Case, report: Report) -> Followed:
     fact = next(iter(case.all(TraceFact)), None)
     watch = next((x.request for x in case.exchanges if isinstance(x.request, Watch)), None)
+    alone = case.ask.follow is not None  # nothing was measured, so there is nothing to report but what was seen
+    lacking = tuple(m for m in report.missing if not alone or m.code != "undecided")
     if fact is None or watch is None:
-        return Followed(version=__version__, ask=case.ask, verdict="unknown", missing=report.missing, report=report)
+        shown = None if alone else report
+        return Followed(version=__version__, ask=case.ask, verdict="unknown", missing=lacking, report=shown)
     state = case.one("state", StateFact)
     network = forecast.network(state.host) if state is not None else None
     both = ways(fact, watch)
@@ -68,7 +73,9 @@ def _seen(case: Case, report: Report) -> Followed:
     # Where nobody tells of drops, what passed every point has arrived when the measurement says so as well.
     told = fact.watched or report.verdict == "healthy"
     unseen = any(m.what != DROPS for m in fact.missing)
-    blind = unseen or not told or fact.cut or any(s.lost for s in (*forward, *reverse))
+    told_of = talks(both) if alone else Told((), 0)
+    open_end = any(t.stuck for t in told_of.talks) and any(ends)  # lost beyond, or never answered: nobody can tell
+    blind = open_end or unseen or not told or (fact.cut and not alone) or any(s.lost for s in (*forward, *reverse))
     return Followed(
         version=__version__,
         ask=case.ask,
@@ -82,9 +89,12 @@ def _seen(case: Case, report: Report) -> Followed:
         cut=max(fact.ended, 1) if fact.cut else 0,
         beyond=(ends[0], ends[1]),
         missing=each_once(
-            (*sorted(fact.missing, key=lambda m: m.what != DROPS), *report.missing, *map(_untapped, watch.unseen))
+            (*sorted(fact.missing, key=lambda m: m.what != DROPS), *lacking, *map(_untapped, watch.unseen))
         ),
-        report=report,
+        report=None if alone else report,
+        talks=told_of.talks,
+        more_talks=told_of.more,
+        seconds=round((fact.ended - fact.armed) / 1e9, 3),
     )
 
 

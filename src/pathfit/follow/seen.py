@@ -44,18 +44,21 @@ class Way(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """What makes a packet one of the flow's: ``hosts`` in every form, the service's ``ports``, the asked ``target``."""
+    """What makes a packet one of the flow's: ``hosts`` in every form, the service's ``ports``, the asked ``target``;
+    ``targets``: that one in every form."""
 
     hosts: frozenset[bytes]
     ports: frozenset[int]
     target: bytes
     tunnels: tuple[int, ...]
+    targets: frozenset[bytes] = frozenset()
 
     @staticmethod
     def of(watch: Watch) -> "Flow":
         hosts = frozenset(map(dissect.packed, watch.hosts))
         tunnels = watch.tunnels or dissect.VXLAN_PORTS
-        return Flow(hosts, frozenset(watch.ports), dissect.packed(watch.address), tunnels)
+        targets = frozenset(map(dissect.packed, watch.targets))
+        return Flow(hosts, frozenset(watch.ports), dissect.packed(watch.address), tunnels, targets)
 
     def packet(self, data: bytes, *, raw: bool) -> Layer | None:
         """The packet of the flow in a frame (``raw``: without a link layer): the innermost with its addresses."""
@@ -78,6 +81,9 @@ class Flow(NamedTuple):
             ip = parse_ip(t.quoted)
             ports = parse_ports(t.quoted, ip.at) if ip is not None else None
             return self._by_port(ports[1], ports[0]) if ports is not None else None  # against what it is about
+        to, back = layer.ip.dst in self.targets, layer.ip.src in self.targets
+        if to != back:
+            return "forward" if to else "reverse"
         return "forward" if layer.ip.dst == self.target else "reverse" if layer.ip.src == self.target else None
 
     def _by_port(self, source: int, to: int) -> Direction | None:

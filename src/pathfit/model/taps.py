@@ -20,8 +20,8 @@ MOST_TAPS = 32
 
 class Where(NamedTuple):
     """``taps``: each device once; ``forward``, ``reverse``: points in order; ``hosts``, ``ports``, ``tunnels``: what
-    the flow may look like; ``ends``: of the tunnels that it goes through. ``unseen``: devices that cannot be tapped as
-    they are."""
+    the flow may look like; ``ends``: of the tunnels that it goes through; ``targets``: addresses of its far end.
+    ``unseen``: devices that cannot be tapped as they are."""
 
     taps: tuple[Tap, ...]
     forward: tuple[Stop, ...]
@@ -31,6 +31,7 @@ class Where(NamedTuple):
     tunnels: tuple[int, ...]
     unseen: tuple[Point, ...] = ()
     ends: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
 
 def taps(network: Network, forward: Predicted | None, reverse: Predicted | None, port: int) -> Where:
@@ -66,6 +67,7 @@ def taps(network: Network, forward: Predicted | None, reverse: Predicted | None,
         tunnels=tuple(sorted(t for t in tunnels if t)),
         unseen=tuple(dict.fromkeys(unseen)),
         ends=tuple(dict.fromkeys(a for f in outer for a in (f.src, f.dst) if a)),
+        targets=tuple(dict.fromkeys(a for a in (*(f.dst for f in there), *(f.src for f in back)) if a)),
     )
 
 

@@ -61,6 +61,7 @@ def command(ask: Ask, option: str = "", value: str = "") -> list[str]:
         words += ["--resolve", f"{name}:{address}"]
     words += ["--sni", ask.sni] if ask.sni else []
     words += ["--proxy", ask.proxy] if ask.proxy else []
+    words += ["--follow", f"{ask.follow:g}"] if ask.follow is not None else []
     words += ["--fast"] if ask.fast else []
     words += [w for file in ask.snapshots for w in ("--in", file)]
     return [*words, *([option, value] if option == "--timeout" else [])]

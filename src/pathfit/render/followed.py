@@ -2,6 +2,7 @@
 
 from pathfit.core.followed import Cause, Followed, Loss, Row, Stage
 from pathfit.core.net import Direction, Point
+from pathfit.render import followed_talks
 from pathfit.render.layout import Page, columns, pad
 from pathfit.rules.places import place_text
 from pathfit.words import render as words
@@ -47,6 +48,7 @@ class _Text:
         deep = max(map(columns, labels))
         for (which, _), label in zip(WAYS, labels, strict=True):
             self._way(which, f"  {pad(label, deep)}  ")
+        self._talks()
         self._ladder()
         self._missing()
         self.page.blank()
@@ -103,6 +105,14 @@ class _Text:
             return self.say("trace.no-word")
         why = next((m.why for m in self.seen.missing if m.what == "why the kernel drops packets"), "?")
         return self.say("trace.not-watched", why=why)
+
+    def _talks(self) -> None:
+        if self.seen.ask.follow is None or not self.seen.seconds:
+            return
+        self.page.blank()
+        self.page.line(followed_talks.head(self.seen, self.lang))
+        for text, trouble in followed_talks.lines(self.seen, self.lang):
+            self.page.line(text, "  ", "bad" if trouble else "", indent="    ")
 
     # -- the ladder --------------------------------------------------------------------------------------------
 

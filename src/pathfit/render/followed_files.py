@@ -7,7 +7,7 @@ import msgspec
 from pathfit.core.evidence import TraceFact
 from pathfit.core.followed import SCHEMA, Cause, Followed, Loss, Row, Stage
 from pathfit.core.net import Point
-from pathfit.render import json
+from pathfit.render import followed_talks, json
 from pathfit.render.followed import cause_text, loss_text
 from pathfit.rules.places import place_text
 from pathfit.wire import pcapng
@@ -28,6 +28,7 @@ def document(seen: Followed) -> bytes:
         "ladder": [_row(r) for r in seen.rows],
         "drops": {"watched": seen.watched, "unheard": seen.unheard},
         "cut_ms": round(seen.cut / 1e6, 3) if seen.cut else None,
+        "followed": followed_talks.document(seen),
         "missing": [{"what": m.what, "why": m.why, "how": m.how} for m in seen.missing],
         "report": json.document(seen.report) if seen.report is not None else None,
     }

@@ -30,7 +30,9 @@ def dropped(view: View) -> Iterable[Finding]:
     kernel was seen to drop these very packets in a filter (docs/trace.md).
     References: nft(8); iptables(8); nft_do_chain(), ipt_do_table(); RFC 1812 section 5.2.7.1.
     """
-    witnessed = tuple(traced.by_rule(view))
+    c = view.contact
+    told = c is not None and c.icmp is not None and view.fails_to_connect and _prohibited(c.icmp)
+    witnessed = tuple(traced.by_rule(view, refused=told))
     yield from witnessed
     seen = bool(witnessed)
     for direction, way in view.ended(Fate.FILTERED):
@@ -44,7 +46,6 @@ def dropped(view: View) -> Iterable[Finding]:
         if hole or view.torn_down or unheard(view):
             seen = True
             yield _rule_found(view, large, direction, "large" if hole else "later")
-    c = view.contact
     if seen or c is None or not view.fails_to_connect or view.explained:
         return
     if c.icmp is not None and (_prohibited(c.icmp) if c.udp != "refused" else c.error_from != c.address):

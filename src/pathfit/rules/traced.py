@@ -45,10 +45,9 @@ def by_program(view: View) -> Iterable[Finding]:
                 yield _found("FLT405", view, loss, cause)
 
 
-def by_rule(view: View) -> Iterable[Finding]:
-    """FLT401 where the kernel saw a packet filter drop the packets, and state did not tell which rule would."""
-    c = view.contact
-    refused = c is not None and c.icmp is not None and view.fails_to_connect
+def by_rule(view: View, *, refused: bool) -> Iterable[Finding]:
+    """FLT401 where the kernel saw a packet filter drop the packets, and state did not tell which rule would. It is what
+    fails itself where somebody answered that it is forbidden (``refused``)."""
     for loss in losses(view):
         for cause in loss.causes[:1]:
             if cause.word == "filtered":
@@ -88,7 +87,7 @@ def losses(view: View) -> tuple[Loss, ...]:
     open_ = _open(view)
     if view.seen is None or open_ is None:
         return ()
-    mine = [_neighbour(view, x) for x in view.seen.losses if _in_question(x, open_)]
+    mine = [_neighbour(view, x) for x in view.seen.losses if _in_question(x, open_) and _ours(view, x)]
     first: dict[Direction, Loss] = {}
     for loss in sorted(mine, key=lambda x: not x.causes):  # what the kernel has a word on, before the rest
         first.setdefault(loss.direction, loss)
@@ -112,6 +111,13 @@ def _in_question(loss: Loss, open_: Question) -> bool:
         big = loss.largest > open_.passes or (loss.after is None and loss.missing > 0)
         return loss.direction == open_.direction and big
     return not sized if open_.kind == "some" else True
+
+
+def _ours(view: View, loss: Loss) -> bool:
+    """Drops that no tap saw coming are told by addresses and ports alone, of every namespace there is: where it is none
+    that was read, somebody else may have the same addresses."""
+    nowhere = loss.after is None and loss.before is None
+    return not nowhere or all(any(n.where == c.at.netns for n in view.namespaces) for c in loss.causes)
 
 
 def _neighbour(view: View, loss: Loss) -> Loss:
@@ -193,6 +199,9 @@ def _of(loss: Loss) -> Iterator[EvidenceLine]:
     for cause in loss.causes[:1]:
         known: Facts = {"place": place_text(cause.at), "mtu": cause.mtu or "?", "most": cause.most or "?"}
         yield EvidenceLine(ref=REF, message=f"lost.{cause.word}", facts=known)
+        if cause.by == "counter":
+            moved: Facts = {"counter": cause.counter, "count": cause.count, "packets": loss.packets}
+            yield EvidenceLine(ref=REF, message="trace.counter", facts=moved)
         if cause.reason:
             yield line(REF, "trace-kernel", function=cause.function or "?", reason=cause.reason, times=cause.count)
 

@@ -15,6 +15,7 @@ from pathfit.core.measured import Bracket
 from pathfit.core.net import Direction, hops_away
 from pathfit.core.path import Fate
 from pathfit.core.request import EndWatch, Measure, ReadState, Request, Watch
+from pathfit.model.addr import family_of
 from pathfit.rules import forecast
 from pathfit.rules.ends import unheard
 from pathfit.rules.reach import FEW
@@ -23,6 +24,7 @@ from pathfit.rules.view import DIRECTIONS, View
 AGAIN, STATE = "look:again", "look:state"  # the request that shows the loss once more; what is read after it
 CONNECT = 1.2  # seconds to wait for an answer that, as was seen, does not come: a SYN and its first repetition
 POINTS = 2  # of a direction, at least
+MOST_HOSTS = 8  # addresses of one flow; what looks for drops takes no more of a family
 BRIEF = 1.0  # seconds for showing again what was measured
 
 
@@ -103,13 +105,23 @@ def taps_on(case: Case, ref: str, address: str) -> tuple[Watch, ...]:
     view = View(case, asking=address)
     if view.state is None:
         return ()
-    at = taps(forecast.network(view.state), view.predicted_forward, view.predicted_reverse, view.port)
+    network = forecast.network(view.state)
+    at = taps(network, view.predicted_forward, view.predicted_reverse, view.port)
+    hosts, ports, targets = at.hosts, at.ports, at.targets
+    if case.ask.follow is not None and view.source is not None:
+        # Others may speak another protocol, which NAT takes elsewhere, and from other addresses of theirs.
+        for protocol in ("tcp", "udp"):
+            other = taps(network, *forecast.both(view.state, view.source.id, address, view.port, protocol), view.port)
+            hosts, ports, targets = (*hosts, *other.hosts), (*ports, *other.ports), (*targets, *other.targets)
+        mine = (a.address for a in view.source.addresses if family_of(a.address) == family_of(address))
+        hosts = tuple(dict.fromkeys((*hosts, *mine)))[:MOST_HOSTS]
     watch = Watch(
         ref=ref,
         address=address,
         taps=at.taps,
-        hosts=at.hosts,
-        ports=at.ports,
+        hosts=hosts,
+        ports=tuple(dict.fromkeys(ports)),
+        targets=tuple(dict.fromkeys(targets)),
         tunnels=at.tunnels,
         forward=at.forward,
         reverse=at.reverse,

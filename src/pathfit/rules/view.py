@@ -21,7 +21,7 @@ from pathfit.core.followed import Followed
 from pathfit.core.measured import Attempt, Bracket, Contact
 from pathfit.core.net import Direction, Point
 from pathfit.core.path import Encap, Fate, Filtered, Limit, Predicted
-from pathfit.core.request import Measure
+from pathfit.core.request import Measure, Watch
 from pathfit.core.snapshot import Link, NetnsSnapshot
 from pathfit.core.sockets import Socket
 from pathfit.rules import forecast, promises
@@ -147,7 +147,7 @@ class View(Held, frozen=True, dict=True):
             return self.asking
         if self.contact is not None:
             return self.contact.address
-        measure = next((x.request for x in self.case.exchanges if isinstance(x.request, Measure)), None)
+        measure = next((x.request for x in self.case.exchanges if isinstance(x.request, Measure | Watch)), None)
         names = [a for n in self.names for a in n.addresses]
         return measure.address if measure else names[0] if names else self.ask.target.host
 

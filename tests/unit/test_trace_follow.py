@@ -1,0 +1,215 @@
+"""`pathfit trace --follow`: what others send is watched, nothing is sent, and what is lost is placed all the same."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from netlab import Net, nets, settled
+from test_trace import CERTS, PATHFIT, SERVE, SERVER, packet_sockets
+
+from pathfit.core.followed import Talk
+from pathfit.render.followed_talks import talk_text
+
+pytestmark = [pytest.mark.lab, pytest.mark.real_root]
+
+AT = "198.51.100.2:8443"
+# A server that sends as many bytes as a line asks for, and a client that asks for what it is told to, for ever open.
+ASKED = """
+import socket, threading
+def serve(c):
+    for line in c.makefile():
+        c.sendall(bytes(int(line)))
+s = socket.create_server(("", 7000))
+print(flush=True)
+while True:
+    threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
+"""
+ASKING = """
+import socket, sys
+c = socket.create_connection(("198.51.100.2", 7000))
+for line in sys.stdin:
+    c.sendall(line.encode())
+    n = int(line)
+    if n < 9000:
+        while n:
+            n -= len(c.recv(n))
+    print(flush=True)
+"""
+# Until it is ended: a request after the other.
+LOOP = """
+import subprocess, sys
+print(flush=True)
+while True:
+    subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+"""
+
+
+@pytest.fixture
+def net() -> Iterator[Net]:
+    """c - r - s, where a web server answers."""
+    with nets() as net:
+        net.routed(("192.0.2", "198.51.100"), ("2001:db8:1", "2001:db8:2"), 2)
+        words = (sys.executable, str(SERVER), str(CERTS / "chain.pem"), str(CERTS / "chain.key"))
+        with net.serving("s", SERVE, *words):
+            yield net
+
+
+def words(net: Net, to: str, seconds: float) -> list[str]:
+    return [PATHFIT, "trace", "--from", f"netns:{net('c')}", "--to", to, "--follow", str(seconds), "--json"]
+
+
+def followed(net: Net, to: str = AT, seconds: float = 1.0) -> tuple[int, dict[str, Any]]:
+    done = subprocess.run(words(net, to, seconds), capture_output=True, text=True, timeout=60)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+@contextmanager
+def asking(net: Net, *command: str) -> Iterator[None]:
+    """The command again and again in c."""
+    with net.serving("c", LOOP, *command):
+        yield
+
+
+def curl(url: str = f"https://{AT}/3000") -> tuple[str, ...]:
+    return ("curl", "-sk", "--max-time", "5", url)
+
+
+def test_nothing_is_sent_and_nothing_seen_is_unknown(net: Net) -> None:
+    before = settled(net.prefix)
+    status, document = followed(net, seconds=0.5)
+    assert (status, document["verdict"], document["losses"], document["report"]) == (3, "unknown", [], None)
+    assert document["followed"]["connections"] == []
+    assert not any(p["packets"] for way in ("forward", "reverse") for p in document[way]["points"])
+    assert settled(net.prefix) == before
+
+
+def test_what_passes_arrives(net: Net) -> None:
+    with asking(net, *curl()):
+        status, document = followed(net)
+    assert (status, document["verdict"], document["losses"]) == (0, "arrives", [])
+    assert all(p["packets"] > 20 for way in ("forward", "reverse") for p in document[way]["points"])
+    talks = document["followed"]["connections"]
+    assert talks and all(t["server"] == AT and t["protocol"] == "tcp" and not t["stuck"] for t in talks)
+    assert any(t["opened"] for t in talks) and document["followed"]["seconds"] >= 1.0
+
+
+def test_what_is_lost_of_others_is_placed(net: Net) -> None:
+    net.ip("r", "link set vc mtu 1400")
+    net.ip("c", "link set eth0 mtu 1500")
+    net.drop("s", "input", "icmp type destination-unreachable drop")
+    with asking(net, *curl()):
+        status, document = followed(net, seconds=3)
+    assert (status, document["verdict"]) == (1, "lost")
+    (loss,) = [x for x in document["losses"] if x["direction"] == "reverse"]
+    assert [p["link"] for p in (loss["after"], loss["before"])] == ["vs", "vc"]
+    assert (loss["causes"][0]["why"], loss["causes"][0]["mtu"]) == ("too-big", 1400)
+    stuck = document["followed"]["connections"][0]
+    assert stuck["stuck"]["way"] == "reverse" and stuck["stuck"]["size"] == 1500 and stuck["again_back"] >= 2
+
+
+def test_a_connection_that_hangs_already(net: Net) -> None:
+    """It was open before the watch began: its repetitions are seen, and where they end."""
+    argv = ["ip", "netns", "exec", net("c"), sys.executable, "-c", ASKING]
+    with (
+        net.serving("s", ASKED),
+        subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client,
+    ):
+        assert client.stdin is not None and client.stdout is not None
+        try:
+            client.stdin.write("5000\n")
+            client.stdin.flush()
+            assert client.stdout.readline()
+            net.drop("r", "forward", "iifname vs meta length > 1000 drop")
+            client.stdin.write("9000\n")  # asked for, and not waited for
+            client.stdin.flush()
+            assert client.stdout.readline()
+            status, document = followed(net, "198.51.100.2:7000", 3.5)
+        finally:
+            client.kill()
+    assert (status, document["verdict"]) == (1, "lost")
+    (loss,) = document["losses"]
+    assert (loss["after"]["link"], loss["causes"][0]["why"]) == ("vs", "filtered")
+    (talk,) = document["followed"]["connections"]
+    assert not talk["opened"] and talk["stuck"]["times"] >= 3 and talk["stuck"]["way"] == "reverse"
+    assert "it hangs: 198.51.100.2:7000 sent the same packet of 1500 bytes" in talk["text"]
+
+
+def test_through_a_published_port(net: Net) -> None:
+    """The client knows another address and port than the server has, and the server another than the client."""
+    rules = """table ip n {
+        chain p { type nat hook prerouting priority -100; ip daddr 192.0.2.1 tcp dport 8080 dnat to 198.51.100.2:8443
+        }
+        chain m { type nat hook postrouting priority 100; masquerade
+        }
+    }
+    """
+    net.inside("r", "nft", "-f", "-", stdin=rules)
+    with asking(net, *curl("https://192.0.2.1:8080/3000")):
+        status, document = followed(net, "192.0.2.1:8080")
+    assert (status, document["verdict"]) == (0, "arrives")
+    assert [p["at"]["link"] for p in document["forward"]["points"]] == ["eth0", "vc", "vs", "eth0"]
+    assert all(p["packets"] > 20 for way in ("forward", "reverse") for p in document[way]["points"])
+    assert {t["server"] for t in document["followed"]["connections"]} == {"192.0.2.1:8080"}
+
+
+def test_all_that_is_between_two_addresses(net: Net) -> None:
+    both = "ping -c 3 -i 0.2 -w 2 198.51.100.2; curl -sk --max-time 5 https://198.51.100.2:8443/3000"
+    with asking(net, "sh", "-c", both):
+        status, document = followed(net, "198.51.100.2", 2)
+    assert (status, document["verdict"]) == (0, "arrives")
+    kinds = {(t["protocol"], t["server"]) for t in document["followed"]["connections"]}
+    assert {("icmp", "198.51.100.2"), ("tcp", AT)} <= kinds
+
+
+def test_ctrl_c_ends_it_and_shows_what_was_seen(net: Net) -> None:
+    before = packet_sockets(net)
+    with (
+        asking(net, *curl()),
+        subprocess.Popen(words(net, AT, 60), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as one,
+    ):
+        assert one.stdout is not None
+        while len(os.listdir(f"/proc/{one.pid}/task")) < 2:  # until the one that reads the taps runs
+            assert one.poll() is None
+        subprocess.run(["ip", "netns", "exec", net("c"), *curl()], stdout=subprocess.DEVNULL, check=True, timeout=20)
+        one.send_signal(signal.SIGINT)
+        out, err = one.communicate(timeout=20)
+    document = json.loads(out)
+    assert (one.returncode, document["verdict"], err) == (0, "arrives", "")
+    assert 0 < document["followed"]["seconds"] < 30 and document["followed"]["connections"]
+    assert packet_sockets(net) == before
+
+
+def test_it_ends_when_it_is_full_and_says_so(net: Net) -> None:
+    small = "from pathfit.capture import watch; from pathfit.cli.entry import main; watch.MOST = 400; main()"
+    line = [sys.executable, "-c", small, *words(net, AT, 60)[1:]]
+    with asking(net, *curl()):
+        done = subprocess.run(line, capture_output=True, text=True, timeout=50)
+        text = subprocess.run([w for w in line if w != "--json"], capture_output=True, text=True, timeout=50)
+    document = json.loads(done.stdout)
+    assert document["followed"]["full"] and document["followed"]["seconds"] < 30
+    assert (done.returncode, document["losses"]) == (0, []), "what was seen until then is judged as ever"
+    assert "too many packets came to keep them all" in " ".join(text.stdout.split())
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "99999"])
+def test_what_makes_no_sense(seconds: str) -> None:
+    line = [PATHFIT, "trace", "--to", AT, "--follow", seconds]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 2 and "try: " in done.stderr
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_a_connection_in_words(lang: str) -> None:
+    talk = Talk(
+        protocol="tcp", client="192.0.2.2:4", server=AT, packets=7, back=5, again=3, repeats=4, stuck=1500,
+        stuck_way="forward", reset="reverse",
+    )  # fmt: skip
+    text = talk_text(talk, lang)
+    assert all(word in text for word in ("192.0.2.2:4", AT, "7", "5", "1500")) and "{" not in text and "?" not in text
