@@ -8,7 +8,8 @@ from pathfit.cli.stop import CANNOT, Stop, line
 from pathfit.cli.talk import Style, Talk, readers_may_leave, style
 from pathfit.core.ask import Ask
 from pathfit.core.case import Case
-from pathfit.core.request import Request
+from pathfit.core.request import EndWatch, Request
+from pathfit.words.render import say
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,6 @@ DOING = {  # what the progress line says while a request is performed
     "ReadSnapshots": "reading snapshots",
     "TryFix": "trying the repair",
     "Watch": "opening taps on every device",
-    "EndWatch": "watching {0.linger:g} s; Ctrl-C ends it and shows what was seen",
 }
 
 
@@ -70,8 +70,10 @@ def live(ask: Ask, *, quiet: bool, verbose: bool) -> Case:
     talk = Talk(quiet=quiet)
 
     def progress(request: Request) -> None:
+        if isinstance(request, EndWatch) and request.until_stopped:
+            talk.remark(say("trace.following", {"seconds": f"{request.linger:g}"}, ask.lang))
         doing = DOING.get(type(request).__name__)
-        if doing and getattr(request, "linger", 1) >= 1:
+        if doing:
             talk.progress(doing.format(request))
 
     try:
