@@ -9,7 +9,6 @@ from pathfit.cli.talk import Style, Talk, readers_may_leave, style
 from pathfit.core.ask import Ask
 from pathfit.core.case import Case
 from pathfit.core.request import EndWatch, Request
-from pathfit.words.render import say
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,6 +70,8 @@ def live(ask: Ask, *, quiet: bool, verbose: bool) -> Case:
 
     def progress(request: Request) -> None:
         if isinstance(request, EndWatch) and request.until_stopped:
+            from pathfit.words.render import say
+
             talk.remark(say("trace.following", {"seconds": f"{request.linger:g}"}, ask.lang))
         doing = DOING.get(type(request).__name__)
         if doing:
