@@ -6,14 +6,16 @@ test-all` sixty labs, `make bench-trace-labs` three hundred.
 
 import os
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
-from oracle.faults import FAULTS, HOPS, TAPS, generate
+from oracle.faults import FAULTS, HOPS, OTHER, TAPS, Device, Place, TraceLab, generate
 from oracle.labs import jobs
-from oracle.traced import Asked, many, report
+from oracle.traced import Asked, judge, judge_blind, many, report
 
 SEED = int(os.environ.get("PATHFIT_TRACE_SEED") or random.SystemRandom().randrange(10_000, 1 << 40))
 EVERY = len(FAULTS) * len(HOPS)
@@ -50,6 +52,63 @@ def test_from_one_side_no_device_is_blamed_that_is_not_seen(capsys: pytest.Captu
 @pytest.mark.slow
 def test_sixty_labs(capsys: pytest.CaptureFixture[str]) -> None:
     judged(labs(60, 0), capsys)
+
+
+# -- who judges --------------------------------------------------------------------------------------------------------
+
+
+def loss(place: Place, **other: Any) -> dict[str, Any]:
+    """A loss of a report that says of a place what is true, or something else."""
+
+    def at(device: Device | None) -> dict[str, str] | None:
+        return {"netns": f"netns:{device[0]}", "link": device[1]} if device else None
+
+    said = place.__dict__ | other
+    where = at(said["after"] or said["before"])
+    assert where is not None
+    cause = {"why": said["words"][0], "mtu": said["mtu"], "at": where | other.get("at", {})}
+    return {k: at(said[k]) for k in ("after", "before")} | {"direction": said["direction"], "causes": [cause]}
+
+
+def verdict(lab: TraceLab, losses: list[dict[str, Any]], judge: Callable[..., Any] = judge) -> str:
+    names = {f"netns:{ns}": ns for ns, _ in lab.points}
+    ends = {"points": [1], "ends": {"netns": "netns:a", "link": lab.points[0][1]}}
+    document = {"verdict": "lost" if losses else "arrives", "losses": losses, "forward": ends, "reverse": ends}
+    found: str = judge(lab, document, names).verdict
+    return found
+
+
+def test_what_is_not_so_is_wrong() -> None:
+    """Each thing that is said of each place, said otherwise."""
+    looked = Counter[str]()
+    for lab in map(generate, range(EVERY)):
+        true = [loss(p) for p in lab.truth if p.sure]
+        assert verdict(lab, true) == "right"
+        assert verdict(lab, []) == ("right" if lab.fault == "healthy" else "unknown")
+        for place in lab.truth:
+            elsewhere = next(p for p in lab.points if p not in (place.after, place.before))
+            others = {
+                "direction": OTHER[place.direction], "after": elsewhere, "words": ("checksum",), "mtu": 1111,
+                "at": {"netns": "netns:nowhere"}, "before": elsewhere,
+            }  # fmt: skip
+            for what, value in others.items():
+                assert verdict(lab, [*true, loss(place, **{what: value})]) == "wrong", (lab, what)
+                looked[what] += 1
+    assert min(looked.values()) >= EVERY
+
+
+def test_from_one_side_a_device_that_cannot_be_seen_is_wrong() -> None:
+    for lab in map(generate, range(EVERY)):
+        mine = [p for p in lab.points if p[0] == "a"]
+        for place in lab.truth:
+            both = [x for x in (place.after, place.before) if x is not None]
+            seen = all(x in mine for x in both)
+            assert verdict(lab, [loss(place)], judge_blind) == ("right" if seen else "wrong"), (lab, place)
+            if place.direction == "forward" and place.after not in (None, *mine):
+                beyond = loss(place, after=mine[-1], before=None, at={"netns": f"netns:{both[0][0]}"})
+                assert verdict(lab, [beyond], judge_blind) == "right"
+                blamed = loss(place, after=mine[-1], before=None)  # in "a", where it was not lost
+                assert verdict(lab, [blamed], judge_blind) == "wrong"
 
 
 # -- the labs themselves -----------------------------------------------------------------------------------------------
