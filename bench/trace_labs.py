@@ -68,6 +68,7 @@ def page(seen: list[Found], blind: list[Found], jobs: int, took: float) -> str:
         ("IPv6", [x for x in seen if x[0].family == 6]),
         ("translated", [x for x in seen if x[0].nat]),
         ("VXLAN", [x for x in seen if x[0].tunnels]),
+        ("super-packets (GSO, GRO)", [x for x in seen if x[0].offload]),
         ("https", [x for x in seen if x[0].scheme == "https"]),
         ("all", seen),
     ]

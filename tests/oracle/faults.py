@@ -21,6 +21,7 @@ FORWARD, REVERSE = "forward", "reverse"
 OTHER = {FORWARD: REVERSE, REVERSE: FORWARD}
 SPACES = 14
 TAPS, LONGEST = 32, 10  # devices that one trace looks at; those of a stretch, at most
+REJECTS = ("reject", "reject with tcp reset")
 EPHEMERAL = 32768
 SIZED, NONE, SOME, ALL = "sized", "none", "some", "all"  # what passes: small packets, nothing, most, everything
 
@@ -60,6 +61,7 @@ class TraceLab:
     counted: str = ""  # namespace whose nft rule counts what is lost by chance
     nat: str = ""
     tunnels: int = 0
+    offload: bool = False
 
 
 @dataclass
@@ -263,7 +265,7 @@ class Port(Fault):
         c, r = self.m.c, self.m.rng
         if self.switch:
             ports = (self.low, c.top) if self.left else (c.top, self.low)
-            c.switch((c.top, c.top), ports, r.choice((c.top, self.low)))
+            c.switch((c.top, c.top), ports, r.choice((c.top, self.low)), nf=r.random() < 0.25)
         else:
             c.host_bridge(c.top, self.low, c.top, at_left=self.left)
         return True
@@ -357,6 +359,8 @@ class Rule(Fault):
         come = self.around(i, self.direction)[0]
         if r.random() < 0.3 and come is not None:
             m.nft(m.c.nodes[i], "inet", "forward", r.choice((-150, 0)), [f"iifname {come[1]} counter drop"])
+        elif r.random() < 0.3:
+            self.rule(i, "forward", "", r.choice(REJECTS), "nft")
         else:
             self.rule(i, r.choice(("forward", "prerouting", "postrouting")), "", "drop")
         self.lose(i, "filtered")
@@ -370,7 +374,10 @@ class End(Fault):
         end = r.choice(("from", "to"))
         i = self.at(end)
         hook = "input" if end == "to" else "output"
-        self.rule(i, hook, "", "drop")
+        if r.random() < 0.3:
+            self.rule(i, hook, "", r.choice(REJECTS), "nft")
+        else:
+            self.rule(i, hook, "", "drop")
         self.lose(i, "filtered")
 
 
@@ -581,6 +588,8 @@ def generate(seed: int) -> TraceLab:
     m = Making(rng, 4 if 6 not in kind.families or rng.random() < 0.62 else 6)
     m.c.most = SPACES
     fault = kind(m, hops)
+    if fault.passes != SIZED and rng.random() < 0.3:
+        m.c.offload = True  # super-packets all the way; tunnels are made without
     for index in range(hops):
         if fault.stretch(index):
             continue
@@ -606,7 +615,8 @@ def generate(seed: int) -> TraceLab:
         seed=seed, fault=name, text="\n".join(lines) + "\n", family=m.c.family, hops=hops, b=m.c.nodes[-1],
         to=fault.target, port=m.dport, scheme=rng.choice(("http", "https")), direction=fault.direction,
         passes=fault.passes, truth=tuple(fault.truth), points=tuple(fault.points), later=tuple(fault.later),
-        counted=fault.counted, nat=nat, tunnels=sum(s.kind in ("routed", "overlay") for s in m.c.stretches),
+        counted=fault.counted, nat=nat, offload=m.c.offload,
+        tunnels=sum(s.kind in ("routed", "overlay") for s in m.c.stretches),
     )  # fmt: skip
 
 

@@ -37,6 +37,8 @@ LARGE = 60_000  # bytes: many full segments
 HANGS = 1.2  # seconds after which curl has got nothing
 WARM = 0.3  # seconds for one connection; the next one asks again
 ENOUGH = 5.0  # seconds in which curl gets everything where nothing is wrong
+OWN = ("too-big", "peer-too-small", "port-too-small", "answered")  # words of which the MTU is that of lost packets
+ROOM = 4  # bytes that layer 2 lets pass above it
 ASKED = 40.0  # seconds for one trace
 ISOLATED = ("unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc")
 # as a container sees it: no names of namespaces, no processes but its own
@@ -184,6 +186,8 @@ class Said(NamedTuple):
     words: tuple[str, ...]
     mtus: tuple[int | None, ...]
     places: tuple[str, ...]
+    smallest: int
+    passed: int
 
     @staticmethod
     def of(loss: dict[str, Any], names: dict[str, str]) -> "Said":
@@ -195,6 +199,8 @@ class Said(NamedTuple):
             tuple(c["why"] for c in causes),
             tuple(c["mtu"] for c in causes),
             tuple(names.get(c["at"]["netns"], c["at"]["netns"]) for c in causes),
+            loss["smallest"],
+            loss["passed"],
         )
 
 
@@ -222,6 +228,8 @@ def judge(lab: TraceLab, document: dict[str, Any], names: dict[str, str]) -> Res
         bad = [w for w in one.words if w not in place.words]
         bad += [f"MTU {x}" for x in one.mtus if x != place.mtu]
         homes = {x[0] for x in (place.after, place.before) if x is not None}
+        if place.mtu and place.words[0] in OWN and not one.passed - ROOM <= place.mtu < one.smallest:
+            bad.append(f"{one.passed} bytes passed, {one.smallest} did not")
         bad += [f"in {x}" for x in one.places if x not in homes]
         if bad:
             result.why.append(f"right place, but {', '.join(bad)}: {one} for {place}")
@@ -306,7 +314,7 @@ def _once(asked: Asked) -> Result:
     begun, burnt = time.monotonic(), _cpu()
     spent = 0.0
     try:
-        with Built(lab.text) as built, serving(built, lab):
+        with Built(lab.text, lab.offload) as built, serving(built, lab):
             for ns, words in lab.later:
                 _later(built, ns, words)
             wrong = proved(built, lab)
