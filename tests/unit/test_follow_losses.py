@@ -93,7 +93,7 @@ def dropped(ns: str, time: float, packet: bytes, word: str = "filtered", **more:
 
 def watch(**more: Any) -> Watch:
     words = {"forward": FORWARD, "reverse": REVERSE, "ports": (443,), "hosts": ("10.0.1.2", "10.0.2.2", "10.0.4.2")}
-    return Watch(ref="w", address="10.0.2.2", taps=TAPS, **{**words, **more})
+    return Watch(ref="w", taps=TAPS, **{"address": "10.0.2.2", **words, **more})
 
 
 def fact(seen: list[Seen], *drops: Dropped) -> TraceFact:
@@ -156,6 +156,14 @@ def test_echoes_are_not_packets_of_a_service() -> None:
     flow = Flow.of(watch(ports=()))
     layer = flow.packet(echo, raw=True)
     assert layer is not None and flow.goes(layer) == "forward", "where no service is asked for they are"
+
+
+def test_neighbours_that_ask_for_each_other_are_not_the_flow() -> None:
+    """The address that a flow is translated to is the translator's own."""
+    flow = Flow.of(watch(hosts=("fd07::1", "fd07::2"), address="fd07::2"))
+    body = bytes((136, 0, 0, 0, 0x60, 0, 0, 0)) + S6 + bytes((2, 1, 2, 0, 0, 0, 0, 7))
+    layer = flow.packet(ip_header(S6, C6, 58, len(body), ttl=255) + body, raw=True)
+    assert layer is not None and flow.goes(layer) is None
 
 
 @pytest.mark.parametrize("to", [S, INNER], ids=["asked", "translated"])

@@ -17,6 +17,7 @@ from pathfit.wire.packets import TCP, Icmp, Tcp, is_error, parse_ip, parse_ports
 
 Part = Literal["", "part", "broken"]
 IN_FLIGHT = 60_000_000  # nanoseconds before the end: what was first seen later may still be on its way
+NEIGHBOURS = range(133, 138)  # types of ICMPv6: neighbour discovery (RFC 4861), never forwarded
 ECHO = {4: (0, 8), 6: (128, 129)}  # types of ICMP: replies and requests
 
 
@@ -75,6 +76,8 @@ class Flow(NamedTuple):
         t = layer.transport
         if self.ports and isinstance(t, Tcp | Udp):
             return self._by_port(t.sport, t.dport)
+        if isinstance(t, Icmp) and layer.ip.family == 6 and t.type in NEIGHBOURS:
+            return None  # between a translator, whose address is one of the flow's, and who is next to it
         if self.ports and isinstance(t, Icmp) and t.type in ECHO[layer.ip.family]:
             return None  # whoever has the address answers it: where ports are translated, another host than the service
         if self.ports and isinstance(t, Icmp) and is_error(layer.ip.family, t.type):
