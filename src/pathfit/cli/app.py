@@ -324,14 +324,15 @@ def demo(**o: Any) -> int:
 
 @pathfit.command()
 @click.argument("folder", metavar="DIR", type=File())
+@option("-w", "file", type=File(), metavar="FILE", help="Of a trace: write its packets (pcapng).")
 @options.save
 @options.everywhere
-def replay(folder: "Path", **o: Any) -> int:
+def replay(folder: "Path", file: "Path | None", **o: Any) -> int:
     """Diagnose a saved case again, from what was recorded. Sends nothing, needs no
     privileges."""
     from pathfit.cli.examining import replay as again
 
-    return again(folder, o)
+    return again(folder, o, file)
 
 
 @pathfit.command()

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pathfit.cli import saved
 from pathfit.cli.examining import live
@@ -11,6 +11,9 @@ from pathfit.cli.talk import Talk, readers_may_leave, style
 from pathfit.core.case import Case
 from pathfit.core.evidence import TraceFact
 from pathfit.words.render import say
+
+if TYPE_CHECKING:
+    from pathfit.core.followed import Followed
 
 STATUS = {"arrives": 0, "lost": 1, "unknown": 3}
 
@@ -29,10 +32,22 @@ def trace(source: str, to: str, file: Path | None, o: dict[str, Any]) -> int:
 def conclude(case: Case, look: Any, file: Path | None, o: dict[str, Any]) -> int:
     """What a finished case means, printed; its packets written. Returns the exit status."""
     from pathfit.follow import followed
+
+    seen = followed(case)
+    show(seen, case, look, file, o)
+    if o["save"]:
+        from pathfit.cli.examining import documents, reported
+
+        saved.save(o["save"], case, *documents(reported(case)))
+        Talk().remark(f"saved in {o['save']}")
+    return STATUS[seen.verdict]
+
+
+def show(seen: "Followed", case: Case, look: Any, file: Path | None, o: dict[str, Any]) -> None:
+    """Print, and write the packets where that is asked for. Raises Stop."""
     from pathfit.render import followed as text
     from pathfit.render import followed_files as files
 
-    seen = followed(case)
     fact = next(iter(case.all(TraceFact)), None)
     with readers_may_leave():
         if o["as_json"]:
@@ -50,9 +65,3 @@ def conclude(case: Case, look: Any, file: Path | None, o: dict[str, Any]) -> int
         Talk().remark(
             say("trace.written", {"count": len(fact.seen), "points": len(fact.taps), "path": str(file)}, look.lang)
         )
-    if o["save"]:
-        from pathfit.cli.examining import documents, reported
-
-        saved.save(o["save"], case, *documents(reported(case)))
-        Talk().remark(f"saved in {o['save']}")
-    return STATUS[seen.verdict]

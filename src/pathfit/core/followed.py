@@ -42,7 +42,8 @@ class Loss(Value, frozen=True, kw_only=True):
     ``after`` None: they came to no point of ours, but were sent, by the numbers of later ones: ``missing`` bytes in
     ``packets`` gaps, without sizes. ``before`` None: dropped behind the last point; both None: in front of any, or
     (``unwatched``) somewhere on a way none of whose points could be watched. Sizes are bytes of IP packet; ``passed``:
-    the largest that got to ``before`` meanwhile, 0 for none.
+    the largest that got to ``before`` meanwhile, 0 for none. ``numbers``: where they were seen last, in the file of
+    packets.
     """
 
     direction: Direction
@@ -55,6 +56,7 @@ class Loss(Value, frozen=True, kw_only=True):
     passed: int = 0
     causes: tuple[Cause, ...] = ()
     unwatched: bool = False
+    numbers: tuple[int, ...] = ()
 
 
 class Stage(Value, frozen=True, kw_only=True):

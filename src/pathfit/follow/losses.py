@@ -283,6 +283,7 @@ def _between(
         largest=max(p.size for p in gone),
         passed=max((p.size for p in way.packets if p.sighting.point == point + 1 and p.part != "broken"), default=0),
         causes=why or tuple(_answered(gone, answers)),
+        numbers=tuple(p.number for p in gone),
     )
 
 
@@ -321,6 +322,7 @@ def _behind(way: Way, placed: Sequence[Placed], fact: TraceFact, causes: "_Cause
         smallest=min(gone.values()),
         largest=max(gone.values()),
         causes=causes.of([x.drop for x in last]),
+        numbers=tuple(gone),
     )
 
 

@@ -86,8 +86,8 @@ def _row(row: Row) -> Json:
 
 
 def packets(seen: Followed, fact: TraceFact) -> bytes:
-    """A pcapng file: every packet of every tap in the order of time; those of the ladder that did not arrive, and the
-    last sighting of each, with a comment."""
+    """A pcapng file: every packet of every tap in the order of time; the last sighting of each that was lost has
+    a comment."""
     comments = _comments(seen)
     out = [pcapng.section(f"pathfit {seen.version}")]
     for tap in fact.taps:
@@ -110,12 +110,8 @@ def packets(seen: Followed, fact: TraceFact) -> bytes:
 def _comments(seen: Followed) -> dict[int, str]:
     """By the packet's number: where it was last seen, and what took it."""
     found: dict[int, str] = {}
-    for row in seen.rows:
-        if not row.numbers or ("none" not in row.seen and "part" not in row.seen):
-            continue
-        stages = seen.forward if row.direction == "forward" else seen.reverse
-        last = next((s.at for s, how in reversed(list(zip(stages, row.seen, strict=True))) if how == "all"), None)
-        why = [cause_text(c, "en") for x in seen.losses if last is not None and x.after == last for c in x.causes[:1]]
-        place = place_text(last) if last is not None else "nowhere"
-        found[row.numbers[-1]] = "; ".join([f"last seen at {place}", *why])
+    for loss in seen.losses:
+        place = place_text(loss.after) if loss.after is not None else "nowhere"
+        why = [cause_text(c, "en") for c in loss.causes[:1]]
+        found |= dict.fromkeys(loss.numbers, "; ".join([f"last seen at {place}", *why]))
     return found
