@@ -10,7 +10,7 @@ SLOW := tools/isolated $(BIN)/pytest -m slow
 # About half of what tests/engines takes; the other half runs beside it.
 ENGINES := $(patsubst %,tests/engines/test_%.py,kinds nested podman tunnels killed)
 
-.PHONY: setup engines-setup demo test test-all lint onefile bench bench-cure bench-oracle bench-kernels bench-trace-labs fuzz record-demo uninstall
+.PHONY: setup engines-setup demo test test-all lint onefile bench bench-cure bench-oracle bench-kernels bench-trace bench-trace-labs fuzz record-demo uninstall
 
 setup: ## .venv with the command .venv/bin/pathfit
 	@sh tools/setup.sh
@@ -51,6 +51,9 @@ bench-trace-labs: setup ## 300 random labs with one fault each: does `pathfit tr
 
 bench-kernels: engines-setup ## what fits into tunnels, predicted and measured on Debian's 6.1 and 6.12, as a page
 	@tools/isolated $(BIN)/python bench/kernels.py
+
+bench-trace: setup ## what a watch costs who sends beside it, and whether it counts what it misses; beside tcpdump, bpftrace
+	@tools/isolated $(BIN)/python -m bench.trace_overhead
 
 bench: ## side by side with other tools, in one run
 	@sh tools/setup.sh --all

@@ -19,6 +19,7 @@ BENCHES: dict[str, list[str]] = {
     "probe_time": [],
     "command": [],
     "peers": [],
+    "trace_overhead": [],
     "loss": [],
     "oracle": [],
 }
