@@ -26,7 +26,7 @@ from pathfit.wire.tpacket import Seen as Frame
 
 MOST = 100_000  # packets of all taps together; a measurement has a few thousand
 PATIENCE = 2.0  # seconds to wait for what the kernel still has
-TICK = 5  # milliseconds between two looks at a quiet ring
+TICK = 10  # milliseconds between two looks at a quiet ring
 AS_ROOT = "run as root (sudo pathfit …)"
 
 
