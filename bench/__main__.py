@@ -22,6 +22,7 @@ BENCHES: dict[str, list[str]] = {
     "trace_overhead": [],
     "loss": [],
     "oracle": [],
+    "trace_labs": [],
 }
 
 

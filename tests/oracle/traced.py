@@ -24,7 +24,7 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from oracle.build import BuildError, Built, own_mounts
-from oracle.faults import ALL, FORWARD, NONE, SIZED, Device, Place, TraceLab, generate
+from oracle.faults import ALL, FORWARD, NONE, OTHER, SIZED, Device, Place, TraceLab, generate
 from pathfit.host.netns import inside
 from pathfit.lab.services.listen import listeners
 
@@ -228,7 +228,7 @@ def judge(lab: TraceLab, document: dict[str, Any], names: dict[str, str]) -> Res
         bad = [w for w in one.words if w not in place.words]
         bad += [f"MTU {x}" for x in one.mtus if x != place.mtu]
         homes = {x[0] for x in (place.after, place.before) if x is not None}
-        if place.mtu and place.words[0] in OWN and not one.passed - ROOM <= place.mtu < one.smallest:
+        if cut(lab, place) and not one.passed - ROOM <= (place.mtu or 0) < one.smallest:
             bad.append(f"{one.passed} bytes passed, {one.smallest} did not")
         bad += [f"in {x}" for x in one.places if x not in homes]
         if bad:
@@ -244,7 +244,17 @@ def judge(lab: TraceLab, document: dict[str, Any], names: dict[str, str]) -> Res
         result.why.append(f"verdict {document['verdict']}")
     if result.why and result.verdict == "right":
         result.verdict = "unknown"
+        result.why += [f"missing: {m['what']}: {m['why']}" for m in document.get("missing", ())]
+        result.why += [f"a tap lost {p['lost']}" for d in OTHER for p in document[d]["points"] if p["lost"]]
     return result
+
+
+def cut(lab: TraceLab, place: Place) -> bool:
+    """Is it certain that what passes is smaller, and what does not larger? Not where somebody learns the size only from
+    what was lost (a tunnel), nor where an end sends super-packets (by a bridge of its own; others have them off)."""
+    ends = [lab.points[0][1], lab.points[-1][1]]
+    own = place.mtu is not None and place.words[0] in OWN and place.sure
+    return own and lab.fault != "tunnel outer" and not any(device.startswith("br-") for device in ends)
 
 
 def _there(place: Place, one: Said) -> bool:
