@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 HERE = Path(__file__).resolve()
 TESTS = HERE.parents[1] / "tests" / "unit"
-MOST = 600  # bytes of one input
+MOST = 900  # bytes of one input
 SLOW = 5  # seconds for one input: a decoder needs microseconds
 
 
@@ -187,7 +187,52 @@ def captures(data: bytes) -> None:
     assert (packet.time, packet.data, packet.length) == (number, data, len(data) + number % 7)
 
 
+def ways(data: bytes) -> None:
+    """What comes by at three points, whatever it is: where it was lost, and the ladder, without end or exception."""
+    from pathfit.core.evidence import TraceFact
+    from pathfit.core.net import Point
+    from pathfit.core.request import Watch
+    from pathfit.core.tracing import Seen, Stop, Tap
+    from pathfit.follow.rows import rows
+    from pathfit.follow.seen import ways as seen_on
+
+    taps = tuple(Tap(at=Point(host="h", netns="n", link=f"l{n}"), netns="4:1", link=n, raw=n == 2) for n in range(3))
+    seen = []
+    at = 0
+    while at < len(data) and len(seen) < 12:  # a byte for the point and the way, one for the length, then the frame
+        size, how = data[at + 1 : at + 2], data[at]
+        end = at + 2 + (size[0] if size else 0)
+        seen.append(
+            Seen(tap=how % 3, time=1 + how * 50_000_000, length=how * 9, out=bool(how & 128), data=data[at + 2 : end])
+        )
+        at = end
+    stops = tuple(Stop(n, out) for n in range(3) for out in (False, True))
+    hosts = ("192.0.2.1", "198.51.100.2", "2001:db8::1", "2001:db8::2")
+    watch = Watch(ref="w", address=hosts[1], taps=taps, hosts=hosts, ports=(443,), forward=stops, reverse=stops[::-1])
+    fact = TraceFact(ref="w", taps=taps, opened=(0, 1, 2), seen=tuple(seen), ended=20_000_000_000)
+    both = seen_on(fact, watch)
+    told = rows(both)
+    assert len(told) <= 2 * len(seen)
+    for way in both:
+        assert all(p.sighting.point < len(way.stops) for p in way.packets)
+        assert all(x.start < x.end and x.times > 0 for x in way.result.lost)
+
+
+def _ways() -> list[bytes]:
+    sys.path.insert(0, str(TESTS))
+    from test_wire_dissect import OUTER, WRAPPED, ether
+    from test_wire_forms import inside
+
+    from pathfit.wire.datagram import fragments
+
+    frames = [f for f in _frames() if len(f) < 256]
+    cut = [ether(p) for n in (4, 6) for p in fragments(*OUTER[n], WRAPPED["vxlan"](inside(4))[1], 9, 120)]
+    found = [b"".join(bytes((n, len(f))) + f for n in (0, 1, 129)) for f in (*frames, *cut)]
+    return [*found, b"".join(bytes((1, len(f))) + f for f in cut)]
+
+
 TARGETS = {
+    "ways": Target(ways, _ways),
     "frames": Target(frames, _frames),
     "filters": Target(filters, _frames),
     "events": Target(events, _events),
@@ -202,10 +247,11 @@ def one(name: str, seconds: int, folder: Path) -> int:
     import atheris
 
     with atheris.instrument_imports(include=["pathfit"]):
+        from pathfit.follow import rows, seen
         from pathfit.model import same
         from pathfit.wire import cbpf, dissect, pcapng, tpacket, traced
         from pathfit.wire.nft import trace
-    assert all((same, cbpf, dissect, pcapng, tpacket, traced, trace))
+    assert all((rows, seen, same, cbpf, dissect, pcapng, tpacket, traced, trace))
     target = TARGETS[name]
     seeds = folder / name
     seeds.mkdir()
