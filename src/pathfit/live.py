@@ -35,6 +35,7 @@ from pathfit.observe.places import NetnsHandle, locate
 
 if TYPE_CHECKING:
     from pathfit.capture.watch import Watcher
+    from pathfit.core.filters import Table
     from pathfit.observe.kernel import Observer
 
 AS_ROOT = "run as root (sudo pathfit …)"
@@ -56,6 +57,7 @@ class LiveWorld:
         self._handles: dict[str, NetnsHandle] = {}
         self._observers: dict[str, Observer] = {}
         self._watcher: Watcher | None = None
+        self._tables: dict[str, tuple[Table, ...]] = {}  # packet filters as they were read, by NetnsSnapshot.id
         self._beside: list[Evidence] = []  # what a request learned besides its own answer
         self._do: dict[type, Callable[[Any], Evidence]] = {
             ReadClock: self._clock,
@@ -145,6 +147,8 @@ class LiveWorld:
         observer = self._observer(r.source)
         fact = observer.state(r.ref, r.scope, r.detail, r.sockets)
         self._beside += observer.hung
+        whole = (n for n in fact.host.namespaces if not (n.outline or n.plain or n.missing))
+        self._tables = {n.id: n.tables for n in whole}
         return fact
 
     def _rules(self, r: ReadRules) -> Evidence:
@@ -197,11 +201,23 @@ class LiveWorld:
         from pathfit.capture.watch import Watcher
 
         fds: dict[str, int | None] = {}
-        for tap in r.taps:
-            with suppress(_CannotEnter):  # a namespace that has gone meanwhile: the tap is missing, and said to be
-                fds[tap.netns] = self._handle(tap.at.netns).fd
-        self._watcher = Watcher(r, fds)
+        tables: dict[str, tuple[Table, ...] | None] = {}
+        for ns, where in {**dict(r.namespaces), **{tap.netns: tap.at.netns for tap in r.taps}}.items():
+            with suppress(_CannotEnter):  # a namespace that has gone meanwhile: what is missing there is said
+                fds[ns] = self._handle(where).fd
+        for ns, _ in r.namespaces:
+            if ns in fds:
+                tables[ns] = self._filters(ns, fds[ns])
+        self._watcher = Watcher(r, fds, tables)
         return WatchFact(ref=r.ref, taps=self._watcher.begin())
+
+    def _filters(self, ns: str, fd: int | None) -> "tuple[Table, ...] | None":
+        """Packet filters of a namespace as its state was read, or as they are now; None: they cannot be read."""
+        if ns in self._tables:
+            return self._tables[ns]
+        from pathfit.observe.namespace import tables_at
+
+        return tables_at(fd)
 
     def _end_watch(self, r: EndWatch) -> Evidence:
         watcher, self._watcher = self._watcher, None

@@ -370,13 +370,14 @@ def test_within_a_tunnel(net: Net, direction: str) -> None:
     assert (counts.matched, counts.marked) == (twice, twice)
 
 
-def test_within_every_tunnel(net: Net) -> None:
+@pytest.mark.parametrize("protocol", [TCP, None])
+def test_within_every_tunnel(net: Net, protocol: int | None) -> None:
     """Frames made by hand, as the dissector is tested with: found, and not when they are another flow's."""
     hosts = [A4, B4, A6, B6]
     nft(net, inet("udp dport 1 drop\nct state vmap { invalid : drop, new : drop }", "prerouting"))
     mac = bytes.fromhex(net.json("r", "ip", "link show vc")[0]["address"].replace(":", ""))
     with (
-        ruled(net, "r", flow=Flow(hosts, TCP, (443,))) as ours,
+        ruled(net, "r", flow=Flow(hosts, protocol, (443,))) as ours,
         ruled(net, "r", flow=Flow(hosts, TCP, (444,))) as others,
         opened(net, "c") as fd,
     ):
@@ -411,6 +412,22 @@ def test_only_the_flow_is_marked(net: Net) -> None:
     assert len({e.id for e in told}) == 1 and {e.table for e in told if e.drops} == {"corp"}
     ports = {e.transport[2:4] for e in told if e.transport}
     assert ports == {PORT.to_bytes(2, "big")}
+
+
+def test_a_service_by_any_protocol(net: Net) -> None:
+    """Ports without a protocol: those of TCP and UDP; nothing else between the same two."""
+    nft(net, inet("udp dport 7001 drop\nudp dport 7000 drop\ntcp flags syn drop\nmeta l4proto icmp drop\n"
+                  "meta l4proto ipv6-icmp drop"))  # fmt: skip
+    with ruled(net, "r", flow=Flow(ENDS, None, (PORT,))) as rules:
+        udp(net, port=PORT + 1)
+        udp(net)
+        udp(net, S6)
+        syn(net)
+        ping(net, S4, 10, "-W0.1")
+        ping(net, S6, 10, "-W0.1")
+        found = until(rules, 3)
+        assert [x.rule.number for x in found] == [2, 2, 3]
+        assert rules.counts()[:2] == (3, 3)
 
 
 def fates(net: Net) -> list[bool]:
@@ -544,7 +561,7 @@ def test_what_is_refused_leaves_nothing(net: Net, monkeypatch: pytest.MonkeyPatc
     [
         (Flow([]), "without addresses"),
         (Flow([b"12"]), "4 or 16 bytes"),
-        (Flow(ENDS, None, (1,)), "TCP or UDP"),
+        (Flow(ENDS, ICMP, (1,)), "TCP or UDP"),
         (Flow([bytes((10, 0, 0, n)) for n in range(65)]), "at most"),
     ],
 )

@@ -261,7 +261,10 @@ def test_the_packets_open_in_tshark(net: Net, tmp_path: Path) -> None:
     assert {x[0] for x in lines} == {net("c") + "/eth0", net("r") + "/vc", net("r") + "/vs", net("s") + "/eth0"}
     assert not re.search(rb"HTTP/1|GET /", file.read_bytes()), "what is said is not kept"
     comments = [x[1] for x in lines if len(x) > 1 and x[1]]
-    assert any(c.startswith(f"last seen at {net('r')}/vs; a packet filter") for c in comments), comments
+    assert any(
+        c.startswith(f"last seen at {net('r')}/vs; {net('r')}/vs: dropped by nft table inet hole, chain f, rule 1: ")
+        for c in comments
+    ), comments
 
 
 def test_without_rights_it_says_so_and_still_measures(net: Net) -> None:
@@ -275,7 +278,7 @@ def test_without_rights_it_says_so_and_still_measures(net: Net) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_of_it_is_left(net: Net, number: signal.Signals) -> None:
-    """Interrupted or killed while it watches: no socket of it in any namespace, no program."""
+    """Interrupted or killed while it watches: no socket of it in any namespace, no program, no table of nftables."""
     net.drop("s", "input", "tcp dport 8443 drop")  # then it waits for an answer
     words = [PATHFIT, "trace", "--from", f"netns:{net('c')}", "--to", "https://198.51.100.2:8443/", "--json"]
     before = packet_sockets(net)
@@ -284,12 +287,21 @@ def test_nothing_of_it_is_left(net: Net, number: signal.Signals) -> None:
         while packet_sockets(net) <= before and time.monotonic() < end:
             time.sleep(0.01)
         assert packet_sockets(net) > before
+        while not trace_tables(net) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert trace_tables(net)
         one.send_signal(number)
         one.wait(20)
     end = time.monotonic() + 10
     while packet_sockets(net) > before and time.monotonic() < end:
         time.sleep(0.02)
     assert packet_sockets(net) == before
+    assert not trace_tables(net)
+
+
+def trace_tables(net: Net) -> bool:
+    """Is a table there that marks packets?"""
+    return any("pathfit-trace-" in net.inside(name, "nft", "list", "tables") for name in net.names)
 
 
 def packet_sockets(net: Net) -> int:

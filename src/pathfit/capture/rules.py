@@ -13,6 +13,7 @@ written to the kernel's log where a logger is bound (ipt_do_table(), trace_packe
 
 import errno
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -20,10 +21,11 @@ from typing import NamedTuple, TypeVar
 
 from pathfit.core.evidence_base import Missing
 from pathfit.core.filters import Table
+from pathfit.core.tracing import Rule
 from pathfit.host import netns
 from pathfit.host.nfsocket import NfSocket
 from pathfit.host.nlsocket import NETLINK_NETFILTER, NetlinkSocket
-from pathfit.model.ruled import Rule, named
+from pathfit.model.ruled import named
 from pathfit.wire.dissect import Dissected, packet
 from pathfit.wire.netlink import Malformed
 from pathfit.wire.nft import mark, messages, trace
@@ -34,6 +36,7 @@ T = TypeVar("T")
 DEEPEST = 16  # jumps within one another, NFT_JUMP_STACK_SIZE
 LOGGED = 10  # packets a second that are marked where each may become lines in the kernel's log
 MOST_PACKETS = 4096  # on their way at the same time, whose headers are kept
+MOST_TOLD = 50_000  # messages kept between two calls of read(), in each namespace: some 300 bytes each
 HOW_COUNTERS = "iptables-legacy-save -c (its counters, before and after)"
 
 
@@ -46,15 +49,23 @@ class Place(NamedTuple):
 
 
 class Ruled(NamedTuple):
-    """One packet that a rule, or a policy, dropped. ``way``: the rules that led there by jumps, as (chain, handle),
-    from the base chain on; ``event``: the kernel's word; ``packet``: its headers as they were in that base chain,
-    without layers when they were lost."""
+    """One packet that a rule, or a policy, dropped. ``event``: the kernel's word; ``packet``: its headers as they were
+    in that base chain, without layers when they were lost, ``data`` the same as bytes; ``iif``, ``oif``: devices there,
+    by index, 0 without; ``time``: nanoseconds of CLOCK_MONOTONIC when we heard of it."""
 
     where: str
     rule: Rule
-    way: tuple[tuple[str, int], ...]
     event: Trace
     packet: Dissected
+    data: bytes
+    iif: int
+    oif: int
+    time: int
+
+    @property
+    def way(self) -> tuple[tuple[str, int], ...]:
+        """The rules that led there by jumps, as (chain, handle), from the base chain on."""
+        return tuple((jump.chain, jump.handle) for jump in self.rule.way)
 
 
 class Counts(NamedTuple):
@@ -86,6 +97,11 @@ class Rules:
     def fds(self) -> tuple[int, ...]:
         """Readable when something was told (poll(2))."""
         return tuple(heard.socket.fd for heard in self._heard)
+
+    def gather(self) -> None:
+        """Make room in the kernel's buffers; nothing is decoded."""
+        for heard in self._heard:
+            heard.gather()
 
     def read(self) -> list[Ruled]:
         """What was dropped since the last call."""
@@ -131,6 +147,8 @@ class _Heard:
         self.place, self.flow, self.table = place, flow, table
         self.socket, self.changes = sockets
         self._found: list[Ruled] = []
+        self._told: list[tuple[bool, int, bytes]] = []  # of a change of the rules, or of a packet; when; what
+        self._cut = 0
         self._ours: OrderedDict[int, None] = OrderedDict()  # ids of packets that our table has marked
         self.marked = self.malformed = self.matched = 0
         self._packets: OrderedDict[int, _Packet] = OrderedDict()
@@ -148,19 +166,27 @@ class _Heard:
         found, self._found = self._found, []
         return found
 
+    def gather(self) -> None:
+        for change, socket in ((True, self.changes), (False, self.socket)):
+            for data in socket.receive():
+                if len(self._told) < MOST_TOLD:
+                    self._told.append((change, time.monotonic_ns(), data))
+                else:
+                    self._cut += 1
+
     def read(self) -> None:
-        for data in self.changes.receive():
+        self.gather()
+        told, self._told = self._told, []
+        for change, at, data in told:
             try:
-                self._changed |= trace.touched(data)
-            except Malformed:
-                self.malformed += 1
-        for data in self.socket.receive():
-            try:
-                self._found += filter(None, map(self._one, trace.messages(data)))
+                if change:
+                    self._changed |= trace.touched(data)
+                else:
+                    self._found += [one for e in trace.messages(data) if (one := self._one(e, at)) is not None]
             except Malformed:
                 self.malformed += 1
 
-    def _one(self, event: Trace) -> Ruled | None:
+    def _one(self, event: Trace, at: int) -> Ruled | None:
         if event.table == self.table and event.chain == mark.MARK and event.verdict == "continue":
             self.marked += 1
             _remember(self._ours, event.id, None)
@@ -175,9 +201,10 @@ class _Heard:
         if ours is False or (ours is None and event.id not in self._ours):
             return None
         # A change is told by another way than a packet: what was changed a moment later is doubted as well.
-        stale = (event.family, event.table) in self._changed or bool(self.changes.dropped)
-        rule = named(event, self.place.tables, stale)
-        return Ruled(self.place.where, rule, known.way, event, headers)
+        stale = (event.family, event.table) in self._changed or bool(self.changes.dropped or self._cut)
+        rule = named(event, self.place.tables, stale, known.way)
+        first = known.first
+        return Ruled(self.place.where, rule, event, headers, first.packet, first.iif, first.oif, at)
 
     def _follow(self, event: Trace) -> _Packet:
         """Which packet this is about. The headers are in the first message of each base chain."""
@@ -197,7 +224,7 @@ class _Heard:
                     for e in rule.exprs:
                         if e.name == "counter":
                             self.matched = messages.number(e.data.get(2))
-        return Counts(self.matched, self.marked, self.socket.dropped, self.malformed)
+        return Counts(self.matched, self.marked, self.socket.dropped + self._cut, self.malformed)
 
     def close(self) -> None:
         self.socket.close()
@@ -223,8 +250,9 @@ def _legacy(place: Place) -> bool:
 def _open(place: Place, flow: Flow, rate: int) -> _Heard:
     """Raises OSError, with what it was that could not be had."""
     table = f"{mark.PREFIX}{os.getpid()}-{os.urandom(4).hex()}"
+    burst = rate * mark.BURST // mark.RATE
     if _legacy(place):
-        rate = min(rate, LOGGED)
+        rate = burst = min(rate, LOGGED)
     with ExitStack() as undo:
         try:
             sockets = []
@@ -233,7 +261,7 @@ def _open(place: Place, flow: Flow, rate: int) -> _Heard:
                 undo.callback(one.close)
                 one.join(group)
                 sockets.append(one)
-            sockets[0].commit(mark.batch(table, flow, rate, rate))
+            sockets[0].commit(mark.batch(table, flow, rate, burst))
             sockets[1].receive()  # that was our own table
         except OSError as e:
             raise OSError(e.errno, _reason(e), place.where or None) from e

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 
 from pathfit.capture.counters import Counters
 from pathfit.capture.drops import Drop, Drops
+from pathfit.capture.filtered import Filtered, Read
 from pathfit.capture.times import Look, Reading, Times
 from pathfit.core.evidence import Missing, TraceFact
 from pathfit.core.request import EndWatch, Watch
@@ -22,6 +23,7 @@ from pathfit.core.tracing import Dropped, Lost, Seen, Tap
 from pathfit.host import bpf, clock
 from pathfit.host.ring import RETIRE, Block, Ring
 from pathfit.wire import cbpf, dissect
+from pathfit.wire.nft import mark
 from pathfit.wire.tpacket import Seen as Frame
 
 MOST = 100_000  # packets of all taps together; a measurement has a few thousand
@@ -34,8 +36,11 @@ class Watcher:
     """Watches from :meth:`begin` to :meth:`end`. What cannot be watched (no rights, a device that is gone, no BTF) is
     in the answer's ``missing``; it raises nothing for that."""
 
-    def __init__(self, request: Watch, namespaces: Mapping[str, int | None]) -> None:
-        """``namespaces``: descriptors by NetnsSnapshot.id, None for where we are."""
+    def __init__(
+        self, request: Watch, namespaces: Mapping[str, int | None], tables: Mapping[str, Read] | None = None
+    ) -> None:
+        """``namespaces``: descriptors by NetnsSnapshot.id, None for where we are; ``tables``: their packet filters as
+        they were read just before, None where they could not be."""
         self._request, self._namespaces = request, namespaces
         self._rings: dict[int, Ring] = {}
         self._blocks: deque[tuple[int, Reading, Block]] = deque()  # tap, when it was read, what was
@@ -48,6 +53,7 @@ class Watcher:
         self._read_last = 0  # when the rings were read before
         self._drops: Drops | None = None
         self._counters = Counters(namespaces)
+        self._filters = Filtered(request.ref, namespaces, tables or {})
         self._behind: set[int] = set()
         self._done, self._enough = threading.Event(), threading.Event()
         self._opening: list[threading.Thread] = []
@@ -64,6 +70,8 @@ class Watcher:
             self._drops = Drops(hosts, self._request.ports, self._request.tunnels)
         except (bpf.Unable, ValueError) as e:
             self._lacks("why the kernel drops packets", e)
+        flow = mark.Flow(hosts, None, self._request.ports, self._request.tunnels or dissect.VXLAN_PORTS)
+        self._filters.begin(dict(self._request.namespaces), flow)
         for one in self._opening:
             one.join()
         self._rings = dict(sorted(self._rings.items()))
@@ -148,16 +156,17 @@ class Watcher:
             self._rings.popitem()[1].close()
         if self._drops is not None:
             self._drops.close()
+        self._filters.close()
 
     def _read_all(self) -> None:
         try:
             poll = select.poll()
             taps = {ring.fd: number for number, ring in self._rings.items()}
-            for fd in taps:
+            for fd in (*taps, *self._filters.fds):
                 poll.register(fd, select.POLLIN)
             while not self._done.is_set():
                 for fd, event in poll.poll(TICK):
-                    if event & select.POLLERR and self._cut is None:
+                    if fd in taps and event & select.POLLERR and self._cut is None:
                         self._ends(taps[fd])
                 self._read()
                 if self._cut is not None:
@@ -187,6 +196,7 @@ class Watcher:
         self._read_last = now
         if self._drops is not None:
             self._drops.gather()
+        self._filters.gather()
 
     def _take(self) -> Iterator[tuple[int, Block]]:
         """What the rings have, until there is enough: of what came then nothing is said anyway."""
@@ -226,6 +236,7 @@ class Watcher:
             watched=self._drops is not None,
             unheard=unheard,
             moved=self._counters.end(),
+            filters=self._filters.end(self._began_mono),
             cut=self._cut is not None,
             missing=tuple(self._missing),
         )

@@ -20,7 +20,7 @@ from pathfit.core.platform import LinkOwner
 from pathfit.core.remembered import Remembered
 from pathfit.core.snapshot import HostSnapshot
 from pathfit.core.sockets import Socket
-from pathfit.core.tracing import Dropped, Lost, Moved, Seen, Tap
+from pathfit.core.tracing import Dropped, Filters, Lost, Moved, Seen, Tap
 
 __all__ = [
     "ClockFact",
@@ -194,7 +194,8 @@ class TraceFact(Tagged, frozen=True, kw_only=True):
 
     ``began``: nanoseconds since 1970; since then ``armed`` (all taps were open) and ``ended``. ``watched``: drops were
     reported by the kernel itself; ``opened``: numbers of the taps that could be; ``unheard``: events of drops for which
-    there was no room. ``moved``: counters that rose meanwhile. ``cut``: more packets came than are kept here.
+    there was no room. ``moved``: counters that rose meanwhile; ``filters``: what packet filters said. ``cut``: more
+    packets came than are kept here.
     """
 
     ref: str
@@ -209,6 +210,7 @@ class TraceFact(Tagged, frozen=True, kw_only=True):
     watched: bool = False
     unheard: int = 0
     moved: tuple[Moved, ...] = ()
+    filters: Filters = Filters()
     cut: bool = False
     missing: tuple[Missing, ...] = ()
 

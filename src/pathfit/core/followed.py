@@ -7,6 +7,7 @@ from pathfit.core.base import Value
 from pathfit.core.evidence_base import Missing
 from pathfit.core.net import Direction, Point
 from pathfit.core.report import Report
+from pathfit.core.tracing import Rule
 
 SCHEMA = "pathfit.trace/1"
 Word = Literal["arrives", "lost", "unknown"]
@@ -21,6 +22,7 @@ class Cause(Value, frozen=True, kw_only=True):
     ``by``: who says so. "event": the kernel, of these very packets; "rule": a packet filter, of these; "counter": one
     of the kernel's counters (``counter``) moved by ``count`` meanwhile, whoever's packets that were; "state": what was
     read right afterwards, of what these packets need.
+    ``rule``: the one of a packet filter, where it is known.
     """
 
     word: str
@@ -34,6 +36,7 @@ class Cause(Value, frozen=True, kw_only=True):
     count: int = 0
     by: By = "event"
     counter: str = ""
+    rule: Rule | None = None
 
 
 class Loss(Value, frozen=True, kw_only=True):
@@ -108,7 +111,9 @@ class Followed(Value, frozen=True, kw_only=True):
     """``forward``, ``reverse``: the stages in order. ``watched``: drops were reported by the kernel. ``beyond``: where
     our view of each direction ends or begins, None when all of it was seen. ``cut``: nanoseconds after which there were
     too many packets to keep, 0 when there never were. ``talks``: of traffic of others, the connections that were seen,
-    those with trouble first, ``more_talks`` of them not kept; ``seconds``: of the watch."""
+    those with trouble first, ``more_talks`` of them not kept; ``seconds``: of the watch. ``traced``: namespaces whose
+    packet filters were asked; ``unmarked``: packets about which they were not, being too many; ``deaf``: answers that
+    were lost."""
 
     version: str
     ask: Ask
@@ -120,6 +125,9 @@ class Followed(Value, frozen=True, kw_only=True):
     watched: bool = False
     unheard: int = 0
     cut: int = 0
+    traced: int = 0
+    unmarked: int = 0
+    deaf: int = 0
     beyond: tuple[Point | None, Point | None] = (None, None)
     missing: tuple[Missing, ...] = ()
     report: Report | None = None

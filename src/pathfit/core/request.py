@@ -108,8 +108,8 @@ class Watch(Tagged, frozen=True, kw_only=True):
     ``hosts``: addresses of the flow in every form that NAT gives them, ``address`` that of the target; ``ports``: those
     of the asked service, in every form; ``tunnels``: UDP ports that carry VXLAN; ``ends``: addresses of the tunnels'
     ends, which fragments of theirs are known by; ``forward``, ``reverse``: the points of each direction in order;
-    ``unseen``: devices of the way that no tap is for; ``targets``: the far end in every form, () for ``address`` alone.
-    Answer: one WatchFact.
+    ``unseen``: devices of the way that no tap is for; ``targets``: the far end in every form, () for ``address`` alone;
+    ``namespaces``: (NetnsSnapshot.id, WHERE) of those whose packet filters are asked. Answer: one WatchFact.
     """
 
     ref: str
@@ -123,6 +123,7 @@ class Watch(Tagged, frozen=True, kw_only=True):
     ends: tuple[str, ...] = ()
     unseen: tuple[Point, ...] = ()
     targets: tuple[str, ...] = ()
+    namespaces: tuple[tuple[str, str], ...] = ()
 
 
 class EndWatch(Tagged, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from pathfit.core.base import Value
+from pathfit.core.evidence_base import Missing
 from pathfit.core.net import Point
 
 
@@ -73,3 +74,58 @@ class Moved(Value, frozen=True, kw_only=True):
     link: int
     name: str
     by: int
+
+
+class Jump(NamedTuple):
+    """A rule that led on to another chain. ``number``: which one of its chain, from 1, 0 when that is not known."""
+
+    chain: str
+    number: int
+    handle: int
+
+
+class Rule(Value, frozen=True, kw_only=True):
+    """A rule of a packet filter, or a policy. ``tool`` shows it: "nft", "iptables-nft", "iptables-legacy", "" when that
+    is not known; ``number``: which one of its chain, from 1, 0 for a policy or when that is not known; ``text``: as its
+    tool writes it, "" when that is not known. ``reject``: what the sender hears ("tcp-reset", ...), None for nothing,
+    or when the text is not known. ``way``: the rules that jumped there, from the base chain on."""
+
+    tool: str
+    family: str
+    table: str
+    chain: str
+    handle: int = 0
+    number: int = 0
+    text: str = ""
+    policy: bool = False
+    reject: str | None = None
+    way: tuple[Jump, ...] = ()
+
+
+class Ruled(Value, frozen=True, kw_only=True):
+    """One packet that a rule dropped. ``time``: when we heard of it, a little later than it was; ``netns``:
+    NetnsSnapshot.id; ``iif``, ``oif``: indices of devices, 0 without; ``data``: its headers as they came to that base
+    chain, at most 40 bytes of IP and 20 of what follows, empty when they were lost."""
+
+    time: int
+    netns: str
+    rule: Rule
+    iif: int = 0
+    oif: int = 0
+    data: bytes = b""
+
+
+class Filters(Value, frozen=True, kw_only=True):
+    """What packet filters said of a flow. ``heard``: namespaces in which rules were traced (NetnsSnapshot.id);
+    ``matched``: packets of the flow that came by there, ``marked``: those whose rules were asked for, the others were
+    too many; ``lost``, ``malformed``: messages that found no room, or contradicted themselves; ``cut``: more were
+    dropped than are kept in ``ruled``."""
+
+    heard: tuple[str, ...] = ()
+    ruled: tuple[Ruled, ...] = ()
+    matched: int = 0
+    marked: int = 0
+    lost: int = 0
+    malformed: int = 0
+    cut: bool = False
+    missing: tuple[Missing, ...] = ()

@@ -7,6 +7,7 @@ missing at a point that they never pass, and then it is said that they were not 
 * :mod:`~pathfit.follow.seen` - what was seen at each point of a direction;
 * :mod:`~pathfit.follow.losses` - what was lost between which points, and why;
 * :mod:`~pathfit.follow.counts` - of losses without a cause, which counters may tell one;
+* :mod:`~pathfit.follow.ruled` - which rule of a packet filter it was;
 * :mod:`~pathfit.follow.rows` - the ladder of one connection;
 * :mod:`~pathfit.follow.talks` - of what others send: the connections, and what was sent again.
 """
@@ -25,6 +26,7 @@ from pathfit.core.request import Watch
 from pathfit.follow.counts import with_counters
 from pathfit.follow.losses import losses_of
 from pathfit.follow.rows import rows
+from pathfit.follow.ruled import with_legacy
 from pathfit.follow.seen import Flow, Way, stages, ways
 from pathfit.follow.talks import Told, talks
 from pathfit.model.taps import MOST_TAPS
@@ -66,8 +68,12 @@ def _seen(case: Case, report: Report) -> Followed:
     state = case.one("state", StateFact)
     network = forecast.network(state.host) if state is not None else None
     both = ways(fact, watch)
-    losses = with_counters(losses_of(both, fact, Flow.of(watch), network, report), both, fact, network, report)
+    later = case.one("rules:after", StateFact)
+    after = later.host if later is not None else None
+    losses = losses_of(both, fact, Flow.of(watch), network, report, after)
+    losses = with_counters(losses, both, fact, network, report)
     losses = _unwatched(losses, both, fact)
+    losses = with_legacy(losses, state.host if state is not None else None, after, report.host)
     ends = tuple(p.ends if p is not None else None for p in (report.forward, report.reverse))
     forward, reverse = (stages(one, fact) for one in both)
     # Where nobody tells of drops, what passed every point has arrived when the measurement says so as well.
@@ -87,9 +93,17 @@ def _seen(case: Case, report: Report) -> Followed:
         watched=fact.watched,
         unheard=fact.unheard,
         cut=max(fact.ended, 1) if fact.cut else 0,
+        traced=len(fact.filters.heard),
+        unmarked=max(fact.filters.matched - fact.filters.marked, 0),
+        deaf=fact.filters.lost + fact.filters.malformed,
         beyond=(ends[0], ends[1]),
         missing=each_once(
-            (*sorted(fact.missing, key=lambda m: m.what != DROPS), *lacking, *map(_untapped, watch.unseen))
+            (
+                *sorted(fact.missing, key=lambda m: m.what != DROPS),
+                *lacking,
+                *fact.filters.missing,
+                *map(_untapped, watch.unseen),
+            )
         ),
         report=None if alone else report,
         talks=told_of.talks,

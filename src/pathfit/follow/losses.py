@@ -17,7 +17,9 @@ from pathfit.core.evidence import TraceFact
 from pathfit.core.followed import Cause, Loss
 from pathfit.core.net import Point
 from pathfit.core.report import Report
-from pathfit.core.tracing import Dropped
+from pathfit.core.snapshot import HostSnapshot
+from pathfit.core.tracing import Dropped, Rule
+from pathfit.follow import ruled
 from pathfit.follow.seen import IN_FLIGHT, Flow, Packet, Way
 from pathfit.model import ladder, same
 from pathfit.model.network import Network
@@ -54,12 +56,21 @@ class Answer(NamedTuple):
 
 
 def losses_of(
-    ways: Sequence[Way], fact: TraceFact, flow: Flow, network: Network | None, report: Report
+    ways: Sequence[Way],
+    fact: TraceFact,
+    flow: Flow,
+    network: Network | None,
+    report: Report,
+    after: HostSnapshot | None = None,
 ) -> tuple[Loss, ...]:
-    """Every place where packets were lost, in the order of the way out, then of the way in."""
+    """Every place where packets were lost, in the order of the way out, then of the way in. ``after``: packet filters
+    as they were read afterwards."""
+    said = ruled.verdicts(fact, network, after)
     answers = list(_answers(fact))
-    causes = _Causes(network, report, answers)
-    placed = list(_placed(ways, fact, causes))
+    causes = _Causes(network, report, answers, said.rules)
+    fact = replace(fact, dropped=said.dropped)
+    placed = [*_placed(ways, fact, causes), *(Placed(*x) for x in ruled.placed(ways, fact, said))]
+    fact = replace(fact, dropped=(*said.dropped, *said.alone))
     found: list[Loss] = []
     for way in ways:
         found += _before(way, fact, flow, placed, causes)
@@ -337,8 +348,10 @@ def _worded(cause: Cause) -> Cause:
 class _Causes:
     """Drops in words of the snapshot."""
 
-    def __init__(self, network: Network | None, report: Report, answers: Sequence[Answer]) -> None:
-        self.network, self.host, self.answers = network, report.host, answers
+    def __init__(
+        self, network: Network | None, report: Report, answers: Sequence[Answer], rules: Mapping[Dropped, Rule]
+    ) -> None:
+        self.network, self.host, self.answers, self.rules = network, report.host, answers, rules
         ways = [path for path in (report.forward, report.reverse) if path is not None]
         self._places = {hop.where.netns for path in ways for hop in path.hops}
         # Of a way in that is not known, because the way out ends before it, the way out says how far we see.
@@ -346,12 +359,15 @@ class _Causes:
         self._limits = [limit for path in ways for limit in path.limits if limit.kind in ("route", "cached")]
 
     def of(self, drops: Iterable[Dropped]) -> tuple[Cause, ...]:
-        """The different ones, the most frequent first."""
+        """The different ones, the most frequent first, but a rule before "a packet filter": not all packets are asked
+        about."""
         counted = Counter(map(self._cause, drops))
         sized = {replace(cause, mtu=None, most=None): cause for cause in counted if cause.mtu is not None}
         for cause in [c for c in counted if c in sized]:  # the last, short segment of a burst shares its fate
             counted[sized[cause]] += counted.pop(cause)
-        return tuple(replace(_worded(cause), count=n) for cause, n in counted.most_common())
+        nameless = any(cause.rule is not None for cause in counted)
+        order = sorted(counted.items(), key=lambda x: (nameless and x[0].word == "filtered" and not x[0].rule, -x[1]))
+        return tuple(replace(_worded(cause), count=n) for cause, n in order)
 
     def _cause(self, drop: Dropped) -> Cause:
         device, inode = drop.device, drop.netns
@@ -370,6 +386,8 @@ class _Causes:
             reason=drop.reason,
             function=drop.function,
             told=drop.told,
+            by="event" if drop.reason else "rule",
+            rule=self.rules.get(drop),
         )
 
     def foreign(self, drop: Dropped) -> bool:

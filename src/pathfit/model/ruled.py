@@ -8,25 +8,13 @@ nobody; :func:`counted` says which of its counters moved, whoever's packets that
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from pathfit.core.filters import Action, Chain, Choice, Expr, FilterRule, Opaque, Table, Verdict
+from pathfit.core.tracing import Jump, Rule
 from pathfit.wire.nft.trace import Trace
 
-
-class Rule(NamedTuple):
-    """A rule, or a policy. ``tool`` shows it: "nft", "iptables-nft", "iptables-legacy", "" when that is not known;
-    ``number``: which one of its chain, from 1, 0 for a policy or when that is not known; ``text``: as its tool writes
-    it, "" when that is not known. ``reject``: what the sender hears ("tcp-reset", ...), None for nothing, or when the
-    text is not known."""
-
-    tool: str
-    family: str
-    table: str
-    chain: str
-    handle: int
-    number: int
-    text: str
-    policy: bool = False
-    reject: str | None = None
+TEXT = 500  # characters of a rule that are kept: one may hold a list of thousands
 
 
 class Moved(NamedTuple):
@@ -36,24 +24,59 @@ class Moved(NamedTuple):
     packets: int
 
 
-def named(event: Trace, tables: Iterable[Table], stale: bool = False) -> Rule:
+def named(event: Trace, tables: Iterable[Table], stale: bool = False, way: Sequence[tuple[str, int]] = ()) -> Rule:
     """The rule of a trace that :attr:`~pathfit.wire.nft.trace.Trace.drops`. ``stale``: the table was changed since
-    ``tables`` were read."""
+    ``tables`` were read; ``way``: (chain, handle) of the rules that jumped there."""
     policy = event.kind == "policy"
-    unknown = Rule("", event.family, event.table, event.chain, event.handle, 0, "", policy)
     table = _table(event, tables)
+    unknown = Rule(
+        tool=table.tool if table is not None else "",
+        family=event.family,
+        table=event.table,
+        chain=event.chain,
+        handle=event.handle,
+        policy=policy,
+        way=tuple(Jump(chain, 0 if stale else _number(table, chain, handle), handle) for chain, handle in way),
+    )
     if table is None:
         return unknown
-    unknown = unknown._replace(tool=table.tool)
     chain = next((c for c in table.chains if c.name == event.chain), None)
     if chain is None or stale:
         return unknown
     if policy:
-        return unknown._replace(text=_policy(table, chain)) if chain.policy == "drop" else unknown
+        return replace(unknown, text=_policy(table, chain)) if chain.policy == "drop" else unknown
     found = next(((n, r) for n, r in enumerate(chain.rules, 1) if r.handle == event.handle), None)
     if found is None or not any(_may_drop(e) for e in found[1].exprs):
         return unknown
-    return _rule(table, chain, *found)
+    return replace(_rule(table, chain, *found), way=unknown.way)
+
+
+def _number(table: Table | None, chain: str, handle: int) -> int:
+    """Which rule of its chain that is, from 1; 0: not known."""
+    rules = next((c.rules for c in table.chains if c.name == chain), ()) if table is not None else ()
+    return next((n for n, r in enumerate(rules, 1) if r.handle == handle), 0)
+
+
+def droppers(tables: Iterable[Table]) -> bool:
+    """Is there anything of nf_tables that may drop a packet?"""
+    return any(
+        (chain.hook is not None and chain.policy == "drop") or any(_may_drop(e) for r in chain.rules for e in r.exprs)
+        for table in tables
+        if table.tool != "iptables-legacy"
+        for chain in table.chains
+    )
+
+
+def unlike(rule: Rule, tables: Iterable[Table]) -> bool:
+    """Is another rule of that number in ``tables``, or none?"""
+    table = next((t for t in tables if (t.tool, t.family, t.name) == (rule.tool, rule.family, rule.table)), None)
+    chain = next((c for c in table.chains if c.name == rule.chain), None) if table is not None else None
+    if table is None or chain is None:
+        return True
+    if rule.policy:
+        return chain.policy != "drop"
+    found = next(((n, r) for n, r in enumerate(chain.rules, 1) if r.handle == rule.handle), None)
+    return found is None or replace(_rule(table, chain, *found), way=rule.way) != rule
 
 
 def _table(event: Trace, tables: Iterable[Table]) -> Table | None:
@@ -63,9 +86,17 @@ def _table(event: Trace, tables: Iterable[Table]) -> Table | None:
 
 def _rule(table: Table, chain: Chain, number: int, rule: FilterRule) -> Rule:
     reject = [e.reject_with or "" for e in rule.exprs if isinstance(e, Verdict) and e.kind == "reject"]
-    text = rule.text if table.tool == "nft" else f"-A {chain.name} {rule.text}"
+    said = rule.text if len(rule.text) <= TEXT else rule.text[:TEXT] + " ..."
+    text = said if table.tool == "nft" else f"-A {chain.name} {said}"
     return Rule(
-        table.tool, table.family, table.name, chain.name, rule.handle, number, text, False, *(reject[:1] or (None,))
+        tool=table.tool,
+        family=table.family,
+        table=table.name,
+        chain=chain.name,
+        handle=rule.handle,
+        number=number,
+        text=text,
+        reject=reject[0] if reject else None,
     )
 
 
@@ -104,5 +135,14 @@ def _counters(tables: Sequence[Table]) -> Iterator[tuple[Rule, int]]:
                 if rule.packets is not None and any(_may_drop(e) for e in rule.exprs):
                     yield _rule(table, chain, number, rule), rule.packets
             if chain.policy == "drop" and chain.policy_packets is not None:
-                text = _policy(table, chain)
-                yield Rule(table.tool, table.family, table.name, chain.name, 0, 0, text, True), chain.policy_packets
+                yield (
+                    Rule(
+                        tool=table.tool,
+                        family=table.family,
+                        table=table.name,
+                        chain=chain.name,
+                        text=_policy(table, chain),
+                        policy=True,
+                    ),
+                    chain.policy_packets,
+                )

@@ -21,7 +21,8 @@ MOST_TAPS = 32
 class Where(NamedTuple):
     """``taps``: each device once; ``forward``, ``reverse``: points in order; ``hosts``, ``ports``, ``tunnels``: what
     the flow may look like; ``ends``: of the tunnels that it goes through; ``targets``: addresses of its far end.
-    ``unseen``: devices that cannot be tapped as they are."""
+    ``unseen``: devices that cannot be tapped as they are. ``namespaces``: (NetnsSnapshot.id, WHERE) of all that they
+    touch, also where they end before any device."""
 
     taps: tuple[Tap, ...]
     forward: tuple[Stop, ...]
@@ -32,6 +33,7 @@ class Where(NamedTuple):
     unseen: tuple[Point, ...] = ()
     ends: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+    namespaces: tuple[tuple[str, str], ...] = ()
 
 
 def taps(network: Network, forward: Predicted | None, reverse: Predicted | None, port: int) -> Where:
@@ -68,7 +70,14 @@ def taps(network: Network, forward: Predicted | None, reverse: Predicted | None,
         unseen=tuple(dict.fromkeys(unseen)),
         ends=tuple(dict.fromkeys(a for f in outer for a in (f.src, f.dst) if a)),
         targets=tuple(dict.fromkeys(a for a in (*(f.dst for f in there), *(f.src for f in back)) if a)),
+        namespaces=tuple(_namespaces(network, forward, reverse)),
     )
+
+
+def _namespaces(network: Network, *ways: Predicted | None) -> list[tuple[str, str]]:
+    places = [hop.where for way in ways if way is not None for hop in way.hops]
+    nets = [net for at in dict.fromkeys(places) if (net := _net(network, at)) is not None]
+    return list(dict.fromkeys((net.snap.id, net.snap.where) for net in nets))[:MOST_TAPS]
 
 
 def _steps(way: Predicted) -> Iterator[object]:

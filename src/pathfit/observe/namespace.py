@@ -22,7 +22,7 @@ from pathfit.core.snapshot import (
     XfrmPolicy,
     XfrmState,
 )
-from pathfit.host import procfs
+from pathfit.host import netns, procfs
 from pathfit.host.nlsocket import NETLINK_ROUTE, NetlinkSocket
 from pathfit.observe import apart
 from pathfit.observe.features import Features
@@ -305,6 +305,16 @@ def _vlans(reader: Reader, links: list[Link]) -> list[Link]:
             link = replace(link, info={**link.info, "pvid": vlans.pvid or 0, "vlans": " ".join(map(str, vlans.vids))})
         made.append(link)
     return made
+
+
+def tables_at(fd: int | None) -> tuple[Table, ...] | None:
+    """Packet filters of a namespace (None: ours) as they are now; None: not all of them can be read."""
+    try:
+        with netns.inside(fd):
+            found, missing = tables("")
+    except OSError:
+        return None
+    return None if missing else found
 
 
 def tables(where: str) -> tuple[tuple[Table, ...], tuple[Missing, ...]]:

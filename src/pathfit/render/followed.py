@@ -4,6 +4,7 @@ from pathfit.core.followed import Cause, Followed, Loss, Row, Stage
 from pathfit.core.net import Direction, Point
 from pathfit.render import followed_talks
 from pathfit.render.layout import Page, columns, pad
+from pathfit.render.ruled import ruled_text
 from pathfit.rules.places import place_text
 from pathfit.words import render as words
 
@@ -149,6 +150,11 @@ class _Text:
         if self.seen.unheard:
             self.page.blank()
             self.page.line(self.say("trace.unheard", count=self.seen.unheard))
+        nameless = any(c.word == "filtered" and c.rule is None for x in self.seen.losses for c in x.causes)
+        if nameless and self.seen.unmarked:
+            self.page.line(self.say("trace.unmarked", count=self.seen.unmarked))
+        if nameless and self.seen.deaf:
+            self.page.line(self.say("trace.deaf", count=self.seen.deaf))
         for missing in self.seen.missing[:MOST_MISSING]:
             self.page.line(f"{missing.what}: {missing.why}", "? ", "warn")
             if missing.how:
@@ -181,6 +187,8 @@ def loss_text(loss: Loss, lang: str) -> str:
 
 def cause_text(cause: Cause, lang: str) -> str:
     """One sentence of why, and whether anybody is told."""
+    if cause.rule is not None:
+        return ruled_text(cause, cause.rule, lang)
     sized = cause.limit != ""
     facts = {"place": place_text(cause.at), "mtu": cause.mtu or "?", "most": cause.most or "?"}
     said = words.say(f"lost.{cause.word}", facts, lang)

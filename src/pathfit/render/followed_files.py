@@ -7,6 +7,7 @@ import msgspec
 from pathfit.core.evidence import TraceFact
 from pathfit.core.followed import SCHEMA, Cause, Followed, Loss, Row, Stage
 from pathfit.core.net import Point
+from pathfit.core.tracing import Rule
 from pathfit.render import followed_talks, json
 from pathfit.render.followed import cause_text, loss_text
 from pathfit.rules.places import place_text
@@ -28,6 +29,7 @@ def document(seen: Followed) -> bytes:
         "ladder": [_row(r) for r in seen.rows],
         "drops": {"watched": seen.watched, "unheard": seen.unheard},
         "cut_ms": round(seen.cut / 1e6, 3) if seen.cut else None,
+        "filters": {"namespaces": seen.traced, "unmarked": seen.unmarked, "unheard": seen.deaf},
         "followed": followed_talks.document(seen),
         "missing": [{"what": m.what, "why": m.why, "how": m.how} for m in seen.missing],
         "report": json.document(seen.report) if seen.report is not None else None,
@@ -71,7 +73,24 @@ def _cause(cause: Cause) -> Json:
         "count": cause.count,
         "by": cause.by,
         "counter": cause.counter or None,
+        "rule": _rule(cause.rule, cause.at) if cause.rule is not None else None,
         "text": cause_text(cause, "en"),
+    }
+
+
+def _rule(rule: Rule, at: Point) -> Json:
+    return {
+        "tool": rule.tool or None,
+        "family": rule.family,
+        "table": rule.table,
+        "chain": rule.chain,
+        "number": rule.number or None,
+        "handle": rule.handle or None,
+        "policy": rule.policy,
+        "text": rule.text or None,
+        "reject": rule.reject,
+        "netns": at.netns,
+        "way": [{"chain": x.chain, "number": x.number or None, "handle": x.handle} for x in rule.way],
     }
 
 

@@ -127,6 +127,7 @@ def taps_on(case: Case, ref: str, address: str) -> tuple[Watch, ...]:
         reverse=at.reverse,
         ends=at.ends,
         unseen=at.unseen,
+        namespaces=at.namespaces,
     )
     return (watch,)
 

@@ -46,10 +46,11 @@ from pathfit.wire.packets import ICMP, ICMPV6, TCP, UDP, Tcp
 FIRST = -(1 << 31)  # NF_IP_PRI_FIRST: before every other rule, and before fragments are joined
 PREFIX = "pathfit-trace-"
 MARK = "mark"  # the chain that counts and marks
-RATE, BURST = 200, 200  # packets a second that are marked
+RATE, BURST = 1000, 5000  # packets that are marked: of a second, and at once (a measurement sends some thousands)
 MOST_OPTIONS = 3  # words of four bytes
 MOST_HOSTS, MOST_PORTS = 64, 64
 ERRORS4 = (3, 4, 5, 11, 12)  # types of ICMP that quote the packet they are about (RFC 792); of ICMPv6 all below 128
+TRANSPORTS = (TCP, UDP)
 _HOOKS = (("prerouting", write.PREROUTING), ("output", write.LOCAL_OUT))
 _GRE_FLAGS = (0x8000, 0x2000, 0x1000)  # checksum, key, sequence: four bytes each (RFC 2784, 2890)
 ETH_VLAN = 0x8100
@@ -58,8 +59,8 @@ Expressions = tuple[bytes, ...]
 
 class Flow(NamedTuple):
     """Packets between any two of ``hosts`` (4 or 16 bytes: every form that NAT gives them). ``protocol``: a number;
-    ICMP stands for ICMPv6 as well; None: any. ``ports``: one of them is the source's or the destination's; none: any.
-    ``tunnels``: UDP ports that carry VXLAN."""
+    ICMP stands for ICMPv6 as well; None: any, with ``ports`` TCP and UDP. ``ports``:
+    one of them is the source's or the destination's; none: any. ``tunnels``: UDP ports that carry VXLAN."""
 
     hosts: Collection[bytes]
     protocol: int | None = None
@@ -70,7 +71,7 @@ class Flow(NamedTuple):
         """Raises ValueError for what is no flow."""
         if not self.hosts or any(len(h) not in (4, 16) for h in self.hosts):
             raise ValueError("a flow without addresses" if not self.hosts else "addresses have 4 or 16 bytes")
-        if self.ports and self.protocol not in (TCP, UDP):
+        if self.ports and self.protocol not in (*TRANSPORTS, None):
             raise ValueError("ports are those of TCP or UDP")
         if len(self.hosts) > MOST_HOSTS or len(self.ports) > MOST_PORTS:
             raise ValueError(f"at most {MOST_HOSTS} addresses and {MOST_PORTS} ports can be looked for")
@@ -143,6 +144,8 @@ def _sets(b: Batch, flow: Flow) -> None:
             b.set(label, "inet_service", [n.to_bytes(2, "big") for n in sorted(set(ports))])
     if 4 in flow.families():
         b.set("errors4", "icmp_type", [bytes((n,)) for n in ERRORS4])
+    if flow.ports and flow.protocol is None:
+        b.set("transports", "inet_proto", [bytes((n,)) for n in TRANSPORTS])
 
 
 def _protocol(flow: Flow, family: int) -> int | None:
@@ -155,6 +158,14 @@ def _is(*loaded: bytes, value: int, width: int, operator: int = EQUAL) -> Expres
 
 def _l4(protocol: int) -> Expressions:
     return _is(write.meta(L4PROTO), value=protocol, width=1)
+
+
+def _spoken(flow: Flow, family: int, loaded: bytes) -> Expressions:
+    """Is the protocol the flow's? ``loaded``: where it stands."""
+    if flow.ports and flow.protocol is None:
+        return loaded, write.looked_up("transports")
+    protocol = _protocol(flow, family)
+    return _is(loaded, value=protocol, width=1) if protocol is not None else ()
 
 
 def _hosts(family: int, base: int, at: int) -> Expressions:
@@ -172,8 +183,7 @@ def _ports(flow: Flow, at: int) -> Iterator[Expressions]:
 def _plain(flow: Flow, family: int) -> Iterator[Expressions]:
     """The packet itself: nf_tables has found its transport header, behind whatever options."""
     start = _is(write.meta(NFPROTO), value=2 if family == 4 else 10, width=1) + _hosts(family, NETWORK, 0)
-    if (protocol := _protocol(flow, family)) is not None:
-        start += _l4(protocol)
+    start += _spoken(flow, family, write.meta(L4PROTO))
     if not flow.ports:
         yield start
         return
@@ -195,8 +205,7 @@ def _inner(flow: Flow, family: int, at: int) -> Iterator[Expressions]:
         start = _is(write.payload(TRANSPORT, at, 1), write.masked(b"\xf0"), value=0x60, width=1)
         place, transport = 6, at + 40
     start += _hosts(family, TRANSPORT, at)
-    if (protocol := _protocol(flow, family)) is not None:
-        start += _is(write.payload(TRANSPORT, at + place, 1), value=protocol, width=1)
+    start += _spoken(flow, family, write.payload(TRANSPORT, at + place, 1))
     if not flow.ports:
         yield start
         return

@@ -23,7 +23,13 @@ EQUAL, UNEQUAL = 0, 1
 LINK, NETWORK, TRANSPORT = 0, 1, 2  # NFT_PAYLOAD_*_HEADER: the base of an offset
 NFTRACE, NFPROTO, L4PROTO = 12, 15, 16  # NFT_META_*
 # What `nft` shows the keys of a set as (its own numbers, include/datatype.h), and their bytes.
-_TYPES = {"ipv4_addr": (7, 4), "ipv6_addr": (8, 16), "inet_service": (13, 2), "icmp_type": (14, 1)}
+_TYPES = {
+    "ipv4_addr": (7, 4),
+    "ipv6_addr": (8, 16),
+    "inet_proto": (12, 1),
+    "inet_service": (13, 2),
+    "icmp_type": (14, 1),
+}
 REGISTER, VERDICT = 1, 0  # the first register of 16 bytes, that of the verdict
 
 
