@@ -133,13 +133,13 @@ def asked(net: Net) -> tuple[str, ...]:
 
 
 @pytest.mark.lab
-@pytest.mark.parametrize(("number", "count"), [(KILL, 10), (INTERRUPT, 6), (TERMINATE, 4)])
+@pytest.mark.parametrize(("number", "count"), [(KILL, 8), (INTERRUPT, 4), (TERMINATE, 3)])
 def test_nothing_is_left(net: Net, tmp_path: Path, number: signal.Signals, count: int) -> None:
     check(net, tmp_path, asked(net), number, count)
 
 
 @pytest.mark.lab
-@pytest.mark.parametrize(("number", "count"), [(KILL, 3), (INTERRUPT, 3)])
+@pytest.mark.parametrize(("number", "count"), [(KILL, 2), (INTERRUPT, 2)])
 def test_nothing_is_left_of_one_that_only_looks(net: Net, tmp_path: Path, number: signal.Signals, count: int) -> None:
     check(net, tmp_path, (*asked(net), "--follow", "1"), number, count)
 

@@ -189,7 +189,7 @@ SECOND, MS = 1_000_000_000, 1_000_000
 
 
 @pytest.mark.lab
-@pytest.mark.parametrize("by", [-3600 * SECOND, -SECOND // 2, 30 * SECOND])
+@pytest.mark.parametrize("by", [-SECOND // 2, 30 * SECOND])
 def test_the_clock_is_set_meanwhile(net: Net, by: int) -> None:
     """Stamps of packets jump with it: order, places and causes are the same."""
     net.drop("r", "forward", "iifname vs meta length > 1300 drop")

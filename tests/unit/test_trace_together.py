@@ -37,6 +37,7 @@ def traced(net: Net, *targets: str) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [5])
 def test_the_same_flow(net: Net, count: int) -> None:
     """Each sees the packets of the others as well: they are lost at the same place, for the same reason."""
