@@ -297,6 +297,7 @@ def test_place_and_what_may_be_the_cause(served: Net, case: str) -> None:
     cause = loss["causes"][0]
     assert (cause["by"], cause["counter"], cause["most"]) == ("counter", counter, most)
     assert cause["count"] >= loss["packets"] > 0
+    assert cause["text"].endswith(f"whoever's packets those were; {loss['packets']} of these were lost]")
 
 
 @pytest.mark.lab

@@ -90,14 +90,11 @@ class _Text:
     def _loss(self, loss: Loss, indent: str) -> None:
         self.page.line(loss_text(loss, self.lang), indent)
         for cause in loss.causes[:MOST_CAUSES]:
-            detail = f"x{cause.count}"
-            if cause.by == "counter":
-                facts = {"counter": cause.counter, "count": cause.count, "packets": loss.packets}
-                detail = self.say("trace.counter", **facts)
-            elif cause.reason:
+            detail = "" if cause.counter else f"  x{cause.count}"
+            if cause.reason:
                 facts = {"function": cause.function or "?", "reason": cause.reason, "count": cause.count}
-                detail = self.say("trace.detail", **facts)
-            self.page.line(f"{cause_text(cause, self.lang)}  {detail}", indent + "  ")
+                detail = "  " + self.say("trace.detail", **facts)
+            self.page.line(weighed_text(cause, loss, self.lang) + detail, indent + "  ")
         if not loss.causes and loss.after is not None:
             self.page.line(self._no_word(), indent + "  ")
 
@@ -195,6 +192,14 @@ def cause_text(cause: Cause, lang: str) -> str:
     if not sized:
         return said
     return said + ("；" if lang == "zh" else "; ") + words.say("trace.told" if cause.told else "trace.silent", {}, lang)
+
+
+def weighed_text(cause: Cause, loss: Loss, lang: str) -> str:
+    """The same; behind what only a counter tells, how much that is worth."""
+    if not cause.counter:
+        return cause_text(cause, lang)
+    facts = {"counter": cause.counter, "count": cause.count, "packets": loss.packets}
+    return f"{cause_text(cause, lang)}  {words.say('trace.counter', facts, lang)}"
 
 
 def _points(forward: tuple[Stage, ...], reverse: tuple[Stage, ...]) -> list[Point]:

@@ -9,7 +9,7 @@ from pathfit.core.followed import SCHEMA, Cause, Followed, Loss, Row, Stage
 from pathfit.core.net import Point
 from pathfit.core.tracing import Rule
 from pathfit.render import followed_talks, json
-from pathfit.render.followed import cause_text, loss_text
+from pathfit.render.followed import loss_text, weighed_text
 from pathfit.rules.places import place_text
 from pathfit.wire import pcapng
 
@@ -56,11 +56,11 @@ def _loss(loss: Loss) -> Json:
         "missing": loss.missing,
         "passed": loss.passed,
         "text": loss_text(loss, "en"),
-        "causes": [_cause(c) for c in loss.causes],
+        "causes": [_cause(c, loss) for c in loss.causes],
     }
 
 
-def _cause(cause: Cause) -> Json:
+def _cause(cause: Cause, loss: Loss) -> Json:
     return {
         "why": cause.word,
         "at": _point(cause.at),
@@ -74,7 +74,7 @@ def _cause(cause: Cause) -> Json:
         "by": cause.by,
         "counter": cause.counter or None,
         "rule": _rule(cause.rule, cause.at) if cause.rule is not None else None,
-        "text": cause_text(cause, "en"),
+        "text": weighed_text(cause, loss, "en"),
     }
 
 
@@ -131,6 +131,6 @@ def _comments(seen: Followed) -> dict[int, str]:
     found: dict[int, str] = {}
     for loss in seen.losses:
         place = place_text(loss.after) if loss.after is not None else "nowhere"
-        why = [cause_text(c, "en") for c in loss.causes[:1]]
+        why = [weighed_text(c, loss, "en") for c in loss.causes[:1]]
         found |= dict.fromkeys(loss.numbers, "; ".join([f"last seen at {place}", *why]))
     return found
