@@ -51,7 +51,8 @@ from pathfit.capture import watch
 from pathfit.cli.entry import main
 by, after = int(sys.argv.pop(1)), int(sys.argv.pop(1))
 real, mono = time.time_ns, time.monotonic_ns
-difference, begin, read = real() - mono(), watch.Watcher.begin, watch.Ring.read
+difference, packets = real() - mono(), watch.Block.packets
+begin, conclude = watch.Watcher.begin, watch.Watcher._conclude
 since = [1 << 62]
 def begun(self):
     found = begin(self)
@@ -59,8 +60,13 @@ def begun(self):
     return found
 def stamped(at):
     return at + by if at - difference >= since[0] else at
-watch.Ring.read = lambda ring: (frame._replace(time=stamped(frame.time)) for frame in read(ring))
-watch.Watcher.begin = begun
+def concluded(self, *words):
+    last = [frame.time for frame in packets(self._blocks[-1][-1])][-1]
+    if self._times.steps != 1 or stamped(last) == last:
+        sys.exit("nothing was set")
+    return conclude(self, *words)
+watch.Block.packets = lambda block: (frame._replace(time=stamped(frame.time)) for frame in packets(block))
+watch.Watcher.begin, watch.Watcher._conclude = begun, concluded
 time.time_ns = lambda: stamped(real())
 sys.exit(main())
 """
