@@ -152,6 +152,19 @@ def test_not_where_it_is_not_wanted(net: Net, tmp_path: Path) -> None:
         assert "look" not in requests
 
 
+def test_a_filter_of_its_own_where_nothing_else_can_be_seen(net: Net) -> None:
+    """One device, and no point behind it: the kernel's own word is all there is."""
+    net.drop("c", "output", "tcp dport 8443 meta cpu 0-4095 drop")
+    hide = 'umount -l /run/netns; mount -t tmpfs tmpfs /run; exec "$@"'
+    alone = ("unshare", "--pid", "--fork", "--mount", "--mount-proc", "sh", "-c", hide, "sh")
+    words = ["ip", "netns", "exec", net("c"), *alone, PATHFIT, "diagnose", "--to", TO, "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    report = json.loads(done.stdout)
+    first, cause = report["findings"][:2]
+    assert (first["code"], cause["code"], first["because"]) == ("NET152", "FLT401", ["FLT401"]), report["findings"]
+    assert "before any device saw them" in " ".join(e["text"] for e in cause["evidence"])
+
+
 def test_without_rights_it_is_as_it_was(net: Net) -> None:
     net.drop("r", "forward", "iifname vs @nh,16,16 > 1300 drop")
     words = ["ip", "netns", "exec", net("c"), *NOBODY, PATHFIT, "diagnose", "--to", TO, "--json"]

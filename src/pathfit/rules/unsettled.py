@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from pathfit.core.ask import Protocol
 from pathfit.core.case import Case
 from pathfit.core.evidence import ClockFact, WatchFact
 from pathfit.core.measured import Bracket
@@ -23,6 +24,7 @@ from pathfit.rules.view import DIRECTIONS, View
 
 AGAIN, STATE = "look:again", "look:state"  # the request that shows the loss once more; what is read after it
 CONNECT = 1.2  # seconds to wait for an answer that, as was seen, does not come: a SYN and its first repetition
+OUT = ("tcp-sack",)  # one direction, with nothing said
 POINTS = 2  # of a direction, at least
 MOST_HOSTS = 8  # addresses of one flow; what looks for drops takes no more of a family
 BRIEF = 1.0  # seconds for showing again what was measured
@@ -64,15 +66,31 @@ def again(view: View, asked: Measure, open_: Question) -> Measure:
     """The least of ``asked`` that shows it: the asked client's own connections, or a search between two sizes."""
     short = {"ref": AGAIN, "witnesses": (), "patient": 0.0, "seed": asked.seed + 1}
     plain = view.contact is not None and view.contact.tcp != "n/a" and asked.protocol not in ("udp", "icmp")
+    found = view.contact.protocol if view.contact is not None else ""
+    spoken: Protocol = "https" if found == "https" else "http" if found == "http" else asked.protocol  # known by now
     if open_.kind == "contact" or (plain and open_.kind == "size" and open_.direction == "reverse"):
         connect = CONNECT if open_.kind == "contact" else asked.connect
         return msgspec.structs.replace(
-            asked, contact_only=True, methods=(), far="", connect=min(connect, asked.connect), budget=BRIEF, **short
+            asked,
+            protocol=spoken if plain else asked.protocol,
+            contact_only=True,
+            methods=(),
+            far="",
+            connect=min(connect, asked.connect),
+            budget=BRIEF,
+            **short,
         )
     if open_.kind == "size":
         fails = view.bracket(open_.direction).fails
+        out = plain and not asked.far and open_.direction == "forward"
         return msgspec.structs.replace(
-            asked, floor=max(asked.floor, open_.passes), ceiling=fails or asked.ceiling, budget=BRIEF, **short
+            asked,
+            protocol=(spoken if spoken != "any" else "tcp") if out else asked.protocol,
+            methods=OUT if out else asked.methods,
+            floor=max(asked.floor, open_.passes),
+            ceiling=fails or asked.ceiling,
+            budget=BRIEF,
+            **short,
         )
     return msgspec.structs.replace(asked, budget=BRIEF, **short)
 
@@ -86,11 +104,14 @@ def look(case: Case) -> tuple[Request, ...]:
         return ()  # nothing measured, or it would not come to its end
     if not case.asked("look"):
         open_ = question(view)
-        return tuple(w for w in taps_on(case, "look", asked.address) if _between(w, open_)) if open_ else ()
+        own = view.source is not None and bool(view.source.tables)  # its own filter may drop before any device
+        wanted = taps_on(case, "look", asked.address) if open_ is not None else ()
+        return tuple(w for w in wanted if open_ is not None and (own or _between(w, open_)))
     seen = case.one("look", WatchFact)
     if seen is None:
         return ()
-    open_ = question(view) if seen.taps else None
+    watched = any(isinstance(x.request, Watch) and not x.request.taps for x in case.exchanges)  # drops alone
+    open_ = question(view) if seen.taps or watched else None
     if open_ is None:
         return (EndWatch(ref="look:end"),)
     # Who does not answer on his link fails there only after the first packet to him.

@@ -77,7 +77,8 @@ def measure(fd: int | None, request: Measure, witness: Witness | None = None) ->
 def _measured(fd: int | None, request: Measure, family: int, witness: Witness | None) -> ProbeResult:
     """Raises OSError."""
     used = 0
-    if request.protocol in ("any", "tcp") and request.port not in SPEAK_NOT and not request.proxy:
+    alone = request.methods == ("tcp-sack",)  # what is sent beside a connection needs no word on it
+    if request.protocol in ("any", "tcp") and request.port not in SPEAK_NOT and not request.proxy and not alone:
         from pathfit.probe.tcp.detect import detect
 
         request, used = detect(fd, request)
