@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.real_root]
 
 TC = ("protocol", "all", "bpf", "da", "bytecode")
 TBF = ("tbf", "rate", "10mbit", "burst", "1600", "limit", "3000")
-TO = "https://198.51.100.2:8443/50000"
+TO = "https://198.18.72.2:8443/50000"
 PORT = "4,40 0 0 36,21 0 1 8443,6 0 0 2,6 0 0 0"  # classic BPF: TC_ACT_SHOT for TCP port 8443 behind 20 bytes of IPv4
 LARGE = "4,128 0 0 0,37 0 1 1314,6 0 0 2,6 0 0 0"  # for frames above 1314 bytes
 
@@ -26,7 +26,7 @@ LARGE = "4,128 0 0 0,37 0 1 1314,6 0 0 2,6 0 0 0"  # for frames above 1314 bytes
 def net() -> Iterator[Net]:
     """c - r - s, where a web server answers."""
     with nets() as net:
-        net.routed(("192.0.2", "198.51.100"), ("2001:db8:1", "2001:db8:2"), 2)
+        net.routed(("198.18.71", "198.18.72"), ("2001:db8:1", "2001:db8:2"), 2)
         words = (sys.executable, str(SERVER), str(CERTS / "chain.pem"), str(CERTS / "chain.key"))
         with net.serving("s", SERVE, *words):
             yield net
@@ -104,6 +104,9 @@ def test_the_device_and_the_cause_are_named(net: Net, tmp_path: Path, name: str)
         assert [(p["netns"], p["link"]) for p in f["where"]] == [(f"netns:{net('r')}", fault.at)]
         said = " ".join(e["text"] for e in f["evidence"] if e["ref"] == "look:end")
         assert f"seen at {net('r')}/" in said and fault.says.format(r=net("r")) in said
+    if fault.cause == "FLT401":
+        assert (cause["facts"]["table"], cause["facts"]["chain"]) == ("inet hole", "f")
+        assert [x["id"] for x in cause["fixes"]] == ["delete-rule"]
     assert requests[requests.index("look") :][:2] == ["look", "look:again"] and "look:end" in requests
     assert not before or settled(net.prefix) == before, "looking changes nothing"
     replayed = subprocess.run([PATHFIT, "replay", str(tmp_path / "case"), "--json"], capture_output=True, timeout=60)

@@ -17,7 +17,7 @@ from pathfit.render.followed_talks import talk_text
 
 pytestmark = [pytest.mark.lab, pytest.mark.real_root]
 
-AT = "198.51.100.2:8443"
+AT = "198.18.74.2:8443"
 # A server that sends as many bytes as a line asks for, and a client that asks for what it is told to, for ever open.
 ASKED = """
 import socket, threading
@@ -31,7 +31,7 @@ while True:
 """
 ASKING = """
 import socket, sys
-c = socket.create_connection(("198.51.100.2", 7000))
+c = socket.create_connection(("198.18.74.2", 7000))
 for line in sys.stdin:
     c.sendall(line.encode())
     n = int(line)
@@ -53,7 +53,7 @@ while True:
 def net() -> Iterator[Net]:
     """c - r - s, where a web server answers."""
     with nets() as net:
-        net.routed(("192.0.2", "198.51.100"), ("2001:db8:1", "2001:db8:2"), 2)
+        net.routed(("198.18.73", "198.18.74"), ("2001:db8:1", "2001:db8:2"), 2)
         words = (sys.executable, str(SERVER), str(CERTS / "chain.pem"), str(CERTS / "chain.key"))
         with net.serving("s", SERVE, *words):
             yield net
@@ -129,7 +129,7 @@ def test_a_connection_that_hangs_already(net: Net) -> None:
             client.stdin.write("9000\n")  # asked for, and not waited for
             client.stdin.flush()
             assert client.stdout.readline()
-            status, document = followed(net, "198.51.100.2:7000", 3.5)
+            status, document = followed(net, "198.18.74.2:7000", 3.5)
         finally:
             client.kill()
     assert (status, document["verdict"]) == (1, "lost")
@@ -137,34 +137,34 @@ def test_a_connection_that_hangs_already(net: Net) -> None:
     assert (loss["after"]["link"], loss["causes"][0]["why"]) == ("vs", "filtered")
     (talk,) = document["followed"]["connections"]
     assert not talk["opened"] and talk["stuck"]["times"] >= 3 and talk["stuck"]["way"] == "reverse"
-    assert "it hangs: 198.51.100.2:7000 sent the same packet of 1500 bytes" in talk["text"]
+    assert "it hangs: 198.18.74.2:7000 sent the same packet of 1500 bytes" in talk["text"]
 
 
 def test_through_a_published_port(net: Net) -> None:
     """The client knows another address and port than the server has, and the server another than the client."""
     rules = """table ip n {
-        chain p { type nat hook prerouting priority -100; ip daddr 192.0.2.1 tcp dport 8080 dnat to 198.51.100.2:8443
+        chain p { type nat hook prerouting priority -100; ip daddr 198.18.73.1 tcp dport 8080 dnat to 198.18.74.2:8443
         }
         chain m { type nat hook postrouting priority 100; masquerade
         }
     }
     """
     net.inside("r", "nft", "-f", "-", stdin=rules)
-    with asking(net, *curl("https://192.0.2.1:8080/3000")):
-        status, document = followed(net, "192.0.2.1:8080")
+    with asking(net, *curl("https://198.18.73.1:8080/3000")):
+        status, document = followed(net, "198.18.73.1:8080")
     assert (status, document["verdict"]) == (0, "arrives")
     assert [p["at"]["link"] for p in document["forward"]["points"]] == ["eth0", "vc", "vs", "eth0"]
     assert all(p["packets"] > 20 for way in ("forward", "reverse") for p in document[way]["points"])
-    assert {t["server"] for t in document["followed"]["connections"]} == {"192.0.2.1:8080"}
+    assert {t["server"] for t in document["followed"]["connections"]} == {"198.18.73.1:8080"}
 
 
 def test_all_that_is_between_two_addresses(net: Net) -> None:
-    both = "ping -c 3 -i 0.2 -w 2 198.51.100.2; curl -sk --max-time 5 https://198.51.100.2:8443/3000"
+    both = "ping -c 3 -i 0.2 -w 2 198.18.74.2; curl -sk --max-time 5 https://198.18.74.2:8443/3000"
     with asking(net, "sh", "-c", both):
-        status, document = followed(net, "198.51.100.2", 2)
+        status, document = followed(net, "198.18.74.2", 2)
     assert (status, document["verdict"]) == (0, "arrives")
     kinds = {(t["protocol"], t["server"]) for t in document["followed"]["connections"]}
-    assert {("icmp", "198.51.100.2"), ("tcp", AT)} <= kinds
+    assert {("icmp", "198.18.74.2"), ("tcp", AT)} <= kinds
 
 
 def test_ctrl_c_ends_it_and_shows_what_was_seen(net: Net) -> None:
@@ -206,8 +206,8 @@ def test_what_makes_no_sense(seconds: str) -> None:
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_a_connection_in_words(lang: str) -> None:
     talk = Talk(
-        protocol="tcp", client="192.0.2.2:4", server=AT, packets=7, back=5, again=3, repeats=4, stuck=1500,
+        protocol="tcp", client="198.18.73.2:4", server=AT, packets=7, back=5, again=3, repeats=4, stuck=1500,
         stuck_way="forward", reset="reverse",
     )  # fmt: skip
     text = talk_text(talk, lang)
-    assert all(word in text for word in ("192.0.2.2:4", AT, "7", "5", "1500")) and "{" not in text and "?" not in text
+    assert all(word in text for word in ("198.18.73.2:4", AT, "7", "5", "1500")) and "{" not in text and "?" not in text

@@ -87,7 +87,8 @@ def losses(view: View) -> tuple[Loss, ...]:
     open_ = _open(view)
     if view.seen is None or open_ is None:
         return ()
-    mine = [_neighbour(view, x) for x in view.seen.losses if _in_question(x, open_) and _ours(view, x)]
+    kept = (_ours(view, x) for x in view.seen.losses if _in_question(x, open_))
+    mine = [_neighbour(view, x) for x in kept if x is not None]
     first: dict[Direction, Loss] = {}
     for loss in sorted(mine, key=lambda x: not x.causes):  # what the kernel has a word on, before the rest
         first.setdefault(loss.direction, loss)
@@ -113,11 +114,16 @@ def _in_question(loss: Loss, open_: Question) -> bool:
     return not sized if open_.kind == "some" else True
 
 
-def _ours(view: View, loss: Loss) -> bool:
+def _ours(view: View, loss: Loss) -> Loss | None:
     """Drops that no tap saw coming are told by addresses and ports alone, of every namespace there is: where it is none
-    that was read, somebody else may have the same addresses."""
-    nowhere = loss.after is None and loss.before is None
-    return not nowhere or all(any(n.where == c.at.netns for n in view.namespaces) for c in loss.causes)
+    that was read, somebody else may have the same addresses. None when nothing is left without those."""
+    if loss.after is not None or loss.before is not None:
+        return loss
+    causes = tuple(c for c in loss.causes if any(n.where == c.at.netns for n in view.namespaces))
+    if len(causes) == len(loss.causes):
+        return loss
+    counted = sum(c.count for c in causes)  # of which sizes, is not known any more
+    return msgspec.structs.replace(loss, causes=causes, packets=counted, smallest=0, largest=0) if causes else None
 
 
 def _neighbour(view: View, loss: Loss) -> Loss:
@@ -159,6 +165,11 @@ def _found(code: str, view: View, loss: Loss, cause: Cause | None, severity: Sev
         "smallest": loss.smallest,
         "largest": loss.largest,
     }
+    if cause is not None and cause.rule is not None and code == "FLT401":
+        rule = cause.rule
+        facts |= {"tool": rule.tool or "nf_tables", "table": f"{rule.family} {rule.table}", "chain": rule.chain}
+        facts |= {"handle": rule.handle, "rule": rule.text or ("policy" if rule.policy else "-")}
+        facts["case"] = "witnessed"
     if code == "NET154":
         facts["case"] = "nowhere" if loss.after is None else "behind" if loss.before is None else "between"
     sure = WITNESSED if cause is None or cause.by != "counter" else "likely"
@@ -186,7 +197,7 @@ def _lines(view: View) -> Iterator[EvidenceLine]:
 def _of(loss: Loss) -> Iterator[EvidenceLine]:
     """One loss in one or two lines: where, and why."""
     after, before = (place_text(p) if p is not None else "-" for p in (loss.after, loss.before))
-    sizes = f"{loss.smallest}-{loss.largest}" if loss.smallest != loss.largest else f"{loss.largest}"
+    sizes = f"{loss.smallest}-{loss.largest}" if loss.smallest != loss.largest else f"{loss.largest or '?'}"
     facts: dict[str, Scalar] = {"packets": loss.packets, "sizes": sizes}
     if loss.after is not None and loss.before is not None:
         yield line(REF, "trace-between", **facts, after=after, before=before)
@@ -199,6 +210,12 @@ def _of(loss: Loss) -> Iterator[EvidenceLine]:
     for cause in loss.causes[:1]:
         known: Facts = {"place": place_text(cause.at), "mtu": cause.mtu or "?", "most": cause.most or "?"}
         yield EvidenceLine(ref=REF, message=f"lost.{cause.word}", facts=known)
+        if cause.rule is not None:
+            rule = cause.rule
+            named: dict[str, Scalar] = {"chain": rule.chain, "table": f"{rule.family} {rule.table}"}
+            named["tool"] = rule.tool or "nf_tables"
+            said = rule.text or ("policy" if rule.policy else f"handle {rule.handle}")
+            yield line(REF, "trace-rule", number=rule.number or "-", rule=said, **named)
         if cause.by == "counter":
             moved: Facts = {"counter": cause.counter, "count": cause.count, "packets": loss.packets}
             yield EvidenceLine(ref=REF, message="trace.counter", facts=moved)
@@ -207,7 +224,7 @@ def _of(loss: Loss) -> Iterator[EvidenceLine]:
 
 
 def _with(f: Finding, lines: tuple[EvidenceLine, ...], view: View) -> Finding:
-    if f.code not in SYMPTOMS or f.facts.get("case") == "traced" or any(e.ref == REF for e in f.evidence):
+    if f.code not in SYMPTOMS or any(e.ref == REF for e in f.evidence):
         return f
     open_ = _open(view)
     way = f.facts.get("direction")
