@@ -217,7 +217,7 @@ def test_never_less_than_the_flow(name: str, family: int, changes: list[tuple[in
     frame = bytes(data)[: len(data) - cut] if cut < 40 else bytes(data)
     found = dissect.frame(frame)
     kept = run(cbpf.flow(ENDS, (PORT,)), frame)
-    assert kept in (0, cbpf.KEEP)
+    assert 0 <= kept <= cbpf.KEEP
     if knows(frame, found) and any(expected(layer, ENDS, PORT) for layer in found.layers[:2]):
         assert kept
 
@@ -240,7 +240,7 @@ def knows(frame: bytes, found: dissect.Dissected) -> bool:
 
 @given(st.binary(max_size=200))
 def test_bytes_of_strangers_end(data: bytes) -> None:
-    assert run(cbpf.flow(ENDS, (PORT,), ends=(*OUTER[4], *OUTER[6])), data) in (0, cbpf.KEEP, 70)
+    assert run(cbpf.flow(ENDS, (PORT,), ends=(*OUTER[4], *OUTER[6])), data) in range(cbpf.KEEP + 1)
 
 
 @pytest.mark.lab
