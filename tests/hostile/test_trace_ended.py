@@ -21,6 +21,7 @@ from test_ended import BUSY, INTERRUPT, TERMINATE, Ended, decent, moments, ours,
 from test_trace import CERTS, SERVE, SERVER
 
 from pathfit.host import bpf
+from pathfit.wire.nft.mark import PREFIX
 
 KILL = signal.SIGKILL
 KINDS = {"prog_id": "bpf_prog_get_fd_by_id", "map_id": "bpf_map_get_fd_by_id", "link_id": "bpf_link_get_fd_by_id"}
@@ -28,10 +29,11 @@ GRACE = 10.0  # seconds in which the kernel frees what nobody holds (a grace per
 
 
 class Held(NamedTuple):
-    """What a process holds: (kind, number) of its programs, maps and links; its packet sockets."""
+    """What a process holds: (kind, number) of its programs, maps and links; its packet sockets; its tables in r."""
 
     bpf: frozenset[tuple[str, int]]
     rings: int
+    tables: int
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +47,14 @@ def net() -> Iterator[Net]:
             yield net
 
 
-def held(pid: int) -> Held:
+def held(pid: int, net: Net) -> Held:
     numbers = set()
     for info in Path(f"/proc/{pid}/fdinfo").iterdir():
         with suppress(OSError):
             rows = [line.split(":") for line in info.read_text().splitlines()]
             numbers |= {(row[0], int(row[1])) for row in rows if row[0] in KINDS}
     rings = Path(f"/proc/{pid}/maps").read_text().count("socket:[")
-    return Held(frozenset(numbers), rings)
+    return Held(frozenset(numbers), rings, net.inside("r", "nft", "list", "tables").count(f"{PREFIX}{pid}-"))
 
 
 def exists(kind: str, number: int) -> bool:
@@ -64,9 +66,9 @@ def exists(kind: str, number: int) -> bool:
     return fd >= 0
 
 
-def ended(process: subprocess.Popen[str], moment: float, number: signal.Signals) -> tuple[Ended, Held]:
+def ended(process: subprocess.Popen[str], moment: float, number: signal.Signals, net: Net) -> tuple[Ended, Held]:
     """Stopped ``moment`` seconds from now, looked at, and signalled: its whole group, as a terminal does it."""
-    began, has = None, Held(frozenset(), 0)
+    began, has = None, Held(frozenset(), 0, 0)
     try:
         process.wait(moment)
     except subprocess.TimeoutExpired:
@@ -76,7 +78,7 @@ def ended(process: subprocess.Popen[str], moment: float, number: signal.Signals)
         with suppress(OSError):  # it has ended meanwhile
             while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] not in "TZX":
                 pass
-            has = held(process.pid)
+            has = held(process.pid, net)
         began = time.monotonic()
         os.killpg(process.pid, number)
         os.killpg(process.pid, signal.SIGCONT)
@@ -113,7 +115,7 @@ def check(net: Net, tmp_path: Path, words: tuple[str, ...], number: signal.Signa
     run = moments(words, tmp_path, count)
     seen, stops = [], 0
     for moment in run:
-        one, has = ended(start(words, tmp_path), moment, number)
+        one, has = ended(start(words, tmp_path), moment, number, net)
         stops += one.status == -number if number is KILL else decent(one, number, (0, 1, 3))
         seen.append(has)
         assert soon(lambda: left(net) == before), (left(net), before)
@@ -123,7 +125,7 @@ def check(net: Net, tmp_path: Path, words: tuple[str, ...], number: signal.Signa
     assert stops >= count // 2 or (number is INTERRUPT and "--follow" in words), (
         "Ctrl-C ends looking, and shows what was"
     )
-    assert max(x.rings for x in seen) >= 4, "it was met while it watched"
+    assert max(x.rings for x in seen) >= 4 and max(x.tables for x in seen) == 1, "it was met while it watched"
     if int(Path("/proc/self/uid_map").read_text().split()[2]) > 1:  # a user's own namespace takes no programs
         assert {kind for x in seen for kind, _ in x.bpf} == set(KINDS)
 
