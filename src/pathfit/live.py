@@ -7,7 +7,7 @@ here becomes a :class:`~pathfit.core.evidence.Missing` with a reason, never a tr
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from pathfit.core.request import (
     ReadClock,
     ReadCounters,
     ReadPlatform,
+    ReadPrograms,
     ReadRemembered,
     ReadRules,
     ReadSnapshots,
@@ -64,6 +65,7 @@ class LiveWorld:
             Locate: self._locate,
             ReadState: self._state,
             ReadRules: self._rules,
+            ReadPrograms: self._programs,
             ReadSockets: self._sockets,
             ReadCounters: self._counters,
             ResolveName: self._name,
@@ -197,17 +199,24 @@ class LiveWorld:
 
         return measure(self._handle(r.source).fd, r, said)
 
+    def _programs(self, r: ReadPrograms) -> Evidence:
+        from pathfit.observe.programs import read
+
+        return read(r.ref, r.taps, self._entered({tap.netns: tap.at.netns for tap in r.taps}))
+
+    def _entered(self, places: Mapping[str, str]) -> dict[str, int | None]:
+        """Descriptors of namespaces (NetnsSnapshot.id: WHERE); what has gone meanwhile is left out, and then missing."""
+        fds: dict[str, int | None] = {}
+        for ns, where in places.items():
+            with suppress(_CannotEnter):
+                fds[ns] = self._handle(where).fd
+        return fds
+
     def _watch(self, r: Watch) -> Evidence:
         from pathfit.capture.watch import Watcher
 
-        fds: dict[str, int | None] = {}
-        tables: dict[str, tuple[Table, ...] | None] = {}
-        for ns, where in {**dict(r.namespaces), **{tap.netns: tap.at.netns for tap in r.taps}}.items():
-            with suppress(_CannotEnter):  # a namespace that has gone meanwhile: what is missing there is said
-                fds[ns] = self._handle(where).fd
-        for ns, _ in r.namespaces:
-            if ns in fds:
-                tables[ns] = self._filters(ns, fds[ns])
+        fds = self._entered({**dict(r.namespaces), **{tap.netns: tap.at.netns for tap in r.taps}})
+        tables = {ns: self._filters(ns, fds[ns]) for ns, _ in r.namespaces if ns in fds}
         self._watcher = Watcher(r, fds, tables)
         return WatchFact(ref=r.ref, taps=self._watcher.begin())
 

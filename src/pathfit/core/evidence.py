@@ -34,6 +34,7 @@ __all__ = [
     "PlaceFact",
     "PlatformFact",
     "ProbeResult",
+    "ProgramFact",
     "RememberedFact",
     "SocketFact",
     "StateFact",
@@ -182,6 +183,15 @@ class FleetFact(Tagged, frozen=True, kw_only=True):
     missing: tuple[Missing, ...] = ()
 
 
+class ProgramFact(Tagged, frozen=True, kw_only=True):
+    """Numbers of the asked taps at whose device traffic control, or a program, may drop packets; ``read``: of those
+    that could be looked at."""
+
+    ref: str
+    at: tuple[int, ...] = ()
+    read: tuple[int, ...] = ()
+
+
 class WatchFact(Tagged, frozen=True, kw_only=True):
     """A watch began: ``taps`` of them could be opened."""
 
@@ -229,6 +239,7 @@ Evidence = (
     | RememberedFact
     | FleetFact
     | TraceFact
+    | ProgramFact
     | WatchFact
     | Missing
 )

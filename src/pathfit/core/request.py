@@ -53,6 +53,13 @@ class ReadRules(Tagged, frozen=True, kw_only=True):
     namespaces: tuple[str, ...] = ()  # NetnsSnapshot.id
 
 
+class ReadPrograms(Tagged, frozen=True, kw_only=True):
+    """At which of these devices may traffic control or a program drop packets? Answer: one ProgramFact."""
+
+    ref: str
+    taps: tuple[Tap, ...] = ()
+
+
 class ResolveName(Tagged, frozen=True, kw_only=True):
     """Resolve a name as the source would (its resolv.conf, hosts file and namespace). Answer: one NameFact."""
 
@@ -205,6 +212,7 @@ Request = (
     | ReadSockets
     | ReadCounters
     | ReadRules
+    | ReadPrograms
     | ResolveName
     | Locate
     | Measure

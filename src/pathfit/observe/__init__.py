@@ -14,6 +14,7 @@
 * :mod:`~pathfit.observe.platform` - who keeps a device's configuration (networkd, NetworkManager, ifupdown, netplan);
 * :mod:`~pathfit.observe.filters` - nftables and iptables, :mod:`~pathfit.observe.ipsets` what `-m set` looks into;
 * :mod:`~pathfit.observe.sockets`, :mod:`~pathfit.observe.counters` - TCP sockets and SNMP counters of a namespace;
+* :mod:`~pathfit.observe.programs` - which devices have traffic control or programs that may drop packets;
 * :mod:`~pathfit.observe.remembered` - what a namespace keeps of addresses: learned path MTUs, tcp_metrics;
 * :mod:`~pathfit.observe.recorded` - a HostSnapshot out of a file, and the bytes of one;
   :mod:`~pathfit.observe.others` those of other hosts, beside an examination, with their age;

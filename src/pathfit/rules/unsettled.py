@@ -11,11 +11,12 @@ import msgspec
 
 from pathfit.core.ask import Protocol
 from pathfit.core.case import Case
-from pathfit.core.evidence import ClockFact, WatchFact
+from pathfit.core.evidence import ClockFact, ProgramFact, WatchFact
+from pathfit.core.filters import Action, Choice, Expr, Opaque, Verdict
 from pathfit.core.measured import Bracket
 from pathfit.core.net import Direction, hops_away
 from pathfit.core.path import Fate
-from pathfit.core.request import EndWatch, Measure, ReadState, Request, Watch
+from pathfit.core.request import EndWatch, Measure, ReadPrograms, ReadState, Request, Watch
 from pathfit.model.addr import family_of
 from pathfit.rules import forecast
 from pathfit.rules.ends import unheard
@@ -106,7 +107,13 @@ def look(case: Case) -> tuple[Request, ...]:
         open_ = question(view)
         own = view.source is not None and bool(view.source.tables)  # its own filter may drop before any device
         wanted = taps_on(case, "look", asked.address) if open_ is not None else ()
-        return tuple(w for w in wanted if open_ is not None and (own or _between(w, open_)))
+        watches = tuple(w for w in wanted if open_ is not None and (own or _between(w, open_)))
+        if open_ is None or not watches or not _leaves(view, open_) or _vague(view, watches[0]):
+            return watches
+        if not case.asked("programs"):
+            return (ReadPrograms(ref="programs", taps=watches[0].taps),)
+        known = case.one("programs", ProgramFact)
+        return watches if known is None or known.at or len(known.read) < len(watches[0].taps) else ()
     seen = case.one("look", WatchFact)
     if seen is None:
         return ()
@@ -151,6 +158,34 @@ def taps_on(case: Case, ref: str, address: str) -> tuple[Watch, ...]:
         namespaces=at.namespaces,
     )
     return (watch,)
+
+
+def _leaves(view: View, open_: Question) -> bool:
+    """Does the way lead on behind what is seen? Then the loss is there, unless something here is not understood."""
+    if open_.kind == "some":
+        return False  # queues that are too short, cables that damage: nothing of it is in the state
+    ways = [view.way(d) for d in (DIRECTIONS if open_.kind == "contact" else (open_.direction,))]
+    return all(way is not None and way.ends is not None and way.culprit is None for way in ways)
+
+
+def _vague(view: View, watch: Watch) -> bool:
+    """Is there anything in the tables, or at the devices, of the way that the model cannot follow?"""
+    on_way = {tap.netns for tap in watch.taps}
+    named = {(tap.netns, tap.link) for tap in watch.taps}
+    for ns in view.state.namespaces if view.state is not None else ():
+        if ns.id not in on_way:
+            continue
+        if any(link.xdp for link in ns.links if (ns.id, link.index) in named):
+            return True
+        if any(_opaque(e) for t in ns.tables for c in t.chains for rule in c.rules for e in rule.exprs):
+            return True
+    return False
+
+
+def _opaque(e: Expr | Action) -> bool:
+    if isinstance(e, Choice):
+        return e.partial or any(_opaque(a) for a in (*e.then, *((e.otherwise,) if e.otherwise else ())))
+    return isinstance(e, Opaque) or (isinstance(e, Verdict) and e.kind in ("queue", "stolen"))
 
 
 def _between(watch: Watch, open_: Question) -> bool:

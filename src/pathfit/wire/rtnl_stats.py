@@ -67,6 +67,24 @@ def device(data: bytes, at: int, end: int) -> Counted | None:
     return Counted(link, {name: n for name, n in zip(_FIELDS, values, strict=False) if name})
 
 
+class Queue(NamedTuple):
+    """A queueing discipline that stands at a device's root, or at its ingress."""
+
+    link: int
+    kind: str
+    ingress: bool
+
+
+def kind(data: bytes, at: int, end: int) -> Queue | None:
+    """An answer to :func:`queues`: which it is, None for a class's. Raises Malformed."""
+    if end - at < _TCMSG.size:
+        raise Malformed("a short tcmsg")
+    _, link, _, parent, _ = _TCMSG.unpack_from(data, at)
+    if link <= 0 or parent not in (ROOT, INGRESS):
+        return None
+    return Queue(link, text(attributes(data, at + _TCMSG.size, end).get(_TCA_KIND, b"")), parent == INGRESS)
+
+
 def queue(data: bytes, at: int, end: int) -> Counted | None:
     """An answer to :func:`queues`, of a root (what its classes drop, it counts) or of ingress. Raises Malformed."""
     if end - at < _TCMSG.size:
