@@ -205,7 +205,7 @@ class LiveWorld:
         return read(r.ref, r.taps, self._entered({tap.netns: tap.at.netns for tap in r.taps}))
 
     def _entered(self, places: Mapping[str, str]) -> dict[str, int | None]:
-        """Descriptors of namespaces (NetnsSnapshot.id: WHERE); what has gone meanwhile is left out, and then missing."""
+        """Descriptors of namespaces (NetnsSnapshot.id: WHERE); one that has gone meanwhile is left out, so missing."""
         fds: dict[str, int | None] = {}
         for ns, where in places.items():
             with suppress(_CannotEnter):
