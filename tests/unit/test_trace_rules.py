@@ -17,12 +17,15 @@ from test_trace_saved import SCHEMA, wrong
 
 from pathfit.capture import filtered
 from pathfit.capture.filtered import Filtered
+from pathfit.core.ask import Ask, Target
 from pathfit.core.evidence import TraceFact
 from pathfit.core.filters import Chain, FilterRule, Match, Table, Verdict
 from pathfit.core.followed import Cause, Loss
 from pathfit.core.net import Point
+from pathfit.core.report import Report
 from pathfit.core.snapshot import HostSnapshot, NetnsSnapshot
 from pathfit.core.tracing import Dropped, Filters, Jump, Rule, Ruled
+from pathfit.follow.losses import _Causes
 from pathfit.follow.ruled import verdicts, with_legacy
 from pathfit.model.ruled import droppers
 from pathfit.render.followed import cause_text
@@ -351,6 +354,17 @@ def test_the_rule_belongs_to_that_very_packet(drop: Dropped, joined: bool) -> No
     assert (len(found.rules), len(found.alone)) == (1, 0 if joined else 1)
     assert (found.dropped[0] in found.rules) == joined
     assert found.dropped[0].word == ("filtered" if joined else drop.word)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_one_rule_is_one_cause(told: bool) -> None:
+    """A drop of which the rule alone tells, beside others by it of which the kernel does."""
+    found = verdicts(said(HEARD, replace(HEARD, data=segment(9)), dropped=(event(18 * MS, segment()),)), None, None)
+    report = Report(version="", ask=Ask(command="trace", target=Target(text="", protocol="tcp")), verdict="unknown")
+    causes = _Causes(None, report, (), found.rules)
+    assert len(found.dropped) == len(found.alone) == 1
+    (cause,) = causes.of((*found.dropped, *found.alone) if told else found.alone)
+    assert (cause.by, cause.count, cause.rule) == ("event" if told else "rule", 1, RULE)
 
 
 def test_each_copy_has_a_rule_of_its_own() -> None:

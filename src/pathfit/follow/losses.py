@@ -365,6 +365,9 @@ class _Causes:
         sized = {replace(cause, mtu=None, most=None): cause for cause in counted if cause.mtu is not None}
         for cause in [c for c in counted if c in sized]:  # the last, short segment of a burst shares its fate
             counted[sized[cause]] += counted.pop(cause)
+        seen = {(c.rule, c.at.netns) for c in counted if c.by == "event"}
+        for cause in [c for c in counted if c.by == "rule" and (c.rule, c.at.netns) in seen]:
+            del counted[cause]  # the kernel tells of that rule's drops; one more or less is no other cause
         nameless = any(cause.rule is not None for cause in counted)
         order = sorted(counted.items(), key=lambda x: (nameless and x[0].word == "filtered" and not x[0].rule, -x[1]))
         return tuple(replace(_worded(cause), count=n) for cause, n in order)
