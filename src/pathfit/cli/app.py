@@ -160,6 +160,7 @@ def diagnose(source: tuple[str, ...], to: str, **o: Any) -> int:
 @option("--to", "to", required=True, metavar="TARGET", help="Where it goes: https://…, H:P, tcp://H:P, …")
 @option("-w", "file", type=File(), metavar="FILE", help="Write the packets (pcapng, one interface a point).")
 @option("--follow", type=float, is_flag=False, flag_value=10.0, metavar="[S]", help="Send nothing: watch others, 10 s.")
+@options.others
 @options.reaching
 @options.running
 @options.everywhere

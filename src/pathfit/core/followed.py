@@ -5,6 +5,7 @@ from typing import Literal
 from pathfit.core.ask import Ask
 from pathfit.core.base import Value
 from pathfit.core.evidence_base import Missing
+from pathfit.core.finding import Confidence, Facts
 from pathfit.core.net import Direction, Point
 from pathfit.core.report import Report
 from pathfit.core.tracing import Rule
@@ -107,13 +108,50 @@ class Talk(Value, frozen=True, kw_only=True):
     seconds: float = 0.0
 
 
+class Sign(Value, frozen=True, kw_only=True):
+    """One thing that tells who made a packet. ``name``: message id under "sign."; ``says``: "end" the host whose
+    address it bears, "other" somebody else, "" neither by itself."""
+
+    name: str
+    says: Literal["end", "other", ""] = ""
+    facts: Facts = {}
+
+
+class Origin(Value, frozen=True, kw_only=True):
+    """Who made resets, or ICMP errors, of the flow that are alike.
+
+    ``claims``: the address they bear as their sender; ``direction``: the way they go; ``by``: "end" the host that has
+    that address, "filter" a packet filter, "tunnel" a tunnel, "other" somebody else, "unknown" nothing tells, or signs
+    disagree. ``confidence``: "confirmed" where taps or the kernel show it, "likely" by their looks alone. ``made``: the
+    namespace (or device) they were made in, None beyond what can be seen; ``first``: where they were seen first;
+    ``unseen``: points of the way from that address that they did not pass. ``code``, ``because``: the fault, "" where
+    it is none; ``mtu``: of a "too big", bytes; ``numbers``: their places in the file of packets.
+    """
+
+    kind: Literal["reset", "too-big", "unreachable", "expired"]
+    direction: Direction
+    claims: str
+    by: Literal["end", "filter", "tunnel", "other", "unknown"]
+    confidence: Confidence = "possible"
+    phase: Literal["syn", "later", ""] = ""
+    made: Point | None = None
+    first: Point | None = None
+    unseen: tuple[Point, ...] = ()
+    code: str = ""
+    because: tuple[str, ...] = ()
+    mtu: int | None = None
+    count: int = 0
+    signs: tuple[Sign, ...] = ()
+    numbers: tuple[int, ...] = ()
+
+
 class Followed(Value, frozen=True, kw_only=True):
     """``forward``, ``reverse``: the stages in order. ``watched``: drops were reported by the kernel. ``beyond``: where
     our view of each direction ends or begins, None when all of it was seen. ``cut``: nanoseconds after which there were
     too many packets to keep, 0 when there never were. ``talks``: of traffic of others, the connections that were seen,
     those with trouble first, ``more_talks`` of them not kept; ``seconds``: of the watch. ``traced``: namespaces whose
     packet filters were asked; ``unmarked``: packets about which they were not, being too many; ``deaf``: answers that
-    were lost."""
+    were lost. ``answers``: resets and ICMP errors of the flow, and who made them."""
 
     version: str
     ask: Ask
@@ -134,3 +172,4 @@ class Followed(Value, frozen=True, kw_only=True):
     talks: tuple[Talk, ...] = ()
     more_talks: int = 0
     seconds: float = 0.0
+    answers: tuple[Origin, ...] = ()

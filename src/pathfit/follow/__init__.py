@@ -7,6 +7,10 @@ missing at a point that they never pass, and then it is said that they were not 
 * :mod:`~pathfit.follow.seen` - what was seen at each point of a direction;
 * :mod:`~pathfit.follow.losses` - what was lost between which points, and why;
 * :mod:`~pathfit.follow.counts` - of losses without a cause, which counters may tell one;
+* :mod:`~pathfit.follow.origin` - who made a reset or an ICMP error, by which taps saw it;
+* :mod:`~pathfit.follow.trails` - resets and ICMP errors wherever they were seen, and what they answer;
+* :mod:`~pathfit.follow.prints` - the same by its looks, where taps leave it open;
+* :mod:`~pathfit.follow.settled` - the report, where taps prove who made a reset;
 * :mod:`~pathfit.follow.ruled` - which rule of a packet filter it was;
 * :mod:`~pathfit.follow.rows` - the ladder of one connection;
 * :mod:`~pathfit.follow.talks` - of what others send: the connections, and what was sent again.
@@ -25,10 +29,13 @@ from pathfit.core.report import Report
 from pathfit.core.request import Watch
 from pathfit.follow.counts import with_counters
 from pathfit.follow.losses import losses_of
+from pathfit.follow.origin import answers
 from pathfit.follow.rows import rows
 from pathfit.follow.ruled import with_legacy
-from pathfit.follow.seen import Flow, Way, stages, ways
+from pathfit.follow.seen import Flow, Way, packets, stages, ways
+from pathfit.follow.settled import settled
 from pathfit.follow.talks import Told, talks
+from pathfit.follow.trails import Sighted
 from pathfit.model.taps import MOST_TAPS
 from pathfit.rules import forecast
 from pathfit.rules.places import each_once
@@ -43,7 +50,8 @@ def explained(case: Case) -> Report:
     first = diagnose.report(case)
     if case.one("look:end", TraceFact) is None:
         return first
-    return diagnose.report(case, seen=_seen(case, first))
+    seen = _seen(case, first)
+    return settled(diagnose.report(case, seen=seen), seen.answers)
 
 
 NO_TAP = f"more than {MOST_TAPS} devices on the way, or one of a kind that packets cannot be read from"
@@ -67,11 +75,15 @@ def _seen(case: Case, report: Report) -> Followed:
         return Followed(version=__version__, ask=case.ask, verdict="unknown", missing=lacking, report=shown)
     state = case.one("state", StateFact)
     network = forecast.network(state.host) if state is not None else None
-    both = ways(fact, watch)
+    found = tuple(Sighted(*one) for one in packets(fact, Flow.of(watch)))
+    both = ways(fact, watch, found)
+    made = answers(found, fact, watch, network, report)
+    report = settled(report, made)
     later = case.one("rules:after", StateFact)
     after = later.host if later is not None else None
-    losses = losses_of(both, fact, Flow.of(watch), network, report, after)
-    losses = with_counters(losses, both, fact, network, report)
+    along = _along(fact, watch)
+    losses = losses_of(both, along, Flow.of(watch), network, report, after)
+    losses = with_counters(losses, both, along, network, report)
     losses = _unwatched(losses, both, fact)
     losses = with_legacy(losses, state.host if state is not None else None, after, report.host)
     ends = tuple(p.ends if p is not None else None for p in (report.forward, report.reverse))
@@ -109,7 +121,16 @@ def _seen(case: Case, report: Report) -> Followed:
         talks=told_of.talks,
         more_talks=told_of.more,
         seconds=round((fact.ended - fact.armed) / 1e9, 3),
+        answers=made,
     )
+
+
+def _along(fact: TraceFact, watch: Watch) -> TraceFact:
+    """Without the taps that are no point of the way (they stand behind those that are): nothing gets lost there."""
+    count = 1 + max((stop.tap for stop in (*watch.forward, *watch.reverse)), default=-1)
+    if count >= len(fact.taps):
+        return fact
+    return replace(fact, taps=fact.taps[:count], seen=tuple(x for x in fact.seen if x.tap < count))
 
 
 def _unwatched(losses: Sequence[Loss], ways: Sequence[Way], fact: TraceFact) -> tuple[Loss, ...]:

@@ -1,7 +1,7 @@
 """What was seen at each point of both directions, in the order of the way."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from pathfit.core.evidence import TraceFact
@@ -153,12 +153,15 @@ class _Cut:
                     yield stop, direction, packet._replace(sighting=sighting, number=number)
 
 
-def ways(fact: TraceFact, watch: Watch) -> tuple[Way, Way]:
-    """The way out and the way in. What a tap did not see says nothing where it lost packets or could not be opened."""
+def ways(
+    fact: TraceFact, watch: Watch, them: Iterable[tuple[Stop, Direction, Packet]] | None = None
+) -> tuple[Way, Way]:
+    """The way out and the way in; ``them``: what :func:`packets` says, where it was asked already. What a
+    tap did not see says nothing where it lost packets or could not be opened."""
     found: dict[Direction, list[Packet]] = {"forward": [], "reverse": []}
     stops: dict[Direction, tuple[Stop, ...]] = {"forward": watch.forward, "reverse": watch.reverse}
     points = {d: {stop: n for n, stop in enumerate(them)} for d, them in stops.items()}
-    for stop, direction, packet in packets(fact, Flow.of(watch)):
+    for stop, direction, packet in packets(fact, Flow.of(watch)) if them is None else them:
         point = points[direction].get(stop)
         if point is not None:
             found[direction].append(packet._replace(sighting=packet.sighting._replace(point=point)))

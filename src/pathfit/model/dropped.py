@@ -28,6 +28,7 @@ class Why(NamedTuple):
 UNKNOWN = Why("unknown")
 FORWARDS = ("ip_forward", "ip6_forward")
 TUNNELS = ("iptunnel_xmit", "ip_tunnel_xmit", "udp_tunnel_xmit_skb", "udp_tunnel6_xmit_skb", "ip6_tnl_xmit")
+PORTS = ("veth_xmit", "br_dev_queue_push_xmit", "br_nf_dev_queue_xmit")
 # No loss on the way: reasons, and (reason, beginning of a function).
 NOISE = frozenset(("NOT_DROPPED_YET", "CONSUMED", "QUEUE_PURGE", "SOCKET_CLOSE", "TCP_CLOSE", "PACKET_SOCK_ERROR"))
 SOCKETS = "TCP_"  # reasons of a socket that was reached: what it does not want is no loss of the way
@@ -103,7 +104,10 @@ def why(reason: str, functions: Sequence[str]) -> Why | None:
 
 
 def _outer(functions: Sequence[str]) -> bool:
-    """A tunnel's own packet did not fit, and its "don't fragment" was set."""
+    """A tunnel's own packet did not fit, and its "don't fragment" was set. What a cable or a bridge's port would not
+    take got past that: it is too large there, wrapped or not."""
+    if _among(PORTS, functions):
+        return False
     return _among(TUNNELS, functions) and _among(("ip_fragment", "ip6_fragment", "ip_output", "ip6_output"), functions)
 
 

@@ -5,7 +5,7 @@ Enter, the tunnel device it comes out of): the same device is two points, one fo
 way the packet went there. Pure.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from pathfit.core.net import Flow, Point
@@ -16,6 +16,8 @@ from pathfit.model.network import Net, Network
 ETHERNET = (1, 772)  # ARPHRD_ETHER, ARPHRD_LOOPBACK: an Ethernet header stands in front (loopback's is empty)
 RAW = (65534, 768, 769, 776, 778, 823)  # ARPHRD_NONE (tun, WireGuard), TUNNEL, TUNNEL6, SIT, IPGRE, IP6GRE
 MOST_TAPS = 32
+MOST_HOLDERS = 4  # of one address: more are no proof of anything
+MOST_DEVICES = 4  # of each: a server; who has more is a router, or a host
 
 
 class Where(NamedTuple):
@@ -57,6 +59,10 @@ def taps(network: Network, forward: Predicted | None, reverse: Predicted | None,
                 order.append(stop)
         orders.append(tuple(order))
     there, back = list(_forms(forward)), list(_forms(reverse))
+    for tap in _holders(network, {f.dst for f in there} | {f.src for f in back}):
+        if len(found) < MOST_TAPS and (tap.netns, tap.link) not in numbers:
+            numbers[tap.netns, tap.link] = len(found)
+            found.append(tap)
     ports = [port, *(f.dport for f in there), *(f.sport for f in back)]
     outer = [s.outer for way in (forward, reverse) if way for s in _steps(way) if isinstance(s, Encap)]
     tunnels = {f.dport for f in outer}
@@ -78,6 +84,18 @@ def _namespaces(network: Network, *ways: Predicted | None) -> list[tuple[str, st
     places = [hop.where for way in ways if way is not None for hop in way.hops]
     nets = [net for at in dict.fromkeys(places) if (net := _net(network, at)) is not None]
     return list(dict.fromkeys((net.snap.id, net.snap.where) for net in nets))[:MOST_TAPS]
+
+
+def _holders(network: Network, addresses: Collection[str]) -> Iterator[Tap]:
+    """Devices of those who have the target's address, on the way or not: what did not pass, they did not send."""
+    for address in sorted(addresses):
+        holders = network.owners(address)[:MOST_HOLDERS]
+        for net, links in ((net, net.snap.links[:MOST_DEVICES]) for net, _ in holders):
+            for link in links:
+                at = net.point(link.name)
+                tap = _tap(network, at) if link.up and not link.loopback else None
+                if tap is not None:
+                    yield tap
 
 
 def _steps(way: Predicted) -> Iterator[object]:

@@ -3,6 +3,7 @@
 from pathfit.core.followed import Cause, Followed, Loss, Row, Stage
 from pathfit.core.net import Direction, Point
 from pathfit.render import followed_talks
+from pathfit.render.answered import answer_text, proof_texts, telling
 from pathfit.render.layout import Page, columns, pad
 from pathfit.render.ruled import ruled_text
 from pathfit.rules.places import place_text
@@ -14,6 +15,7 @@ PLAIN = {"all": "o", "part": "%", "none": ".", "gone": "x"}
 ARROWS = {"forward": ("→", "->"), "reverse": ("←", "<-")}
 MOST_CAUSES = 3
 MOST_MISSING = 6
+ANSWERS = 7  # columns of the word before them
 VERDICTS = {
     "lost": ("verdict-lost", "bad"),
     "arrives": ("verdict-arrives", "good"),
@@ -50,6 +52,7 @@ class _Text:
         for (which, _), label in zip(WAYS, labels, strict=True):
             self._way(which, f"  {pad(label, deep)}  ")
         self._talks()
+        self._answers()
         self._ladder()
         self._missing()
         self.page.blank()
@@ -111,6 +114,16 @@ class _Text:
         self.page.line(followed_talks.head(self.seen, self.lang))
         for text, trouble in followed_talks.lines(self.seen, self.lang):
             self.page.line(text, "  ", "bad" if trouble else "", indent="    ")
+
+    def _answers(self) -> None:
+        """Who made resets and ICMP errors."""
+        for n, one in enumerate(telling(self.seen)):
+            if not n:
+                self.page.blank()
+            head = "  " + (pad(self.say("trace.answers"), ANSWERS) if not n else " " * ANSWERS) + "  "
+            self.page.line(answer_text(one, self.lang), head, "label")
+            for text in proof_texts(one, self.lang):
+                self.page.line(text, " " * (ANSWERS + 6))
 
     # -- the ladder --------------------------------------------------------------------------------------------
 

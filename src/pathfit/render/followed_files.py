@@ -5,10 +5,11 @@ from typing import Any
 import msgspec
 
 from pathfit.core.evidence import TraceFact
-from pathfit.core.followed import SCHEMA, Cause, Followed, Loss, Row, Stage
+from pathfit.core.followed import SCHEMA, Cause, Followed, Loss, Origin, Row, Stage
 from pathfit.core.net import Point
 from pathfit.core.tracing import Rule
 from pathfit.render import followed_talks, json
+from pathfit.render.answered import answer_text, proof_texts, sign_text, telling
 from pathfit.render.followed import loss_text, weighed_text
 from pathfit.rules.places import place_text
 from pathfit.wire import pcapng
@@ -26,6 +27,7 @@ def document(seen: Followed) -> bytes:
         "forward": {"points": [_stage(s) for s in seen.forward], "ends": _point(seen.beyond[0])},
         "reverse": {"points": [_stage(s) for s in seen.reverse], "ends": _point(seen.beyond[1])},
         "losses": [_loss(x) for x in seen.losses],
+        "answers": [_answer(x) for x in seen.answers],
         "ladder": [_row(r) for r in seen.rows],
         "drops": {"watched": seen.watched, "unheard": seen.unheard},
         "cut_ms": round(seen.cut / 1e6, 3) if seen.cut else None,
@@ -57,6 +59,26 @@ def _loss(loss: Loss) -> Json:
         "passed": loss.passed,
         "text": loss_text(loss, "en"),
         "causes": [_cause(c, loss) for c in loss.causes],
+    }
+
+
+def _answer(one: Origin) -> Json:
+    return {
+        "what": one.kind,
+        "direction": one.direction,
+        "claims": one.claims,
+        "by": one.by,
+        "confidence": one.confidence,
+        "phase": one.phase or None,
+        "made": _point(one.made),
+        "first": _point(one.first),
+        "unseen": [_point(p) for p in one.unseen],
+        "code": one.code or None,
+        "because": list(one.because),
+        "mtu": one.mtu,
+        "count": one.count,
+        "signs": [{"sign": x.name, "says": x.says or None, **x.facts, "text": sign_text(x, "en")} for x in one.signs],
+        "text": answer_text(one, "en"),
     }
 
 
@@ -106,7 +128,7 @@ def _row(row: Row) -> Json:
 
 def packets(seen: Followed, fact: TraceFact) -> bytes:
     """A pcapng file: every packet of every tap in the order of time; the last sighting of each that was lost has
-    a comment."""
+    a comment, and resets and ICMP errors: who made them."""
     comments = _comments(seen)
     out = [pcapng.section(f"pathfit {seen.version}")]
     for tap in fact.taps:
@@ -133,4 +155,8 @@ def _comments(seen: Followed) -> dict[int, str]:
         place = place_text(loss.after) if loss.after is not None else "nowhere"
         why = [weighed_text(c, loss, "en") for c in loss.causes[:1]]
         found |= dict.fromkeys(loss.numbers, "; ".join([f"last seen at {place}", *why]))
+    for one in telling(seen):
+        said = "; ".join([answer_text(one, "en"), *proof_texts(one, "en")])
+        for number in one.numbers:
+            found[number] = f"{found[number]}; {said}" if number in found else said
     return found

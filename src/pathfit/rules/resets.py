@@ -24,7 +24,7 @@ def by_target(view: View) -> Iterable[Finding]:
     Likely: the handshake was refused, and nothing contradicts that the target did it; or "port unreachable" came for a
     UDP port from the target's own address (a filter on the target may say the same).
     Confirmed: the RST travelled as many hops as the target's own answers (echo, SYN-ACK), or every hop is visible
-    and lets the packet through.
+    and lets the packet through; or a trace saw it made there. Not where a trace found signs against it.
     References: RFC 9293 section 3.5.2; tcp_v4_send_reset().
     """
     c = view.contact
@@ -51,7 +51,7 @@ def by_middlebox(view: View) -> Iterable[Finding]:
     Severity: error.
     Possible: never said.
     Likely: the RST travelled another number of hops than the target's own answers.
-    Confirmed: state shows the rule that sends it, and all of the way up to it.
+    Confirmed: state shows the rule that sends it, and all of the way up to it; or a trace saw where it was made.
     References: RFC 9293 section 3.5.2; RFC 3360; nf_send_reset().
     """
     c = view.contact

@@ -29,12 +29,15 @@ def by_wrong_host(view: View) -> Iterable[Finding]:
     the owner of that address; or that this host sends it where its owner is not.
     Confirmed: the reset was measured in the handshake; the tables of this host, read live, and the snapshots of the
     others, at most ten minutes old, lead the first packet to somebody with that address whom no engine gave it; and to
-    another member, elsewhere, an engine did. Needs `--in`, with the snapshots of these hosts.
+    another member, elsewhere, an engine did (needs `--in`, with the snapshots of these hosts); or a trace saw which of
+    those who have the address made it, and that the one who should have did not.
     References: RFC 9293 section 3.10.7.1; vxlan_find_mac(); moby issues 26523, 33626.
     """
     c = view.contact
     early = c is not None and (c.tcp == "refused" or c.rst_phase == "syn")
-    if c is None or not early or not view.torn_down or c.icmp is not None or not view.others:
+    if c is None or not early or not view.torn_down or c.icmp is not None:
+        return
+    if view.state is None or not (view.others or any(x.vxlan for n in view.state.namespaces for x in n.links)):
         return
     from pathfit.rules.state.together import asked  # loads the rules of whole machines
 

@@ -55,7 +55,7 @@ def causes(view: View, findings: Sequence[Finding]) -> Iterator[Finding]:
                 if seen is not None:
                     yield _as_cause(seen, measured)
     yield from beneath(view)
-    if failed and view.others:
+    if failed and (view.others or together.several(view.state)):
         yield from (_as_cause(f, measured) for f in together.causes(view, findings))
 
 

@@ -176,11 +176,16 @@ def stale_entry(fleet: Fleet) -> Iterable[Finding]:
         have = _homes(ends)
         for d, s in ends:
             for entry in s.entries:
-                home = _home(have.get(entry.mac, ()), ends, d)
-                if home is None or entry.remote in home[1].local or home[0] is d:
+                home = _home(have.get(entry.mac, ()), ends, s)
+                if home is None or entry.remote in home[1].local or home[1] is s:
                     continue
-                named = fleet.ends.get(entry.remote)
-                yield _stale(d, s, entry, home, named, _called(home[1], ends))
+                right = _called(home[1], ends)
+                if home[0] is d:  # ends of one machine: nodes in namespaces of it
+                    other = next((t for _, t in ends if entry.remote in t.local), None)
+                    yield _stale(d, s, entry, home, place_text(other.at) if other else None, right)
+                else:
+                    named = fleet.ends.get(entry.remote)
+                    yield _stale(d, s, entry, home, named.host if named else None, right)
 
 
 Home = tuple[Digest, Segment, Member]
@@ -195,16 +200,16 @@ def _homes(ends: Iterable[tuple[Digest, Segment]]) -> dict[str, list[Home]]:
     return found
 
 
-def _home(them: Sequence[Home], ends: Sequence[tuple[Digest, Segment]], asking: Digest) -> Home | None:
+def _home(them: Sequence[Home], ends: Sequence[tuple[Digest, Segment]], asking: Segment) -> Home | None:
     """Where a MAC address really is, as far as it is certain. Of several who have it: the only one whom an engine gave
-    its address (what a container left behind is nobody's); else the only one to whom other hosts than ``asking`` send.
+    its address (what a container left behind is nobody's); else the only one to whom other ends than ``asking`` send.
     """
     if len(them) < 2:
         return them[0] if them else None
     if known := rightful(them):
         return known
     mac = them[0][2].mac
-    sent = {e.remote for d, s in ends if d is not asking for e in s.entries if e.mac == mac}
+    sent = {e.remote for _, s in ends if s is not asking for e in s.entries if e.mac == mac}
     named = [h for h in them if sent.intersection(h[1].local)]
     return named[0] if len(named) == 1 else None
 
@@ -221,18 +226,18 @@ def _called(end: Segment, ends: Iterable[tuple[Digest, Segment]]) -> str:
     return next((a for a in end.local if a in used), end.local[0] if end.local else "")
 
 
-def _stale(d: Digest, s: Segment, entry: Entry, home: Home, named: Digest | None, right: str) -> Finding:
+def _stale(d: Digest, s: Segment, entry: Entry, home: Home, named: str | None, right: str) -> Finding:
     there, end, member = home
     mac, remote = entry.mac, entry.remote
     facts: Facts = {
-        "case": "named" if named else "unnamed",
+        "case": "within" if there is d else "named" if named else "unnamed",
         "host": d.host,
         "device": s.title,
         "member": member.name,
         "mac": mac,
         "remote": remote,
-        "named": named.host if named else None,
-        "home": there.host,
+        "named": named,
+        "home": place_text(end.at) if there is d else there.host,
         "right": right,
         "address": member.addresses[0] if member.addresses else None,
     }
@@ -270,7 +275,7 @@ def duplicate(fleet: Fleet) -> Iterable[Finding]:
 
 
 def twins(homes: Sequence[Home]) -> tuple[Home, Home] | None:
-    """Two that have one address: with different MAC addresses, else on different hosts. The rightful one first. A
+    """Two that have one address: with different MAC addresses, else behind different ends. The rightful one first. A
     router's virtual MAC address is on several hosts on purpose (RFC 5798 section 7.3)."""
     one = rightful(homes) or homes[0]
     others = [h for h in homes if h is not one]

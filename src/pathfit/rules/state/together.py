@@ -28,6 +28,7 @@ from pathfit.rules.view import View
 REF = "others"  # evidence id of the snapshots
 FRESH = overlays.APART  # seconds: an older snapshot proves nothing about now
 CODES = frozenset({"OVL301", "OVL302", "OVL304", "MTU117"})  # beside a path only where hosts are compared
+ALONE = ("OVL301", "OVL302")  # what ends of one machine show of each other; the rest its own state has shown
 SIZES = ("MTU101", "MTU102")
 
 
@@ -128,17 +129,29 @@ _last: list[tuple[HostSnapshot, tuple[OtherHost, ...], Together]] = []  # one at
 
 
 def together(view: View) -> Together | None:
-    """This machine and the others; None when no other one was read."""
-    if view.state is None or not view.others:
+    """This machine and the others; None when no other one was read, and this one is not several by itself: hosts in
+    namespaces of it, with a tunnel end each."""
+    if view.state is None or not (view.others or several(view.state)):
         return None
     if not _last or _last[0][0] is not view.state or _last[0][1] != view.others:
         _last[:] = [(view.state, view.others, Together(view.state, view.others))]
     found = _last[0][2]
-    return found if found.others else None
+    return found if found.others or several(view.state) else None
+
+
+def several(state: HostSnapshot) -> bool:
+    """Has this machine more than one end of one VXLAN network?"""
+    numbers = [
+        (x.vxlan.vni, x.vxlan.port)
+        for n in state.namespaces
+        for x in n.links
+        if x.vxlan and not x.vxlan.collect_metadata
+    ]
+    return len(set(numbers)) < len(numbers)
 
 
 def asked(view: View) -> Asked | None:
-    """None when no other host was read, or the source is no member of an overlay they know."""
+    """None when there is nothing to compare, or the source is no member of an overlay they know."""
     all_ = together(view)
     if all_ is None or view.source is None or not view.address:
         return None
@@ -171,6 +184,8 @@ def causes(view: View, findings: Sequence[Finding]) -> Iterator[Finding]:
         return
     sizes = any(f.code in SIZES for f in findings)
     for code, finding in _of_all(flow, sizes):
+        if not flow.all.others and code not in ALONE:
+            continue
         if sizes == (code in ("MTU113", "MTU117")):
             yield finding
 

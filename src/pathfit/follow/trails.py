@@ -1,0 +1,231 @@
+"""Resets and ICMP errors of a flow, each wherever it was seen, and the packet that each of them answers (pure).
+
+Two may have made the very same reset (of one connection, without a number of its own); an ICMP error comes from whoever
+is on the way, and is of the flow when it quotes a packet of it. What is judged is bounded, whatever a stranger sends.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+from pathfit.core.evidence import TraceFact
+from pathfit.core.net import Direction
+from pathfit.core.request import Watch
+from pathfit.core.tracing import Stop
+from pathfit.follow.seen import Flow, Packet
+from pathfit.model import same
+from pathfit.model.ladder import Sighting
+from pathfit.wire.dissect import Layer, Udp
+from pathfit.wire.packets import ACK, FIN, RST, SYN, TCP, UDP, Icmp, Ip, Tcp, is_error, parse_ip, parse_ports
+
+ECHOES = (0, 8, 128, 129)  # requests and replies, ICMP and ICMPv6
+MOST_TRAILS = 256  # that are judged
+MOST_ALIKE = 2048  # sightings of packets that are alike
+MOST_OPEN = 32  # copies of one that may be on their way at once
+OTHER_WAY: dict[Direction, Direction] = {"forward": "reverse", "reverse": "forward"}
+Kind = Literal["reset", "too-big", "unreachable", "expired"]
+
+
+class Sighted(NamedTuple):
+    """A packet at a tap, and the way it goes."""
+
+    stop: Stop
+    direction: Direction
+    packet: Packet
+
+
+Trail = Sequence[Sighted]  # one packet, wherever it was seen, in the order of time
+
+
+class Trails:
+    def __init__(self, found: Sequence[Sighted], fact: TraceFact, watch: Watch) -> None:
+        self.fact, self.found = fact, found
+        self.flow = Flow.of(watch)
+        self.ways: dict[Direction, tuple[Stop, ...]] = {"forward": watch.forward, "reverse": watch.reverse}
+
+    def closed(self) -> dict[tuple[int, int], int]:
+        """When the asking host itself began to close each connection."""
+        found: dict[tuple[int, int], int] = {}
+        for one in self.found:
+            t = one.packet.layer.transport
+            if one.direction == "forward" and isinstance(t, Tcp) and t.flags & (FIN | RST):
+                ports = talk(one)
+                found[ports] = min(found.get(ports, moment(one)), moment(one))
+        return found
+
+    def trails(self) -> Iterator[tuple[Kind, Trail]]:
+        """Each reset and each ICMP error of the flow, in the order of time."""
+        by_piece: dict[tuple[Direction, Kind, same.Piece], list[Sighted]] = defaultdict(list)
+        for one in (*self._resets(), *self._errors()):
+            by_piece[one.direction, _kind(one.packet), one.packet.sighting.pieces[0]].append(one)
+        trails = [
+            trail
+            for (way, *_), them in by_piece.items()
+            for trail in self._copies(self.ways[way], sorted(them, key=moment)[:MOST_ALIKE])
+        ]
+        for trail in sorted(trails, key=lambda x: moment(x[0]))[:MOST_TRAILS]:
+            yield _kind(trail[0].packet), trail
+
+    def _copies(self, way: Sequence[Stop], them: Sequence[Sighted]) -> list[list[Sighted]]:
+        """Packets that are alike, apart: two may have made the very same reset (of one connection, without a number of
+        its own). Each sighting belongs to the copy that is next before that point; none there, it is a new one."""
+        places = {stop: n for n, stop in enumerate(way)}
+        found: list[list[Sighted]] = []
+        for one in them:
+            here = places.get(one.stop, len(way))
+            able = [
+                x for x in found[-MOST_OPEN:] if all(y.stop != one.stop and places.get(y.stop, -1) < here for y in x)
+            ]
+            mine = max(able, key=lambda x: max(places.get(y.stop, -1) for y in x), default=None)  # the oldest of those
+            if mine is None:
+                found.append([one])
+            else:
+                mine.append(one)
+        return found
+
+    def _resets(self) -> Iterator[Sighted]:
+        for one in self.found:
+            t = one.packet.layer.transport
+            if isinstance(t, Tcp) and t.flags & RST:
+                yield one
+
+    def _errors(self) -> Iterator[Sighted]:
+        """ICMP errors that quote a packet of the flow: from whomever, to one of its hosts."""
+        for one, t in self._icmp:
+            about = self._about(t.quoted) if is_error(one.packet.layer.ip.family, t.type) else None
+            if about is not None:
+                yield one._replace(direction=OTHER_WAY[about])
+
+    @cached_property
+    def _icmp(self) -> list[tuple[Sighted, Icmp]]:
+        """All ICMP there is; which way an error goes, what it quotes will tell."""
+        found: list[tuple[Sighted, Icmp]] = []
+        for number, seen in enumerate(self.fact.seen):
+            raw = self.fact.taps[seen.tap].raw
+            if seen.time <= self.fact.armed or not _may_be_icmp(seen.data, raw):
+                continue
+            layers = self.flow.layers(seen.data, raw=raw)
+            layer = layers[-1] if layers else None
+            if layer is None or not isinstance(layer.transport, Icmp):
+                continue
+            cut = same.pieces(seen.data, layer, seen.length)
+            packet = Packet(Sighting(0, seen.time, number, cut), layer, layer.ip.size or seen.length, number)
+            way: Direction = "forward" if layer.ip.dst == self.flow.target else "reverse"
+            found.append((Sighted(Stop(seen.tap, seen.out), way, packet), layer.transport))
+        return found
+
+    @cached_property
+    def others(self) -> list[Sighted]:
+        """What was seen of the flow, and the echoes between its hosts."""
+        hosts = self.flow.hosts
+        known = {x.packet.number for x in self.found}
+        echoes = [x for x, t in self._icmp if t.type in ECHOES and x.packet.number not in known]
+        return [*self.found, *(x for x in echoes if hosts.issuperset((x.packet.layer.ip.src, x.packet.layer.ip.dst)))]
+
+    def _about(self, quoted: bytes) -> Direction | None:
+        """Which way a quoted packet went, when it is one of the flow."""
+        ip = parse_ip(quoted)
+        if ip is None or ip.src not in self.flow.hosts or ip.dst not in self.flow.hosts:
+            return None
+        ports = parse_ports(quoted, ip.at) if ip.protocol in (TCP, UDP) else None
+        if ports is not None and self.flow.ports:
+            to, back = ports[1] in self.flow.ports, ports[0] in self.flow.ports
+            return ("forward" if to else "reverse") if to != back else None
+        return "forward" if ip.dst == self.flow.target else "reverse" if ip.src == self.flow.target else None
+
+    @cached_property
+    def _questions(self) -> dict[tuple[Direction, int], list[Sighted]]:
+        """Packets by their way and by what an answer may name: the number behind them, or the one they begin with."""
+        found: dict[tuple[Direction, int], list[Sighted]] = defaultdict(list)
+        for one in self.found:
+            t = one.packet.layer.transport
+            if isinstance(t, Tcp) and not t.flags & RST:
+                for key in {_end(one.packet), t.seq}:
+                    found[one.direction, key].append(one)
+        return found
+
+    def asked(self, first: Sighted) -> Trail:
+        """The packet that was answered, wherever it was seen until then; empty when it was not."""
+        way, t = OTHER_WAY[first.direction], first.packet.layer.transport
+        if isinstance(t, Tcp):
+            near = self._questions.get((way, t.ack), []) if t.flags & ACK else self._acknowledging.get((way, t.seq), [])
+            near = [x for x in near if _end(x.packet) == t.ack] if t.flags & ACK else near
+        elif isinstance(t, Icmp):
+            ip = parse_ip(t.quoted)
+            ports = parse_ports(t.quoted, ip.at) if ip is not None else None
+            token = (ports or (0, 0, 0))[2] >> (16 if ip is not None and ip.protocol == UDP else 0)
+            near = [x for x in self.others if x.direction == way and ip is not None and _is(x.packet.layer, ip, token)]
+            near = [x for x in near if ip is not None and x.packet.size == ip.size] or near
+        else:
+            near = []
+        near = sorted((x for x in near if moment(x) <= moment(first)), key=moment)
+        if not near:
+            return ()
+        pieces = set(near[-1].packet.sighting.pieces)
+        copies = self._copies(
+            self.ways[way], [x for x in near if pieces.intersection(x.packet.sighting.pieces)][-MOST_ALIKE:]
+        )
+        here = [x for x in copies if self._space(x[-1]) == self._space(first)]
+        return max(here or copies, key=lambda x: moment(x[-1]))
+
+    @cached_property
+    def _acknowledging(self) -> dict[tuple[Direction, int], list[Sighted]]:
+        """A reset without ACK bears the number that was acknowledged (RFC 9293 section 3.10.7.1)."""
+        found: dict[tuple[Direction, int], list[Sighted]] = defaultdict(list)
+        for one in self.found:
+            t = one.packet.layer.transport
+            if isinstance(t, Tcp) and t.flags & ACK and not t.flags & RST:
+                found[one.direction, t.ack].append(one)
+        return found
+
+    def _space(self, one: Sighted) -> str:
+        return self.fact.taps[one.stop.tap].netns
+
+
+def moment(one: Sighted) -> int:
+    return one.packet.sighting.time
+
+
+def talk(one: Sighted) -> tuple[int, int]:
+    """The ports of a connection, the asking host's first."""
+    t = one.packet.layer.transport
+    if not isinstance(t, Tcp):
+        return 0, 0
+    return (t.sport, t.dport) if one.direction == "forward" else (t.dport, t.sport)
+
+
+def _kind(packet: Packet) -> Kind:
+    t = packet.layer.transport
+    if not isinstance(t, Icmp):
+        return "reset"
+    if t.mtu is not None:
+        return "too-big"
+    return "expired" if t.type == (11 if packet.layer.ip.family == 4 else 3) else "unreachable"
+
+
+def _is(layer: Layer, quoted: Ip, token: int) -> bool:
+    """Is it the quoted packet, by what translation leaves: a number of TCP, the length of UDP, an echo's number?"""
+    t = layer.transport
+    if layer.ip.protocol != quoted.protocol or (quoted.family == 4 and layer.ip.ident != quoted.ident):
+        return False
+    if isinstance(t, Tcp):
+        return t.seq == token
+    return t.length == token if isinstance(t, Udp) else isinstance(t, Icmp) and t.seq == token & 0xFFFF
+
+
+def _end(packet: Packet) -> int:
+    t = packet.layer.transport
+    assert isinstance(t, Tcp)
+    size = packet.size - (packet.layer.payload - packet.layer.at)
+    return (t.seq + max(size, 0) + bool(t.flags & SYN) + bool(t.flags & FIN)) % (1 << 32)
+
+
+def _may_be_icmp(data: bytes, raw: bool) -> bool:
+    """Cheap, and never wrong about what it leaves out: plain segments of TCP, which most frames are."""
+    at = 0 if raw else 14
+    if not raw and data[12:14] not in (b"\x08\x00", b"\x86\xdd"):
+        return True  # a tag in front
+    if len(data) <= at + 9:
+        return False
+    return data[at + (6 if data[at] >> 4 == 6 else 9)] != TCP
