@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import topo
+from msgspec.structs import replace
 from test_wire_dissect import ether
 
 from pathfit.core.evidence import TraceFact
@@ -12,7 +13,7 @@ from pathfit.core.followed import Loss
 from pathfit.core.net import Point
 from pathfit.core.path import Limit
 from pathfit.core.request import Watch
-from pathfit.core.tracing import Dropped, Seen, Stop, Tap
+from pathfit.core.tracing import Dropped, Lost, Seen, Stop, Tap
 from pathfit.follow import _verdict
 from pathfit.follow.losses import losses_of
 from pathfit.follow.seen import Flow, ways
@@ -208,8 +209,11 @@ def test_what_is_lost_before_the_sender_s_own_device() -> None:
         dropped("c", 6, large, "too-big", limit="egress"),  # its own kernel has learned a size: TCP cuts again
         dropped("s", 6, large),  # somebody else's: all that c sends passes its device
         dropped("elsewhere", 6, large),
+        dropped("c", 1001, large),  # the taps were looked at no more
     ):
         assert not lost(fact(them, event))
+    full = replace(fact(them, dropped("c", 6, large)), lost=(Lost(tap=0, kept=2, lost=1),))
+    assert not lost(full), "the tap may have missed it"
 
 
 def test_an_answer_comes_from_where_it_was_seen_first() -> None:

@@ -179,6 +179,10 @@ def _before(way: Way, fact: TraceFact, flow: Flow, placed: Sequence[Placed], cau
     """Drops in front of the first device there is: of packets of which no point saw anything. Those in namespaces that
     it does not pass are of somebody else, with the same addresses."""
     gone: list[tuple[Dropped, int]] = []
+    # Where packets are seen, one that is not may have been lost by the tap itself, or come when nobody looked any more.
+    if way.packets and (fact.cut or way.stops[0].tap in {x.tap for x in fact.lost}):
+        return
+    until = fact.ended if way.packets else None
     followed = {id(x.drop) for x in placed}
     where = _senders(way, fact)
     for drop in fact.dropped:
@@ -186,6 +190,7 @@ def _before(way: Way, fact: TraceFact, flow: Flow, placed: Sequence[Placed], cau
             continue
         layer = flow.packet(drop.data, raw=True)
         here = where is None or drop.netns in where or not (drop.netns or way.packets)
+        here = here and (until is None or drop.time <= until)
         mine = layer is not None and flow.goes(layer) == way.direction and here
         if layer is not None and mine and id(drop) not in followed and not _taken_back(drop, way):
             gone.append((drop, layer.ip.size or drop.length))
