@@ -66,6 +66,10 @@ class Result:
     said: dict[str, Any] | None = None
 
 
+class EndlessError(RuntimeError):
+    """`pathfit trace` does not end in the time that it was given."""
+
+
 class Asked(NamedTuple):
     """A lab, and from where: ``blind``: from the container's side alone."""
 
@@ -165,12 +169,16 @@ def proved(built: Built, lab: TraceLab) -> str:
 
 def ask(built: Built, lab: TraceLab, *, blind: bool) -> dict[str, Any]:
     words = [PATHFIT, "trace", "--to", url(lab), "--json", "--timeout", str(ENDS)]
-    if blind:
-        with built.at("a"):
-            one = subprocess.Popen([*ALONE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    else:
-        one = subprocess.Popen([*words, "--from", "netns:a"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    out, err = one.communicate(timeout=ASKED)
+    words = [*ALONE, *words] if blind else [*words, "--from", "netns:a"]
+    environment = {**os.environ, "PYTHONFAULTHANDLER": "1"}
+    with built.at("a") if blind else contextlib.nullcontext():
+        one = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    try:
+        out, err = one.communicate(timeout=ASKED)
+    except subprocess.TimeoutExpired:
+        one.send_signal(signal.SIGABRT)  # then it says where it is
+        out, err = one.communicate()
+        raise EndlessError(f"not done after {ASKED} s: {err.decode(errors='replace')}") from None
     if not out:
         raise BuildError(f"pathfit: status {one.returncode}: {err.decode(errors='replace')}")
     document: dict[str, Any] = json.loads(out)
@@ -338,6 +346,8 @@ def _once(asked: Asked) -> Result:
             result.said = document if result.verdict != "right" else None
     except BuildError as e:
         result = Result(lab.seed, "unproved", [str(e)])
+    except EndlessError as e:
+        result = Result(lab.seed, "wrong", [str(e)])
     result.took, result.asked = time.monotonic() - begun, spent
     result.cpu = _cpu() - burnt
     return result
