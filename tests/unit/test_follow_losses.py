@@ -212,6 +212,8 @@ def test_what_is_lost_before_the_sender_s_own_device() -> None:
         dropped("c", 1001, large),  # the taps were looked at no more
     ):
         assert not lost(fact(them, event))
+    early = replace(fact(them, dropped("c", 4, large)), armed=int(4.5 * MS))
+    assert not lost(early), "before the taps were open"
     full = replace(fact(them, dropped("c", 6, large)), lost=(Lost(tap=0, kept=2, lost=1),))
     assert not lost(full), "the tap may have missed it"
 

@@ -65,6 +65,8 @@ def losses_of(
 ) -> tuple[Loss, ...]:
     """Every place where packets were lost, in the order of the way out, then of the way in. ``after``: packet filters
     as they were read afterwards."""
+    # What was dropped before all taps were open (of a connection from before, say) has been seen by none of them.
+    fact = replace(fact, dropped=tuple(x for x in fact.dropped if x.time > fact.armed + EARLY))
     said = ruled.verdicts(fact, network, after)
     answers = list(_answers(fact))
     causes = _Causes(network, report, answers, said.rules)
