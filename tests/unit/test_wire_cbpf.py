@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from netlab import Net, nets
 from test_wire_dissect import A4, A6, B4, B6, EVERY, OUTER, ether, inside, wrapped
@@ -177,6 +177,7 @@ def agree(data: bytes, ports: tuple[int, ...], ends: tuple[bytes, ...], link: in
         assert isinstance(layer.transport, Tcp) and kept == layer.payload, "TCP's headers, and nothing it carries"
 
 
+@settings(deadline=None)  # two programs are made for each
 @given(st.sampled_from(FORMS), CHANGES, st.integers(0, 200), PORTS, FAR, st.sampled_from([0, 14]))
 def test_the_first_look_says_what_the_thorough_one_says(
     form: bytes, changes: list[tuple[int, int]], cut: int, ports: tuple[int, ...], ends: tuple[bytes, ...], link: int

@@ -5,7 +5,7 @@ from contextlib import closing
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from netlab import nets
 from test_wire_cbpf import CHANGES, ENDS, FAR, PORT, PORTS, agree, cables, changed, expected, read, run
@@ -109,6 +109,7 @@ def test_a_form(name: str, family: int) -> None:
     assert not run(cbpf.flow((A4, A6), (PORT,)), form.frame)
 
 
+@settings(deadline=None)
 @given(st.sampled_from([(n, f) for n in NAMES for f in (4, 6)]), CHANGES, st.integers(0, 200), PORTS, FAR)
 def test_the_first_look_lets_it_through_too(
     case: tuple[str, int], changes: list[tuple[int, int]], cut: int, ports: tuple[int, ...], ends: tuple[bytes, ...]
