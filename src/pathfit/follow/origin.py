@@ -39,6 +39,7 @@ MOST = 8  # answers that are told apart in a report
 EARLY = 200_000  # nanoseconds that the clocks of taps and of drops may differ by
 SOON = 1_000_000  # nanoseconds between an answer and the kernel's freeing what was answered
 INGRESS = ("nft_do_chain_netdev", "nf_ingress", "nf_hook_ingress")  # filters of a device: they seldom answer
+KERNEL = {"closed": "kernel-closed", "filtered": "kernel-filtered"}  # why it freed a packet, as a sign
 By = Literal["end", "filter", "tunnel", "other", "unknown"]
 
 
@@ -258,7 +259,7 @@ class _Origins:
                 if mine and time >= moment(asked[-1]) - EARLY and abs(time - moment(first)) <= SOON:
                     says: Literal["end", ""] = "end" if word == "closed" else ""
                     place = place_text(self._at(first.stop)) if first.stop.out else _inode(inode)
-                    return (Sign(name=f"kernel-{word}", says=says, facts={"place": place}),)
+                    return (Sign(name=KERNEL[word], says=says, facts={"place": place}),)
         return ()
 
     # -- by its looks --------------------------------------------------------------------------------------------
