@@ -167,8 +167,8 @@ def _found(code: str, view: View, loss: Loss, cause: Cause | None, severity: Sev
     }
     if cause is not None and cause.rule is not None and code == "FLT401":
         rule = cause.rule
-        facts |= {"tool": rule.tool or "nf_tables", "table": f"{rule.family} {rule.table}", "chain": rule.chain}
-        facts |= {"handle": rule.handle, "rule": rule.text or ("policy" if rule.policy else "-")}
+        named = {"tool": rule.tool or "nf_tables", "table": f"{rule.family} {rule.table}", "chain": rule.chain}
+        facts.update(named, handle=rule.handle, rule=rule.text or ("policy" if rule.policy else "-"))
         facts["case"] = "witnessed"
     if code == "NET154":
         facts["case"] = "nowhere" if loss.after is None else "behind" if loss.before is None else "between"
