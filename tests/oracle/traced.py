@@ -301,7 +301,9 @@ def judge_blind(lab: TraceLab, document: dict[str, Any], names: dict[str, str]) 
 
 def _true_blind(place: Place, one: Said, mine: set[Device]) -> bool:
     """Beyond what is seen, or within: as far as the words and the namespaces of drops go."""
-    if one.direction != place.direction or any(w not in place.words for w in one.words):
+    # where the deciding device is not seen, its route's MTU is not known, and that is said
+    words = {w.replace("above-path-mtu", "too-big") for w in one.words}
+    if one.direction != place.direction or not words <= set(place.words):
         return False
     if any(x != place.mtu for x in one.mtus if x is not None):
         return False
