@@ -24,12 +24,12 @@ from pathfit.core.path import Fate
 from pathfit.core.report import MeasuredAddress, Report, VerdictWord
 from pathfit.measure.flight import bracket as bracket_of
 from pathfit.model import proxies
-from pathfit.rules import datagrams, remembered, traced, unsettled
+from pathfit.rules import datagrams, remembered
 from pathfit.rules.addresses import left_out
 from pathfit.rules.base import Rule
 from pathfit.rules.ends import Ends, ends_at
 from pathfit.rules.system import rule_crashed
-from pathfit.rules.view import MODEL, NOTHING, View
+from pathfit.rules.view import LOOK_AGAIN, MODEL, NOTHING, View
 from pathfit.words import render as words
 
 ORDER = (
@@ -91,7 +91,7 @@ def report(case: Case, rules: Sequence[Rule] | None = None, seen: Followed | Non
     """
     view = _predicted(View(case, seen=seen))
     findings = (
-        arrange(_with_fixes(link(traced.told(_with_causes(run(view, _every()), view), view)), view))
+        arrange(_with_fixes(link(_witnessed(_with_causes(run(view, _every()), view), view)), view))
         if rules is None
         else (arrange(link(run(view, rules))))
     )
@@ -107,7 +107,7 @@ def report(case: Case, rules: Sequence[Rule] | None = None, seen: Followed | Non
         reverse=view.predicted_reverse,
         measured=tuple(_measured(p, view, ends_at(view)[0] if p is first else "unknown") for p in probes),
         side_effects=_side_effects(case, probes),
-        used=_used((*probes, *(p for p in case.all(ProbeResult) if p.ref == unsettled.AGAIN and p not in probes))),
+        used=_used((*probes, *(p for p in case.all(ProbeResult) if p.ref == LOOK_AGAIN and p not in probes))),
         hops=view.hops.hops if view.hops else (),
         hop_sizes=(view.hops.small, view.hops.large) if view.hops else (0, 0),
         missing=(*view.missing, *left_out(view), *_way_on(view, why)),
@@ -157,6 +157,15 @@ def _settled(found: Iterable[Finding]) -> Iterable[Finding]:
     found = tuple(found)
     known = any(f.code == "RST203" for f in found)
     return tuple(f for f in found if not known or f.code not in ("RST201", "RST202"))
+
+
+def _witnessed(findings: Sequence[Finding], view: View) -> tuple[Finding, ...]:
+    """With what taps saw as evidence, where they were asked for."""
+    if view.seen is None:
+        return tuple(findings)
+    from pathfit.rules import traced
+
+    return traced.told(findings, view)
 
 
 def _with_causes(findings: tuple[Finding, ...], view: View) -> tuple[Finding, ...]:

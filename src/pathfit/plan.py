@@ -166,7 +166,8 @@ def _watched(case: Case) -> tuple[Request, ...]:
 def _look_again(case: Case) -> tuple[Request, ...]:
     """Where neither state nor measurement told what is lost where: show it once more, with all points watched."""
     place = source(case)
-    if not case.ask.trace or case.ask.fast or place is None or not place.privileged:
+    wanted = case.ask.trace and not case.ask.fast and case.one("state", StateFact) is not None
+    if not wanted or place is None or not place.privileged:
         return ()
     from pathfit.rules import unsettled
 

@@ -44,7 +44,9 @@ def test_the_same_flow(net: Net, count: int) -> None:
     net.drop("r", "forward", "iifname vs meta length > 1300 drop")
     for document in traced(net, *[HTTPS] * count):
         assert document["verdict"] == "lost"
-        assert [x for x in lost(net, document) if x[0] == "reverse"] == [("reverse", "r/vs", "r/vc", ["filtered"])]
+        # Of five at once not every packet's rule is heard: then the filter is named with it, and without.
+        found = [(*x[:3], set(x[3])) for x in lost(net, document) if x[0] == "reverse"]
+        assert found == [("reverse", "r/vs", "r/vc", {"filtered"})]
         (loss,) = [x for x in document["losses"] if x["direction"] == "reverse"]
         assert loss["passed"] <= 1300 < loss["smallest"]
 

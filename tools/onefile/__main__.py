@@ -19,7 +19,10 @@ START = "pathfit.cli.alone"
 FILE = "pathfit-probe.py"
 MARK = "pathfit-probe.py:"  # what tracebacks call its modules
 # What is imported only when there is state to look at, or a terminal with colours: alone.py has none of them.
-LEFT_OUT = ("pathfit.model", "pathfit.remedies", "pathfit.rules.state", "rich")
+LEFT_OUT = (
+    *("pathfit.model", "pathfit.remedies", "pathfit.rules.state", "pathfit.rules.traced", "pathfit.rules.unsettled"),
+    "rich",
+)
 NEEDED = ("pathfit.remedies.value",)  # of these: the plan asks what is to be tried
 SHIM = "msgspec"
 WORDS = ("en.toml", "zh.toml", "ui_en.toml", "ui_zh.toml")

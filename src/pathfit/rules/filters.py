@@ -6,7 +6,6 @@ from pathfit.core.filters import Verdict
 from pathfit.core.finding import Facts, Finding, Severity
 from pathfit.core.net import Direction, Point
 from pathfit.core.path import Fate, Filtered
-from pathfit.rules import traced
 from pathfit.rules.base import found, line
 from pathfit.rules.ends import unheard
 from pathfit.rules.places import place_text
@@ -32,7 +31,7 @@ def dropped(view: View) -> Iterable[Finding]:
     """
     c = view.contact
     told = c is not None and c.icmp is not None and view.fails_to_connect and _prohibited(c.icmp)
-    witnessed = tuple(traced.by_rule(view, refused=told))
+    witnessed = _witnessed(view, told)
     yield from witnessed
     seen = bool(witnessed)
     for direction, way in view.ended(Fate.FILTERED):
@@ -59,6 +58,15 @@ def dropped(view: View) -> Iterable[Finding]:
         facts = {"case": "counted", **_rule_facts(view, m), "direction": None}
         at = Point(host=view.host, netns=m.where)
         yield found("FLT401", "warning", "possible", at, facts, line("rules:after", "rule-counted", packets=m.packets))
+
+
+def _witnessed(view: View, refused: bool) -> tuple[Finding, ...]:
+    """What taps saw, where they were asked for."""
+    if view.seen is None:
+        return ()
+    from pathfit.rules import traced
+
+    return tuple(traced.by_rule(view, refused=refused))
 
 
 def reverse_path(view: View) -> Iterable[Finding]:

@@ -8,7 +8,6 @@ from pathfit.core.net import TIMESTAMPS, Direction, Family, Point, packet_of
 from pathfit.core.sockets import Socket
 from pathfit.measure.place import accused
 from pathfit.model.hung import Kind, look
-from pathfit.rules import traced
 from pathfit.rules.base import found, line
 from pathfit.rules.hints import resembles
 from pathfit.rules.places import place_text
@@ -109,11 +108,20 @@ def place(view: View, hole: Hole) -> tuple[Point, bool]:
     limit = view.limit_of(hole)
     if limit is not None:
         return limit.at, False
-    witnessed = traced.place(view, hole.direction)
+    witnessed = _witnessed(view, hole)
     if witnessed is not None:
         return witnessed, False
     rule = next((step for direction, step in view.large_filtered() if direction == hole.direction), None)
     return (rule.at, False) if rule is not None else (view.edge, not _all_seen(view, hole))
+
+
+def _witnessed(view: View, hole: Hole) -> Point | None:
+    """The device at which taps saw it, where they were asked for."""
+    if view.seen is None:
+        return None
+    from pathfit.rules import traced
+
+    return traced.place(view, hole.direction)
 
 
 def _all_seen(view: View, hole: Hole) -> bool:
@@ -126,7 +134,7 @@ def _hole_found(code: str, severity: Severity, view: View, hole: Hole) -> Findin
     where, beyond = place(view, hole)
     limit = view.limit_of(hole)
     known = beyond or limit is not None or any(d == hole.direction for d, _ in view.large_filtered())
-    known = known or traced.place(view, hole.direction) is not None
+    known = known or _witnessed(view, hole) is not None
     facts: Facts = {
         "direction": SAID[hole.direction],
         "source": view.source_label,

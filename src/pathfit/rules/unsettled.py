@@ -21,9 +21,9 @@ from pathfit.model.addr import family_of
 from pathfit.rules import forecast
 from pathfit.rules.ends import unheard
 from pathfit.rules.reach import FEW
-from pathfit.rules.view import DIRECTIONS, View
+from pathfit.rules.view import DIRECTIONS, LOOK_AGAIN, View
 
-AGAIN, STATE = "look:again", "look:state"  # the request that shows the loss once more; what is read after it
+STATE = "look:state"  # what is read after the loss was shown once more
 CONNECT = 1.2  # seconds to wait for an answer that, as was seen, does not come: a SYN and its first repetition
 OUT = ("tcp-sack",)  # one direction, with nothing said
 POINTS = 2  # of a direction, at least
@@ -65,7 +65,7 @@ def question(view: View) -> Question | None:
 
 def again(view: View, asked: Measure, open_: Question) -> Measure:
     """The least of ``asked`` that shows it: the asked client's own connections, or a search between two sizes."""
-    short = {"ref": AGAIN, "witnesses": (), "patient": 0.0, "seed": asked.seed + 1}
+    short = {"ref": LOOK_AGAIN, "witnesses": (), "patient": 0.0, "seed": asked.seed + 1}
     plain = view.contact is not None and view.contact.tcp != "n/a" and asked.protocol not in ("udp", "icmp")
     found = view.contact.protocol if view.contact is not None else ""
     spoken: Protocol = "https" if found == "https" else "http" if found == "http" else asked.protocol  # known by now

@@ -33,6 +33,7 @@ E = TypeVar("E")
 NOTHING = Bracket(method="none", tests="both", note="note.not-measured")
 PROVEN = ("proof", "step")
 DIRECTIONS: tuple[Direction, Direction] = ("reverse", "forward")
+LOOK_AGAIN = "look:again"  # the request that shows a loss once more, before taps (rules/unsettled.py)
 SAID = {"reverse": "inbound", "forward": "outbound"}
 PASSING = {Fate.DELIVERED, Fate.UNKNOWN, Fate.FRAGMENTED, Fate.TOO_BIG_TOLD, Fate.TOO_BIG_SILENT, Fate.LOOP}
 """Fates after which a small packet may still arrive, as far as we know."""
