@@ -13,7 +13,7 @@ from pathfit.core.followed import Loss
 from pathfit.core.net import Point
 from pathfit.core.path import Limit
 from pathfit.core.request import Watch
-from pathfit.core.tracing import Dropped, Lost, Seen, Stop, Tap
+from pathfit.core.tracing import Dropped, Filters, Lost, Rule, Ruled, Seen, Stop, Tap
 from pathfit.follow import _verdict
 from pathfit.follow.losses import losses_of
 from pathfit.follow.seen import Flow, ways
@@ -186,6 +186,20 @@ def test_an_error_is_recognised_when_what_it_quotes_is_translated(src: bytes, ds
     assert keys[0] == keys[1]
     other = error(dst, src, ip_header(src, dst, 6, 1480) + head[:4] + b"\x00\x00\x07\x07" + head[8:])
     assert pieces(other, dissect.packet(other).layers[0], len(other)) != keys[0], "another segment"
+
+
+@pytest.mark.parametrize("iif", [2, 9], ids=["came by a tap", "came by another device"])
+def test_an_error_that_was_filtered_is_not_another_one(iif: int) -> None:
+    """60 bytes of a "too big" for IPv6 do not say what it is about: the one that came to the server is not the one that
+    a rule of the client's dropped, which no tap counts to the flow."""
+    asked = watch(address="fd07::2", hosts=("fd07::1", "fd07::2", "fd07::3"))
+    head = TCPH.pack(443, 40000, 1000, 7, 20 << 2, ACK, 502, 0, 0)
+    came = passing(FORWARD[2:], 5, error(R6, S6, ip_header(S6, C6, 6, 1480) + head + bytes(1460)))
+    mine = error(R6, C6, ip_header(C6, S6, 6, 1480) + head + bytes(1460))
+    rule = Rule(tool="nft", family="inet", table="t", chain="c")
+    heard = Ruled(time=6 * MS, netns=ID["c"], rule=rule, iif=iif, data=mine[:60])
+    it = replace(fact(came), filters=Filters(heard=(ID["c"],), ruled=(heard,)))
+    assert not lost(it, asked)
 
 
 def test_who_begins_anew_has_not_lost_what_lies_between() -> None:

@@ -150,11 +150,21 @@ def placed(ways: Sequence[Way], fact: TraceFact, found: Verdicts) -> Iterator[Pl
     for drop in found.alone:
         layer = _outer(dissect.packet(drop.data))
         near = index.get(_loose(layer, drop.data), ()) if layer is not None else ()
-        near = [(way, p) for way, p in near if p.sighting.time <= drop.time + EARLY]
+        one = found.heard[drop]
+        near = [(way, p) for way, p in near if p.sighting.time <= drop.time + EARLY and _may_be(way, p, one, fact)]
         if near:
-            one = found.heard[drop]
             way, packet = max(near, key=lambda x: _nearness(x[0], x[1], one, fact))
             yield drop, way, packet
+
+
+def _may_be(way: Way, packet: Packet, one: Ruled, fact: TraceFact) -> bool:
+    """Was it seen where the dropped one came in? What is no packet of either direction was not, though it looks alike:
+    of an ICMPv6 error 60 bytes say no more than its kind."""
+    came = {n for n, tap in enumerate(fact.taps) if (tap.netns, tap.link) == (one.netns, one.iif)}
+    stop = way.stops[packet.sighting.point]
+    if not came:
+        return not (isinstance(packet.layer.transport, Icmp) and packet.layer.ip.family == 6)
+    return stop.tap in came and not stop.out
 
 
 def _nearness(way: Way, packet: Packet, one: Ruled, fact: TraceFact) -> tuple[bool, bool, int]:
