@@ -88,7 +88,10 @@ FAULTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FAULTS)
+LONG = ("a mark the model cannot foresee, and where it leads", "a neighbour that does not answer")  # nothing answers there
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in FAULTS])
 def test_the_device_and_the_cause_are_named(net: Net, tmp_path: Path, name: str) -> None:
     fault = FAULTS[name]
     fault.build(net)
@@ -113,6 +116,7 @@ def test_the_device_and_the_cause_are_named(net: Net, tmp_path: Path, name: str)
     assert json.loads(replayed.stdout) == report, replayed.stderr
 
 
+@pytest.mark.slow
 def test_a_full_queue_is_the_place_of_random_loss(net: Net, tmp_path: Path) -> None:
     net.inside("r", "tc", "qdisc", "add", "dev", "vc", "root", *TBF)
     _, report, _ = asked(net, tmp_path / "case")

@@ -6,22 +6,24 @@ shows every address as 0 (kptr_restrict, kallsyms_show_value()): then nothing ha
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 KALLSYMS = "/proc/kallsyms"
-FUNCTION = re.compile(rb"^([0-9a-f]+) [tTwW] (\S+)", re.MULTILINE)
+FUNCTION = re.compile(rb"^([0-9a-f]+) [tTwW] ", re.MULTILINE)
 MOST = 1 << 20  # bytes behind a symbol that still belong to it
 
 
 class Symbols:
-    """The table of this moment; modules that are loaded later are not in it."""
+    """The table of this moment; modules that are loaded later are not in it. Some 12 MB: the file as it is, and the
+    addresses of functions in order; names are looked up in the text, for few are ever asked for."""
 
     def __init__(self, path: str = KALLSYMS) -> None:
         """Raises OSError when the file cannot be read."""
         with open(path, "rb") as f:
-            found = sorted(FUNCTION.findall(f.read()))  # all numbers have the same width: their text sorts as they do
-        self._addresses: list[bytes] = [a for a, _ in found]
-        self._names: list[bytes] = [n for _, n in found]
+            self._text = f.read()
+        self._addresses = FUNCTION.findall(self._text)
+        self._addresses.sort()  # all numbers have the same width: their text sorts as they do
+        self._known: dict[bytes, str] = {}
 
     def name(self, address: int) -> str:
         """The function that ``address`` is in, without what compilers append (".isra.0"); "" when that is unknown."""
@@ -29,7 +31,22 @@ class Symbols:
         at = bisect_right(self._addresses, b"%0*x" % (width, address)) - 1
         if at < 0 or not 0 <= address - int(self._addresses[at], 16) <= MOST or not int(self._addresses[at], 16):
             return ""
-        return self._names[at].decode("ascii", "replace").partition(".")[0]
+        start = self._addresses[at]
+        if start not in self._known:
+            self._known[start] = max(self._at(start), default="").partition(".")[0]
+        return self._known[start]
+
+    def _at(self, start: bytes) -> Iterator[str]:
+        """Names of the functions that begin there: lines of one address stand together."""
+        at = 0 if self._text.startswith(start) else self._text.find(b"\n" + start) + 1
+        while self._text.startswith(start, at):
+            end = self._text.find(b"\n", at)
+            line = self._text[at : end if end >= 0 else len(self._text)].split()
+            if len(line) > 2 and line[1] in (b"t", b"T", b"w", b"W"):
+                yield line[2].decode("ascii", "replace")
+            if end < 0:
+                return
+            at = end + 1
 
     def names(self, addresses: Iterable[int]) -> tuple[str, ...]:
         return tuple(map(self.name, addresses))
