@@ -88,7 +88,7 @@ FAULTS = {
 }  # fmt: skip
 
 
-LONG = ("a mark the model cannot foresee, and where it leads", "a neighbour that does not answer")  # nothing answers there
+LONG = ("a mark the model cannot foresee, and where it leads", "a neighbour that does not answer")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in FAULTS])
