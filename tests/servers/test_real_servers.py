@@ -113,18 +113,6 @@ def limit(case: Case) -> Limit:
 
 
 def ask(case: Case) -> dict:
-    """What is said; of a healthy path that "loses packets" once more, in a new lab. A busy machine does reorder: a
-    sender that moves to another processor in between puts what it sends into that one's backlog (netif_rx()), and two
-    disturbed connections are "likely" loss. Twice is a mistake."""
-    report = _asked(case)
-    return _asked(case) if case.path == "healthy" and _lossy(report) else report
-
-
-def _lossy(report: dict) -> bool:
-    return any(f["code"] == "NET151" for f in report["findings"])
-
-
-def _asked(case: Case) -> dict:
     with Lab.up(load(case.path), services=False) as lab:
         netns = f"/run/netns/{lab.prefix}-s"
         address = lab.target().partition("//")[2].rpartition(":")[0]
