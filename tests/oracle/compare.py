@@ -94,9 +94,10 @@ def expected(p: Predicted) -> Seen | None:
 
 def _behind(p: Predicted) -> Limit | None:
     """A tunnel's end without outer DF passes the first packet on, in pieces, and only then knows: what is behind it may
-    speak first."""
+    speak first. So does a router's that is no bridge's port: it answers nobody itself, but learns (vxlan_xmit_one(),
+    skb_tunnel_check_pmtu())."""
     first = bites(p)
-    if first is None or first.kind != "tunnel" or first.then != "error":
+    if first is None or first.kind != "tunnel" or first.then not in ("error", "icmp"):
         return None
     encaps = [x for hop in p.hops for x in hop.steps if isinstance(x, Encap) and x.at == first.at and not x.df]
     rest = p.limits[p.limits.index(first) + 1 :]
@@ -140,9 +141,9 @@ def _size(said: Verdict, asking: Asking, which: str, size: int, fact: Seen) -> N
         return
     fact_how = "lost" if fact.how in LOSSES else fact.how
     limit = bites(p)
-    if fact.how == "told" and _behind(p):
-        limit = _behind(p)
-        assert limit is not None
+    behind = _behind(p)
+    if fact.how == "told" and behind is not None and (want.how == "error" or fact.value == behind.mtu):
+        limit = behind
         want = Seen("told", limit.mtu)
     if want.how != fact_how or (want.value is not None and want.value != fact.value):
         said.wrong.append(f"{which}: {size} bytes: predicted {want} ({p.large}; {limit}), seen {fact}")
