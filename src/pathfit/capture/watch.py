@@ -19,7 +19,7 @@ from pathfit.capture.filtered import Filtered, Read
 from pathfit.capture.times import Look, Reading, Times
 from pathfit.core.evidence import Missing, TraceFact
 from pathfit.core.request import EndWatch, Watch
-from pathfit.core.tracing import Dropped, Lost, Seen, Tap
+from pathfit.core.tracing import DROPS, Dropped, Lost, Seen, Tap
 from pathfit.host import bpf, clock
 from pathfit.host.ring import RETIRE, Block, Ring
 from pathfit.wire import cbpf, dissect
@@ -69,7 +69,7 @@ class Watcher:
         try:
             self._drops = Drops(hosts, self._request.ports, self._request.tunnels)
         except (bpf.Unable, ValueError) as e:
-            self._lacks("why the kernel drops packets", e)
+            self._lacks(DROPS, e)
         flow = mark.Flow(hosts, None, self._request.ports, self._request.tunnels or dissect.VXLAN_PORTS)
         self._filters.begin(dict(self._request.namespaces), flow)
         for one in self._opening:

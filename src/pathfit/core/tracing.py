@@ -6,6 +6,19 @@ from pathfit.core.base import Value
 from pathfit.core.evidence_base import Missing
 from pathfit.core.net import Point
 
+DROPS = "why the kernel drops packets"  # what is missing where no program may run in the kernel
+
+
+def inode(netns: str) -> int:
+    """What the kernel's events call a namespace: of NetnsSnapshot.id, "device:inode"; 0 for what is none."""
+    number = netns.rpartition(":")[2]
+    return int(number) if number.isdecimal() else 0
+
+
+def unnamed(number: int) -> str:
+    """A namespace that no snapshot shows, by its inode."""
+    return f"netns inode {number}"
+
 
 class Tap(Value, frozen=True, kw_only=True):
     """A device that is watched. ``at.netns`` is a WHERE; ``netns``: NetnsSnapshot.id; ``link``: the device's index;

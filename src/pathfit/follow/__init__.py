@@ -27,6 +27,7 @@ from pathfit.core.followed import Followed, Loss, Word
 from pathfit.core.net import Point
 from pathfit.core.report import Report
 from pathfit.core.request import Watch
+from pathfit.core.tracing import DROPS
 from pathfit.follow.counts import with_counters
 from pathfit.follow.losses import losses_of
 from pathfit.follow.origin import answers
@@ -40,7 +41,7 @@ from pathfit.model.taps import MOST_TAPS
 from pathfit.rules import forecast
 from pathfit.rules.places import each_once
 
-DROPS = "why the kernel drops packets"  # what is missing where no program may run in the kernel
+NO_TAP = f"more than {MOST_TAPS} devices on the way, or one of a kind that packets cannot be read from"
 
 
 def explained(case: Case) -> Report:
@@ -51,10 +52,7 @@ def explained(case: Case) -> Report:
     if case.one("look:end", TraceFact) is None:
         return first
     seen = _seen(case, first)
-    return settled(diagnose.report(case, seen=seen), seen.answers)
-
-
-NO_TAP = f"more than {MOST_TAPS} devices on the way, or one of a kind that packets cannot be read from"
+    return settled(diagnose.report(case, seen=seen), seen.answers, "look:end")
 
 
 def followed(case: Case) -> Followed:
@@ -78,7 +76,7 @@ def _seen(case: Case, report: Report) -> Followed:
     found = tuple(Sighted(*one) for one in packets(fact, Flow.of(watch)))
     both = ways(fact, watch, found)
     made = answers(found, fact, watch, network, report)
-    report = settled(report, made)
+    report = settled(report, made, fact.ref)
     later = case.one("rules:after", StateFact)
     after = later.host if later is not None else None
     along = _along(fact, watch)

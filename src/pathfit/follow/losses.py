@@ -18,20 +18,19 @@ from pathfit.core.followed import Cause, Loss
 from pathfit.core.net import Point
 from pathfit.core.report import Report
 from pathfit.core.snapshot import HostSnapshot
-from pathfit.core.tracing import Dropped, Rule
+from pathfit.core.tracing import Dropped, Rule, inode, unnamed
 from pathfit.follow import ruled
-from pathfit.follow.seen import IN_FLIGHT, Flow, Packet, Way
+from pathfit.follow.seen import EARLY, IN_FLIGHT, Flow, Packet, Way
 from pathfit.model import ladder, same
-from pathfit.model.network import Network
+from pathfit.model.counted import SLACK
+from pathfit.model.network import Net, Network
 from pathfit.model.same import Key
 from pathfit.wire import dissect
 from pathfit.wire.dissect import Layer
 from pathfit.wire.packets import SYN, Icmp, Tcp, parse_ip, parse_ports
 
-SLACK = 4  # bytes that a veth and a bridge's port let pass above their MTU (is_skb_forwardable())
 LEARNT = {"too-big": "above-path-mtu", "outer-too-big": "outer-above-path-mtu"}
 BRIDGE_NF = "br_nf_dev_queue_xmit"  # which lets pass what a port's MTU says, and no more
-EARLY = 200_000  # nanoseconds that the clocks of taps and of drops may differ by
 COPIES = 128  # equal packets, or places of one, that a drop is compared with: the last ones before it
 ANSWERED = 20_000_000  # nanoseconds in which an answer belongs to what was sent
 NO_LOSS = frozenset(("closed", "unknown"))  # behind the last point: it has arrived, or may have
@@ -102,7 +101,11 @@ def _placed(ways: Sequence[Way], fact: TraceFact, causes: "_Causes") -> Iterator
 
     def fits(way: Way, packet: Packet, drop: Dropped, size: int, cut: Sequence[same.Piece]) -> bool:
         at = packet.sighting.point
-        return size <= packet.size and at <= furthest[id(way)].get(drop.netns, at) and _shares(cut, packet)
+        return (
+            size <= packet.size
+            and at <= furthest[id(way)].get(drop.netns, at)
+            and same.share(cut, packet.sighting.pieces)
+        )
 
     for drop in fact.dropped:
         inner = dissect.packet(drop.data).inner
@@ -142,12 +145,7 @@ def _ends_there(way: Way, packet: Packet, gone: Mapping[tuple[int, int], same.Sp
 def _furthest(way: Way, fact: TraceFact) -> dict[int, int]:
     """The last point in each namespace (by its inode): what was dropped there came no further, though another copy of
     the same bytes may have, within what the two clocks differ by."""
-    return {_inode(fact.taps[stop.tap].netns): n for n, stop in enumerate(way.stops)}
-
-
-def _shares(cut: Iterable[same.Piece], packet: Packet) -> bool:
-    both = ((a, b) for a in cut for b in packet.sighting.pieces)
-    return any(a.key == b.key and a.start < b.end and b.start < a.end for a, b in both)
+    return {inode(fact.taps[stop.tap].netns): n for n, stop in enumerate(way.stops)}
 
 
 def _like(dropped: Layer, packet: Packet) -> bool:
@@ -221,13 +219,8 @@ def _senders(way: Way, fact: TraceFact) -> frozenset[int] | None:
         return None
     if way.stops and (way.stops[0].out or way.packets):
         first = fact.taps[way.stops[0].tap]
-        return frozenset((_inode(first.netns),)) if way.stops[0].out else frozenset()
-    return frozenset(_inode(tap.netns) for tap in fact.taps) or None if not way.stops else None
-
-
-def _inode(netns: str) -> int:
-    """Of a NetnsSnapshot.id, "device:inode"."""
-    return int(netns.rpartition(":")[2])
+        return frozenset((inode(first.netns),)) if way.stops[0].out else frozenset()
+    return frozenset(inode(tap.netns) for tap in fact.taps) or None if not way.stops else None
 
 
 def _never_came(way: Way, fact: TraceFact) -> Iterator[Loss]:
@@ -380,11 +373,11 @@ class _Causes:
         return tuple(replace(_worded(cause), count=n) for cause, n in order)
 
     def _cause(self, drop: Dropped) -> Cause:
-        device, inode = drop.device, drop.netns
+        device, number = drop.device, drop.netns
         if drop.limit in ("egress", "underlay"):
-            device, inode = drop.egress, drop.egress_netns
-        place = self._place(inode)
-        mtu = self._mtu(drop, inode, device)
+            device, number = drop.egress, drop.egress_netns
+        place = self._place(number)
+        mtu = self._mtu(drop, number, device)
         filtered = any(name.startswith(BRIDGE_NF) for name in (drop.function, *drop.callers))
         roomy = SLACK if drop.limit in ("peer", "port") and not filtered else 0
         return Cause(
@@ -405,23 +398,26 @@ class _Causes:
         way is seen, it is in none that we do not know."""
         return self._whole and not self.knows(drop.netns)
 
-    def knows(self, inode: int) -> bool:
+    def knows(self, number: int) -> bool:
         """Is it one of the namespaces that were read? 0, no device, is not known not to be."""
-        nets = self.network.nets.values() if self.network is not None else ()
-        return not inode or any(n.snap.id.endswith(f":{inode}") for n in nets)
+        return not number or self._net(number) is not None
 
     def of_the_way(self, drop: Dropped, fact: TraceFact) -> bool:
         """Was it in a namespace that the flow is predicted to pass? 0, no device, is not known not to be."""
         return not drop.netns or self._place(drop.netns) in {*self._places, *(tap.at.netns for tap in fact.taps)}
 
-    def _place(self, inode: int) -> str:
+    def _net(self, number: int) -> Net | None:
         nets = self.network.nets.values() if self.network is not None else ()
-        return next((n.snap.where for n in nets if n.snap.id.endswith(f":{inode}")), f"netns inode {inode}")
+        return next((n for n in nets if inode(n.snap.id) == number), None)
+
+    def _place(self, number: int) -> str:
+        net = self._net(number)
+        return net.snap.where if net is not None else unnamed(number)
 
     def _at(self, point: Point) -> tuple[int, str | None]:
         """A point as drops name it: the inode of its namespace, and the device."""
         net = self.network.at(point) if self.network is not None else None
-        return (_inode(net.snap.id) if net is not None else 0, point.link)
+        return (inode(net.snap.id) if net is not None else 0, point.link)
 
     def _answer(self, drop: Dropped) -> int | None:
         """What the sender of this packet was told, where that passed a tap."""
@@ -429,16 +425,16 @@ class _Causes:
         near = [a for a in self.answers if a.quoted == mine and -EARLY <= a.time - drop.time <= ANSWERED]
         return min(near, key=lambda a: a.time).mtu if near else None
 
-    def _mtu(self, drop: Dropped, inode: int, device: str) -> int | None:
+    def _mtu(self, drop: Dropped, number: int, device: str) -> int | None:
         """The MTU that decided: told by the kernel with the drop, else that of the snapshot."""
         if drop.limit in ("egress", "underlay"):
-            lower = {x.mtu for x in self._limits if x.mtu < drop.egress_mtu and self._at(x.at) == (inode, device)}
+            lower = {x.mtu for x in self._limits if x.mtu < drop.egress_mtu and self._at(x.at) == (number, device)}
             if lower:  # what a route or a cached path MTU allows; the event only has the device
                 return lower.pop() if len(lower) == 1 else None
             return drop.egress_mtu if drop.length > drop.egress_mtu else self._answer(drop)
         if self.network is None or not drop.limit:
             return None
-        net = next((n for n in self.network.nets.values() if n.snap.id.endswith(f":{inode}")), None)
+        net = self._net(number)
         link = net.names.get(device) if net is not None else None
         if net is None or link is None:
             return None

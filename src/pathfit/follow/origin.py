@@ -25,9 +25,9 @@ from pathfit.core.followed import Origin, Sign
 from pathfit.core.net import Direction, Point
 from pathfit.core.report import Report
 from pathfit.core.request import Watch
-from pathfit.core.tracing import Stop
+from pathfit.core.tracing import Stop, inode, unnamed
 from pathfit.follow import prints
-from pathfit.follow.seen import Packet
+from pathfit.follow.seen import EARLY, Packet
 from pathfit.follow.trails import Kind, Sighted, Trail, Trails, moment, talk
 from pathfit.model import same
 from pathfit.model.network import TUNNELS, Network
@@ -36,7 +36,6 @@ from pathfit.wire import dissect
 from pathfit.wire.packets import ACK, RST, Icmp, Tcp, is_error
 
 MOST = 8  # answers that are told apart in a report
-EARLY = 200_000  # nanoseconds that the clocks of taps and of drops may differ by
 SOON = 1_000_000  # nanoseconds between an answer and the kernel's freeing what was answered
 INGRESS = ("nft_do_chain_netdev", "nf_ingress", "nf_hook_ingress")  # filters of a device: they seldom answer
 KERNEL = {"closed": "kernel-closed", "filtered": "kernel-filtered"}  # why it freed a packet, as a sign
@@ -252,13 +251,13 @@ class _Origins:
         """What the kernel said when it freed the packet that was answered: in the namespace the answer left by, or, of
         an answer that came in from where nobody looked, in one that is not watched."""
         tap = self.fact.taps[first.stop.tap]
-        watched = {int(n) for t in self.fact.taps if (n := t.netns.rpartition(":")[2]).isdigit()}
+        watched = {inode(t.netns) for t in self.fact.taps}
         for key in {p.key for x in asked[-1:] for p in x.packet.sighting.pieces}:
-            for time, word, inode in self._freed.get(key, ()):
-                mine = tap.netns.endswith(f":{inode}") if first.stop.out else inode and inode not in watched
+            for time, word, number in self._freed.get(key, ()):
+                mine = inode(tap.netns) == number if first.stop.out else number and number not in watched
                 if mine and time >= moment(asked[-1]) - EARLY and abs(time - moment(first)) <= SOON:
                     says: Literal["end", ""] = "end" if word == "closed" else ""
-                    place = place_text(self._at(first.stop)) if first.stop.out else _inode(inode)
+                    place = place_text(self._at(first.stop)) if first.stop.out else unnamed(number)
                     return (Sign(name=KERNEL[word], says=says, facts={"place": place}),)
         return ()
 
@@ -292,11 +291,6 @@ class _Origins:
             ours.sort(key=lambda p: p.sighting.time)
             self._known[key] = prints.Known(theirs, ours, None)
         return self._known[key]
-
-
-def _inode(number: int) -> str:
-    """A namespace that no snapshot shows."""
-    return f"netns inode {number}"
 
 
 def _phase(t: Tcp) -> Literal["syn", "later"]:

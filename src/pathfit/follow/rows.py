@@ -65,32 +65,15 @@ def _row(way: Way, p: Packet, index: Index) -> Row:
     numbers: list[int] = []
     for point in range(len(way.stops)):
         alike = {q.number: q for x in p.sighting.pieces for q in index.get((point, x.key), ())}
-        them = [q for q in alike.values() if _shares(q, p)]
+        them = [q for q in alike.values() if same.share(q.sighting.pieces, p.sighting.pieces)]
         numbers += [q.number for q in them]
-        whole = _covered(p, them)
+        there = [x for q in them for x in q.sighting.pieces]
+        whole = bool(there) and all(same.covers(there, piece) for piece in p.sighting.pieces)
         seen.append("all" if whole else "part" if them else "none")
     return Row(
         direction=way.direction, time=p.sighting.time, what=_what(p), size=p.size, seen=tuple(seen),
         numbers=tuple(numbers),
     )  # fmt: skip
-
-
-def _shares(q: Packet, p: Packet) -> bool:
-    both = ((a, b) for a in q.sighting.pieces for b in p.sighting.pieces)
-    return any(a.key == b.key and a.start < b.end and b.start < a.end for a, b in both)
-
-
-def _covered(p: Packet, them: Sequence[Packet]) -> bool:
-    """Is every byte of ``p`` in one of them?"""
-    for piece in p.sighting.pieces:
-        at = piece.start
-        ranges = sorted((x.start, x.end) for q in them for x in q.sighting.pieces if x.key == piece.key)
-        for start, end in ranges:
-            if start <= at:
-                at = max(at, end)
-        if at < piece.end:
-            return False
-    return bool(p.sighting.pieces)
 
 
 def _what(p: Packet) -> str:

@@ -16,8 +16,8 @@ from pathfit.core.evidence import TraceFact
 from pathfit.core.followed import Cause, Loss
 from pathfit.core.net import Point
 from pathfit.core.snapshot import HostSnapshot
-from pathfit.core.tracing import Dropped, Rule, Ruled
-from pathfit.follow.seen import Packet, Way
+from pathfit.core.tracing import Dropped, Rule, Ruled, inode
+from pathfit.follow.seen import EARLY, Packet, Way
 from pathfit.model.network import Network
 from pathfit.model.ruled import counted, unlike
 from pathfit.wire import dissect
@@ -27,7 +27,6 @@ from pathfit.wire.packets import Icmp, Tcp
 # Nanoseconds between a drop and when its rule is heard, on a busy machine. The rule may even be heard first: it is told
 # before the packet is freed (nft_do_chain(), nf_hook_slow()), and a processor may be taken away in between.
 HEARD = 2_000_000_000
-EARLY = 200_000  # nanoseconds that clocks may differ by
 TELLING = 12  # bytes of a datagram's payload in a trace message
 FILTERED = "filtered"
 Identity = tuple[object, ...]
@@ -92,15 +91,9 @@ def _exact(layer: Layer) -> Identity:
 
 
 def _same_place(drop: Dropped, one: Ruled) -> bool:
-    inode = _inode(one.netns)
-    there = drop.netns in (0, inode) or drop.egress_netns == inode
+    here = inode(one.netns)
+    there = drop.netns in (0, here) or drop.egress_netns == here
     return there and abs(one.time - drop.time) <= HEARD and drop.word in (FILTERED, "unknown")
-
-
-def _inode(ns: str) -> int:
-    """Of NetnsSnapshot.id."""
-    number = ns.rpartition(":")[2]
-    return int(number) if number.isdecimal() else 0
 
 
 def _made(one: Ruled, rule: Rule, layer: Layer, network: Network | None) -> Dropped:
@@ -115,7 +108,7 @@ def _made(one: Ruled, rule: Rule, layer: Layer, network: Network | None) -> Drop
         reason="",
         function="",
         told=rule.reject is not None,
-        netns=_inode(one.netns),
+        netns=inode(one.netns),
         device=link.name if link is not None else "",
         length=layer.ip.size,
         data=one.data,

@@ -16,6 +16,7 @@ from pathfit.wire.dissect import Layer, Udp
 from pathfit.wire.packets import TCP, Icmp, Tcp, is_error, parse_ip, parse_ports
 
 Part = Literal["", "part", "broken"]
+EARLY = 200_000  # nanoseconds that the clocks of taps and of drops may differ by
 IN_FLIGHT = 60_000_000  # nanoseconds before the end: what was first seen later may still be on its way
 NEIGHBOURS = range(133, 138)  # types of ICMPv6: neighbour discovery (RFC 4861), never forwarded
 ECHO = {4: (0, 8), 6: (128, 129)}  # types of ICMP: replies and requests

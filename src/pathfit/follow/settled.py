@@ -10,18 +10,17 @@ from pathfit.core.report import Report
 from pathfit.rules.base import found, line
 from pathfit.rules.places import place_text
 
-REF = "watch:end"
 
-
-def settled(report: Report, answers: Sequence[Origin]) -> Report:
-    """The same report, its word on who reset the connection replaced where all that was seen proves another one.
+def settled(report: Report, answers: Sequence[Origin], ref: str) -> Report:
+    """The same report, its word on who reset the connection replaced where all that was seen (``ref``) proves another
+    one.
 
     RST203 stays: who has the better right to an address is not for taps to say. Where they show which of those who have
     it made the reset, and that the others did not, it is confirmed.
     """
     stray = next((f for f in report.findings if f.code == "RST203"), None)
     if stray is not None:
-        return _with(report, stray, _confirmed(stray, answers))
+        return _with(report, stray, _confirmed(stray, answers, ref))
     told = next((f for f in report.findings if f.code in ("RST201", "RST202")), None)
     proven = [x for x in answers if x.code and x.confidence == "confirmed"]
     if told is not None and told.confidence == "confirmed" and any(map(_disputed, answers)):
@@ -31,14 +30,14 @@ def settled(report: Report, answers: Sequence[Origin]) -> Report:
     one = proven[0]
     if one.code == told.code and told.confidence == "confirmed":
         return report
-    return msgspec.structs.replace(_with(report, told, _finding(one, told)), verdict="broken", why_unknown=None)
+    return msgspec.structs.replace(_with(report, told, _finding(one, told, ref)), verdict="broken", why_unknown=None)
 
 
 def _with(report: Report, old: Finding, new: Finding) -> Report:
     return msgspec.structs.replace(report, findings=tuple(new if f is old else f for f in report.findings))
 
 
-def _confirmed(stray: Finding, answers: Sequence[Origin]) -> Finding:
+def _confirmed(stray: Finding, answers: Sequence[Origin], ref: str) -> Finding:
     them = [x for x in answers if x.code == "RST203"]
     one = them[0] if len(them) == 1 else None
     if one is None or one.by != "end" or one.made is None or one.first is None or not one.unseen:
@@ -46,8 +45,8 @@ def _confirmed(stray: Finding, answers: Sequence[Origin]) -> Finding:
     member = stray.facts.get("member")
     if place_text(one.made) == member or one.made.netns == member:
         return stray  # the very one who was asked for: then the tables are wrong, or have changed
-    lines = [line(REF, "reset-first", first=place_text(one.first), count=one.count)]
-    lines += [line(REF, "reset-silent", place=place_text(p)) for p in one.unseen[:2]]
+    lines = [line(ref, "reset-first", first=place_text(one.first), count=one.count)]
+    lines += [line(ref, "reset-silent", place=place_text(p)) for p in one.unseen[:2]]
     return msgspec.structs.replace(stray, confidence="confirmed", evidence=(*lines, *stray.evidence))
 
 
@@ -55,7 +54,7 @@ def _disputed(one: Origin) -> bool:
     return one.kind == "reset" and one.by == "unknown" and {x.says for x in one.signs} >= {"end", "other"}
 
 
-def _finding(one: Origin, told: Finding) -> Finding:
+def _finding(one: Origin, told: Finding, ref: str) -> Finding:
     facts: Facts = {k: told.facts.get(k) for k in ("target", "port")}
     at = one.made or one.first
     place = place_text(at) if at is not None else "?"
@@ -66,7 +65,7 @@ def _finding(one: Origin, told: Finding) -> Finding:
     else:
         facts |= {"case": "port" if one.phase == "syn" else "later", "phase": one.phase}
     first = place_text(one.first) if one.first else "?"
-    lines = [line(REF, "reset-first", first=first, count=one.count)]
-    lines += [line(REF, "reset-unseen", place=place_text(p)) for p in one.unseen[:2]]
+    lines = [line(ref, "reset-first", first=first, count=one.count)]
+    lines += [line(ref, "reset-unseen", place=place_text(p)) for p in one.unseen[:2]]
     made = found(one.code, "error", "confirmed", at if at is not None else told.where, facts, *lines, *told.evidence)
     return msgspec.structs.replace(made, because=told.because if told.code == one.code else (), fixes=told.fixes)

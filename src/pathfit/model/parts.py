@@ -9,7 +9,7 @@ been cut itself. Pure.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from pathfit.model.same import WRAP, Piece, pieces
+from pathfit.model.same import WRAP, Piece, covers, pieces
 from pathfit.wire.dissect import Layer
 from pathfit.wire.packets import Tcp
 
@@ -51,7 +51,7 @@ class First(NamedTuple):
         others = tuple(others)
         it = self.known(others)
         there = [piece for part in (it.here(), *map(it.of, others)) for piece in part] if it is not None else []
-        return it is not None and all(_covered(piece, there) for piece in it.whole)
+        return it is not None and all(covers(there, piece) for piece in it.whole)
 
     def between(self, start: int, end: int) -> tuple[Piece, ...]:
         found = (self._cut(piece, start, end) for piece in self.whole)
@@ -67,14 +67,6 @@ class First(NamedTuple):
             at = layer.at + layer.ip.at - self.base + piece.start - layer.ip.fragment
         first, last = max(start, at), min(end, at + piece.end - piece.start)
         return Piece(piece.key, piece.start + first - at, piece.start + last - at) if first < last else None
-
-
-def _covered(piece: Piece, there: Iterable[Piece]) -> bool:
-    at = piece.start
-    for start, end in sorted((x.start, x.end) for x in there if x.key == piece.key):
-        if start <= at:
-            at = max(at, end)
-    return at >= piece.end
 
 
 def identity(layer: Layer) -> Id:

@@ -84,6 +84,21 @@ def _datagram(data: bytes, layer: Layer, ends: int) -> Piece:
     return Piece((kind, ip.protocol, ends - layer.payload, telling), 0, max(ends - at, 1))
 
 
+def share(some: Iterable[Piece], others: Iterable[Piece]) -> bool:
+    """Is any byte in both?"""
+    both = ((a, b) for a in some for b in others)
+    return any(a.key == b.key and a.start < b.end and b.start < a.end for a, b in both)
+
+
+def covers(there: Iterable[Piece], piece: Piece) -> bool:
+    """Is every byte of ``piece`` among them?"""
+    at = piece.start
+    for start, end in sorted((x.start, x.end) for x in there if x.key == piece.key):
+        if start <= at:
+            at = max(at, end)
+    return at >= piece.end
+
+
 class _Bytes(Protocol):
     """A Piece, or what else has a key and a range."""
 

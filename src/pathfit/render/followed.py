@@ -2,6 +2,7 @@
 
 from pathfit.core.followed import Cause, Followed, Loss, Row, Stage
 from pathfit.core.net import Direction, Point
+from pathfit.core.tracing import DROPS
 from pathfit.render import followed_talks
 from pathfit.render.answered import answer_text, proof_texts, telling
 from pathfit.render.layout import Page, columns, pad
@@ -104,7 +105,7 @@ class _Text:
     def _no_word(self) -> str:
         if self.seen.watched:
             return self.say("trace.no-word")
-        why = next((m.why for m in self.seen.missing if m.what == "why the kernel drops packets"), "?")
+        why = next((m.why for m in self.seen.missing if m.what == DROPS), "?")
         return self.say("trace.not-watched", why=why)
 
     def _talks(self) -> None:
