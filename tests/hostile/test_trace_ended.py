@@ -8,7 +8,6 @@ import ctypes
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,7 +17,7 @@ from typing import NamedTuple
 import pytest
 from netlab import Net, nets
 from test_ended import BUSY, INTERRUPT, TERMINATE, Ended, decent, moments, ours, pythons_own, start
-from test_trace import CERTS, SERVE, SERVER
+from weblab import web
 
 from pathfit.host import bpf
 from pathfit.wire.nft.mark import PREFIX
@@ -42,8 +41,7 @@ def net() -> Iterator[Net]:
     with nets() as net:
         net.routed(("198.51.100", "203.0.113"), ("2001:db8:1", "2001:db8:2"), 2)
         net.drop("r", "forward", "iifname vs meta length > 1300 drop")
-        words = (sys.executable, str(SERVER), str(CERTS / "chain.pem"), str(CERTS / "chain.key"))
-        with net.serving("s", SERVE, *words):
+        with web(net):
             yield net
 
 

@@ -1,8 +1,6 @@
 """`trace` on Debian's 6.1 and 6.12: places and causes as here; the same while the clock is set, which only a machine of
 its own allows; and without BTF."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +14,7 @@ PLACE = [["netns:r", "vs", "vc"]]
 
 @pytest.fixture(scope="module")
 def said() -> dict[str, dict[str, Any]]:
-    """By kernel; both at once."""
-    with vm.several([vm.required(series) for series in vm.SERIES]) as guests:
-        words = f"{vm.CHECKOUT}/.venv/bin/python {Path(__file__).with_name('clocked.py')}"
-        jobs = [guest.start(words) for guest in guests]
-        done = [job.wait(PATIENCE) for job in jobs]
-    assert [d.status for d in done] == [0] * len(done), [d.err for d in done]
-    return {series: json.loads(d.out) for series, d in zip(vm.SERIES, done, strict=True)}
+    return vm.told("clocked.py", PATIENCE)
 
 
 @pytest.mark.parametrize("series", vm.SERIES)

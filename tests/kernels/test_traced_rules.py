@@ -1,7 +1,5 @@
 """The rule that drops is named on Debian's 6.1 and 6.12 as here, and our table goes with us, however we end."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,13 +18,7 @@ NAMED = {
 
 @pytest.fixture(scope="module")
 def said() -> dict[str, dict[str, Any]]:
-    """By kernel; both at once."""
-    with vm.several([vm.required(series) for series in vm.SERIES]) as guests:
-        words = f"{vm.CHECKOUT}/.venv/bin/python {Path(__file__).with_name('ruled.py')}"
-        jobs = [guest.start(words) for guest in guests]
-        done = [job.wait(PATIENCE) for job in jobs]
-    assert [d.status for d in done] == [0] * len(done), [d.err for d in done]
-    return {series: json.loads(d.out) for series, d in zip(vm.SERIES, done, strict=True)}
+    return vm.told("ruled.py", PATIENCE)
 
 
 @pytest.mark.parametrize("series", vm.SERIES)

@@ -10,6 +10,7 @@ always interprets (`-accel tcg`), so that the tests run the same where /dev/kvm 
 """
 
 import functools
+import json
 import lzma
 import os
 import shutil
@@ -24,6 +25,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import pytest
 from labhost import locked
@@ -355,3 +357,12 @@ def several(kernels: Iterable[Kernel]) -> Iterator[list[Guest]]:
     """A guest of each kernel; they boot at once, and none stays."""
     with ExitStack() as stack:
         yield [stack.enter_context(Guest(x, wait=False)) for x in kernels]
+
+
+def told(script: str, patience: float) -> dict[str, Any]:
+    """What a script beside this file prints (JSON) on each kernel, all at once, by series."""
+    with several([required(series) for series in SERIES]) as guests:
+        jobs = [guest.start(f"{CHECKOUT}/.venv/bin/python {Path(__file__).with_name(script)}") for guest in guests]
+        done = [job.wait(patience) for job in jobs]
+    assert [d.status for d in done] == [0] * len(done), [d.err for d in done]
+    return {series: json.loads(d.out) for series, d in zip(SERIES, done, strict=True)}

@@ -2,14 +2,13 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from netlab import Net, nets, settled
-from test_trace import CERTS, NOBODY, PATHFIT, SERVE, SERVER
+from weblab import NOBODY, PATHFIT, web
 
 from pathfit.cli import saved
 
@@ -27,8 +26,7 @@ def net() -> Iterator[Net]:
     """c - r - s, where a web server answers."""
     with nets() as net:
         net.routed(("198.18.71", "198.18.72"), ("2001:db8:1", "2001:db8:2"), 2)
-        words = (sys.executable, str(SERVER), str(CERTS / "chain.pem"), str(CERTS / "chain.key"))
-        with net.serving("s", SERVE, *words):
+        with web(net):
             yield net
 
 

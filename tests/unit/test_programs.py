@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from netlab import Net, nets
-from test_trace import CERTS, PATHFIT, SERVE, SERVER
+from weblab import PATHFIT, web
 
 from pathfit.cli import saved
 from pathfit.core.net import Point
@@ -97,8 +97,7 @@ def test_behind_what_is_seen_is_where_it_is_lost(net: Net, tmp_path: Path, progr
         MADE["clsact"](net)
     hide = f'umount /run/netns/{net("s")}; exec "$@"'
     alone = ("unshare", "--pid", "--fork", "--mount", "--mount-proc", "sh", "-c", hide, "sh")
-    words = (sys.executable, str(SERVER), str(CERTS / "chain.pem"), str(CERTS / "chain.key"))
-    with net.serving("s", SERVE, *words):
+    with web(net):
         asked = ["diagnose", "--from", f"netns:{net('c')}", "--to", "https://203.0.113.5:8443/50000", "--json"]
         line = [*alone, PATHFIT, *asked, "--save", str(tmp_path / "case")]
         done = subprocess.run(line, capture_output=True, text=True, timeout=60)

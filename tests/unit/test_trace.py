@@ -10,10 +10,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from netlab import Net, nets, settled
+from weblab import NOBODY, PATHFIT, lost, packet_sockets, traced, web
 
 from pathfit.core.followed import Cause, Loss
 from pathfit.core.net import Point
@@ -24,27 +24,6 @@ from pathfit.render.followed import cause_text, loss_text
 from pathfit.words.render import templates
 
 pytestmark = [pytest.mark.lab, pytest.mark.real_root]
-
-HERE = Path(__file__).parents[1]
-CERTS = HERE.parent / "src" / "pathfit" / "lab" / "certs"
-SERVER = HERE / "accept" / "srv.py"
-PATHFIT = str(Path(sys.executable).with_name("pathfit"))
-NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all")
-SERVE = """
-import os, socket, sys, time
-parent = os.getpid()
-if os.fork():  # the server is this process: it ends when it is killed
-    for fd in (1, 2):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
-    os.execv(sys.argv[1], sys.argv[1:])
-while os.getppid() == parent:
-    try:
-        socket.create_connection(("127.0.0.1", 8443), 1).close()
-        print(flush=True)
-        break
-    except OSError:
-        time.sleep(0.02)
-"""
 
 KNOCK = """
 import socket, sys, time
@@ -75,29 +54,8 @@ def net() -> Iterator[Net]:
     """c - r - s, where a web server answers."""
     with nets() as net:
         net.routed(("192.0.2", "198.51.100"), ("2001:db8:1", "2001:db8:2"), 2)
-        words = (sys.executable, str(SERVER), str(CERTS / "chain.pem"), str(CERTS / "chain.key"))
-        with net.serving("s", SERVE, *words):
+        with web(net):
             yield net
-
-
-def traced(net: Net, *more: str, to: str = "https://198.51.100.2:8443/50000") -> tuple[int, dict[str, Any]]:
-    """Exit status and document."""
-    words = [PATHFIT, "trace", "--from", f"netns:{net('c')}", "--to", to, "--json", *more]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout, done.stderr
-    return done.returncode, json.loads(done.stdout)
-
-
-def lost(net: Net, document: dict[str, Any]) -> list[tuple[str, str | None, str | None, list[str]]]:
-    """(direction, last point, next point, reasons) without the lab's prefix."""
-
-    def name(at: dict[str, str] | None) -> str | None:
-        return f"{at['netns']}/{at['link']}".replace(f"netns:{net.prefix}-", "") if at else None
-
-    return [
-        (x["direction"], name(x["after"]), name(x["before"]), [c["why"] for c in x["causes"]])
-        for x in document["losses"]
-    ]
 
 
 def test_nothing_is_lost_on_a_whole_way(net: Net) -> None:
@@ -302,11 +260,6 @@ def test_nothing_of_it_is_left(net: Net, number: signal.Signals) -> None:
 def trace_tables(net: Net) -> bool:
     """Is a table there that marks packets?"""
     return any("pathfit-trace-" in net.inside(name, "nft", "list", "tables") for name in net.names)
-
-
-def packet_sockets(net: Net) -> int:
-    """How many there are in the lab."""
-    return sum(len(net.inside(name, "cat", "/proc/net/packet").splitlines()) - 1 for name in net.names)
 
 
 def test_two_at_once(net: Net) -> None:

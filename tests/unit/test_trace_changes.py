@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from netlab import Net, nets
-from test_trace import CERTS, SERVE, SERVER, lost
+from weblab import lost, web
 
 from pathfit.capture.times import Look, Times
 from pathfit.capture.watch import Watcher
@@ -87,8 +87,7 @@ def net() -> Iterator[Net]:
     """c - r - s, where a web server answers."""
     with nets() as net:
         net.routed(("192.0.2", "203.0.113"), ("2001:db8:1", "2001:db8:2"), 2)
-        words = (sys.executable, str(SERVER), str(CERTS / "chain.pem"), str(CERTS / "chain.key"))
-        with net.serving("s", SERVE, *words):
+        with web(net):
             yield net
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from netlab import Net, nets
 from test_capture_drops import IN, tunnelled
-from test_trace import CERTS, PATHFIT, SERVE, SERVER, lost
+from weblab import PATHFIT, lost, web
 
 from pathfit.capture.counters import SOFTNET, Counters
 from pathfit.core.tracing import Moved
@@ -265,8 +265,7 @@ def traced(net: Net, *more: str) -> tuple[int, dict[str, Any], str]:
 
 @pytest.fixture
 def served(net: Net) -> Iterator[Net]:
-    words = (sys.executable, str(SERVER), str(CERTS / "chain.pem"), str(CERTS / "chain.key"))
-    with net.serving("s", SERVE, *words):
+    with web(net):
         yield net
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from netlab import Net, nets, settled
-from test_trace import CERTS, PATHFIT, SERVE, SERVER, packet_sockets
+from weblab import PATHFIT, packet_sockets, web
 
 from pathfit.core.followed import Talk
 from pathfit.render.followed_talks import talk_text
@@ -54,8 +54,7 @@ def net() -> Iterator[Net]:
     """c - r - s, where a web server answers."""
     with nets() as net:
         net.routed(("198.18.73", "198.18.74"), ("2001:db8:1", "2001:db8:2"), 2)
-        words = (sys.executable, str(SERVER), str(CERTS / "chain.pem"), str(CERTS / "chain.key"))
-        with net.serving("s", SERVE, *words):
+        with web(net):
             yield net
 
 

@@ -4,14 +4,12 @@ First what the kernel does without a word of its own: tunnels that answer, ports
 itself, and what shows each row, is in test_capture_drops.py.
 """
 
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from netlab import Net, nets
-from test_trace import CERTS, SERVE, SERVER, lost, traced
+from weblab import lost, traced, web
 
 pytestmark = [pytest.mark.lab, pytest.mark.real_root]
 
@@ -22,12 +20,6 @@ URL = f"https://{INNER[1]}:8443/50000"
 def quiet(net: Net, name: str, *links: str) -> None:
     for link in links:
         net.plain(name, link)
-
-
-@contextmanager
-def serving(net: Net) -> Iterator[None]:
-    with net.serving("s", SERVE, sys.executable, str(SERVER), str(CERTS / "chain.pem"), str(CERTS / "chain.key")):
-        yield
 
 
 @pytest.fixture
@@ -53,7 +45,7 @@ def switched() -> Iterator[Net]:
             net.batch(end, f"link set eth0 up\naddr add 10.5.0.{number}/24 dev eth0")
             quiet(net, end, "eth0")
             quiet(net, host, "eth0", f"p{end}", "vx0")
-        with serving(net):
+        with web(net):
             yield net
 
 
@@ -102,7 +94,7 @@ def through() -> Iterator[Net]:
             quiet(net, name, "vx0")
             net.ip(name, f"addr add 10.5.0.{number}/24 dev vx0")
             net.ip(name, f"neigh replace 10.5.0.{5 - number} lladdr 02:00:00:00:07:0{5 - number} dev vx0 nud permanent")
-        with serving(net):
+        with web(net):
             yield net
 
 
@@ -165,7 +157,7 @@ def routed() -> Iterator[Net]:
     """c - r - s, where a web server answers; neighbours are known."""
     with nets() as net:
         net.routed(("192.0.2", "198.51.100"), ("2001:db8:1", "2001:db8:2"), 2)
-        with serving(net):
+        with web(net):
             net.inside("c", "ping", "-c1", "-W5", "198.51.100.2")
             yield net
 

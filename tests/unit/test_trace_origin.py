@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from netlab import Net, nets
 from pcapng_comments import comments
-from test_trace import CERTS, PATHFIT, SERVE, SERVER
+from weblab import PATHFIT, web
 
 from pathfit import examine
 from pathfit.cli import target
@@ -27,7 +27,6 @@ from pathfit.render.answered import answer_text, proof_texts
 
 pytestmark = [pytest.mark.lab, pytest.mark.real_root]
 
-WEB = (sys.executable, str(SERVER), str(CERTS / "chain.pem"), str(CERTS / "chain.key"))
 HANGS_UP = """
 import socket, struct
 s = socket.create_server(("::", 8081), family=socket.AF_INET6, dualstack_ipv6=True, backlog=64)
@@ -218,7 +217,7 @@ def test_the_kernel_tells_of_namespaces_that_are_not_seen(net: Net) -> None:
 def test_too_big_from_a_router(net: Net, family: int) -> None:
     net.ip("r", "link set vc mtu 1400")
     net.ip("c", "link set eth0 mtu 1500")
-    with net.serving("s", SERVE, *WEB):
+    with web(net):
         done = seen(net, f"https://{AT[family]}:8443/50000")
     (one,) = [x for x in done.answers if x.kind == "too-big" and x.direction == "forward"]
     assert (one.by, one.confidence, one.mtu, one.code) == ("end", "confirmed", 1400, "")
@@ -296,7 +295,7 @@ def swarms() -> Iterator[Swarm]:
         mac = it.where["web"][2]
         net.inside("h1", "bridge", "fdb", "replace", mac, "dev", "vold", "master", "static")
         it.entry(2, mac, 1)
-        with net.serving("web", SERVE, *WEB), net.serving("two", SERVE, *WEB):
+        with web(net, "web"), web(net, "two"):
             yield it
 
 
@@ -383,7 +382,7 @@ def test_a_tunnel_answers_in_the_name_of_its_far_end() -> None:
         it.container("web", 0, 31, 1500)
         it.container("ask", 2, 41, 1500)
         it.tell()
-        with net.serving("web", SERVE, *WEB):
+        with web(net, "web"):
             done = seen(net, "https://10.0.0.31:8443/5000", "ask")
         mine = [x for x in done.answers if x.kind == "too-big"]
         assert {(x.by, x.confidence, x.code) for x in mine} == {("tunnel", "confirmed", "")}
@@ -400,7 +399,7 @@ def test_article_001_with_four_taps() -> None:
     """The answer is seen at the border and not at the host; when the host takes it, the machine's port is next."""
     with nets() as net:
         tenant(net)
-        with net.serving("s", SERVE, *WEB):
+        with web(net):
             first = case_of(net, "https://198.51.100.2:8443/50000", "ci")
             assert _lost(net, followed(first)) == [("border/eth0", "kvm/eth0", "peer-too-small", 1500, 1450)]
             net.ip("kvm", "link set eth0 mtu 1600")

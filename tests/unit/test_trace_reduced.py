@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from netlab import Net, nets
-from test_trace import CERTS, HERE, NOBODY, PATHFIT, SERVE, SERVER, lost
+from weblab import HERE, NOBODY, PATHFIT, lost, web
 
 from pathfit.host import bpf
 
@@ -36,13 +36,12 @@ os.execv(sys.argv[1], sys.argv[1:])
 OWN = """
 import json, sys
 sys.path[:0] = [sys.argv[1]]
-import test_trace
-from test_trace import CERTS, SERVE, SERVER, traced
 from netlab import nets
+from weblab import traced, web
 with nets() as net:
     net.routed(("192.0.2", "198.51.100"), ("2001:db8:1", "2001:db8:2"), 2)
     net.ip("r", "link set vc mtu 1450")
-    with net.serving("s", SERVE, sys.executable, str(SERVER), str(CERTS / "chain.pem"), str(CERTS / "chain.key")):
+    with web(net):
         status, document = traced(net)
 print(json.dumps([net.prefix, status, document]))
 """
@@ -93,8 +92,7 @@ def net() -> Iterator[Net]:
     with nets() as net:
         net.routed(("203.0.113", "192.0.2"), ("2001:db8:1", "2001:db8:2"), 2)
         net.ip("r", "link set vc mtu 1450")
-        words = (sys.executable, str(SERVER), str(CERTS / "chain.pem"), str(CERTS / "chain.key"))
-        with net.serving("s", SERVE, *words):
+        with web(net):
             yield net
 
 

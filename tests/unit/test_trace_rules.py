@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,9 +10,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from netlab import Net, nets, settled
-from test_trace import CERTS, NOBODY, PATHFIT, SERVE, SERVER, lost
 from test_trace_counters import NO_BTF
 from test_trace_saved import SCHEMA, wrong
+from weblab import NOBODY, PATHFIT, lost, web
 
 from pathfit.capture import filtered
 from pathfit.capture.filtered import Filtered
@@ -46,8 +45,7 @@ def net() -> Iterator[Net]:
         net.routed(
             ("192.0.2", "198.51.100"), ("2001:db8:1", "2001:db8:2"), 77
         )  # no other lab has these: drops are told of all
-        words = (sys.executable, str(SERVER), str(CERTS / "chain.pem"), str(CERTS / "chain.key"))
-        with net.serving("s", SERVE, *words):
+        with web(net):
             yield net
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from netlab import Net
 from pcapng_reader import read
-from test_trace import PATHFIT, net, traced
+from test_trace import net
+from weblab import PATHFIT, traced
 
 from pathfit.wire import dissect, pcapng
 

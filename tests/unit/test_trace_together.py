@@ -2,13 +2,12 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from netlab import Net, nets
-from test_trace import CERTS, PATHFIT, SERVE, SERVER, lost
+from weblab import PATHFIT, lost, web
 
 pytestmark = [pytest.mark.lab, pytest.mark.real_root]
 
@@ -20,8 +19,7 @@ def net() -> Iterator[Net]:
     """c - r - s, where a web server answers."""
     with nets() as net:
         net.routed(("203.0.113", "198.51.100"), ("2001:db8:1", "2001:db8:2"), 2)
-        words = (sys.executable, str(SERVER), str(CERTS / "chain.pem"), str(CERTS / "chain.key"))
-        with net.serving("s", SERVE, *words):
+        with web(net):
             yield net
 
 
