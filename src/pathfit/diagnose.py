@@ -16,6 +16,7 @@ import msgspec
 
 from pathfit.core.case import Case
 from pathfit.core.evidence import Missing, PlaceFact, ProbeResult
+from pathfit.core.evidence_base import AS_ROOT
 from pathfit.core.finding import Facts, Finding
 from pathfit.core.followed import Followed
 from pathfit.core.measured import Bracket, SideEffect, Used
@@ -287,7 +288,7 @@ AGAIN = {
     "why.udp-in": "--to https://{at}/   or   --to udp://{at}/NAME/TXT",
     "why.in-not-measured": "--to {protocol}://{at}/A-PAGE-OF-5-KB",
     "why.in-says-little": "--to https://{host}/A-PAGE-OF-5-KB   or any other port there that says as much",
-    "why.out-not-measured": "run as root (sudo pathfit …)",
+    "why.out-not-measured": AS_ROOT,
 }
 """What to type next when nothing more is known, by the reason of an unknown verdict; otherwise: once more. TARGET is
 filled in, quoted, where the line is shown (pathfit.render.command)."""

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pathfit.core.evidence import ClockFact, Evidence, Missing, SocketFact, WatchFact
+from pathfit.core.evidence_base import AS_ROOT
 from pathfit.core.request import (
     EndWatch,
     Locate,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from pathfit.core.filters import Table
     from pathfit.observe.kernel import Observer
 
-AS_ROOT = "run as root (sudo pathfit …)"
 LONGER = "--timeout 60"
 REPORT_IT = "--verbose"
 

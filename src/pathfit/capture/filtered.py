@@ -11,14 +11,13 @@ from contextlib import suppress
 
 from pathfit.capture.rules import Place, Ruled, Rules
 from pathfit.core import tracing
-from pathfit.core.evidence_base import Missing
+from pathfit.core.evidence_base import AS_ROOT, Missing
 from pathfit.core.filters import Table
 from pathfit.model.ruled import droppers
 from pathfit.wire.nft.mark import Flow
 
 MOST = 10_000  # dropped packets that are kept: as many as a measurement sends, in several namespaces
 WHAT = "which rule of a packet filter drops packets"
-AS_ROOT = "run as root (sudo pathfit …)"
 Read = Sequence[Table] | None
 
 

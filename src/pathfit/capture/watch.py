@@ -18,6 +18,7 @@ from pathfit.capture.drops import Drop, Drops
 from pathfit.capture.filtered import Filtered, Read
 from pathfit.capture.times import Look, Reading, Times
 from pathfit.core.evidence import Missing, TraceFact
+from pathfit.core.evidence_base import AS_ROOT
 from pathfit.core.request import EndWatch, Watch
 from pathfit.core.tracing import DROPS, Dropped, Lost, Seen, Tap
 from pathfit.host import bpf, clock
@@ -29,7 +30,6 @@ from pathfit.wire.tpacket import Seen as Frame
 MOST = 100_000  # packets of all taps together; a measurement has a few thousand
 PATIENCE = 2.0  # seconds to wait for what the kernel still has
 TICK = 10  # milliseconds between two looks at a quiet ring
-AS_ROOT = "run as root (sudo pathfit …)"
 
 
 class Watcher:

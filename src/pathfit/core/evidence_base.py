@@ -2,6 +2,8 @@
 
 from pathfit.core.base import Tagged
 
+AS_ROOT = "run as root (sudo pathfit …)"  # how to get what is missing for want of rights; render/command.py types it
+
 
 class Missing(Tagged, frozen=True, kw_only=True):
     """Something we could not see. ``what`` was wanted, ``why`` it is not there, ``how`` to get it (a line to type).

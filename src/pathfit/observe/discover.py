@@ -12,7 +12,7 @@ import stat
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from pathfit.core.evidence_base import Missing
+from pathfit.core.evidence_base import AS_ROOT, Missing
 from pathfit.host import netns, procfs
 
 ENGINES_OWN = "/run/docker/netns"
@@ -231,7 +231,7 @@ def _refused(count: int) -> Missing:
     return Missing(
         what=f"namespaces of other owners ({count})",
         why="their processes may not be looked into",
-        how="run as root (sudo pathfit …)" if os.geteuid() else "docker run --cap-add SYS_PTRACE …",
+        how=AS_ROOT if os.geteuid() else "docker run --cap-add SYS_PTRACE …",
         code="permission",
     )
 

@@ -14,7 +14,7 @@ from functools import cache
 from struct import pack
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pathfit.core.evidence_base import Missing
+from pathfit.core.evidence_base import AS_ROOT, Missing
 from pathfit.core.filters import Table
 from pathfit.wire.netlink import Malformed, split
 from pathfit.wire.nft import messages as m
@@ -27,7 +27,6 @@ RECEIVE = 1 << 20  # larger than any message; the kernel fills at most what one 
 TRIES = 5  # of a dump during which the ruleset changed; busy hosts (kube-proxy) change it a few times a second
 MOST_ELEMENTS = 65536  # of one set: 10 000 take about 20 ms; larger lists (blocklists) are marked as cut
 TIMEOUT = 2.0  # seconds for one answer of the kernel: it answers in microseconds or never
-HOW_ROOT = "run as root (sudo pathfit …)"
 
 T = TypeVar("T")
 
@@ -105,7 +104,7 @@ _ABSENT = (errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.EINVAL, errno.EOPNOT
 
 def _refused(e: OSError) -> Missing:
     if e.errno in (errno.EPERM, errno.EACCES):
-        return Missing(what="nftables rules", why="not permitted", how=HOW_ROOT, code="permission")
+        return Missing(what="nftables rules", why="not permitted", how=AS_ROOT, code="permission")
     if isinstance(e, TimeoutError):
         return Missing(what="nftables rules", why="the kernel did not answer", code="timeout")
     return Missing(what="nftables rules", why=os.strerror(e.errno or 0), code="unsupported")
@@ -267,7 +266,7 @@ def _read_names(path: str) -> list[str]:
 def _legacy_missing(family: str, e: OSError, table: str = "") -> Missing:
     what = f"iptables-legacy rules ({family}{' ' + table if table else ''})"
     if e.errno in (errno.EPERM, errno.EACCES):
-        return Missing(what=what, why="not permitted", how=HOW_ROOT, code="permission")
+        return Missing(what=what, why="not permitted", how=AS_ROOT, code="permission")
     return Missing(what=what, why=os.strerror(e.errno or 0), code="vanished")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from msgspec.structs import replace
 
-from pathfit.core.evidence_base import Missing
+from pathfit.core.evidence_base import AS_ROOT, Missing
 from pathfit.core.filters import Table
 from pathfit.core.snapshot import (
     FdbEntry,
@@ -123,7 +123,7 @@ def refused(what: str, e: OSError) -> Missing:
     if e.errno in (errno.EAGAIN, errno.ETIMEDOUT):
         code = "timeout"
     name = errno.errorcode.get(e.errno or 0, "error")
-    how = "run as root (sudo pathfit …)" if code == "permission" else ""
+    how = AS_ROOT if code == "permission" else ""
     return Missing(what=what, why=f"{e.strerror or e} ({name})", how=how, code=code)
 
 

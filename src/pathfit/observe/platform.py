@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 
 from pathfit.core.evidence import PlatformFact
-from pathfit.core.evidence_base import Missing
+from pathfit.core.evidence_base import AS_ROOT, Missing
 from pathfit.core.platform import LinkOwner, own_file
 from pathfit.core.request import ReadPlatform
 from pathfit.host import procfs
@@ -58,7 +58,7 @@ def _elsewhere(netns: str, root: str) -> Missing | None:
     try:
         st = os.stat(f"{root}/proc/1/ns/net")
     except OSError as e:
-        return Missing(what=what, why=e.strerror or str(e), how="run as root (sudo pathfit …)", code="permission")
+        return Missing(what=what, why=e.strerror or str(e), how=AS_ROOT, code="permission")
     if f"{st.st_dev}:{st.st_ino}" != netns:
         return Missing(what=what, why="its managers stand in another network namespace", how="", code="absent")
     return None

@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pathfit.core.engine import Container, Engine, EngineNetwork
-from pathfit.core.evidence_base import Missing
+from pathfit.core.evidence_base import AS_ROOT, Missing
 from pathfit.host import procfs, within
 from pathfit.host.unixhttp import Client, Late
 from pathfit.observe import discover
@@ -58,7 +58,7 @@ def read(daemon: Daemon, homes: Homes, budget: float) -> Engine | Missing:
 
 def _missing(daemon: Daemon, why: str, code: str) -> Missing:
     if code == "permission":
-        how = "run as root (sudo pathfit …)" if os.geteuid() else f"ls -l {daemon.socket}"
+        how = AS_ROOT if os.geteuid() else f"ls -l {daemon.socket}"
     else:
         how = f"docker -H unix://{daemon.socket} info"
     return Missing(what=f"{daemon.kind} at {daemon.socket}", why=why, how=how, code=code)

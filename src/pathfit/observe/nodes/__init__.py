@@ -24,7 +24,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from pathfit.core.evidence_base import Missing
+from pathfit.core.evidence_base import AS_ROOT, Missing
 from pathfit.core.node import NodeFacts, Overlay
 from pathfit.core.snapshot import HostSnapshot
 from pathfit.host import clock
@@ -131,4 +131,4 @@ def _refused(node: Node) -> tuple[Missing, ...]:
     if not refused or not node.agents:
         return ()
     what = f"files of this node ({len(refused)}, {refused[0]})"
-    return (Missing(what=what, why="they may not be read", how="run as root (sudo pathfit …)", code="permission"),)
+    return (Missing(what=what, why="they may not be read", how=AS_ROOT, code="permission"),)

@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 from pathfit.core.evidence import Missing, ProbeResult, SocketFact
+from pathfit.core.evidence_base import AS_ROOT
 from pathfit.core.measured import Attempt, Bracket, Contact, LossSeen, SideEffect, Uneven, Used
 from pathfit.core.net import TIMESTAMPS, Direction, packet_of
 from pathfit.core.request import Measure
@@ -85,7 +86,7 @@ def _without(
         ref=request.ref,
         what=f"each direction alone, seen from {request.address} as well",
         why=e.strerror or str(e),
-        how="run as root (sudo pathfit …)" if denied else "",
+        how=AS_ROOT if denied else "",
         code="permission" if denied else "absent",
     )
     if isinstance(found, Missing):

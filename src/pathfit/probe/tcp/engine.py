@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pathfit.core.evidence import Missing, ProbeResult
+from pathfit.core.evidence_base import AS_ROOT
 from pathfit.core.net import IP_HEADER, TCP_HEADER, TIMESTAMPS
 from pathfit.core.request import Measure
 from pathfit.host import netns, tcpsock
@@ -224,7 +225,7 @@ class Engine:
                     ref=self.request.ref,
                     what="the forward direction, packet by packet",
                     why=f"raw and packet sockets: {e.strerror}",
-                    how="run as root (sudo pathfit …)",
+                    how=AS_ROOT,
                     code="permission",
                 )
             )

@@ -12,6 +12,7 @@ import socket
 import time
 
 from pathfit.core.evidence import HopsFact, Missing
+from pathfit.core.evidence_base import AS_ROOT
 from pathfit.core.request import MeasureHops
 from pathfit.host import netns, rawsock, tcpsock
 from pathfit.measure.place import PACE, TRIES, Places
@@ -48,7 +49,7 @@ def measure_hops(fd: int | None, request: MeasureHops) -> HopsFact | Missing:
             ref=request.ref,
             what="who on the way drops large packets",
             why=f"raw sockets: {e.strerror or e}",
-            how="run as root (sudo pathfit …)",
+            how=AS_ROOT,
             code="permission",
         )
     seat = Seat(fd, request.address, request.port)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from pathfit.core.evidence import Missing
+from pathfit.core.evidence_base import AS_ROOT
 from pathfit.core.measured import TooBig
 from pathfit.core.net import IP_HEADER
 from pathfit.core.request import Measure
@@ -65,7 +66,7 @@ class Hands:
         except OSError as e:
             why = f"raw and packet sockets: {e.strerror}"
             host = f"[{self.request.address}]" if self.family == 6 else self.request.address
-            how = "run as root (sudo pathfit …)"
+            how = AS_ROOT
             how += f"   or   --to {host}:443" if self.request.protocol == "icmp" else ""
             what = "echoes, which go both ways"
             self.missing.append(Missing(ref=self.request.ref, what=what, why=why, how=how, code="permission"))
