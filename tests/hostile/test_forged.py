@@ -122,8 +122,9 @@ def test_a_lie_that_every_kernel_believes(case: Case, runs: Callable[[Case], Run
     back = run.report["measured"]["reverse"]
     print(said(case, run))
     assert run.ended.status in ((1, 3) if truth.status else (3,)), said(case, run)
-    if run.ended.status == 1:
-        assert (back["pass"], back["fail"]) == truth.back, said(case, run)
+    if run.ended.status == 1:  # what believes the lie sends no more that would narrow it down: the truth lies within
+        low, high = truth.back
+        assert back["pass"] <= low and back["fail"] >= high, said(case, run)
     effects = run.report["measured"]["side_effects"]
     assert (run.remembered != "") == any(e["where"] == "here" for e in effects), said(case, run)
     assert "MTU107" in [f["code"] for f in run.report["findings"]], said(case, run)

@@ -233,7 +233,8 @@ def bracket(tracks: Sequence[Track], now: float, times: Timing, promised: int, n
 
     Notes: "silent-at-every-size", "no-connection", "closed-without-an-answer" (reset or closed after our request),
     "answers-too-short", "answers-too-slowly", "capped" (segments smaller than promised
-    arrived and nothing is missing: a clamp, SYN cookies, the server's own MTU or what it has learned),
+    arrived and nothing is missing: a clamp, SYN cookies, the server's own MTU or what it has learned), "capped-below"
+    (the same of sizes below one that fails: the limit is somewhere between),
     "taught-while-asking" (a hole at first; then other sizes we asked for made the sender learn the limit),
     "below-floor" (even the smallest size asked does not come), "unproven" (something is missing, not often enough
     to say so), "uneven".
@@ -332,7 +333,7 @@ def _hole(tracks: Sequence[Track], w: Weighed, now: float, times: Timing, need: 
         fails=w.fails,
         grade="proof" if grade == "proof" else "step",
         exact=w.arrived + 1 == w.fails,
-        note=None if w.arrived >= w.ok else "capped",
+        note=None if w.arrived >= w.ok else "capped-below",
     )
 
 
