@@ -13,9 +13,9 @@ from pathfit import diagnose
 from pathfit.core.followed import Origin, Sign
 from pathfit.core.net import Point
 from pathfit.core.report import Report
+from pathfit.follow import settled as settling
 from pathfit.follow.prints import Known, round_trip, signs, verdict
 from pathfit.follow.seen import Packet
-from pathfit.follow.settled import settled
 from pathfit.model.ladder import Sighting
 from pathfit.render.answered import answer_text, proof_texts, sign_text
 from pathfit.wire import dissect
@@ -120,12 +120,17 @@ def refused(**more: Any) -> Report:
     return diagnose.report(asked((node(1), node(2), node(3)), failed("refused", rst_phase="syn", **more)))
 
 
+def settled(report: Report, answers: tuple[Origin, ...]) -> Report:
+    return settling.settled(report, answers, "look:end")
+
+
 def test_what_taps_prove_the_report_says_too() -> None:
     before = refused(rst_ttl=64, synack_ttl=64)
     assert before.findings[0].code == "RST201"
     after = settled(before, (answer(),))
     assert [(f.code, f.confidence, f.facts["case"]) for f in after.findings[:1]] == [("RST202", "confirmed", "seen")]
     assert "RST201" not in {f.code for f in after.findings} and after.verdict == "broken"
+    assert after.findings[0].evidence[0].ref == "look:end", "the watch that saw it"
     for lang in ("en", "zh"):
         from pathfit.words import render as words
 
