@@ -13,9 +13,9 @@ from pathfit import diagnose
 from pathfit.core.followed import Origin, Sign
 from pathfit.core.net import Point
 from pathfit.core.report import Report
-from pathfit.follow import settled as settling
 from pathfit.follow.prints import Known, round_trip, signs, verdict
 from pathfit.follow.seen import Packet
+from pathfit.follow.settled import settled as settle
 from pathfit.model.ladder import Sighting
 from pathfit.render.answered import answer_text, proof_texts, sign_text
 from pathfit.wire import dissect
@@ -121,7 +121,7 @@ def refused(**more: Any) -> Report:
 
 
 def settled(report: Report, answers: tuple[Origin, ...]) -> Report:
-    return settling.settled(report, answers, "look:end")
+    return settle(report, answers, "look:end")
 
 
 def test_what_taps_prove_the_report_says_too() -> None:
