@@ -122,9 +122,11 @@ def test_a_lie_that_every_kernel_believes(case: Case, runs: Callable[[Case], Run
     back = run.report["measured"]["reverse"]
     print(said(case, run))
     assert run.ended.status in ((1, 3) if truth.status else (3,)), said(case, run)
-    if run.ended.status == 1:  # what believes the lie sends no more that would narrow it down: the truth lies within
+    if run.ended.status == 1:
+        # Believed in the middle of the search, the lie splits it: what was opened before invites more than what comes
+        # later, and nothing narrows it down any more (or some pass and some do not). The truth is never excluded.
         low, high = truth.back
-        assert back["pass"] <= low and back["fail"] >= high, said(case, run)
+        assert back["pass"] <= low and (back["fail"] is None or back["fail"] >= high), said(case, run)
     effects = run.report["measured"]["side_effects"]
     assert (run.remembered != "") == any(e["where"] == "here" for e in effects), said(case, run)
     assert "MTU107" in [f["code"] for f in run.report["findings"]], said(case, run)
