@@ -30,6 +30,7 @@ class Path:
     silent_after: float = 9e9  # seconds from which on nothing arrives
     busy: float = 0.0  # seconds in which what is sent together loses its large ones, and a few small ones
     deaf: frozenset[int] = frozenset()  # flows on which nothing arrives
+    batches: int = 0  # behind a packet too large in its batch all pieces are lost, and of the others one in so many
 
 
 def play(path: Path, seed: int = 1, family: Family = 4, ceiling: int = 1500, **more: object) -> tuple[OneWay, float]:
@@ -44,8 +45,11 @@ def play(path: Path, seed: int = 1, family: Family = 4, ceiling: int = 1500, **m
         while events and events[0][0] <= now:
             at, _, do = heappop(events)
             do(at)
+        taken = False
         for shot in way.step(now):
-            outcome(path, way, shot, now, rng, events)
+            taken = taken or (path.batches and shot.kind != "fragments" and shot.size > path.limit)
+            if not taken or (shot.kind == "df" and shot.seq % path.batches):
+                outcome(path, way, shot, now, rng, events)
         now += STEP
         assert now < 120, "it does not end"
     return way, now - 100.0
@@ -115,6 +119,19 @@ def test_what_is_lost_beside_others_is_sent_alone_before_it_is_believed(busy: fl
     way, took = play(Path(limit=1450, busy=busy))
     b = way.bracket()
     assert (b.passes, b.fails, b.grade) == (1450, 1451, "proof")
+    assert took < 1
+
+
+@pytest.mark.parametrize("fragments", [True, False])
+@pytest.mark.parametrize("limit", [1280, 1400, 1450])
+@pytest.mark.parametrize("one_in", [1, 3, 5])
+def test_pieces_that_are_lost_with_their_batch_are_sent_alone(limit: int, fragments: bool, one_in: int) -> None:
+    way, took = play(Path(limit=limit, batches=one_in, fragments=fragments))
+    b = way.bracket()
+    assert (b.passes, b.fails, b.grade) == (limit, limit + 1, "proof")
+    pieces, whole = way.splits()
+    assert (pieces.sure, pieces.arrived > 0) == (True, fragments)
+    assert (whole.sure, whole.arrived) == (True, 0)
     assert took < 1
 
 

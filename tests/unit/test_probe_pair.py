@@ -136,6 +136,15 @@ def test_udp_out_and_tcp_back() -> None:
         assert numbers(ask(net)) == [("udp-pair", 1500, None, "proof"), ("tcp-pair", 1420, 1421, "proof")]
 
 
+@pytest.mark.parametrize("family", [4, 6])
+def test_the_handshakes_last_packet_is_lost(family: int) -> None:
+    """Any segment beside a connection tells the far end which one it is, as its bare acknowledgement would."""
+    with lab("iifname ra tcp flags & (syn | ack) == ack meta length < 90 drop") as net:
+        r = ask(net, family, port=8443, protocol="any")
+        for ways in (r.forward, r.reverse):
+            assert ("tcp-pair", 1500, None) in [(b.method, b.passes, b.fails) for b in ways]
+
+
 def test_only_the_asked_port_passes_and_nobody_listens_there() -> None:
     with lab("tcp dport 8443 accept", "tcp sport 8443 accept", "drop") as net:
         r = ask(net, port=8443, protocol="any")

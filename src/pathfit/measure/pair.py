@@ -31,8 +31,9 @@ WARM = (0.0, 0.02, 0.04, 0.08, 0.16, 0.3)  # seconds between the first packets: 
 PATIENCE = 1.6  # seconds without any arrival
 REFUSED = 3  # refusals of the first packets that are believed
 SIGN = 3  # controls in a row that did not come: a sign of loss
-# Where what passes got lost too, the failing size is sent so often with nothing beside it before it is believed: one
-# packet too large may take the rest of its batch along (sendmmsg(2) of a program that forwards), time and again.
+# Where what passes got lost too, what fails (a size, a kind of pieces) is sent so often with nothing beside it before
+# it is believed: one packet too large may take the rest of its batch along (sendmmsg(2) of a program that forwards),
+# time and again.
 ALONE = 3
 EVEN = 6  # packets of the largest size on a flow that lacks it
 FLAWED = 2  # flows of either kind that make a direction uneven
@@ -219,7 +220,9 @@ class OneWay(msgspec.Struct):
                 return False
             self._silent += 1
             self.lossy = self.lossy or self._silent >= SIGN
-            self._add(now, SMALL, self._turn(self._silent))
+            # First where it was missing: what arrives there shows what was lost in front of it (:func:`lost`).
+            odd = self._silent % 2 == 1
+            self._add(now, SMALL, self.shots[self._control - 1].flow if odd else self._turn(self._silent))
         return False
 
     def _go_on(self, now: float) -> None:
@@ -273,10 +276,20 @@ class OneWay(msgspec.Struct):
             self._extras(now)
             self._control_on(now, flow)
         elif self._quiet(now):
-            if self.loss()[1] and sum(s.alone for s in self.shots if s.size == hi) < ALONE:
-                self._add(now, hi, self._turn(len(self.shots))).alone = True
-            else:
+            beside = self._never_alone(hi) if self.loss()[1] else None
+            if beside is None:
                 self._finish(None)
+            else:
+                self._add(now, beside[0], self._turn(len(self.shots)), beside[1]).alone = True
+
+    def _never_alone(self, hi: int) -> tuple[int, Kind] | None:
+        """(size, kind) of what never came, and was not sent often enough with nothing beside it."""
+        gone: list[tuple[int, Kind]] = [(hi, "df")]
+        gone += [(self._size_of(kind), kind) for kind in self._kinds() if self._lacking(kind)]
+        for size, kind in gone:
+            if sum(s.alone for s in self.shots if s.size == size and s.kind == kind) < ALONE:
+                return size, kind
+        return None
 
     def _even(self, now: float, top: int) -> None:
         """Everything passes: on every flow? What is missing on one is repeated there."""

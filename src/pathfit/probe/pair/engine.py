@@ -185,12 +185,16 @@ class Pair:
 
     def _without_udp(self, now: float) -> None:
         """A connection stands, and for a while nothing comes by UDP: something lets only TCP pass."""
-        if self.stands is None or now - self.stands < UDP_BEHIND + 4 * (self.stands - self.start):
+        if self.stands is None or now < self._long_stood(self.stands):
             return
         for tests in DIRECTIONS:
             way = self.ways.get((tests, "udp"))
             if way is not None and not way.open and not way.done and now - way.start > UDP_BEHIND:
                 way.give_up("nothing-arrives")
+
+    def _long_stood(self, stands: float) -> float:
+        """From when on what has not come beside a connection, which stands since ``stands``, does not come."""
+        return stands + UDP_BEHIND + 4 * (stands - self.start)
 
     def taught(self) -> dict[Direction, int]:
         """Path MTUs that the kernel of an end has learned since, although we send nothing it should learn from: a
@@ -264,7 +268,10 @@ class Pair:
         soon = any(w.open for w in self.ways.values()) and not self.connects
         if now > (self._shaken(HANDSHAKE) if soon else until):
             return False
-        return not any(mode == "tcp" for _, mode in self.ways)
+        known = [tests for tests in DIRECTIONS if (tests, "tcp") in self.ways]
+        if known and self.stands is not None:  # what the other end knows ours by, it may never see (translated numbers)
+            return len(known) < len(DIRECTIONS) and now < self._long_stood(self.stands)
+        return not known
 
     # -- sending ---------------------------------------------------------------------------------------------
 
@@ -367,7 +374,11 @@ class Pair:
 
     def _tcp(self, end: End, data: bytes, ip: packets.Ip) -> None:
         tcp = packets.parse_tcp(data, ip.at)
-        if tcp is None or self._count(end, "tcp", data, ip.at + tcp.length, ip.size) or tcp.flags & packets.RST:
+        if tcp is None or tcp.flags & packets.RST:
+            return
+        if self._count(end, "tcp", data, ip.at + tcp.length, ip.size):
+            if end is self.far and tcp.dport == self.tcp_port:  # its mark tells as much as the acknowledgement, if lost
+                self._acknowledged(ip, tcp, (tcp.seq - BESIDE) & MASK)
             return
         self._acked(end, tcp)
         syn, ack = bool(tcp.flags & packets.SYN), bool(tcp.flags & packets.ACK)
@@ -394,9 +405,15 @@ class Pair:
         if tcp.flags & packets.SYN:
             if len(self.syns) < MOST_SYNS:
                 self.syns[tcp.seq] = packet_of(self.family, tcp.mss or 536)
-        elif len(self.acks) < MOST_SYNS:
+            self._recognise()
+        else:
+            self._acknowledged(ip, tcp, tcp.seq)
+
+    def _acknowledged(self, ip: packets.Ip, tcp: packets.Tcp, seq: int) -> None:
+        """What came to the far end, sent at ``seq``, is one end of a flow as it looks from there."""
+        if len(self.acks) < MOST_SYNS:
             text = socket.inet_ntop(farend.AF[self.family], ip.src)
-            line = Line(ip.dst, ip.src, tcp.dport, tcp.sport, text, tcp.ack, tcp.seq)
+            line = Line(ip.dst, ip.src, tcp.dport, tcp.sport, text, tcp.ack, seq)
             self.acks.setdefault((line.ack, line.seq), line)
         self._recognise()
 
