@@ -109,7 +109,7 @@ def pathfit_command(lab: Lab) -> Answer:
 def pathfit_process(lab: Lab) -> Answer:
     from pathfit.core.evidence import ProbeResult
     from pathfit.host.netns import open_handle
-    from pathfit.probe.tcp.engine import measure
+    from pathfit.probe.target import measure
 
     address, port = _address(lab)
     where = lab.where("c")

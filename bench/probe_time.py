@@ -37,8 +37,9 @@ from pathfit.host.netns import inside
 from pathfit.lab import lab as labs
 from pathfit.lab import reader
 from pathfit.measure import reverse
+from pathfit.probe.target import measure
 from pathfit.probe.tcp import after
-from pathfit.probe.tcp.engine import Engine, measure
+from pathfit.probe.tcp.engine import Engine
 from pathfit.probe.tcp.trial import try_fix
 
 SCENARIO = """

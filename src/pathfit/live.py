@@ -195,7 +195,7 @@ class LiveWorld:
                 return read(r.ref, self._handle(r.far))
 
             return measure_pair(self._handle(r.source).fd, self._handle(r.far).fd, r, said, served)
-        from pathfit.probe.tcp.engine import measure
+        from pathfit.probe.target import measure
 
         return measure(self._handle(r.source).fd, r, said)
 

@@ -15,7 +15,7 @@ from pathfit.core.request import Measure, MeasureHops, TryFix
 from pathfit.lab import lab as labs
 from pathfit.lab import reader
 from pathfit.measure.place import accused
-from pathfit.probe.tcp.engine import measure
+from pathfit.probe.target import measure
 from pathfit.probe.tcp.hops import measure_hops
 from pathfit.probe.tcp.trial import try_fix
 
@@ -154,7 +154,7 @@ AS_NOBODY = """
 import sys
 import msgspec
 from pathfit.core.request import Measure
-from pathfit.probe.tcp.engine import measure
+from pathfit.probe.target import measure
 print(msgspec.json.encode(measure(None, msgspec.json.decode(sys.argv[1], type=Measure))).decode())
 """
 NOT_ASKED = None  # trap 1: behind a hole inwards nothing is sent that could teach our kernel a path MTU

@@ -14,7 +14,7 @@ from netlab import Net, nets
 
 from pathfit.core.evidence import ProbeResult
 from pathfit.core.request import Measure
-from pathfit.probe.tcp.engine import measure
+from pathfit.probe.target import measure
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, or a user namespace")]
 

@@ -16,7 +16,7 @@ from pathfit.core.evidence import HopsFact, ProbeResult
 from pathfit.core.request import Measure, MeasureHops
 from pathfit.host import netns
 from pathfit.measure.place import accused
-from pathfit.probe.tcp.engine import measure
+from pathfit.probe.target import measure
 from pathfit.probe.tcp.hops import measure_hops
 from pathfit.probe.udp import hands
 

@@ -144,7 +144,7 @@ def resolve(r: ResolveName) -> Evidence:
 
 
 def _measure(r: Measure) -> Evidence:
-    from pathfit.probe.tcp.engine import measure
+    from pathfit.probe.target import measure
 
     return measure(None, r)
 

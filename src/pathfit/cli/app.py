@@ -7,9 +7,9 @@ import click
 
 from pathfit import __version__
 from pathfit.cli import options
-from pathfit.cli.border import usage
 from pathfit.cli.lean import File, Group, option, version_option
 from pathfit.cli.stop import Stop
+from pathfit.cli.talk import usage
 
 if TYPE_CHECKING:
     from pathlib import Path

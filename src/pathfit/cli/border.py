@@ -7,10 +7,9 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from pathfit.cli.stop import CANNOT, INTERRUPTED, OR, USAGE, Stop, line
-from pathfit.cli.talk import plain, to_nowhere, told
+from pathfit.cli.stop import CANNOT, INTERRUPTED, OR, Ended, Stop, line
+from pathfit.cli.talk import plain, sentence, to_nowhere, told
 
-LONGEST = 600  # characters of a message; a name in it may be of any length
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))  # what writing to stdout may say
 
 
@@ -47,7 +46,7 @@ def _run(argv: Sequence[str], verbose: bool) -> int:
 
         return run(argv)
     except Stop as e:
-        _say(e.message, _typed(argv, e.how))
+        sentence(e.message, _typed(argv, e.how))
         return e.status
     except KeyboardInterrupt:
         told("\npathfit: interrupted")
@@ -74,17 +73,8 @@ def _defect(e: BaseException, argv: Sequence[str], verbose: bool, text: str) -> 
 
         traceback.print_exception(e, file=sys.stderr)
     how = f"{_command(argv, '--verbose')}   (and report what it prints)"
-    _say(f"stopped by an unexpected error: {text}", how)
+    sentence(f"stopped by an unexpected error: {text}", how)
     return CANNOT
-
-
-def _say(message: str, how: str) -> None:
-    """The two lines every error ends in. Names in them come from anywhere: nothing that a terminal would obey."""
-    from pathfit.render.layout import clean
-
-    shown = message if len(message) <= LONGEST else message[:LONGEST] + "..."
-    lines = [f"pathfit: {shown}", *(f"try: {typed}" for typed in how.split(OR))]
-    told("\n".join(map(clean, lines)))
 
 
 def unprinted(e: OSError) -> int:
@@ -92,7 +82,7 @@ def unprinted(e: OSError) -> int:
     to_nowhere(sys.stdout)
     if isinstance(e, BrokenPipeError):
         return 0  # the reader has seen enough (head, less); that is no fault of the network
-    _say(f"cannot write the output: {e.strerror}", "df -h .")
+    sentence(f"cannot write the output: {e.strerror}", "df -h .")
     return CANNOT
 
 
@@ -121,20 +111,6 @@ def _command(argv: Sequence[str], change: str) -> str:
     else:
         words += [option, *value]
     return line("pathfit", *words)
-
-
-def usage(message: str, command: str) -> int:
-    """Say a usage error; returns its exit status."""
-    _say(message, f"{command} --help")
-    return USAGE
-
-
-class Ended(BaseException):
-    """SIGTERM or SIGHUP: unwinds as an interruption does, so that labs and namespaces are put away."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.status = 128 + number
 
 
 _interrupts = 0

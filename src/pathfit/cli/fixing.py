@@ -11,8 +11,7 @@ from pathfit.apply import sequence, verify, watchdog
 from pathfit.apply.choose import Choice, NoSuchFix, choose
 from pathfit.apply.store import Busy, Store
 from pathfit.cli import examining, explaining, repairs, saved
-from pathfit.cli.border import Ended
-from pathfit.cli.stop import CANNOT, INTERRUPTED, OR, Stop, line
+from pathfit.cli.stop import CANNOT, INTERRUPTED, OR, Ended, Stop, line
 from pathfit.cli.talk import Style, Talk, readers_may_leave, style
 from pathfit.core.ask import Ask
 from pathfit.core.case import Case

@@ -16,6 +16,14 @@ class Stop(Exception):
         self.message, self.how, self.status = message, how, status
 
 
+class Ended(BaseException):
+    """SIGTERM or SIGHUP: unwinds as an interruption does, so that labs and namespaces are put away."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.status = 128 + number
+
+
 def line(*words: object) -> str:
     """Words as one line for a shell. What a terminal would obey, or is no text, is written as $'\\x1b'."""
     return " ".join(_quoted(str(w)) for w in words)

@@ -8,7 +8,10 @@ from typing import TextIO
 
 import msgspec
 
+from pathfit.cli.stop import OR, USAGE
+
 NARROW, WIDE = 60, 120  # columns; text is laid out for 80, used up to 120, and never squeezed below 60
+LONGEST = 600  # characters of a message; a name in it may be of any length
 
 
 class Style(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +90,19 @@ def _clean(text: str) -> str:
     from pathfit.render.layout import clean
 
     return clean(text)
+
+
+def sentence(message: str, how: str) -> None:
+    """The two lines every error ends in. Names in them come from anywhere: nothing that a terminal would obey."""
+    shown = message if len(message) <= LONGEST else message[:LONGEST] + "..."
+    lines = [f"pathfit: {shown}", *(f"try: {typed}" for typed in how.split(OR))]
+    told("\n".join(map(_clean, lines)))
+
+
+def usage(message: str, command: str) -> int:
+    """Say a usage error; returns its exit status."""
+    sentence(message, f"{command} --help")
+    return USAGE
 
 
 class Talk:

@@ -21,7 +21,8 @@ from pathfit.core.net import TIMESTAMPS, Direction, packet_of
 from pathfit.core.request import Measure
 from pathfit.measure.pair import OneWay
 from pathfit.probe.pair.engine import DIRECTIONS, Pair
-from pathfit.probe.tcp.engine import Witness, measure
+from pathfit.probe.target import measure
+from pathfit.probe.tcp.engine import Witness
 from pathfit.probe.tcp.outcome import REMEMBERED
 
 PROVEN = ("proof", "step", "told")

@@ -1,19 +1,18 @@
-"""Measure one address: one thread, one epoll, the pure searches in the lead.
+"""Measure one TCP port: one thread, one epoll, the pure searches in the lead.
 
-``measure`` opens what :class:`~pathfit.measure.reverse.Reverse` and :class:`~pathfit.measure.forward.Forward` ask
-for, feeds back what the kernel and the packet socket say, and puts facts together. It never decides about sizes.
+:class:`Engine` opens what :class:`~pathfit.measure.reverse.Reverse` and :class:`~pathfit.measure.forward.Forward` ask
+for, and feeds back what the kernel and the packet socket say. It never decides about sizes.
 """
 
 from __future__ import annotations
 
-import errno
 import select
 import socket
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pathfit.core.evidence import Missing, ProbeResult
+from pathfit.core.evidence import Missing
 from pathfit.core.evidence_base import AS_ROOT
 from pathfit.core.net import IP_HEADER, TCP_HEADER, TIMESTAMPS
 from pathfit.core.request import Measure
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from pathfit.probe.tcp.idle import Idle
     from pathfit.probe.tcp.pushed import Pushed
 
-SPEAK_NOT = frozenset((515, *range(9100, 9110)))  # raw printing: whatever is said to it ends up on paper
 CONTACT_WAIT = 2.5  # seconds for the first answer of a slow server, once the sizes are settled
 KNOCK_AFTER = 0.25  # seconds without any SYN-ACK after which one small echo asks whether the host is there at all
 PAIR = 2  # measure.segments.PAIR
@@ -39,56 +37,9 @@ RAW_LANES, PUSHED_LANES = 2, 6  # connections kept for the forward direction whe
 AFTERWARDS, FLIGHTS = 3, 2  # and for the certificate, the places on the way, the trial of a repair; with TLS for two
 # first flights as well
 LOWEST_PROMISE = 128  # bytes: a SYN that promises less than TCP_MIN_MSS (88) + headers does not exist
-HOW = {errno.EMFILE: "ulimit -n 1024", errno.EPERM: "sudo pathfit …", errno.EACCES: "sudo pathfit …"}
 WITHOUT_TLS = ("http", "tcp", "dns")
 clock = time.monotonic
 Witness = Callable[[], None]
-
-
-def measure(fd: int | None, request: Measure, witness: Witness | None = None) -> ProbeResult | Missing:
-    """Measure ``request.address`` from namespace ``fd`` (None: where we are).
-
-    ``witness`` is called when connections stand and nothing at all has answered, before they are closed: whoever
-    reads sockets then sees ours as they hang (a target that does not read; the far half of a local proxy).
-
-    Needs no privileges for the reverse direction; with CAP_NET_RAW in the namespace also the forward one. Returns
-    Missing when the request cannot be carried out at all (no such address family, no descriptors left).
-    """
-    try:
-        family = 6 if ":" in request.address else 4
-        socket.inet_pton(socket.AF_INET6 if family == 6 else socket.AF_INET, request.address)
-    except OSError:
-        return Missing(ref=request.ref, what=f"a measurement of {request.address}", why="not an IP address")
-    try:
-        if request.protocol in ("icmp", "udp") or not request.port:
-            from pathfit.probe.udp.engine import measure_datagrams
-
-            return measure_datagrams(fd, request)
-        return _measured(fd, request, family, witness)
-    except OSError as e:
-        return Missing(
-            ref=request.ref,
-            what=f"a measurement of {request.address}:{request.port}",
-            why=e.strerror or str(e),
-            how=HOW.get(e.errno or 0, ""),
-            code="permission" if isinstance(e, PermissionError) else "unsupported",
-        )
-
-
-def _measured(fd: int | None, request: Measure, family: int, witness: Witness | None) -> ProbeResult:
-    """Raises OSError."""
-    used = 0
-    alone = request.methods == ("tcp-sack",)  # what is sent beside a connection needs no word on it
-    if request.protocol in ("any", "tcp") and request.port not in SPEAK_NOT and not request.proxy and not alone:
-        from pathfit.probe.tcp.detect import detect
-
-        request, used = detect(fd, request)
-    engine = Engine(fd, request, family, witness)
-    engine.besides = used
-    try:
-        return engine.run()
-    finally:
-        engine.close()
 
 
 def promise(family: int, r: Reading) -> int:
@@ -154,7 +105,7 @@ class Engine:
 
     # -- the loop --------------------------------------------------------------------------------------------
 
-    def run(self) -> ProbeResult:
+    def run(self) -> None:
         self._lookout()
         self._begin()
         while True:
@@ -175,13 +126,6 @@ class Engine:
             self.witness()
         self.inwards = self.search.result(clock())  # a rescue that comes later does not take back what was proven
         self._patience()
-        if self.script.protocol not in WITHOUT_TLS:
-            from pathfit.probe.tcp.after import afterwards
-
-            afterwards(self)
-        from pathfit.probe.tcp.outcome import result_of  # not before the first packet
-
-        return result_of(self, clock())
 
     def _begin(self) -> None:
         """The first plain connection tells, before any answer, what our SYN promises (tcp_connect_init)."""

@@ -5,7 +5,7 @@ Statements (what does something) are in :mod:`.statements`; this is what they st
 
 from collections.abc import Callable
 
-from pathfit.core.filters import Action, Choice, Expr, Match, Opaque
+from pathfit.core.filters import Action, Choice, Expr, Match, Opaque, Verdict
 from pathfit.wire.nft import symbols as s
 from pathfit.wire.nft.loads import LOADS, Context
 from pathfit.wire.nft.messages import Attributes, data_of, number
@@ -13,6 +13,7 @@ from pathfit.wire.nft.sets import Resolved, SetContent, as_test, resolve
 
 Sets = Callable[[str], SetContent | None]
 EQ, NEQ, LT, LTE, GT, GTE = range(6)
+_CODES = {0: "drop", 1: "accept", 2: "stolen", 3: "queue", -1: "continue", -3: "jump", -4: "goto", -5: "return"}
 
 
 class Machine:
@@ -169,9 +170,18 @@ def lookup(m: Machine, a: Attributes) -> None:
         m.put(number(a[3]), mapped, content.raw.data_length)
 
 
+def verdict(code: int, chain: str | None) -> Verdict | Opaque:
+    """NFTA_VERDICT_CODE: NF_* or NFT_* (nf_tables.h). The upper half of NF_QUEUE is the queue's number."""
+    if code == -2:  # NFT_BREAK: ends the rule
+        return Verdict(kind="continue")
+    kind = _CODES.get(code if code < 0 else code & 0xFF)
+    if kind is None:
+        return Opaque(what=f"verdict {code}", statement=True)
+    return Verdict(kind=kind, target=chain if kind in ("jump", "goto") else None)  # type: ignore[arg-type]
+
+
 def verdict_map(resolved: Resolved) -> Choice:
     """`vmap`."""
-    from pathfit.wire.nft.statements import verdict
 
     def action(code_chain: tuple[int, str | None] | None) -> Action:
         return verdict(*code_chain) if code_chain else Opaque(what="element without verdict", statement=True)

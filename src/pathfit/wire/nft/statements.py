@@ -14,7 +14,6 @@ from pathfit.wire.nft.messages import Attributes, data_of, expression, expressio
 from pathfit.wire.xt.matches import match as xt_match
 from pathfit.wire.xt.targets import target as xt_target
 
-_CODES = {0: "drop", 1: "accept", 2: "stolen", 3: "queue", -1: "continue", -3: "jump", -4: "goto", -5: "return"}
 _REJECT4 = {
     0: "icmp-net-unreachable", 1: "icmp-host-unreachable", 2: "icmp-proto-unreachable", 3: "icmp-port-unreachable",
     9: "icmp-net-prohibited", 10: "icmp-host-prohibited", 13: "icmp-admin-prohibited",
@@ -26,21 +25,11 @@ _REJECT6 = {
 _REJECTX = ("icmpx-no-route", "icmpx-port-unreachable", "icmpx-host-unreachable", "icmpx-admin-prohibited")
 
 
-def verdict(code: int, chain: str | None) -> Verdict | Opaque:
-    """NFTA_VERDICT_CODE: NF_* or NFT_* (nf_tables.h). The upper half of NF_QUEUE is the queue's number."""
-    if code == -2:  # NFT_BREAK: ends the rule
-        return Verdict(kind="continue")
-    kind = _CODES.get(code if code < 0 else code & 0xFF)
-    if kind is None:
-        return Opaque(what=f"verdict {code}", statement=True)
-    return Verdict(kind=kind, target=chain if kind in ("jump", "goto") else None)  # type: ignore[arg-type]
-
-
 def immediate(m: Machine, a: Attributes) -> None:
     """nft_immediate_eval: a constant into a register, or a verdict."""
     raw, code_chain = data_of(a.get(2))
     if number(a.get(1)) == 0:
-        m.out.append(verdict(*code_chain) if code_chain else Opaque(what="immediate", statement=True))
+        m.out.append(mc.verdict(*code_chain) if code_chain else Opaque(what="immediate", statement=True))
     else:
         m.put(number(a.get(1)), s.Const(raw or b""), len(raw or b""))
 
