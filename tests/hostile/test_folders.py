@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from rig import Ended, pathfit, side_by_side
 
-from pathfit.cli import examining
+from pathfit.cli import replaying
 from pathfit.cli.stop import Stop
 from pathfit.lab import Lab, load
 
@@ -250,7 +250,7 @@ def test_a_storm_of_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     case: Document = json.loads(whole[scenario])
-    monkeypatch.setattr(examining, "REPLAY", LONG)
+    monkeypatch.setattr(replaying, "REPLAY", LONG)
     where = [p for p in places(case) if p[0] in ("ask", "exchanges")]
     options = {"lang": "en", "save": None, "as_json": False, "verbose": False}
     ends: dict[str, int] = {}
@@ -259,7 +259,7 @@ def test_a_storm_of_changes(
         (tmp_path / "case.json").write_text(json.dumps(stirred(case, where, dice)))
         try:
             with little_memory():
-                said = str(examining.replay(tmp_path, options | {"as_json": bool(n % 2)}))
+                said = str(replaying.replay(tmp_path, options | {"as_json": bool(n % 2)}))
         except Stop as e:
             assert e.status == 3 and e.how, f"change {n} of {scenario}"
             told = ("case.json: ", "the case holds what no run records")

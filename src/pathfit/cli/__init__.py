@@ -9,8 +9,8 @@
 * :mod:`~pathfit.cli.talk` - stdout is data, stderr is talk; language, width, colour, ASCII;
 * :mod:`~pathfit.cli.output` - stdout or a file; :mod:`~pathfit.cli.saved` - case folders on disk.
 
-A module a command: ``examining`` (`diagnose`, `probe`, `replay`; ``rounds`` again and again, ``many`` from several
-places), ``tracing``, ``matrix`` (all pairs), ``scanning``, ``snapshots`` (which opens files for
+A module a command: ``examining`` (`diagnose`, `probe`; ``rounds`` again and again, ``many`` from several
+places), ``replaying``, ``tracing``, ``matrix`` (all pairs), ``scanning``, ``snapshots`` (which opens files for
 the others as well), ``predicting``, ``mapping``, ``overheads``, ``explaining``, ``fixing`` (``repairs``: those of
 before; ``unfinished``: one that was interrupted), ``labs``, ``demo`` (``isolation``: where it can touch nothing).
 ``alone`` is `probe` as one file on the standard library alone (tools/onefile).

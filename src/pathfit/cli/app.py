@@ -331,7 +331,7 @@ def demo(**o: Any) -> int:
 def replay(folder: "Path", file: "Path | None", **o: Any) -> int:
     """Diagnose a saved case again, from what was recorded. Sends nothing, needs no
     privileges."""
-    from pathfit.cli.examining import replay as again
+    from pathfit.cli.replaying import replay as again
 
     return again(folder, o, file)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pathfit.cli import isolation
-from pathfit.cli.examining import again, show
+from pathfit.cli.examining import show
+from pathfit.cli.replaying import again
 from pathfit.cli.stop import CANNOT, Stop
 from pathfit.cli.talk import Style, style
 from pathfit.words.render import say

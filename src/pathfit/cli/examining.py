@@ -1,10 +1,10 @@
-"""`diagnose`, `probe` and `replay`: the same loop on this machine or on a saved case, then one way to print."""
+"""`diagnose` and `probe`: the loop on this machine, what its case means, and one way to print that."""
 
 import sys
 from typing import TYPE_CHECKING, Any
 
 from pathfit.cli import saved
-from pathfit.cli.stop import CANNOT, Stop, line
+from pathfit.cli.stop import CANNOT, Stop
 from pathfit.cli.talk import Style, Talk, readers_may_leave, style
 from pathfit.core.ask import Ask
 from pathfit.core.case import Case
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from pathfit.core.report import Report
 
-REPLAY = 120.0  # seconds; a case of a thousand containers takes one
 DOING = {  # what the progress line says while a request is performed
     "Locate": "looking for {0.where}",
     "ReadState": "reading namespaces",
@@ -151,58 +150,3 @@ def documents(report: "Report") -> tuple[bytes, str]:
 
     render = scan.render if report.ask.command == "scan" else text.render
     return json.dump(report), render(report, lang=report.ask.lang)
-
-
-def again(case: Case) -> Case:
-    """The same questions, answered by the recorded case."""
-    from pathfit import examine as loop
-    from pathfit.replay import ReplayWorld
-
-    return loop.run(case.ask, ReplayWorld(case))
-
-
-def replay(folder: "Path", o: dict[str, Any], file: "Path | None" = None) -> int:
-    """Diagnose a saved case again, or follow its packets; says on stderr when the outcome differs from the saved one.
-    ``file``: where its packets are written. Raises Stop."""
-    with saved.prepared(o["save"]):
-        case = saved.open_case(folder)
-        if file is not None and case.ask.command != "trace":
-            raise Stop(f"{folder}: a case of `{case.ask.command}` has no packets", line("pathfit", "replay", folder))
-        return _replay(folder, case, file, o)
-
-
-def _replay(folder: "Path", old: Case, file: "Path | None", o: dict[str, Any]) -> int:
-    from pathfit.host.alarm import Late, alarm
-
-    look = style(o["lang"])
-    traced = None
-    try:
-        with alarm(REPLAY):
-            case = again(old)
-            report = reported(case)
-            if case.ask.command == "trace":
-                from pathfit.follow import followed
-
-                traced = followed(case)
-    except Late as e:
-        raise Stop(f"{folder}: {e}; a run of that size takes seconds", line("ls", "-l", folder), CANNOT) from None
-    except (ValueError, KeyError, TypeError, IndexError, RuntimeError, RecursionError) as e:
-        if o["verbose"]:
-            trace(e)
-        raise Stop(
-            f"{folder}: the case holds what no run records ({type(e).__name__}: {e})", line("ls", "-l", folder), CANNOT
-        ) from None
-    if traced is not None:
-        from pathfit.cli import tracing
-
-        tracing.show(traced, case, look, file, o)
-    else:
-        with readers_may_leave():
-            show(report, look, as_json=o["as_json"])
-    if (folder / saved.REPORT).is_file() and saved.read(folder / saved.REPORT) != documents(report)[0]:
-        Talk().remark(f"this differs from {folder / saved.REPORT}, made by {old.version}")
-    if o["save"]:
-        saved.save(o["save"], case, *documents(report))
-    if traced is not None:
-        return tracing.STATUS[traced.verdict]
-    return exit_status(report)
