@@ -1,12 +1,14 @@
 """Nothing hangs for ever: a request is interrupted, what follows is not begun, and the run still ends in a report."""
 
 import signal
+import threading
 
 import pytest
 
 from pathfit.core.evidence import ClockFact, Missing
 from pathfit.core.request import Locate, ReadClock, ReadCounters
 from pathfit.host.alarm import Late, alarm
+from pathfit.host.worker import Worker
 from pathfit.live import LiveWorld
 
 
@@ -35,3 +37,23 @@ def test_a_request_that_hangs_becomes_missing_and_the_rest_is_not_begun(monkeypa
         assert answer.code == "timeout"
         assert "--timeout" in answer.how
     assert isinstance(world.perform(ReadClock(ref="clock"))[0], ClockFact)
+
+
+def test_a_thread_whose_waiting_was_interrupted_is_waited_for_again() -> None:
+    """However often: it is over when its work is, not when somebody lost patience (Thread.join() mixes them up)."""
+    go, ended = threading.Event(), []
+
+    def work(word: str) -> None:
+        go.wait()
+        ended.append(word)
+
+    one = Worker(work, "done")
+    one.wait()  # it never began
+    one.start()
+    for _ in range(2):
+        with pytest.raises(Late), alarm(0.02):
+            one.wait()
+        assert not ended
+    threading.Timer(0.05, go.set).start()
+    one.wait()
+    assert ended == ["done"]

@@ -23,7 +23,7 @@ from pathfit.core.net import Point
 from pathfit.core.request import EndWatch, Watch
 from pathfit.core.tracing import Tap
 from pathfit.host import netns
-from pathfit.host.alarm import Late
+from pathfit.host.alarm import Late, alarm
 from pathfit.host.ring import Ring
 
 C4, S4 = "192.0.2.2", "203.0.113.2"
@@ -186,6 +186,35 @@ def test_an_end_that_comes_too_late(net: Net, monkeypatch: pytest.MonkeyPatch) -
             pass  # the kernel sits out a grace period
         assert len(net.inside("r", "cat", "/proc/net/packet").splitlines()) == 1
     assert [t.name for t in threading.enumerate() if "_read_all" in t.name] == []
+
+
+@pytest.mark.lab
+def test_a_wait_that_is_interrupted(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is taken away from under the thread that reads it, whoever loses patience meanwhile."""
+    reads, go, order = threading.Event(), threading.Event(), []
+    read, close = Watcher._read, Ring.close
+
+    def slowly(self: Watcher) -> None:
+        reads.set()
+        go.wait()
+        read(self)
+        order.append("read")
+
+    def closed(self: Ring) -> None:
+        order.append("closed")
+        close(self)
+
+    monkeypatch.setattr(Watcher, "_read", slowly)
+    monkeypatch.setattr(Ring, "close", closed)
+    link = net.json("r", "ip", "link show vs")[0]["ifindex"]
+    with netns.open_handle(f"/run/netns/{net('r')}", "r") as r:
+        tap = Tap(at=Point(host="h", netns="netns:r", link="vs"), netns=r.id, link=link)
+        watcher = Watcher(Watch(ref="w", address=C4, taps=(tap,), hosts=(C4, S4), ports=()), {r.id: r.fd})
+        assert watcher.begin() == 1 and reads.wait(30)
+        threading.Timer(0.3, go.set).start()
+        with pytest.raises(Late), alarm(0.1, again=30.0):
+            watcher.end(EndWatch(ref="e", linger=0.0))
+    assert order == ["read", "closed"]
 
 
 # -- the clock -------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from pathfit.core.request import EndWatch, Watch
 from pathfit.core.tracing import DROPS, Dropped, Lost, Seen, Tap
 from pathfit.host import bpf, clock
 from pathfit.host.ring import RETIRE, Block, Ring
+from pathfit.host.worker import Worker
 from pathfit.wire import cbpf, dissect
 from pathfit.wire.nft import mark
 from pathfit.wire.tpacket import Seen as Frame
@@ -56,8 +57,8 @@ class Watcher:
         self._filters = Filtered(request.ref, namespaces, tables or {})
         self._behind: set[int] = set()
         self._done, self._enough = threading.Event(), threading.Event()
-        self._opening: list[threading.Thread] = []
-        self._thread = threading.Thread(target=self._read_all, daemon=True)
+        self._opening: list[Worker] = []
+        self._thread = Worker(self._read_all)
 
     def begin(self) -> int:
         """Open everything; returns how many taps there are."""
@@ -65,7 +66,9 @@ class Watcher:
         first = Look(*clock.both())
         self._times, self._began, self._began_mono = Times(first), first.real, first.monotonic
         for number, tap in enumerate(self._request.taps):
-            self._opening.append(self._begun(number, tap, hosts))
+            # Each waits some 10 ms for the kernel: all at the same time, and the tracing program is loaded meanwhile.
+            self._opening.append(Worker(self._open, number, tap, hosts))
+            self._opening[-1].start()
         try:
             self._drops = Drops(hosts, self._request.ports, self._request.tunnels)
         except (bpf.Unable, ValueError) as e:
@@ -73,7 +76,7 @@ class Watcher:
         flow = mark.Flow(hosts, None, self._request.ports, self._request.tunnels or dissect.VXLAN_PORTS)
         self._filters.begin(dict(self._request.namespaces), flow)
         for one in self._opening:
-            one.join()
+            one.wait()
         self._rings = dict(sorted(self._rings.items()))
         self._opened.sort()
         self._armed = self._since(time.monotonic_ns())
@@ -97,13 +100,6 @@ class Watcher:
             )
         )
 
-    def _begun(self, number: int, tap: Tap, hosts: list[bytes]) -> threading.Thread:
-        """Each ring waits some 10 ms for the kernel: all at the same time, and the tracing program is loaded
-        meanwhile."""
-        one = threading.Thread(target=self._open, args=(number, tap, hosts), daemon=True)
-        one.start()
-        return one
-
     def _open(self, number: int, tap: Tap, hosts: list[bytes]) -> None:
         try:
             asked, link = self._request, 0 if tap.raw else 14
@@ -126,7 +122,7 @@ class Watcher:
                     raise
             ended = self._since(time.monotonic_ns())
             self._done.set()
-            self._thread.join()
+            self._thread.wait()
             self._flush()
             return self._conclude(request.ref, ended if self._cut is None else self._cut)
         finally:  # however it ends: nobody else knows of it any more
@@ -150,8 +146,7 @@ class Watcher:
         """Take everything away. A second call is harmless."""
         self._done.set()
         for one in (*self._opening, self._thread):  # those that open are in namespaces that are closed behind us
-            if one.is_alive():
-                one.join()
+            one.wait()
         while self._rings:
             self._rings.popitem()[1].close()
         if self._drops is not None:

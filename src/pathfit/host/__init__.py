@@ -7,7 +7,7 @@
 * :mod:`~pathfit.host.procfs` - /proc and sysctls; :mod:`~pathfit.host.within` - files below a root that is not ours;
   :mod:`~pathfit.host.whole` - one that is written whole or not at all;
 * :mod:`~pathfit.host.clock` - the clock, :mod:`~pathfit.host.alarm` - an end to what hangs,
-  :mod:`~pathfit.host.deferred` - signals that wait;
+  :mod:`~pathfit.host.deferred` - signals that wait, :mod:`~pathfit.host.worker` - a thread that is waited for;
 * :mod:`~pathfit.host.unixhttp`, :mod:`~pathfit.host.loopback` - an engine's API, a status page of this host;
   :mod:`~pathfit.host.ovsdb` - the database of Open vSwitch;
 * :mod:`~pathfit.host.run`, :mod:`~pathfit.host.process` - other programs; a daemon started again as it was;
