@@ -55,7 +55,10 @@ def plant(what: str) -> None:
         helpless()
     elif kind == "signal":
         name, _, point = rest.partition(":")
-        at(point, lambda: signal.raise_signal(signal.Signals[name]))
+        number = signal.Signals[name]
+        if signal.getsignal(number) is signal.SIG_IGN:  # the tests run under nohup
+            signal.signal(number, signal.SIG_DFL)
+        at(point, lambda: signal.raise_signal(number))
     elif kind == "die":
         at(rest, lambda: os.kill(os.getpid(), signal.SIGKILL))
 

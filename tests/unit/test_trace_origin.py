@@ -4,14 +4,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 from netlab import Net, nets
 from pcapng_comments import comments
-from weblab import PATHFIT, web
+from weblab import PATHFIT, stamped, web
 
 from pathfit import examine
 from pathfit.cli import target
@@ -299,10 +299,11 @@ def swarms() -> Iterator[Swarm]:
             yield it
 
 
-def test_article_003(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stamps", [False, True])
+def test_article_003(tmp_path: Path, stamps: bool) -> None:
     """swarm02 gets RST from container-1; others do not, nor does it from container-2. Nobody's rules are to blame: one
     host's forwarding entry is stale, and who answers there is not the one who was asked for."""
-    with swarms() as it:
+    with stamped() if stamps else nullcontext(), swarms() as it:
         net = it.net
         case = case_of(net, "https://10.0.0.31:8443/5000", "ask")
         done = followed(case)
@@ -342,8 +343,9 @@ def _in_the_file(net: Net, case: Case, done: Followed, tmp_path: Path) -> None:
 
 
 def test_article_003_from_one_host_with_the_others_snapshots(tmp_path: Path) -> None:
-    """Only the asking host is seen, and files say how the others are."""
-    with swarms() as it:
+    """Only the asking host is seen, and files say how the others are; where the answers come in is on no way that was
+    predicted, and one moment is told of several devices."""
+    with stamped(), swarms() as it:
         net, files = it.net, []
         for host, mine in (("h0", ("web", "two", "near")), ("h1", ("old",))):
             files.append(tmp_path / f"{host}.json")

@@ -1,9 +1,11 @@
 """`pathfit trace` in labs of three hosts: a web server, the command, and what it says in short."""
 
 import json
+import socket
 import subprocess
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ CERTS = HERE.parent / "src" / "pathfit" / "lab" / "certs"
 SERVER = HERE / "accept" / "srv.py"
 PATHFIT = str(Path(sys.executable).with_name("pathfit"))
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all")
+SO_TIMESTAMP = 29  # asm-generic/socket.h
 SERVE = """
 import os, socket, sys, time
 parent = os.getpid()
@@ -35,6 +38,15 @@ def web(net: Net, host: str = "s") -> AbstractContextManager[None]:
     """The acceptance labs' server on that host: https on 8443, http on 8080. It answers when this begins."""
     words = (sys.executable, str(SERVER), str(CERTS / "chain.pem"), str(CERTS / "chain.key"))
     return net.serving(host, SERVE, *words)
+
+
+@contextmanager
+def stamped() -> Iterator[None]:
+    """Somebody on this machine wants to know when packets came in, as ping and chrony do: while that is so, the kernel
+    stamps every one where it comes in, and several points tell the same moment (net_enable_timestamp())."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMP, 1)
+        yield
 
 
 def traced(net: Net, *more: str, to: str = "https://198.51.100.2:8443/50000") -> tuple[int, dict[str, Any]]:

@@ -23,6 +23,7 @@ ECHOES = (0, 8, 128, 129)  # requests and replies, ICMP and ICMPv6
 MOST_TRAILS = 256  # that are judged
 MOST_ALIKE = 2048  # sightings of packets that are alike
 MOST_OPEN = 32  # copies of one that may be on their way at once
+TAG = 4  # bytes of a VLAN tag, which is told beside the packet
 OTHER_WAY: dict[Direction, Direction] = {"forward": "reverse", "reverse": "forward"}
 Kind = Literal["reset", "too-big", "unreachable", "expired"]
 
@@ -72,7 +73,7 @@ class Trails:
         its own). Each sighting belongs to the copy that is next before that point; none there, it is a new one."""
         places = {stop: n for n, stop in enumerate(way)}
         found: list[list[Sighted]] = []
-        for one in them:
+        for one in sorted(them, key=lambda x: self._order(x, way)):
             here = places.get(one.stop, len(way))
             able = [
                 x for x in found[-MOST_OPEN:] if all(y.stop != one.stop and places.get(y.stop, -1) < here for y in x)
@@ -83,6 +84,21 @@ class Trails:
             else:
                 mine.append(one)
         return found
+
+    def _order(self, one: Sighted, way: Sequence[Stop]) -> tuple[int, ...]:
+        """Earlier first. Several points may tell the same moment: as soon as anybody on this machine wants stamps
+        (SO_TIMESTAMP: ping, chrony), each packet gets one where it comes in, and keeps it while it is unwrapped and handed
+        up (net_timestamp_check()). It loses headers there, never gains any; else the way knows, or the way back does."""
+        seen = self.fact.seen[one.packet.number]
+        back = self.ways[OTHER_WAY[one.direction]]
+        place = way.index(one.stop) if one.stop in way else len(way)
+        mirrored = Stop(one.stop.tap, not one.stop.out)
+        return (
+            moment(one),
+            -seen.length - (0 if seen.vlan is None else TAG),
+            place,
+            -(back.index(mirrored) if mirrored in back else -1),
+        )
 
     def _resets(self) -> Iterator[Sighted]:
         for one in self.found:
