@@ -87,8 +87,9 @@ class Trails:
 
     def _order(self, one: Sighted, way: Sequence[Stop]) -> tuple[int, ...]:
         """Earlier first. Several points may tell the same moment: as soon as anybody on this machine wants stamps
-        (SO_TIMESTAMP: ping, chrony), each packet gets one where it comes in, and keeps it while it is unwrapped and handed
-        up (net_timestamp_check()). It loses headers there, never gains any; else the way knows, or the way back does."""
+        (SO_TIMESTAMP: ping, chrony), each packet gets one where it comes in, and keeps it while it is unwrapped and
+        handed up (net_timestamp_check()). It loses headers there, never gains any; else the way knows, or the way back
+        does."""
         seen = self.fact.seen[one.packet.number]
         back = self.ways[OTHER_WAY[one.direction]]
         place = way.index(one.stop) if one.stop in way else len(way)
