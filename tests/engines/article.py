@@ -16,7 +16,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 from engine import Docker, image
-from labhost import Lab, LabHost, Room, cable, until
+from labhost import COMES, PATIENCE, Lab, LabHost, Room, cable, until
 
 NARROW = 1400
 SERVER = "198.18.3.2"
@@ -64,12 +64,12 @@ class Stage:
         return self.inside(container, *words.split()).strip().replace("_", " ")
 
     def works(self, container: str) -> bool:
-        return self.curl(container, patience=10.0) == f"200 {SIZE}"
+        return self.curl(container, patience=COMES) == f"200 {SIZE}"
 
     def hangs(self, container: str) -> bool:
         return not self.curl(container).startswith("200")
 
-    def pathfit(self, *words: str, timeout: float = 60.0) -> "CompletedProcess[str]":
+    def pathfit(self, *words: str, timeout: float = PATIENCE) -> "CompletedProcess[str]":
         """pathfit on the engine's host, as its root would type it."""
         return self.h.call(str(PATHFIT), *words, timeout=timeout, env=self.env)
 

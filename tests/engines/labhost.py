@@ -25,7 +25,8 @@ from types import TracebackType
 sys.path.append(str(Path(__file__).parents[2] / "tools"))
 from outside import Outside
 
-PATIENCE = 30.0  # seconds for what takes one on a quiet machine
+PATIENCE = 180.0  # seconds for what takes one on a quiet machine
+COMES = 60.0  # seconds that curl or ping may wait for what comes
 OFFLOADS_OFF = "tso off gso off gro off tx off rx off"
 FOLDER = "pathfit-engines-"
 CGROUPS = Path("/sys/fs/cgroup")

@@ -217,7 +217,7 @@ def machine(lab: Lab, name: str) -> LabHost:
 
 def on(host: Room, *words: str) -> dict[str, Any]:
     """What pathfit on a host of the lab says in JSON."""
-    done = host.call(str(PATHFIT), *words, "--json", timeout=120)
+    done = host.call(str(PATHFIT), *words, "--json")
     assert done.stdout, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found

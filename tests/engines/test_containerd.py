@@ -149,9 +149,8 @@ def test_killed_and_hostile() -> None:
 
 def devices(a: ContainerdStage, name: str) -> tuple[SetLinkMtu, ...]:
     """Changes of both halves of a container's veth, and of the bridge."""
-    pid = next(x.split()[1] for x in a.ctr("tasks", "ls").splitlines() if x.split()[0] == name)
     found = []
-    for process, wanted in ((pid, ("eth0",)), ("1", tuple(sorted(a.links(), reverse=True)))):
+    for process, wanted in ((a.ctr.pid(name), ("eth0",)), ("1", tuple(sorted(a.links(), reverse=True)))):
         device, inode = a.h.run("stat", "-Lc", "%d:%i", f"/proc/{process}/ns/net").strip().split(":")
         told = json.loads(a.h.run("nsenter", "-t", process, "-n", "ip", "-j", "link"))
         for link in wanted:

@@ -30,7 +30,7 @@ def stage() -> Iterator[Article]:
 def repaired(a: Stage, changes: tuple[Change, ...], die: int, *, early: bool = False, during: str = "-") -> bool:
     """Perform changes and die at a call; whether it came to that."""
     orders = json.dumps({"changes": msgspec.to_builtins(changes), "die": die, "early": early, "during": during})
-    done = a.h.call(sys.executable, SCRIPT, orders, env=a.env, timeout=120)
+    done = a.h.call(sys.executable, SCRIPT, orders, env=a.env)
     assert done.returncode in (0, KILLED, -9), f"call {die}: {done.returncode} {done.stdout}{done.stderr}"
     return done.returncode != 0
 
@@ -40,7 +40,7 @@ def taken_back(a: Stage, die: int, *, killed: bool, told: bool = True) -> None:
     if told:
         said = a.pathfit("explain", "MTU101")
         assert ("a repair was interrupted" in said.stderr) == killed, f"call {die}: {said.stderr}"
-    done = a.pathfit("fix", "--undo", "last", timeout=120)
+    done = a.pathfit("fix", "--undo", "last")
     assert done.returncode == 0, f"call {die}: {done.stdout}{done.stderr}"
 
 
@@ -93,7 +93,7 @@ def test_a_daemon_that_does_not_start_with_the_new_file(stage: Article) -> None:
     restart = RestartEngine(engine="docker", socket=SOCKET, how="argv", pid=docker.pid)
     twice = '{"bip": "198.19.0.1/24"}'  # it stands on the command line as well: dockerd refuses
     orders = {"changes": msgspec.to_builtins((WriteFile(path=CONFIG, new=twice), restart)), "die": 0, "early": False}
-    done = stage.h.call(sys.executable, SCRIPT, json.dumps(orders), env=stage.env, timeout=60)
+    done = stage.h.call(sys.executable, SCRIPT, json.dumps(orders), env=stage.env)
     assert "docker does not run after its restart" in done.stderr, done.stdout + done.stderr
     assert not stage.h.path("/run/docker.pid").exists(), "it runs after all"
     taken_back(stage, 0, killed=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 import pytest
 from engine import INTO, required
-from labhost import Lab, LabHost, until
+from labhost import PATIENCE, Lab, LabHost, until
 from recipes import containerds, podmans
 from recipes.containerds import Containerd
 from recipes.nested import NAME, Nested
@@ -44,7 +44,7 @@ def seen(host: LabHost, view: str, user: int = 0, joined: int = 0, own: bool = T
     with ``own`` in a network namespace that belongs to it."""
     who = [str(user or ""), str(joined or ""), "own" if own else ""]
     words = [*(host.enter if view == "inside" else ()), sys.executable, "-c", READ, *who]
-    done = subprocess.run(words, capture_output=True, timeout=120)
+    done = subprocess.run(words, capture_output=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr.decode()
     found = msgspec.json.decode(done.stdout, type=HostSnapshot)
     here = {netns_of(host, "1"), *([""] if user else [])}  # "": another user may not see which
@@ -84,7 +84,7 @@ def located(host: LabHost, where: str) -> str:
         "print(x[1].netns if isinstance(x, tuple) else f'{x.why} | {x.how}')"
     )
     done = subprocess.run(
-        [*host.enter, sys.executable, "-c", script, where], capture_output=True, text=True, timeout=60
+        [*host.enter, sys.executable, "-c", script, where], capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

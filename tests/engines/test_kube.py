@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from article import PATHFIT
 from engine import required
-from labhost import Lab
+from labhost import COMES, Lab
 from recipes import containerds, ovs
 from recipes.cluster_makers import MAKERS, SWITCHED
 from recipes.clusters import NARROW, SIZE, Cluster, Maker
@@ -40,7 +40,7 @@ def switched() -> Iterator[Cluster]:
 def pathfit(c: Cluster, *words: str) -> dict[str, Any]:
     """On the node, as its root would type it; the JSON."""
     env = {**os.environ, "PATHFIT_STATE": str(c.n1.folder / "state"), "LANG": "C.UTF-8"}
-    done = c.n1.call(str(PATHFIT), *words, "--json", timeout=60, env=env)
+    done = c.n1.call(str(PATHFIT), *words, "--json", env=env)
     assert done.stdout, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -87,6 +87,6 @@ def check(cluster: Cluster, maker: Maker) -> None:
     cluster.install(maker, right)
     pid = cluster.pod(maker, right, POD)
     assert cluster.effective(pid, maker) == fix["effective"]
-    assert cluster.curl(pid, maker, patience=10) == f"200 {SIZE}"
+    assert cluster.curl(pid, maker, patience=COMES) == f"200 {SIZE}"
     report = pathfit(cluster, "diagnose", "--from", f"pod:{POD}", "--to", maker.url)
     assert (report["verdict"], [f["code"] for f in report["findings"] if f["severity"] != "info"]) == ("healthy", [])

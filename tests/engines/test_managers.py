@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 import pytest
 from article import DEAF, PATHFIT, SIZE, URL, serve
 from engine import required
-from labhost import Lab, LabHost, cable
+from labhost import COMES, Lab, LabHost, cable
 from recipes.managers import CONFIGURED, LINK, Manager
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
@@ -38,7 +38,7 @@ class Stage:
 
     def pathfit(self, *words: str) -> "CompletedProcess[str]":
         env = {**os.environ, "PATHFIT_STATE": str(self.h.folder / "state"), "LANG": "C.UTF-8"}
-        return self.h.call(str(PATHFIT), *words, timeout=60, env=env)
+        return self.h.call(str(PATHFIT), *words, env=env)
 
 
 @pytest.mark.parametrize("name", CONFIGURED)
@@ -55,9 +55,9 @@ def test_a_manager_takes_what_is_written_and_gives_it_back(name: str) -> None:
         assert files(h) == before
         done = stage.pathfit("fix", "--to", URL, "--use", f"{name}-link-mtu", "--yes")
         assert done.returncode == 0, done.stdout + done.stderr
-        assert manager.mtu == NARROW and stage.curl(10.0), "at once"
+        assert manager.mtu == NARROW and stage.curl(COMES), "at once"
         manager.restart()
-        assert manager.mtu == NARROW and stage.curl(10.0), "and after a reboot: its own parser took it"
+        assert manager.mtu == NARROW and stage.curl(COMES), "and after a reboot: its own parser took it"
 
         done = stage.pathfit("fix", "--undo", "last")
         assert done.returncode == 0, done.stdout + done.stderr
@@ -78,9 +78,9 @@ def test_a_profile_with_an_mtu_of_its_own_is_changed_by_its_tool() -> None:
         assert typed["applicability"] == "manual" and not typed["untried"]
         for words in typed["commands"]:
             stage.h.run(*words)
-        assert stage.manager.mtu == NARROW and stage.curl(10.0)
+        assert stage.manager.mtu == NARROW and stage.curl(COMES)
         stage.manager.restart()
-        assert stage.manager.mtu == NARROW and stage.curl(10.0)
+        assert stage.manager.mtu == NARROW and stage.curl(COMES)
 
 
 def files(host: LabHost) -> dict[str, str]:

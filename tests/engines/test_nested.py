@@ -18,6 +18,7 @@ import msgspec
 import pytest
 from article import PATHFIT, SIZE, URL, Article, article
 from engine import CLIENT, required
+from labhost import COMES, PATIENCE
 from recipes.nested import NAME, Nested
 from settings import HANDED_OUT, VOLATILE, differences, without
 
@@ -53,7 +54,7 @@ class Stage:
         return self.inner("exec", *words, name, *asked.split(), check=False).replace("_", " ")
 
     def works(self, name: str = "ci") -> bool:
-        return self.curl(name, 10.0) == f"200 {SIZE}"
+        return self.curl(name, COMES) == f"200 {SIZE}"
 
     def hangs(self, name: str = "ci") -> bool:
         return not self.curl(name, 2.0).startswith("200")
@@ -62,12 +63,12 @@ class Stage:
         return self.a.diagnose(where)
 
     def fix(self, *words: str, where: str = CI, status: int = 0) -> str:
-        done = self.a.pathfit("fix", *words, "--from", where, "--to", URL, timeout=120)
+        done = self.a.pathfit("fix", *words, "--from", where, "--to", URL)
         assert done.returncode == status, f"{done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout
 
     def undo(self) -> None:
-        done = self.a.pathfit("fix", "--undo", "last", timeout=120)
+        done = self.a.pathfit("fix", "--undo", "last")
         assert done.returncode == 0, done.stdout + done.stderr
 
     def settings(self) -> Any:
@@ -179,7 +180,7 @@ def test_an_inner_daemon_restarted_by_the_engine_around_it() -> None:
         s.undo()
         assert s.inner("exec", "w1", "sh", "-c", "cat /sys/class/net/eth*/mtu") == "1500"  # Docker counts on: eth2
 
-        undone = s.a.pathfit("fix", "--undo", "all", timeout=120)
+        undone = s.a.pathfit("fix", "--undo", "all")
         assert undone.returncode == 0, undone.stdout + undone.stderr
         assert s.a.h.call(CLIENT, "exec", NAME, "ls", CONFIG).returncode != 0
         assert "\n".join(differences(before, s.settings())) == ""
@@ -225,7 +226,7 @@ def killed(s: Stage, die: int) -> int:
     )
     changes: tuple[Change, ...] = (write, restart)
     orders = json.dumps({"changes": msgspec.to_builtins(changes), "die": die, "early": False})
-    done = s.a.h.call(sys.executable, SCRIPT, orders, env=s.a.env, timeout=120)
+    done = s.a.h.call(sys.executable, SCRIPT, orders, env=s.a.env)
     assert done.returncode in ((KILLED, -9) if die else (0,)), f"{die}: {done.returncode} {done.stdout}{done.stderr}"
     return 0 if die else int(json.loads(done.stdout)["calls"])
 
@@ -280,7 +281,7 @@ def without_rights(s: Stage, way_in: tuple[Any, Any], way_out: tuple[Any, Any]) 
         assert fields["Seccomp"] == ("2" if not filtered else "0")
         words = (CLIENT, "exec", "-i", NAME, CLIENT, "exec", "-i", name, PYTHON, "-", URL, "--json")
         done = subprocess.run(
-            [*s.a.h.enter, *words], input=onefile(s.a.lab.folder), capture_output=True, timeout=60, check=False
+            [*s.a.h.enter, *words], input=onefile(s.a.lab.folder), capture_output=True, timeout=PATIENCE, check=False
         )
         assert done.stdout, done.stderr.decode()
         found = json.loads(done.stdout)
@@ -295,5 +296,5 @@ def onefile(folder: Path) -> bytes:
     made = folder / "pathfit-probe.py"
     if not made.exists():
         words = (sys.executable, str(REPO / "tools" / "onefile"), "-o", str(made))
-        subprocess.run(words, capture_output=True, check=True, timeout=60)
+        subprocess.run(words, capture_output=True, check=True, timeout=PATIENCE)
     return made.read_bytes()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from article import PATHFIT, SERVER, URL, Article, article
 from engine import required
-from labhost import Lab, cgroups, until
+from labhost import PATIENCE, Lab, cgroups, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
 
@@ -43,7 +43,7 @@ def stage() -> Iterator[Article]:
 
 def snapshot(words: list[str], inspected: int = 128) -> dict[str, Any]:
     """The host as it is read there; ``inspected``: how many containers are looked at one by one."""
-    done = subprocess.run([*words, sys.executable, "-c", READ, str(inspected)], capture_output=True, timeout=60)
+    done = subprocess.run([*words, sys.executable, "-c", READ, str(inspected)], capture_output=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr.decode()
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -181,7 +181,7 @@ with Lab() as lab:
             assert lab.stdout is not None
             pid, cgroup, folder = lab.stdout.readline().split()
             lab.send_signal(number)
-            lab.wait(30)
+            lab.wait(PATIENCE)
         until(lambda pid=pid: not Path(f"/proc/{pid}").exists(), "the end of the lab host")  # type: ignore[misc]
         if number != signal.SIGINT:
             with Lab():  # sweeps what those left behind that could not tidy up

@@ -91,4 +91,4 @@ def test_containerd_with_cni() -> None:
         address = containerd.run("two")
         assert address.startswith("198.19.10.")
         assert containerd.exec("one", "cat", "/sys/class/net/eth0/mtu") == "1450"
-        assert "1 packets received" in containerd.exec("one", "ping", "-c", "1", "-W", "5", address)
+        reaches(lambda _, *words, check: containerd.exec(*words, check=check), "one", address)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from engine import required
-from labhost import Lab, until
+from labhost import Lab
 from recipes.swarm import PORT, Swarm, address
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
@@ -28,7 +28,7 @@ def swarm() -> Iterator[Swarm]:
         made.overlay(NET)
         made.serve(3, "web", NET)
         made.node(1).run("ask", "--network", NET)
-        until(lambda: made.works(1, "ask", web(made)), "the overlay between two nodes")
+        made.reached(1, "ask", web(made))
         yield made
 
 
@@ -38,7 +38,7 @@ def asking(swarm: Swarm, number: int, name: str) -> Iterator[str]:
     docker = swarm.node(number)
     docker.run(name, "--network", NET)
     try:
-        until(lambda: swarm.works(number, name, web(swarm)), "the overlay between two nodes")
+        swarm.reached(number, name, web(swarm))
         yield name
     finally:
         docker("rm", "-f", name)
@@ -159,7 +159,7 @@ def test_a_stale_entry_leads_to_who_refuses(swarm: Swarm) -> None:
         mac = swarm.device(3, "web", NET)["address"]
         entry = [*swarm.overlay_space(1, NET), "bridge", "fdb"]
         swarm.on(1, *entry, "replace", mac, "dev", "vxlan0", "dst", address(2), "self", "permanent")
-        assert swarm.get(1, "ask", web(swarm)) == 7
+        assert swarm.refuses(1, "ask", web(swarm))
         alone = swarm.diagnose(1, "ask", url(swarm))
         assert codes(alone)[0] == "RST201", "from this host alone it looks like a closed port"
         report = swarm.diagnose(1, "ask", url(swarm), *swarm.snapshots(1, 2, 3))
@@ -176,14 +176,14 @@ def test_a_stale_entry_leads_to_who_refuses(swarm: Swarm) -> None:
         assert f"{mac} dst {address(3)}" in swarm.on(1, *entry, "show", "dev", "vxlan0")
         assert swarm.pathfit(1, "fix", "--undo", "last").returncode == 0
         assert f"{mac} dst {address(2)}" in swarm.on(1, *entry, "show", "dev", "vxlan0")
-        assert swarm.get(1, "ask", web(swarm)) == 7
+        assert swarm.refuses(1, "ask", web(swarm))
         swarm.type(1, fix_of(first, "docker-network-rejoin"))  # the engine writes it anew
-        until(lambda: swarm.works(1, "ask", web(swarm)), "the overlay made anew")
+        swarm.reached(1, "ask", web(swarm))
 
 
 def test_an_address_that_two_have(swarm: Swarm) -> None:
     with asking(swarm, 2, "twin"), leftover(swarm, 2):
-        assert swarm.get(2, "twin", web(swarm)) == 7
+        assert swarm.refuses(2, "twin", web(swarm))
         report = swarm.diagnose(2, "twin", url(swarm), *swarm.snapshots(1, 3))
         first, cause = report["findings"][0], finding(report, "OVL302")
         assert (first["code"], first["because"]) == ("RST203", ["OVL302"])
@@ -195,7 +195,7 @@ def test_an_address_that_two_have(swarm: Swarm) -> None:
         assert swarm.works(2, "twin", web(swarm))
         swarm.type(2, remedy, undo=True)
         learned(swarm, 2, "replace")
-        assert swarm.get(2, "twin", web(swarm)) == 7
+        assert swarm.refuses(2, "twin", web(swarm))
 
 
 def test_the_port_is_closed_on_another_node(swarm: Swarm) -> None:
@@ -252,7 +252,7 @@ def test_another_number_on_another_node(swarm: Swarm) -> None:
     assert first["because"] == ["OVL304"], codes(report)
     assert (cause["facts"]["wrong"], cause["facts"]["case"]) == ("n3", "vni")
     swarm.type(1, fix_of(first, "docker-network-rejoin"))
-    until(lambda: swarm.works(1, "ask", web(swarm)), "the overlay made anew")
+    swarm.reached(1, "ask", web(swarm))
 
 
 def test_the_overlay_made_again_with_what_the_network_beneath_carries(swarm: Swarm) -> None:
@@ -272,7 +272,7 @@ def test_the_overlay_made_again_with_what_the_network_beneath_carries(swarm: Swa
         assert {swarm.device(n, name, NET)["mtu"] for n, name in members} == {1400} == {remedy["effective"]}
         swarm.carries(1450)
         try:
-            until(lambda: swarm.works(1, "good", web(swarm)), "the overlay, made again")
+            swarm.reached(1, "good", web(swarm))
         finally:
             swarm.carries(1500)
         said = [f for f in _scan(swarm)["findings"] if f["code"] == "CFG606"]

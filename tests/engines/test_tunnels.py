@@ -13,7 +13,7 @@ import pytest
 from article import PATHFIT
 from engine import required
 from labhost import Lab, LabHost
-from recipes.tunnels import OVS, PROGRAMS, VPN, WG, Pair, Row, Whole, behind, fits, pathfit
+from recipes.tunnels import OVS, PROGRAMS, VPN, WG, Pair, Row, Whole, behind, echoed, fits, pathfit
 from test_recipes import leaving_nothing
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
@@ -78,7 +78,7 @@ def _lane(pair: Pair, rows: tuple[Row, ...], found: dict[str, "Future[Seen]"]) -
 
 def _seen(pair: Pair, row: Row) -> Seen:
     ways = ((pair.a, row.far), (pair.b, row.near))
-    largest = tuple((fits(host, far, row.fits), fits(host, far, row.fits + 1)) for host, far in ways)
+    largest = tuple((fits(host, far, row.fits), echoed(host, far, row.fits + 1)) for host, far in ways)
     where = behind(pair.a, f"c-{row.name}", row.number)
     return Seen(largest, diagnosed(pair.a, where, row.url, healthy=row.fits == 1500))
 
@@ -205,22 +205,22 @@ def test_open_vswitch_repaired_from_the_container_and_for_good(fresh: Pair) -> N
     switch = pair.switches
     assert switch is not None
     where, inside = behind(pair.a, "app", 1), ("ip", "netns", "exec", "app")
-    assert not pair.curl(row, *inside) and not pair.curl(row)
+    assert pair.hangs(row, *inside) and pair.hangs(row)
     fixed(pair, where, row)
-    assert pair.curl(row, *inside), "a route in the container"
+    assert pair.works(row, *inside), "a route in the container"
     pathfit(pair.a, "fix", "--undo", "last", status=0)
-    assert not pair.curl(row, *inside)
+    assert pair.hangs(row, *inside)
 
     fixed(pair, "host", row, "--use", "ovs-mtu-request")
-    assert pair.curl(row) and pair.mtu_of(row) == row.fits
+    assert pair.works(row) and pair.mtu_of(row) == row.fits
     assert switch[0]("get", "interface", row.name, "mtu_request") == str(row.fits)
     switch[0]("add-br", "other", "--", "set", "bridge", "other", "datapath_type=netdev")
     assert pair.mtu_of(row) == row.fits, "whatever else is configured"
     pathfit(pair.a, "fix", "--undo", "last", status=0)
     assert switch[0]("get", "interface", row.name, "mtu_request") == "[]"
-    assert pair.mtu_of(row) == 1500 and not pair.curl(row)
+    assert pair.mtu_of(row) == 1500 and pair.hangs(row)
 
-    said = pair.a.run(sys.executable, "-c", STEP, switch[0].socket, row.name, timeout=60)
+    said = pair.a.run(sys.executable, "-c", STEP, switch[0].socket, row.name)
     assert said.split() == ["1490", "1450", "1490", "foreign", "1490", "gone"]
 
 
@@ -262,11 +262,11 @@ def test_wireguard_go_repaired_on_its_device_and_by_wg_quick(fresh: Pair) -> Non
     pair.open_wireguard((row,))
     pair.mtu(row, 1500)
     where, inside = behind(pair.a, "app", 1), ("ip", "netns", "exec", "app")
-    assert not pair.curl(row, *inside)
+    assert pair.hangs(row, *inside)
     fixed(pair, where, row)
-    assert pair.curl(row, *inside)
+    assert pair.works(row, *inside)
     pathfit(pair.a, "fix", "--undo", "last", status=0)
-    assert not pair.curl(row, *inside)
+    assert pair.hangs(row, *inside)
 
     a, path = pair.a, f"/etc/wireguard/{row.name}.conf"
     a.run("mkdir", "-p", "/etc/wireguard")
@@ -274,10 +274,10 @@ def test_wireguard_go_repaired_on_its_device_and_by_wg_quick(fresh: Pair) -> Non
     text = f"[Interface]\nAddress = {row.near}/24\nmtu=1500\n# kept\n{shown}"
     a.run("sh", "-c", f"umask 077; cat >{path}", stdin=text)
     typed(pair, repair(pair, "host", row, "wg-quick-mtu"))
-    assert pair.curl(row) and pair.mtu_of(row) == row.fits
+    assert pair.works(row) and pair.mtu_of(row) == row.fits
     a.run("ip", "link", "del", row.name)
     a.run("env", "WG_QUICK_USERSPACE_IMPLEMENTATION=wireguard-go", "wg-quick", "up", row.name)
-    assert pair.mtu_of(row) == row.fits and pair.curl(row), "its own parser took the line"
+    assert pair.mtu_of(row) == row.fits and pair.works(row), "its own parser took the line"
     assert "# kept" in a.run("cat", path)
     a.run("wg-quick", "down", row.name)
 
@@ -286,11 +286,11 @@ def test_openvpn_repaired_on_its_device_and_by_its_configuration(fresh: Pair) ->
     row, pair = VPN[0], fresh
     pair.open_vpn((row,), "mssfix 0")
     where, inside = behind(pair.a, "app", 1), ("ip", "netns", "exec", "app")
-    assert not pair.curl(row, *inside) and not pair.curl(row)
+    assert pair.hangs(row, *inside) and pair.hangs(row)
     fixed(pair, "host", row, "--use", "held-link-mtu")
-    assert pair.curl(row) and pair.mtu_of(row) == row.fits
+    assert pair.works(row) and pair.mtu_of(row) == row.fits
     pathfit(pair.a, "fix", "--undo", "last", status=0)
-    assert pair.mtu_of(row) == 1500 and not pair.curl(row)
+    assert pair.mtu_of(row) == 1500 and pair.hangs(row)
 
     here, _ = pair.vpns[row.name]
     before = here.config.read_text()
@@ -305,6 +305,6 @@ def test_openvpn_repaired_on_its_device_and_by_its_configuration(fresh: Pair) ->
         assert here.config.read_text() == f"{before}{line}\n"
         here.ready()
         pair.answers((row,))
-        assert (pair.mtu_of(row), pair.curl(row, *way, patience=10.0)) == (mtu, True), line
+        assert (pair.mtu_of(row), pair.works(row, *way)) == (mtu, True), line
         report = diagnosed(pair.a, where if way else "host", row.url, healthy=True)
         assert (report["verdict"], sizes(report)) == ("healthy", [(row.fits, None)] * 2)

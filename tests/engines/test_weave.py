@@ -101,7 +101,7 @@ def _repaired(w: Weave, fix: dict[str, Any]) -> None:
     for host in w.hosts:
         w.run(host, *reset)
     w.typed(tuple(launch), tuple(launch))
-    assert w.modes() == FAST
+    w.becomes(FAST)
     seen = json.loads(watch.communicate(timeout=PATIENCE)[0])
     assert seen == {
         "size": 1450,
@@ -122,7 +122,7 @@ def test_what_weave_does_without_a_word(near: int, fits: int | None) -> None:
     """The default of 1376 needs packets of 1426."""
     with stage(near, near) as w:
         w.launch()
-        assert w.modes() == (SLOW if fits else FAST)
+        w.becomes(SLOW if fits else FAST)
         for host in w.hosts:
             found = slow(w.json(host, "scan"))
             assert [f["facts"]["fits"] for f in found] == ([fits] if fits else [])

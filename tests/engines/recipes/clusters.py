@@ -224,7 +224,7 @@ class Cluster:
     def pod(self, maker: Maker, sizes: Sizes, name: str) -> str:
         """A pod "NAMESPACE/NAME" on n1: its sandbox by containerd, its cable as the maker's plugin lays it. Its pid."""
         sandbox = self._sandbox(name)
-        pid = next(x for x in self.containerd("tasks", "ls").splitlines() if x.split()[0] == sandbox).split()[1]
+        pid = self.containerd.pid(sandbox)
         x = f"{maker.cable}{sandbox[:4]}"
         self.n1.ip(
             f"link add {x} mtu {sizes.device} type veth peer name eth0 mtu {sizes.device} netns {pid}\nlink set {x} up"

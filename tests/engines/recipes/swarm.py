@@ -17,7 +17,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 from engine import Docker, image
-from labhost import Lab, Room, cable, until
+from labhost import COMES, Lab, Room, cable, until
 
 NODES = 3
 POOL = "198.19.64.0/18"  # of overlays; below the daemons' own (engine.Docker)
@@ -111,7 +111,14 @@ class Swarm:
         return self.node(number).host.call(*self.space(number, container), *words).returncode
 
     def works(self, number: int, container: str, to: str) -> bool:
-        return self.get(number, container, to, 10.0) == 0
+        return self.get(number, container, to, COMES) == 0
+
+    def reached(self, number: int, container: str, to: str) -> None:
+        """Wait until it works: what one node makes, the others hear of a moment later."""
+        until(lambda: self.get(number, container, to, 5.0) == 0, f"{container} on node {number} reaches {to}")
+
+    def refuses(self, number: int, container: str, to: str) -> bool:
+        return self.get(number, container, to, COMES) == 7
 
     # -- pathfit ---------------------------------------------------------------------------------------------------
 
@@ -120,7 +127,7 @@ class Swarm:
         host = self.node(number).host
         state = str(host.folder / "state")
         env = {**os.environ, "PATHFIT_STATE": state, "LANG": "C.UTF-8", "COLUMNS": "120"}
-        return host.call(str(PATHFIT), *words, timeout=60.0, env=env)
+        return host.call(str(PATHFIT), *words, env=env)
 
     def snapshots(self, *numbers: int) -> list[str]:
         """`pathfit snapshot -o` on these nodes; the words that give the files to another command."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from article import PATHFIT, SIZE, serve
-from labhost import OFFLOADS_OFF, Lab, LabHost, Room, cable, until
+from labhost import COMES, OFFLOADS_OFF, Lab, LabHost, Room, cable, until
 
 from recipes import openvpns, ovs, wireguards
 from recipes.openvpns import Certificate, End
@@ -152,7 +152,7 @@ class Pair:
     def answers(self, rows: tuple[Row, ...]) -> None:
         """Wait until each tunnel carries a small packet: keys and neighbours are known then."""
         for row in rows:
-            until(lambda row=row: fits(self.a, row.far, 100), f"{row.name} carries a ping")  # type: ignore[misc]
+            until(lambda row=row: echoed(self.a, row.far, 100), f"{row.name} carries a ping")  # type: ignore[misc]
 
     def mtu(self, row: Row, mtu: int) -> None:
         for host in self.ends:
@@ -163,10 +163,13 @@ class Pair:
 
     # -- who asks ------------------------------------------------------------------------------------------------
 
-    def curl(self, row: Row, *within: str, patience: float = 1.0) -> bool:
+    def works(self, row: Row, *within: str, patience: float = COMES) -> bool:
         """Does a body of SIZE come? ``within``: words before curl."""
         words = f"curl -sk -m {patience} -o /dev/null -w %{{http_code}}_%{{size_download}} {row.url}{SIZE}"
         return self.a.call(*within, *words.split()).stdout == f"200_{SIZE}"
+
+    def hangs(self, row: Row, *within: str) -> bool:
+        return not self.works(row, *within, patience=1.0)
 
 
 def outer(family: int, n: int) -> str:
@@ -192,16 +195,21 @@ def behind(host: LabHost, name: str, number: int) -> str:
     return f"netns:{name}"
 
 
-def fits(room: Room, address: str, size: int) -> bool:
-    """Does an IPv4 packet of ``size`` bytes with DF get there, and its answer back?"""
-    words = ("ping", "-M", "do", "-c", "1", "-W", "0.25", "-s", str(size - 28), address)
+def echoed(room: Room, address: str, size: int, *how: str) -> bool:
+    """Is an IPv4 packet of ``size`` bytes with DF answered in a quarter of a second? ``how``: other words of ping."""
+    words = ("ping", "-M", "do", "-c", "1", *(how or ("-W", "0.25")), "-s", str(size - 28), address)
     return room.call(*words).returncode == 0
+
+
+def fits(room: Room, address: str, size: int) -> bool:
+    """Is it, however long it takes? Another one follows where none is."""
+    return echoed(room, address, size, "-w", str(int(COMES)))
 
 
 def pathfit(host: LabHost, *words: str, status: int | None = None) -> str:
     """pathfit on ``host``, as its root would type it; what it printed."""
     env = {**os.environ, "PATHFIT_STATE": str(host.folder / "state"), "LANG": "C.UTF-8", "COLUMNS": "120"}
-    done = host.call(str(PATHFIT), *words, timeout=60, env=env)
+    done = host.call(str(PATHFIT), *words, env=env)
     assert status is None or done.returncode == status, f"{done.returncode}: {done.stdout}{done.stderr}"
     assert done.stdout, done.stderr
     return done.stdout

@@ -15,13 +15,13 @@ from subprocess import CompletedProcess
 from typing import Any
 
 from article import DEAF, HERE, PATHFIT, serve
-from labhost import Lab, LabHost, Room, cable, tied, until
+from labhost import COMES, Lab, LabHost, Room, cable, tied, until
 
 SCRIPT = HERE / "standins" / "weaver.py"
 COMMAND = "/run/bin/weave"
 OVERLAY = "198.19.64.{}"
 ADDRESS = "198.18.{}.2"
-REPORT = ("curl", "-sf", "-m", "2", "-H", "Accept: application/json", "http://127.0.0.1:6784/report")
+REPORT = ("curl", "-sf", "-m", str(COMES), "-H", "Accept: application/json", "http://127.0.0.1:6784/report")
 MUTE = DEAF.replace("hook input", "hook output")
 SNIFF = """
 import json, socket, struct, sys
@@ -96,6 +96,10 @@ class Weave:
         found = [json.loads(host.run(*REPORT)) for host in self.hosts]
         return [c["Attrs"]["name"] for r in found for c in r["Router"]["Connections"]]
 
+    def becomes(self, modes: list[str]) -> None:
+        """Wait until each router says so: what it hears after it gave up counts as well."""
+        until(lambda: self.modes() == modes, f"weave {modes}", detail=lambda: str(self.modes()))
+
     def serve(self) -> None:
         """A web server on the second host, and one in its container."""
         for inside in ((), ("ip", "netns", "exec", "app")):
@@ -107,7 +111,7 @@ class Weave:
                 "PATH": path}  # fmt: skip
 
     def pathfit(self, host: LabHost, *words: str) -> "CompletedProcess[str]":
-        return host.call(str(PATHFIT), *words, timeout=60.0, env=self.env(host))
+        return host.call(str(PATHFIT), *words, env=self.env(host))
 
     def json(self, host: LabHost, *words: str) -> dict[str, Any]:
         """pathfit's report of a host, as JSON."""

@@ -21,6 +21,7 @@ import http.server
 import json
 import os
 import secrets
+import select
 import socket
 import struct
 import subprocess
@@ -81,9 +82,10 @@ def reset() -> None:
     pid = FOLDER / "pid"
     if pid.exists():
         number = int(pid.read_text())
+        ending = os.pidfd_open(number)
         os.kill(number, 15)
-        while Path(f"/proc/{number}").exists() and "(weaver) Z" not in Path(f"/proc/{number}/stat").read_text():
-            time.sleep(0.01)
+        select.select([ending], [], [])  # a pidfd can be read when its process has ended
+        os.close(ending)
         pid.unlink()
     (FOLDER / "log").unlink(missing_ok=True)
     names = [x for x in os.listdir("/sys/class/net") if x.startswith("vethwe")]
