@@ -13,7 +13,9 @@ from pathfit.core.evidence import CounterFact, Evidence, Missing, NameFact, Plac
 from pathfit.core.evidence import StateFact as State
 from pathfit.core.filters import Chain as FilterChain
 from pathfit.core.filters import Expr, FilterRule, Match, Table, Verdict
+from pathfit.core.followed import Followed, Origin, Sign
 from pathfit.core.measured import Attempt, Bracket, Contact
+from pathfit.core.net import Point
 from pathfit.core.request import (
     Locate,
     Measure,
@@ -204,3 +206,21 @@ def _request(item: Evidence, asked: Ask) -> Any:
         case _:
             size = getattr(item, "size", 1420)
             return TryFix(ref=item.ref, source=source, address=ADDRESS, port=PORT, protocol="https", mss=size - 40)
+
+
+def untracked(*more: str) -> Followed:
+    """What taps saw of a packet that h should have translated, and reset; ``more``: signs of why it did not."""
+    at = Point(host="h", netns="netns:h", link="eth0")
+    facts: dict[str, Any] = {
+        "at": "h/eth0",
+        "as": "a:1 > b:2",
+        "others": "a:1 > c:2",
+        "netns": "netns:h",
+        "bytes": 9,
+        "room": 1,
+    }
+    signs = tuple(Sign(name=name, facts=facts) for name in ("untranslated", *more))
+    made = Point(host="h", netns="netns:h")
+    one = Origin(kind="reset", direction="forward", claims="198.18.2.2", by="end", confidence="confirmed", made=made,
+                 first=at, code="RST204", count=3, signs=signs)  # fmt: skip
+    return Followed(version="0", ask=case(None).ask, verdict="unknown", answers=(one,))

@@ -22,7 +22,7 @@ import test_remedies_nested as nested
 import test_remedies_podman as podman
 import test_remedies_tunnels as tunnels
 import test_weave_paths as weave_paths
-from cases import ADDRESS, BLIND, NARROW, PLAIN, case, drop, failed, hole, no_too_big, probe, table
+from cases import ADDRESS, BLIND, NARROW, PLAIN, case, drop, failed, hole, no_too_big, probe, table, untracked
 from test_remedies import HOLE, UNREACHED
 
 from pathfit import diagnose
@@ -84,8 +84,9 @@ def every() -> tuple[Fix, ...]:
 
 
 def _every() -> Iterator[Fix]:
-    for one in CASES:
-        for finding in diagnose.report(one).findings:
+    watched = diagnose.report(case(PLAIN, failed("reset", rst_phase="request")), seen=untracked("outside"))
+    for one in (*map(diagnose.report, CASES), watched):
+        for finding in one.findings:
             yield from finding.fixes
 
 

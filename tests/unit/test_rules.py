@@ -30,6 +30,7 @@ from cases import (
     rule,
     table,
     told,
+    untracked,
 )
 from topo import host
 
@@ -416,6 +417,25 @@ EXAMPLES = (
         swarms.asked(swarms.stale()[:1], failed("refused", rst_phase="syn")),
         "error",
         "likely",
+    ),
+    *(
+        Example(
+            "RST204",
+            case(PLAIN, failed("reset", rst_phase="request") if bad else probe()),
+            case(PLAIN),  # nothing was measured
+            "error" if bad else "warning",
+            "confirmed" if signs else "likely",
+            {
+                "case": "invalid" if signs else "forgotten",
+                "place": "h",
+                "at": "h/eth0",
+                "translator": "netns:h",
+                "count": 3,
+            },
+            untracked(*signs),
+        )
+        for bad in (True, False)
+        for signs in ((), ("outside",), ("acknowledges",))
     ),
     Example(
         "RST205",

@@ -161,9 +161,8 @@ def test_who_has_the_better_right_is_not_for_taps_to_say() -> None:
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_every_sign_and_maker_has_a_sentence(lang: str) -> None:
-    facts = dict.fromkeys(
-        ("ttl", "usual", "ident", "last", "value", "window", "seq", "next", "ms", "count", "place"), 7
-    )
+    known = ("ttl", "usual", "ident", "last", "value", "window", "seq", "next", "ms", "count", "place")
+    facts = dict.fromkeys((*known, "at", "as", "others", "bytes", "room"), 7)
     for key in (k for k in templates("en") if k.startswith("sign.")):
         name, _, says = key.removeprefix("sign.").rpartition("-")
         whole = name in ("", "kernel")

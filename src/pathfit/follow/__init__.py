@@ -8,6 +8,7 @@ missing at a point that they never pass, and then it is said that they were not 
 * :mod:`~pathfit.follow.losses` - what was lost between which points, and why;
 * :mod:`~pathfit.follow.counts` - of losses without a cause, which counters may tell one;
 * :mod:`~pathfit.follow.origin` - who made a reset or an ICMP error, by which taps saw it;
+* :mod:`~pathfit.follow.untracked` - a reset that answers a packet which was not translated;
 * :mod:`~pathfit.follow.trails` - resets and ICMP errors wherever they were seen, and what they answer;
 * :mod:`~pathfit.follow.prints` - the same by its looks, where taps leave it open;
 * :mod:`~pathfit.follow.settled` - the report, where taps prove who made a reset;
@@ -76,7 +77,13 @@ def _seen(case: Case, report: Report) -> Followed:
     found = tuple(Sighted(*one) for one in packets(fact, Flow.of(watch)))
     both = ways(fact, watch, found)
     made = answers(found, fact, watch, network, report)
-    report = settled(report, made, fact.ref)
+    if any(x.code == "RST204" for x in made):  # no measurement knows of it: the rule reads it from what was seen
+        from pathfit import diagnose
+
+        proven = Followed(version=__version__, ask=case.ask, verdict="unknown", answers=made)
+        report = diagnose.report(case, seen=proven)
+    else:
+        report = settled(report, made, fact.ref)
     later = case.one("rules:after", StateFact)
     after = later.host if later is not None else None
     along = _along(fact, watch)

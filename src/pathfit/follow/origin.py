@@ -29,6 +29,7 @@ from pathfit.core.tracing import Stop, inode, unnamed
 from pathfit.follow import prints
 from pathfit.follow.seen import EARLY, Packet
 from pathfit.follow.trails import Kind, Sighted, Trail, Trails, moment, talk
+from pathfit.follow.untracked import Untracked
 from pathfit.model import same
 from pathfit.model.network import TUNNELS, Network
 from pathfit.rules.places import place_text
@@ -59,14 +60,22 @@ def answers(
     it = _Origins(them, fact, watch, network)
     alike: dict[tuple[object, ...], list[Origin]] = defaultdict(list)
     over, ending = them.closed(), set[tuple[object, ...]]()
+    killed: dict[object, int] = {}  # connections that a packet without translation has ended, and when
     for kind, trail in them.trails():
         one = it.origin(kind, trail)
-        if one.direction == "reverse" or one.by != "end" or kind != "reset":
+        if kind == "reset":
+            one = it.untranslated(trail, one)
+            if one.code:
+                killed.setdefault(it.strays.talk(trail[0]), moment(trail[0]))
+        if one.code or one.direction == "reverse" or one.by != "end" or kind != "reset":
             ports = talk(trail[-1])
             ends = moment(trail[-1]) <= over.get(ports, moment(trail[-1]))  # what comes later has ended nothing
+            if killed and not one.code and kind == "reset":
+                ends = ends and moment(trail[0]) <= killed.get(it.strays.talk(trail[0]), moment(trail[0]))
             if kind == "reset":
                 over[ports] = min(over.get(ports, moment(trail[0])), moment(trail[0]))
-            key = (kind, one.direction, one.claims, one.by, one.confidence, one.phase, one.made, one.first, one.mtu)
+            who = (one.claims, one.by, one.confidence, one.made, one.first, one.code)
+            key = (kind, one.direction, one.phase, one.mtu, *who)
             alike[key].append(one)
             if ends:
                 ending.add(key)
@@ -87,6 +96,8 @@ def _coded(one: Origin, report: Report) -> Origin:
     Who was the right one to answer (RST203) only tables and snapshots tell, and the report has read them: a host that
     has the address, and made the reset, may still be the wrong one.
     """
+    if one.code:
+        return one
     told = next((f for f in report.findings if f.code in ("RST201", "RST202", "RST203")), None)
     if one.kind != "reset" or one.direction != "reverse" or told is None:
         return one
@@ -111,8 +122,18 @@ class _Origins:
         self.them, self.fact, self.network = them, fact, network
         self.flow, self.found, self.ways = them.flow, them.found, them.ways
         every = set(range(len(fact.taps)))
+        self.strays = Untracked(them, fact)
         self._known: dict[tuple[int, Direction, bytes], prints.Known] = {}
         self.deaf = every if fact.cut else {x.tap for x in fact.lost} | (every - set(fact.opened))
+
+    def untranslated(self, trail: Trail, one: Origin) -> Origin:
+        """With its code (RST204) where the host that made it should never have got what it answers."""
+        if one.by != "end" or one.confidence != "confirmed":
+            return one
+        found = self.strays.signs(trail, self.them.asked(trail[0]))
+        if not found or any(x.name == "kernel-filtered" for x in one.signs):
+            return one
+        return msgspec.structs.replace(one, code="RST204", signs=(*found, *one.signs), unseen=())
 
     def origin(self, kind: Kind, trail: Trail) -> Origin:
         first = trail[0]

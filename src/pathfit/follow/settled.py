@@ -18,6 +18,8 @@ def settled(report: Report, answers: Sequence[Origin], ref: str) -> Report:
     RST203 stays: who has the better right to an address is not for taps to say. Where they show which of those who have
     it made the reset, and that the others did not, it is confirmed.
     """
+    if any(f.code == "RST204" for f in report.findings):
+        return report  # said by its own rule, from the same
     stray = next((f for f in report.findings if f.code == "RST203"), None)
     if stray is not None:
         return _with(report, stray, _confirmed(stray, answers, ref))

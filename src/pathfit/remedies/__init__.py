@@ -34,6 +34,7 @@ CONFIGURED = ("CFG601", "CFG602", "CFG603", "CFG607")
 BY_HAND: dict[str, Callable[[Finding, View], tuple[Fix, ...]]] = {
     "MTU107": manual.of_too_big,
     "FLT401": manual.of_filter,
+    "RST204": manual.of_conntrack,
     "RST205": manual.of_filter,
     "OVL301": overlay.stale_entry,
     "OVL302": overlay.duplicate,

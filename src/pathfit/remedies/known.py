@@ -364,6 +364,13 @@ KNOWN = (
         by_hand=True,
     ),
     Known(
+        id="conntrack-liberal",
+        does="nf_conntrack_tcp_be_liberal = 1: what lies outside of the window is translated all the same.",
+        when="RST204, where the packet was taken for invalid. Or drop `ct state invalid` there before it arrives.",
+        undo=HAND,
+        by_hand=True,
+    ),
+    Known(
         id="forwarding-on",
         does="Forwarding of the host, or of the one device where it is off.",
         when="FLT403.",

@@ -42,6 +42,16 @@ def of_rp_filter(finding: Finding, view: View) -> tuple[Fix, ...]:
     return (_sysctl("rp-filter-loose", "fix.rp-filter-loose", view, ns, key, "2", old),)
 
 
+def of_conntrack(finding: Finding, view: View) -> tuple[Fix, ...]:
+    """Connection tracking of the namespace that translates takes what is outside of its window as well (RST204). No
+    help where it has forgotten the connection."""
+    ns = next((n for n in view.namespaces if n.where == finding.facts.get("translator")), None)
+    if ns is None or finding.facts.get("case") != "invalid":
+        return ()
+    key = "net/netfilter/nf_conntrack_tcp_be_liberal"
+    return (_sysctl("conntrack-liberal", "fix.conntrack-liberal", view, ns, key, "1", "0"),)
+
+
 def of_forwarding(finding: Finding, view: View) -> tuple[Fix, ...]:
     """The switch for all devices; where that is on already, those of single devices that are off (IN_DEV_FORWARD)."""
     ns = _namespace(finding, view)

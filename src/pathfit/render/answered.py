@@ -55,5 +55,5 @@ def proof_texts(one: Origin, lang: str) -> Iterator[str]:
 
 
 def sign_text(sign: Sign, lang: str) -> str:
-    both = sign.name.startswith("kernel-") or sign.name == "stopped"  # these have one sentence
-    return words.say(f"sign.{sign.name}" if both else f"sign.{sign.name}-{sign.says}", sign.facts, lang)
+    alone = not sign.says or sign.name.startswith("kernel-") or sign.name == "stopped"  # these have one sentence
+    return words.say(f"sign.{sign.name}" if alone else f"sign.{sign.name}-{sign.says}", sign.facts, lang)

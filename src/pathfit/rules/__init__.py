@@ -71,6 +71,7 @@ RULES: tuple[Rule, ...] = (
     Rule("RST201", resets.by_target),
     Rule("RST202", resets.by_middlebox),
     Rule("RST203", wronghost.by_wrong_host),
+    Rule("RST204", resets.by_conntrack),
     Rule("RST205", resets.hidden_by_filter),
     Rule("FLT401", filters.dropped),
     Rule("FLT402", filters.reverse_path),

@@ -6,6 +6,7 @@ from pathfit.core.finding import Facts, Finding, Severity
 from pathfit.model import proxies
 from pathfit.rules.base import found, line
 from pathfit.rules.ends import ends_at
+from pathfit.rules.resets import untranslated
 from pathfit.rules.view import View
 
 UNKNOWN_ISSUER = ("self-signed", "self signed", "issuer certificate")  # X509_verify_cert_error_string(3)
@@ -27,7 +28,7 @@ def target_silent(view: View) -> Iterable[Finding]:
     References: tcp(7); sock_diag(7) idiag_rqueue.
     """
     c = view.contact
-    if c is None or c.tcp != "ok" or not c.acked or c.answered or view.holes:
+    if c is None or c.tcp != "ok" or not c.acked or c.answered or view.holes or untranslated(view):
         return
     if ends_at(view)[0] == "local-proxy":
         return  # it was the proxy that took the request; the target may never have seen it

@@ -33,6 +33,7 @@ NAMES: dict[str, str] = {
     "RST201": "refused-by-target",
     "RST202": "reset-by-middlebox",
     "RST203": "reset-by-wrong-host",
+    "RST204": "conntrack-invalid-reset",
     "RST205": "reset-filter-masks-fault",
     "OVL301": "stale-forwarding-entry",
     "OVL302": "duplicate-address",

@@ -2,14 +2,18 @@
 
 from collections.abc import Iterable
 
+from pathfit.core.evidence import TraceFact
 from pathfit.core.finding import Confidence, EvidenceLine, Facts, Finding
+from pathfit.core.followed import Origin
 from pathfit.core.measured import Contact
-from pathfit.core.net import hops_away
+from pathfit.core.net import Point, hops_away
 from pathfit.core.path import Fate, Filtered
 from pathfit.rules import datagrams, forecast
 from pathfit.rules.base import found, line
 from pathfit.rules.places import place_text
 from pathfit.rules.view import View
+
+UNKNOWN = ("outside", "acknowledges")  # signs of why connection tracking did not know a packet
 
 
 def by_target(view: View) -> Iterable[Finding]:
@@ -28,6 +32,8 @@ def by_target(view: View) -> Iterable[Finding]:
     References: RFC 9293 section 3.5.2; tcp_v4_send_reset().
     """
     c = view.contact
+    if untranslated(view):
+        return
     if c is not None:
         yield from datagrams.refused(view, c)
     if c is None or not view.torn_down or c.icmp is not None or _boxed(view, c):
@@ -55,7 +61,7 @@ def by_middlebox(view: View) -> Iterable[Finding]:
     References: RFC 9293 section 3.5.2; RFC 3360; nf_send_reset().
     """
     c = view.contact
-    if c is None or not view.torn_down:
+    if c is None or not view.torn_down or untranslated(view):
         return
     rule = _rejecting(view)
     if rule is not None:
@@ -65,6 +71,61 @@ def by_middlebox(view: View) -> Iterable[Finding]:
         facts = {"case": "hops", "target": view.target_label, "port": c.port, "rst_ttl": c.rst_ttl}
         facts["own_ttl"] = c.synack_ttl if c.synack_ttl is not None else c.echo_ttl
         yield found("RST202", "error", "likely", view.edge, facts, _seen(view, c))
+
+
+def by_conntrack(view: View) -> Iterable[Finding]:
+    """A packet that connection tracking did not know was not translated, and whoever got it instead reset it.
+
+    Why it hurts: one such packet ends a connection that is well, in the midst of a download, now and then and under
+    load, and only where addresses are translated: containers behind a host's address, services of a cluster. The one
+    who sent it hears "connection reset by peer"; the other hangs, or is reset when it speaks next. Both ends are
+    innocent.
+    Example: a segment beyond the window that connection tracking believes in (it missed packets that went another way,
+    or an acknowledgement before what it acknowledges); before Linux 6.1 also one that came much too late. The answer
+    for a container then stays one for its host, which has no such socket.
+    Repair: net.netfilter.nf_conntrack_tcp_be_liberal=1 where it is translated; or a rule there that drops what is
+    `ct state invalid` before it arrives. Not one that drops resets (RST205).
+    Severity: error where the asked connection was torn down or got no answer; otherwise a warning.
+    Possible: never said.
+    Likely: taps saw others of the connection translated, this packet not, and the reset made by who got it; why it was
+    not known was not seen (its entry was deleted, or ran out).
+    Confirmed: besides, its numbers are outside of the window.
+    References: nf_conntrack_in(), tcp_in_window(), nf_nat_inet_fn(); moby/libnetwork issue 1090; kubernetes issues
+    74839, 117924.
+    """
+    them = untranslated(view)
+    c = view.contact
+    if not them or c is None:
+        return
+    ref = next((x.ref for x in view.case.all(TraceFact)), view.ref)
+    one = max(them, key=lambda x: len(x.signs))
+    at = one.made or one.first
+    silent = c.tcp == "ok" and not c.answered
+    first = next(x for x in one.signs if x.name == "untranslated")
+    count = sum(x.count for x in them)
+    invalid = any(x.name in UNKNOWN for x in one.signs)
+    facts: Facts = {
+        "case": "invalid" if invalid else "forgotten",
+        "target": view.target_label,
+        "port": c.port,
+        "place": place_text(at) if at is not None else "?",
+        "at": first.facts["at"],
+        "count": count,
+        "translator": first.facts["netns"],
+    }
+    lines = [EvidenceLine(ref=ref, message=f"sign.{x.name}", facts=x.facts) for x in one.signs]
+    place = place_text(one.first) if one.first is not None else "?"
+    lines.insert(0, line(ref, "reset-first", first=place, count=count))
+    sure: Confidence = "confirmed" if invalid else "likely"
+    bad = view.torn_down or silent or view.fails_to_connect
+    translator = Point(host=view.host, netns=str(first.facts["netns"]))
+    where = (translator, at) if at is not None and at.netns != translator.netns else (translator,)
+    yield found("RST204", "error" if bad else "warning", sure, where, facts, *lines)
+
+
+def untranslated(view: View) -> tuple[Origin, ...]:
+    """Resets that taps saw made by who should never have got what they answer (RST204)."""
+    return tuple(x for x in view.seen.answers if x.code == "RST204") if view.seen is not None else ()
 
 
 def hidden_by_filter(view: View) -> Iterable[Finding]:

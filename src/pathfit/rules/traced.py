@@ -15,6 +15,7 @@ from pathfit.core.net import Direction, Point
 from pathfit.core.path import Resolve
 from pathfit.rules.base import found, line
 from pathfit.rules.places import place_text
+from pathfit.rules.resets import untranslated
 from pathfit.rules.unsettled import STATE, Question, question
 from pathfit.rules.view import SAID, View
 
@@ -67,6 +68,8 @@ def on_this_machine(view: View) -> Iterable[Finding]:
     Confirmed: taps at both devices; the reason, where there is one, is the kernel's word on these very packets.
     References: docs/trace.md; skb:kfree_skb; packet(7).
     """
+    if untranslated(view):
+        return  # what went where it should not
     for loss in losses(view):
         cause = next(iter(loss.causes), None)
         between = loss.after is not None and loss.before is not None

@@ -15,7 +15,7 @@ from pathfit.core.evidence import ClockFact, ProgramFact, WatchFact
 from pathfit.core.filters import Action, Choice, Expr, Opaque, Verdict
 from pathfit.core.measured import Bracket
 from pathfit.core.net import Direction, hops_away
-from pathfit.core.path import Fate
+from pathfit.core.path import Fate, Translated
 from pathfit.core.request import EndWatch, Measure, ReadPrograms, ReadState, Request, Watch
 from pathfit.model.addr import family_of
 from pathfit.rules import forecast
@@ -203,11 +203,19 @@ def _unproven(b: Bracket) -> bool:
     return b.fails is not None or b.note == "unproven"
 
 
+def _translated(view: View) -> bool:
+    """Does NAT stand on the way, as far as it is seen?"""
+    ways = [way for way in view.predicted if way is not None]
+    return any(isinstance(s, Translated) for way in ways for hop in way.hops for s in hop.steps)
+
+
 def _by_target(view: View) -> bool:
     """Did the target itself refuse, beyond doubt? Then no packet was lost."""
     c, way = view.contact, view.predicted_forward
     if c is None or c.icmp is not None or not view.torn_down:
         return False
+    if c.rst_phase != "syn" and c.tcp != "refused" and _translated(view):
+        return False  # a packet that was not translated may have made the target give up (RST204)
     if way is not None and way.complete and way.fate == Fate.DELIVERED and c.tcp == "refused":
         return True
     own = {hops_away(t) for t in (c.echo_ttl, c.synack_ttl) if t is not None}
