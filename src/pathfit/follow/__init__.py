@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from pathfit import __version__
 from pathfit.core.case import Case
 from pathfit.core.evidence import Missing, StateFact, TraceFact
-from pathfit.core.followed import Followed, Loss, Word
+from pathfit.core.followed import Followed, Loss, Origin, Word
 from pathfit.core.net import Point
 from pathfit.core.report import Report
 from pathfit.core.request import Watch
@@ -77,13 +77,7 @@ def _seen(case: Case, report: Report) -> Followed:
     found = tuple(Sighted(*one) for one in packets(fact, Flow.of(watch)))
     both = ways(fact, watch, found)
     made = answers(found, fact, watch, network, report)
-    if any(x.code == "RST204" for x in made):  # no measurement knows of it: the rule reads it from what was seen
-        from pathfit import diagnose
-
-        proven = Followed(version=__version__, ask=case.ask, verdict="unknown", answers=made)
-        report = diagnose.report(case, seen=proven)
-    else:
-        report = settled(report, made, fact.ref)
+    report = _told(case, report, made, fact)
     later = case.one("rules:after", StateFact)
     after = later.host if later is not None else None
     along = _along(fact, watch)
@@ -128,6 +122,17 @@ def _seen(case: Case, report: Report) -> Followed:
         seconds=round((fact.ended - fact.armed) / 1e9, 3),
         answers=made,
     )
+
+
+def _told(case: Case, report: Report, made: tuple[Origin, ...], fact: TraceFact) -> Report:
+    """The report, where taps prove who made a reset."""
+    from pathfit import diagnose
+
+    if not any(x.code == "RST204" for x in made):
+        return settled(report, made, fact.ref)
+    # No measurement knows of it: its rule reads it from what was seen.
+    seen = Followed(version=__version__, ask=case.ask, verdict="unknown", answers=made)
+    return diagnose.report(case, seen=seen)
 
 
 def _along(fact: TraceFact, watch: Watch) -> TraceFact:
