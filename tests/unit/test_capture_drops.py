@@ -28,6 +28,7 @@ GSO over a smaller veth, or bridge's port       super_packets_pass_a_smaller_por
 
 import ctypes
 import os
+import random
 import re
 import signal
 import socket
@@ -48,17 +49,21 @@ from pathfit.wire import traced
 
 pytestmark = [pytest.mark.lab, pytest.mark.real_root]
 
-C4, S4, C6, S6 = "192.0.2.2", "198.51.100.2", "2001:db8:1::2", "2001:db8:2::2"
+# What was freed without a device is told without its namespace: no other lab that runs now may have the same addresses.
+LAB = random.SystemRandom().randrange(256)
+V4, V6 = (f"198.18.{LAB}", f"198.19.{LAB}"), (f"2001:db8:1{LAB:02x}", f"2001:db8:2{LAB:02x}")
+C4, S4 = (f"{net}.2" for net in V4)
+C6, S6 = (f"{net}::2" for net in V6)
+A4, B4 = f"{V4[0]}.2", f"{V4[0]}.3"  # on one bridge
 IN = ("10.5.0.2", "10.5.0.3")  # behind the tunnel
-V4, V6 = ("192.0.2", "198.51.100"), ("2001:db8:1", "2001:db8:2")
 BIG, SMALL = 1452, 100  # bytes that ping adds to its headers: a packet of 1480, of 128
 
-CONNECT = """
+CONNECT = f"""
 import socket, sys
 s = socket.socket(type=int(sys.argv[1]))
 s.settimeout(1)
 try:
-    s.connect(("198.51.100.2", 9))
+    s.connect(("{S4}", 9))
     s.send(b"x")
 except OSError:
     pass
@@ -71,10 +76,10 @@ s.bind(("", 7001))
 print(flush=True)
 signal.pause()
 """
-FLOOD = """
+FLOOD = f"""
 import socket
 s = socket.socket(type=2)
-s.connect(("198.51.100.2", 7001))
+s.connect(("{S4}", 7001))
 for n in range(50):
     try:
         s.send(bytes(500))
@@ -90,9 +95,9 @@ while d := c.recv(65536):
     n += len(d)
 c.send(str(n).encode())
 """
-SEND = """
+SEND = f"""
 import socket
-s = socket.create_connection(("198.51.100.2", 7000), 5)
+s = socket.create_connection(("{S4}", 7000), 5)
 s.sendall(bytes(200000))
 s.shutdown(socket.SHUT_WR)
 print(s.recv(9))
@@ -140,7 +145,7 @@ def watched(net: Net, hosts: tuple[str, ...], act: Callable[[], None], enough: i
 
 @pytest.fixture
 def net() -> Iterator[Net]:
-    """c (192.0.2.2) - r - s (198.51.100.2), and the same in IPv6; r's devices are vc and vs."""
+    """c (C4) - r - s (S4), and the same in IPv6; r's devices are vc and vs."""
     with nets() as net:
         net.routed(V4, V6, 2)
         for name, to in (("c", S4), ("c", S6)):  # neighbours are known: what follows is about the packet alone
@@ -150,20 +155,20 @@ def net() -> Iterator[Net]:
 
 @pytest.fixture
 def bridged() -> Iterator[Net]:
-    """a (192.0.2.2) and b (192.0.2.3) on the bridge of r, whose ports are pa and pb."""
+    """a (A4) and b (B4) on the bridge of r, whose ports are pa and pb."""
     with nets() as net:
         net.add("a", "b", "r")
         net.ip("r", "link add br0 type bridge")
         for name, host in (("a", 2), ("b", 3)):
             net.ip("r", f"link add p{name} type veth peer name eth0 netns {net(name)}")
             net.batch("r", f"link set p{name} master br0\nlink set p{name} up")
-            net.batch(name, f"link set eth0 up\naddr add 192.0.2.{host}/24 dev eth0")
+            net.batch(name, f"link set eth0 up\naddr add {V4[0]}.{host}/24 dev eth0")
             net.plain(name, "eth0")
             net.plain("r", f"p{name}")
         net.ip("r", "link set br0 up")
         end = time.monotonic() + 10
         while time.monotonic() < end:
-            words = ["ip", "netns", "exec", net("a"), "ping", "-c1", "-W1", "192.0.2.3"]
+            words = ["ip", "netns", "exec", net("a"), "ping", "-c1", "-W1", B4]
             if subprocess.run(words, capture_output=True, check=False).returncode == 0:
                 break
         net.batch("r", "link set pb mtu 1400\nlink set br0 mtu 1500")
@@ -188,14 +193,14 @@ ROWS: dict[str, tuple[Callable[[Net], object], tuple[str, str], int, str, str, s
     "blackhole, IPv6": (
         lambda n: n.ip("r", f"-6 route add blackhole {S6}"), (C6, S6), SMALL, "refused-by-route", "", "vc",
     ),
-    "no route": (lambda n: n.ip("r", "route del 198.51.100.0/24"), (C4, S4), SMALL, "no-route", "", "vc"),
+    "no route": (lambda n: n.ip("r", f"route del {V4[1]}.0/24"), (C4, S4), SMALL, "no-route", "", "vc"),
     "forwarding off": (
         lambda n: silence(n, "sysctl -qw net.ipv4.ip_forward=0"), (C4, S4), SMALL, "not-forwarded", "", "vc",
     ),
     "reverse path": (
         lambda n: (
-            n.batch("r", "link add o1 type veth peer name o2\nlink set o1 up\nlink set o2 up\nneigh replace 192.0.2.2 "
-                    "lladdr 02:00:00:00:00:02 dev vc nud permanent\nroute add 192.0.2.2/32 dev o1"),
+            n.batch("r", f"link add o1 type veth peer name o2\nlink set o1 up\nlink set o2 up\nneigh replace {C4} "
+                    f"lladdr 02:00:00:00:00:02 dev vc nud permanent\nroute add {C4}/32 dev o1"),
             silence(n, "sysctl -qw net.ipv4.conf.vc.rp_filter=1"),
         ), (C4, S4), SMALL, "reverse-path", "", "vc",
     ),
@@ -276,7 +281,7 @@ def test_a_bridge_s_port(bridged: Net, filtered: str) -> None:
     """No counter moves without bridge-nf; the place is told all the same."""
     key = "net.bridge.bridge-nf-call-iptables"
     subprocess.run(["ip", "netns", "exec", bridged("r"), "sysctl", "-qw", f"{key}={filtered}"], check=False)
-    (lost, *_) = watched(bridged, ("192.0.2.2", "192.0.2.3"), lambda: ping(bridged, "a", "192.0.2.3", BIG))
+    (lost, *_) = watched(bridged, (A4, B4), lambda: ping(bridged, "a", B4, BIG))
     assert (lost.why.word, lost.why.limit, lost.at.device) == ("port-too-small", "port", "pb")
 
 
@@ -350,10 +355,10 @@ def test_super_packets_pass_a_smaller_bridge_s_port_unseen(bridged: Net) -> None
         bridged.inside(name, "ethtool", "-K", link, "tso", "on", "gso", "on", "gro", "on")
     bridged.inside("r", "sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=0")
     said: list[str] = []
-    send = SEND.replace("198.51.100.2", "192.0.2.3")
+    send = SEND.replace(S4, B4)
     with bridged.serving("b", SERVE):
         act = lambda: said.append(bridged.inside("a", sys.executable, "-c", send))  # noqa: E731
-        found = watched(bridged, ("192.0.2.2", "192.0.2.3"), act, enough=0)
+        found = watched(bridged, (A4, B4), act, enough=0)
     assert "200000" in said[0]
     assert [d.why.word for d in found if d.why.limit] == []
 
