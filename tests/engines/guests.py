@@ -24,7 +24,6 @@ from labhost import OFFLOADS_OFF, Lab, LabHost
 SERIES = "6.1"
 PACKAGES = ("pathfit", "msgspec", "click", "dns")  # rich: for pages, and here everything is JSON
 LEFT_OUT = ("lab", "recorded", "__pycache__", "tests")  # folders that nothing needs which runs in a guest
-PATIENCE = 150.0  # seconds for what takes ten on a quiet machine
 MAC = "fa:16:3e:00:00:{:02x}"
 
 
@@ -46,10 +45,10 @@ class Plugged(Protocol):
     def bring(self) -> None:
         """Carry pathfit there."""
 
-    def sh(self, script: str, timeout: float = PATIENCE) -> vm.Done:
+    def sh(self, script: str, timeout: float = vm.PATIENCE) -> vm.Done:
         """Run a shell script as root; never an exception for its exit status."""
 
-    def pathfit(self, words: str, timeout: float = PATIENCE) -> vm.Done:
+    def pathfit(self, words: str, timeout: float = vm.PATIENCE) -> vm.Done:
         """pathfit, as root there would type it."""
 
     def end(self) -> None:
@@ -81,12 +80,12 @@ class Guest:
 
     def bring(self) -> None:
         (self.folder / "code.tar").write_bytes(code())
-        self._guest.run("mkdir /run/code && tar xf /out/code.tar -C /run/code", timeout=PATIENCE)
+        self._guest.run("mkdir /run/code && tar xf /out/code.tar -C /run/code")
 
-    def sh(self, script: str, timeout: float = PATIENCE) -> vm.Done:
+    def sh(self, script: str, timeout: float = vm.PATIENCE) -> vm.Done:
         return self._guest.run(f"export OUT=/out\n{script}", timeout, check=False)
 
-    def pathfit(self, words: str, timeout: float = PATIENCE) -> vm.Done:
+    def pathfit(self, words: str, timeout: float = vm.PATIENCE) -> vm.Done:
         python = Path(sys.executable).resolve()
         where = "PYTHONPATH=/run/code PATHFIT_STATE=/run/state LANG=C.UTF-8"
         return self.sh(f"{where} {python} -m pathfit {words}", timeout)
@@ -116,11 +115,11 @@ class StandIn:
     def bring(self) -> None:
         """It sees this machine's files."""
 
-    def sh(self, script: str, timeout: float = PATIENCE) -> vm.Done:
+    def sh(self, script: str, timeout: float = vm.PATIENCE) -> vm.Done:
         done = self._host.call("bash", "-c", f"export OUT={self.folder}\n{script}", timeout=timeout)
         return vm.Done(done.returncode, done.stdout, done.stderr)
 
-    def pathfit(self, words: str, timeout: float = PATIENCE) -> vm.Done:
+    def pathfit(self, words: str, timeout: float = vm.PATIENCE) -> vm.Done:
         program = Path(sys.executable).with_name("pathfit")
         return self.sh(f"PATHFIT_STATE={self.folder}/state LANG=C.UTF-8 {program} {words}", timeout)
 

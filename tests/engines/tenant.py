@@ -43,7 +43,7 @@ GOGC=off setsid --fork dockerd --data-root /run/data --pidfile /run/docker.pid -
   --bip 198.19.0.1/24 --iptables=false --ip6tables=false --userland-proxy=false MORE </dev/null >$OUT/dockerd.log 2>&1
 """
 # dockerd's calls of iptables take twenty seconds in a guest; masquerading, all that is needed of them, is one rule.
-API = "curl -sS -f -m 60 --unix-socket /run/docker.sock"
+API = "curl -sS -f -m 300 --unix-socket /run/docker.sock"
 JSON, TAR = (f"-H 'Content-Type: application/{kind}'" for kind in ("json", "x-tar"))
 
 
@@ -159,7 +159,7 @@ class Tenant:
         for words in (*there, f"ethtool -K eth0 {OFFLOADS_OFF}"):
             self.kvm.run(*inside, *words.split())
         self.well("setsid --fork busybox nc -ll -p 8080 -e sleep 60 </dev/null >/dev/null 2>&1")
-        self.kvm.run(*inside, "ping", "-c", "1", "-w", "20", GUEST)  # neighbours know each other, as in operation
+        self.kvm.run(*inside, "ping", "-c", "1", "-w", "300", GUEST)  # neighbours know each other, as in operation
         try:
             yield f"netns:{name}"
         finally:

@@ -14,6 +14,8 @@ from article import PATHFIT, SERVER, URL, Article, article
 from engine import required
 from labhost import PATIENCE, Lab, cgroups, until
 
+from pathfit.observe.engines import BUDGET
+
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
 
 READ = """
@@ -147,17 +149,18 @@ def test_networks_that_docker_keeps_apart(stage: Article) -> None:
 def test_a_daemon_that_hangs_stalls_nothing(stage: Article) -> None:
     """Stopped by a signal it still takes connections (its backlog does): the diagnosis goes on without it."""
     pid = stage.docker.pid
-    container = stage.docker.inspect("container", "ci")["State"]["Pid"]
+    words = ("--from", f"pid:{stage.docker.inspect('container', 'ci')['State']['Pid']}", "--to", URL, "--json")
+    usual = json.loads(stage.pathfit("diagnose", *words).stdout)["took_ms"]
     stage.h.run("kill", "-STOP", str(pid))
     try:
         until(lambda: "T (stopped)" in stage.h.path(f"/proc/{pid}/status").read_text(), "a stopped dockerd")
-        done = stage.pathfit("diagnose", "--from", f"pid:{container}", "--to", URL, "--json")
+        done = stage.pathfit("diagnose", *words)
     finally:
         stage.h.run("kill", "-CONT", str(pid))
     report = json.loads(done.stdout)
     assert report["verdict"] == "broken"
     assert [m["why"] for m in report["missing"] if m["what"].startswith("docker at")] == ["no answer in time"]
-    assert report["took_ms"] < 6000
+    assert report["took_ms"] < 2 * usual + 1000 * 2 * BUDGET, "twice, for what else goes on on this machine"
 
 
 def test_an_interrupted_lab_leaves_nothing() -> None:

@@ -38,7 +38,7 @@ FLOW = Flow([socket.inet_aton(x) for x in ("192.0.2.2", "198.51.100.2")], 17, (7
 
 def inside(words: str, stdin: str = "") -> str:
     argv = ["ip", "netns", "exec", "r", *words.split()]
-    return subprocess.run(argv, input=stdin, text=True, capture_output=True, check=True, timeout=60).stdout
+    return subprocess.run(argv, input=stdin, text=True, capture_output=True, check=True).stdout
 
 
 def left() -> int:
@@ -57,7 +57,7 @@ def one(name: str, router: int, client: int) -> dict[str, object]:
         for port in (7001, 7000):
             s.sendto(b"x", ("198.51.100.2", port))
     found: list[Ruled] = []
-    end = time.monotonic() + 20
+    end = time.monotonic() + 300
     while not found and time.monotonic() < end:
         time.sleep(0.05)
         found += rules.read()
@@ -77,6 +77,6 @@ def killed(router: int) -> dict[str, object]:
     return {"signal": os.WTERMSIG(status), "left": left()}
 
 
-subprocess.run(["sh", "-ec", NETS], check=True, timeout=60)
+subprocess.run(["sh", "-ec", NETS], check=True)
 R, C = (os.open(f"/run/netns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in "rc")
 print(json.dumps({**{name: one(name, R, C) for name in CASES}, "killed": killed(R)}))

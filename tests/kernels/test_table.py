@@ -22,7 +22,6 @@ from pathfit.model.stacks import parse
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
 
-PATIENCE = 900.0  # seconds for what takes sixty on a quiet machine
 FAMILIES = (4, 6)
 STATES = {"default": TARGETS[0], "raised": TARGETS[1]}
 # What the overhead table's words are for three packets that are a byte too large, one after the other.
@@ -55,7 +54,7 @@ def asked(kernels: list[vm.Kernel]) -> Iterator[dict[str, Told]]:
         jobs = [g.start(words) for g in guests]
         found = {}
         for guest, job in zip(guests, jobs, strict=True):
-            done = job.wait(PATIENCE)
+            done = job.wait()
             assert done.status == 0, done.err
             results = json.loads((guest.folder / "results.json").read_text())
             found[guest.kernel.series] = Told({r["name"]: r for r in results}, guest.folder)

@@ -8,13 +8,12 @@ import vm
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
 
-PATIENCE = 500.0  # seconds for what takes a minute on a quiet machine
 PLACE = [["netns:r", "vs", "vc"]]
 
 
 @pytest.fixture(scope="module")
 def said() -> dict[str, dict[str, Any]]:
-    return vm.told("clocked.py", PATIENCE)
+    return vm.told("clocked.py")
 
 
 @pytest.mark.parametrize("series", vm.SERIES)
@@ -30,7 +29,7 @@ def test_the_clock_is_set(said: dict[str, dict[str, Any]], series: str) -> None:
     found = said[series]["clock"]
     assert found["steps"] >= 2, found
     assert (found["places"], set(found["causes"])) == (PLACE, {"filtered"}), found
-    assert 0 < found["seconds"] < 120
+    assert 0 < found["seconds"] < 3600, "less than it was set by"
 
 
 @pytest.mark.parametrize("series", vm.SERIES)

@@ -7,7 +7,6 @@ import vm
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
 
-PATIENCE = 300.0  # seconds for what takes ten on a quiet machine
 NAMED = {
     "goto": ["nft", "d", 1, False, ["f", "e"]],
     "policy": ["nft", "f", 0, True, []],
@@ -18,7 +17,7 @@ NAMED = {
 
 @pytest.fixture(scope="module")
 def said() -> dict[str, dict[str, Any]]:
-    return vm.told("ruled.py", PATIENCE)
+    return vm.told("ruled.py")
 
 
 @pytest.mark.parametrize("series", vm.SERIES)

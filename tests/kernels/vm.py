@@ -33,7 +33,7 @@ from labhost import locked
 CHECKOUT = Path(__file__).resolve().parents[2]
 PYTHON = "/usr/bin/python3"
 SERIES = ("6.1", "6.12")
-BOOT = 240.0  # seconds for what takes three on a quiet machine
+PATIENCE = 900.0  # seconds for what takes a few, at most ninety, on a quiet machine
 _OWN_MODULES = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay", "virtio_rng", "virtio_net")
 _9P = "trans=virtio,version=9p2000.L,msize=512000"
 
@@ -152,7 +152,7 @@ def needed(kernel: Kernel) -> list[Path]:
     found: dict[Path, None] = {}
     for name in _OWN_MODULES:
         words = ["modprobe", "-d", str(kernel.folder), "-S", kernel.version, "-D", name]
-        said = subprocess.run(words, capture_output=True, text=True, timeout=30, env={"PATH": _SBIN})
+        said = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, env={"PATH": _SBIN})
         for line in said.stdout.splitlines():
             kind, _, path = line.partition(" ")
             if kind == "insmod":
@@ -191,7 +191,7 @@ class Job:
     number: int
     started: float = field(default_factory=time.monotonic)
 
-    def wait(self, timeout: float) -> Done:
+    def wait(self, timeout: float = PATIENCE) -> Done:
         """What it said. Raises GuestError when it does not end within ``timeout`` seconds of now."""
         status = self.guest._answer(str(self.number), timeout)
         out, err = ((self.guest.folder / f"{self.number}.{x}").read_text(errors="replace") for x in ("out", "err"))
@@ -254,7 +254,7 @@ class Guest:
     def ready(self) -> None:
         """It is up, and takes commands. Raises GuestError."""
         if not self._up:
-            self._answer("ready", BOOT)
+            self._answer("ready", PATIENCE)
             self._up = True
 
     def _words(self, memory: int, cpus: int, nics: tuple[Nic, ...], port: int) -> list[str]:
@@ -302,7 +302,7 @@ class Guest:
             raise self._failed(f"is gone ({e})") from None
         return Job(self, self._count)
 
-    def run(self, script: str, timeout: float = 60.0, check: bool = True) -> Done:
+    def run(self, script: str, timeout: float = PATIENCE, check: bool = True) -> Done:
         """Run a shell script (bash) inside. Raises GuestError when it takes longer, or (``check``) when it fails."""
         done = self.start(script).wait(timeout)
         if check and done.status:
@@ -324,7 +324,7 @@ class Guest:
                     for name, _, word in (line.decode().partition(" ") for line in lines):
                         self._answers[name] = word
                     continue
-                if self._qemu.wait(10) is not None:
+                if self._qemu.wait(PATIENCE) is not None:
                     raise self._failed(f"{key}: it ended")
         return self._answers.pop(key)
 
@@ -344,7 +344,7 @@ class Guest:
         if self._qemu.poll() is None:
             with suppress(ProcessLookupError):
                 os.killpg(self._qemu.pid, signal.SIGKILL)
-            self._qemu.wait(30)
+            self._qemu.wait(PATIENCE)
         self._port.close()
         shutil.rmtree(self._outer, ignore_errors=True)
         if self._lock is not None:
@@ -359,10 +359,10 @@ def several(kernels: Iterable[Kernel]) -> Iterator[list[Guest]]:
         yield [stack.enter_context(Guest(x, wait=False)) for x in kernels]
 
 
-def told(script: str, patience: float) -> dict[str, Any]:
+def told(script: str) -> dict[str, Any]:
     """What a script beside this file prints (JSON) on each kernel, all at once, by series."""
     with several([required(series) for series in SERIES]) as guests:
         jobs = [guest.start(f"{CHECKOUT}/.venv/bin/python {Path(__file__).with_name(script)}") for guest in guests]
-        done = [job.wait(patience) for job in jobs]
+        done = [job.wait() for job in jobs]
     assert [d.status for d in done] == [0] * len(done), [d.err for d in done]
     return {series: json.loads(d.out) for series, d in zip(SERIES, done, strict=True)}
