@@ -215,7 +215,7 @@ class Guest:
         memory: int = 1024,
         cpus: int = 1,
         nics: Iterable[Nic] = (),
-        cpu: str = "max",
+        cpu: str = "Nehalem",
         netns_of: int | None = None,
         enter: Iterable[str] = (),
         kept: Iterable[int] = (),
