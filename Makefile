@@ -8,7 +8,7 @@ CHECKED := src tests/unit tests/cover tests/healthy tests/hostile tests/scenario
 QUICK := tools/isolated $(BIN)/pytest -m "not slow and not matrix"
 SLOW := tools/isolated $(BIN)/pytest -m slow
 # About half of what tests/engines takes; the other half runs beside it.
-ENGINES := $(patsubst %,tests/engines/test_%.py,kinds nested podman tunnels killed)
+ENGINES := $(patsubst %,tests/engines/test_%.py,kinds nested podman tunnels killed setups weave host)
 
 .PHONY: setup engines-setup demo test test-all lint onefile bench bench-cure bench-oracle bench-kernels bench-trace bench-trace-labs fuzz record-demo uninstall
 
