@@ -1,9 +1,10 @@
 """A repair that is killed (SIGKILL) at one of its calls. Run on the lab host: `killed.py ORDERS` with a JSON document.
 
-``changes`` as the journal has them, ``die`` the number of the call, ``early``: before its effect, else after it. A call
-is whatever changes something: a request to the engine other than GET, a command of Podman's, the end and the start of
-the daemon, and each step as the journal sees it. ``during``: the command of Podman's that is left running when we are
-killed. Prints how many there were when it was not killed.
+``changes`` as the journal has them, ``die`` the number of the call after which it ends. A call is whatever changes
+something: a request to the engine other than GET, a command of Podman's, the end and the start of the daemon, and each
+step as the journal sees it, before its first effect and after its last. So there is no other moment: before a call is
+after the one that precedes it. ``during``: the command of Podman's that is left running when we are killed. Prints how
+many there were when it was not killed.
 """
 
 import json
@@ -34,8 +35,6 @@ def counted(act: Callable[..., Any], orders: dict[str, Any], counts: Callable[..
             return act(*args, **more)
         calls += 1
         mine = calls == orders["die"]
-        if mine and orders["early"]:
-            os.kill(os.getpid(), signal.SIGKILL)
         done = act(*args, **more)
         if mine:
             os.kill(os.getpid(), signal.SIGKILL)

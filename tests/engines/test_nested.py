@@ -225,7 +225,7 @@ def killed(s: Stage, die: int) -> int:
         through="/run/docker.sock",
     )
     changes: tuple[Change, ...] = (write, restart)
-    orders = json.dumps({"changes": msgspec.to_builtins(changes), "die": die, "early": False})
+    orders = json.dumps({"changes": msgspec.to_builtins(changes), "die": die})
     done = s.a.h.call(sys.executable, SCRIPT, orders, env=s.a.env)
     assert done.returncode in ((KILLED, -9) if die else (0,)), f"{die}: {done.returncode} {done.stdout}{done.stderr}"
     return 0 if die else int(json.loads(done.stdout)["calls"])
