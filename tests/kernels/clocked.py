@@ -42,6 +42,7 @@ def ended(self, request):
 watch.Watcher.begin, watch.Watcher.end = begun, ended
 sys.exit(main())
 """
+TRIES = 5
 PLAIN = "import sys; from pathfit.cli.entry import main; sys.exit(main())"
 NO_BTF = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /sys/kernel/btf && exec "$@"', "sh")
 
@@ -60,8 +61,17 @@ def traced(code: str, *before: str) -> dict[str, Any]:
         "places": [[x["after"]["netns"], x["after"]["link"], x["before"]["link"]] for x in losses],
         "causes": [c["why"] for x in losses for c in x["causes"]],
         "seconds": max((row["ms"] for row in document["ladder"]), default=0) / 1000,
+        "unkept": sum(p["lost"] for way in ("forward", "reverse") for p in document[way]["points"]),
         "steps": int(done.stderr.strip() or 0),
     }
+
+
+def until_kept() -> list[dict[str, Any]]:
+    """Again, while it says itself that it could not keep all packets: a busy machine looks at its clocks too seldom."""
+    found: list[dict[str, Any]] = []
+    while not found or (len(found) < TRIES and found[-1].get("unkept")):
+        found.append(traced(SET))
+    return found
 
 
 def main() -> None:
@@ -73,7 +83,7 @@ def main() -> None:
     subprocess.run(["ip", "netns", "exec", "s", sys.executable, "-c", knock], check=True)
     found = {"whole": traced(PLAIN)}
     subprocess.run(["ip", "netns", "exec", "r", "nft", "-f", "-"], input=RULE, text=True, check=True)
-    found |= {"filtered": traced(PLAIN), "clock": traced(SET), "no BTF": traced(PLAIN, *NO_BTF)}
+    found |= {"filtered": traced(PLAIN), "clock": until_kept(), "no BTF": traced(PLAIN, *NO_BTF)}
     server.kill()
     print(json.dumps(found))
 

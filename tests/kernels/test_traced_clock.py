@@ -25,8 +25,10 @@ def test_there_as_well(said: dict[str, dict[str, Any]], series: str) -> None:
 
 @pytest.mark.parametrize("series", vm.SERIES)
 def test_the_clock_is_set(said: dict[str, dict[str, Any]], series: str) -> None:
-    """By three hours, forth and back: times are those that passed, and each drop finds its packet."""
-    found = said[series]["clock"]
+    """By three hours, forth and back: times are those that passed, and each drop finds its packet. Who could not keep
+    all of them names no other place."""
+    *before, found = said[series]["clock"]
+    assert all(x["places"] in ([], PLACE) for x in before), before
     assert found["steps"] >= 2, found
     assert (found["places"], set(found["causes"])) == (PLACE, {"filtered"}), found
     assert 0 < found["seconds"] < 3600, "less than it was set by"

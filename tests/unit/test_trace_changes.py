@@ -70,6 +70,17 @@ watch.Watcher.begin, watch.Watcher._conclude = begun, concluded
 time.time_ns = lambda: stamped(real())
 sys.exit(main())
 """
+UNSEEN = """
+import sys
+from pathfit.capture import watch
+from pathfit.cli.entry import main
+by, every = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+packets = watch.Block.packets
+def stamped(at):
+    return at + by if at // every % 2 else at
+watch.Block.packets = lambda block: (frame._replace(time=stamped(frame.time)) for frame in packets(block))
+sys.exit(main())
+"""
 FLOOD = """
 import socket, sys
 s = socket.socket(type=2)
@@ -234,6 +245,17 @@ def test_the_clock_is_set_meanwhile(net: Net, by: int) -> None:
     assert times == sorted(times) and times[0] > 0 and times[-1] < 5000
 
 
+@pytest.mark.lab
+@pytest.mark.parametrize("by", [-3600 * SECOND, 3600 * SECOND])
+def test_the_clock_is_set_forth_and_back_unseen(net: Net, by: int) -> None:
+    """For half of the time, and no look at it fell there: those packets are none that any point did not see."""
+    net.drop("r", "forward", "iifname vs meta length > 1300 drop")
+    _, document = traced(net, UNSEEN, str(by), str(3 * MS))
+    assert {x[:3] for x in lost(net, document)} <= {("reverse", "r/vs", "r/vc")}
+    assert sum(p["lost"] for way in ("forward", "reverse") for p in document[way]["points"]) > 0
+    assert all(0 < row["ms"] < 60_000 for row in document["ladder"][1:])
+
+
 @given(
     jumps=st.lists(st.tuples(st.integers(0, 400), st.integers(-(10**13), 10**13)), max_size=3),
     packets=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 300)), max_size=20),
@@ -260,8 +282,23 @@ def test_every_packet_has_its_own_time(jumps: list[tuple[int, int]], packets: li
             if now - 5 * MS < at + late * MS <= now:
                 found = times.monotonic(real(at), now)
                 assert found == at or not clear, (at, found)
-                assert found <= now
+                assert found is None or found <= now
     assert times.steps <= len(jumps)
+
+
+@pytest.mark.parametrize("by", [3600 * SECOND, -3600 * SECOND])
+@pytest.mark.parametrize("before", [0, 20 * SECOND])
+def test_set_forth_and_back_between_two_looks(by: int, before: int) -> None:
+    """What was stamped meanwhile has no time that is known, and all else has its own. ``before``: it was set already,
+    and seen to be."""
+    times = Times(Look(0, 10**18))
+    real = 10**18 + before
+    for now in (5 * MS, 10 * MS, 400 * MS):
+        times.look(Look(now, real + now))
+    assert times.monotonic(real + 8 * MS, 400 * MS) == 8 * MS
+    assert times.monotonic(real + by + 200 * MS, 400 * MS) is None
+    assert times.monotonic(real + 390 * MS, 400 * MS) == 390 * MS
+    assert times.monotonic(real + 401 * MS, 400 * MS) == 400 * MS, "the noise of looking"
 
 
 def test_a_look_that_was_interrupted_says_nothing() -> None:

@@ -51,6 +51,7 @@ class Watcher:
         self._ended: dict[int, tuple[str, int]] = {}  # taps whose device went: why, when
         self._cut: int | None = None  # since when nothing is kept
         self._lost: dict[int, int] = {}  # packets without room, of rings that are closed already
+        self._untimed: Counter[int] = Counter()  # packets of which nobody knows when they came, by tap
         self._read_last = 0  # when the rings were read before
         self._drops: Drops | None = None
         self._counters = Counters(namespaces)
@@ -212,17 +213,21 @@ class Watcher:
         self._enough.set()
 
     def _conclude(self, ref: str, ended: int) -> TraceFact:
+        seen = tuple(self._all_seen())
         dropped, unheard = (self._drops.read(), self._drops.lost) if self._drops is not None else ([], 0)
         lost = dict(self._lost)
         for number, ring in self._rings.items():
             count = ring.counts()
             lost[number] = max(count.lost, count.seen - self._kept[number]) if number in self._behind else count.lost
+        for number, many in self._untimed.items():  # as good as not kept: no point is blamed for what it lacks
+            lost[number] = lost.get(number, 0) + many
+            self._kept[number] -= many
         self._missing += map(self._left, self._ended)
         return TraceFact(
             ref=ref,
             taps=self._request.taps,
             opened=tuple(n for n in self._opened if n not in self._ended),
-            seen=tuple(self._all_seen()),
+            seen=seen,
             dropped=tuple(map(self._told, dropped)),
             lost=tuple(Lost(tap=n, kept=self._kept[n], lost=many) for n, many in lost.items() if many),
             began=self._began,
@@ -248,7 +253,11 @@ class Watcher:
         while self._blocks:
             number, reading, block = self._blocks.popleft()
             for frame in block.packets():
-                yield self._seen(number, self._since(reading.monotonic(frame.time)), frame)
+                at = reading.monotonic(frame.time)
+                if at is None:
+                    self._untimed[number] += 1
+                    continue
+                yield self._seen(number, self._since(at), frame)
 
     def _seen(self, number: int, time: int, frame: Frame) -> Seen:
         raw = self._request.taps[number].raw

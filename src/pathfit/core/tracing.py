@@ -71,7 +71,8 @@ class Dropped(Value, frozen=True, kw_only=True):
 
 
 class Lost(Value, frozen=True, kw_only=True):
-    """What a tap itself could not keep: ``kept`` packets were seen, ``lost`` more had no room."""
+    """What a tap itself could not keep: ``kept`` packets were seen, ``lost`` more had no room, or no time that is known
+    (the clock was set twice between two looks at it)."""
 
     tap: int
     kept: int
