@@ -40,6 +40,18 @@ class Cause(Value, frozen=True, kw_only=True):
     rule: Rule | None = None
 
 
+class Complaint(Value, frozen=True, kw_only=True):
+    """What a lost ICMP error was to tell. ``kind``: as of :class:`Origin`; ``claims``: the address that it bears as its
+    sender; ``about``: the first packet that it quotes, "tcp A:port > B:port"; ``largest``: of those, bytes of IP
+    packet; ``mtu``: of a "too big", bytes."""
+
+    kind: Literal["reset", "too-big", "unreachable", "expired"]
+    claims: str
+    mtu: int | None = None
+    about: str = ""
+    largest: int = 0
+
+
 class Loss(Value, frozen=True, kw_only=True):
     """Packets that were seen at ``after`` and not at ``before``.
 
@@ -47,7 +59,7 @@ class Loss(Value, frozen=True, kw_only=True):
     ``packets`` gaps, without sizes. ``before`` None: dropped behind the last point; both None: in front of any, or
     (``unwatched``) somewhere on a way none of whose points could be watched. Sizes are bytes of IP packet; ``passed``:
     the largest that got to ``before`` meanwhile, 0 for none. ``numbers``: where they were seen last, in the file of
-    packets.
+    packets. ``error``: what was lost is an ICMP error about packets of the other direction, and this is what it said.
     """
 
     direction: Direction
@@ -61,6 +73,7 @@ class Loss(Value, frozen=True, kw_only=True):
     causes: tuple[Cause, ...] = ()
     unwatched: bool = False
     numbers: tuple[int, ...] = ()
+    error: Complaint | None = None
 
 
 class Stage(Value, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ missing at a point that they never pass, and then it is said that they were not 
 
 * :mod:`~pathfit.follow.seen` - what was seen at each point of a direction;
 * :mod:`~pathfit.follow.losses` - what was lost between which points, and why;
+* :mod:`~pathfit.follow.silenced` - ICMP errors that got lost on their way back;
 * :mod:`~pathfit.follow.counts` - of losses without a cause, which counters may tell one;
 * :mod:`~pathfit.follow.origin` - who made a reset or an ICMP error, by which taps saw it;
 * :mod:`~pathfit.follow.untracked` - a reset that answers a packet which was not translated;
@@ -29,6 +30,7 @@ from pathfit.core.net import Point
 from pathfit.core.report import Report
 from pathfit.core.request import Watch
 from pathfit.core.tracing import DROPS
+from pathfit.follow import silenced
 from pathfit.follow.counts import with_counters
 from pathfit.follow.losses import losses_of
 from pathfit.follow.origin import answers
@@ -37,7 +39,7 @@ from pathfit.follow.ruled import with_legacy
 from pathfit.follow.seen import Flow, Way, packets, stages, ways
 from pathfit.follow.settled import settled
 from pathfit.follow.talks import Told, talks
-from pathfit.follow.trails import Sighted
+from pathfit.follow.trails import Sighted, Trails
 from pathfit.model.taps import MOST_TAPS
 from pathfit.rules import forecast
 from pathfit.rules.places import each_once
@@ -81,7 +83,8 @@ def _seen(case: Case, report: Report) -> Followed:
     later = case.one("rules:after", StateFact)
     after = later.host if later is not None else None
     along = _along(fact, watch)
-    losses = losses_of(both, along, Flow.of(watch), network, report, after)
+    trails = Trails(found, along, watch)
+    losses = losses_of(both, along, Flow.of(watch), network, report, after, trails)
     losses = with_counters(losses, both, along, network, report)
     losses = _unwatched(losses, both, fact)
     losses = with_legacy(losses, state.host if state is not None else None, after, report.host)
@@ -100,7 +103,7 @@ def _seen(case: Case, report: Report) -> Followed:
         forward=forward,
         reverse=reverse,
         losses=losses,
-        rows=rows(both),
+        rows=tuple(sorted((*rows(both), *silenced.rows(losses, trails, both)), key=lambda r: r.time)),
         watched=fact.watched,
         unheard=fact.unheard,
         cut=max(fact.ended, 1) if fact.cut else 0,

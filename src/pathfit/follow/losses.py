@@ -19,8 +19,9 @@ from pathfit.core.net import Point
 from pathfit.core.report import Report
 from pathfit.core.snapshot import HostSnapshot
 from pathfit.core.tracing import Dropped, Rule, inode, unnamed
-from pathfit.follow import ruled
-from pathfit.follow.seen import EARLY, IN_FLIGHT, Flow, Packet, Way
+from pathfit.follow import ruled, silenced
+from pathfit.follow.seen import EARLY, IN_FLIGHT, Flow, Packet, Way, complaint
+from pathfit.follow.trails import Trails
 from pathfit.model import ladder, same
 from pathfit.model.counted import SLACK
 from pathfit.model.network import Net, Network
@@ -61,9 +62,10 @@ def losses_of(
     network: Network | None,
     report: Report,
     after: HostSnapshot | None = None,
+    trails: Trails | None = None,
 ) -> tuple[Loss, ...]:
     """Every place where packets were lost, in the order of the way out, then of the way in. ``after``: packet filters
-    as they were read afterwards."""
+    as they were read afterwards; ``trails``: resets and ICMP errors of the flow."""
     # What was dropped before all taps were open (of a connection from before, say) has been seen by none of them.
     fact = replace(fact, dropped=tuple(x for x in fact.dropped if x.time > fact.armed + EARLY))
     said = ruled.verdicts(fact, network, after)
@@ -72,16 +74,23 @@ def losses_of(
     fact = replace(fact, dropped=said.dropped)
     placed = [*_placed(ways, fact, causes), *(Placed(*x) for x in ruled.placed(ways, fact, said))]
     fact = replace(fact, dropped=(*said.dropped, *said.alone))
+    told = silenced.gone(trails, ways, fact, network, causes) if trails is not None else []
     found: list[Loss] = []
     for way in ways:
+        complaints = {p.number for p in way.packets if p.complains}
         found += _before(way, fact, flow, placed, causes)
         found += _never_came(way, fact) if way.packets else ()
         by_point: dict[int, list[ladder.Loss]] = defaultdict(list)
         for loss in way.result.lost:
-            by_point[loss.last].append(loss)
+            if loss.sighting.number not in complaints:
+                by_point[loss.last].append(loss)
         for point, losses in sorted(by_point.items()):
             found.append(_between(way, point, losses, placed, answers, fact, causes))
         found += _behind(way, placed, fact, causes)
+    if told:
+        quoted = {p.number: silenced.of_packet(p.layer) for way in ways for p in way.packets}
+        found = [silenced.beside(x, {quoted[n] for n in x.numbers if n in quoted}, told, causes) for x in found]
+        found += silenced.losses(told, causes)
     return tuple(found)
 
 
@@ -192,6 +201,7 @@ def _before(way: Way, fact: TraceFact, flow: Flow, placed: Sequence[Placed], cau
         here = where is None or drop.netns in where or not (drop.netns or way.packets)
         here = here and (until is None or drop.time <= until)
         mine = layer is not None and flow.goes(layer) == way.direction and here
+        mine = mine and not (layer is not None and complaint(layer))
         if layer is not None and mine and id(drop) not in followed and not _taken_back(drop, way):
             gone.append((drop, layer.ip.size or drop.length))
     if gone:
@@ -322,6 +332,7 @@ def _behind(way: Way, placed: Sequence[Placed], fact: TraceFact, causes: "_Cause
     """Drops behind the last point: where the prediction saw the way end, there is no tap to miss anything."""
     end = len(way.stops) - 1
     last = [x for x in placed if x.way is way and x.packet.sighting.point == end and x.drop.word not in NO_LOSS]
+    last = [x for x in last if not x.packet.complains]
     if not last:
         return
     gone = {x.packet.number: x.packet.size for x in last}

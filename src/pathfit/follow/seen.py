@@ -22,6 +22,11 @@ NEIGHBOURS = range(133, 138)  # types of ICMPv6: neighbour discovery (RFC 4861),
 ECHO = {4: (0, 8), 6: (128, 129)}  # types of ICMP: replies and requests
 
 
+def complaint(layer: Layer) -> bool:
+    """Is it an ICMP error?"""
+    return isinstance(layer.transport, Icmp) and is_error(layer.ip.family, layer.transport.type)
+
+
 class Packet(NamedTuple):
     """One sighting, with what the ladder needs to speak of it. ``size``: bytes of the (innermost) IP packet; ``part``:
     it was a fragment, of which all others were there as well ("part"), or not ("broken": as good as not there)."""
@@ -35,7 +40,7 @@ class Packet(NamedTuple):
     @property
     def complains(self) -> bool:
         """An ICMP error, about a packet of the other direction."""
-        return isinstance(self.layer.transport, Icmp) and is_error(self.layer.ip.family, self.layer.transport.type)
+        return complaint(self.layer)
 
 
 class Way(NamedTuple):

@@ -58,15 +58,15 @@ class Trails:
     def trails(self) -> Iterator[tuple[Kind, Trail]]:
         """Each reset and each ICMP error of the flow, in the order of time."""
         by_piece: dict[tuple[Direction, Kind, same.Piece], list[Sighted]] = defaultdict(list)
-        for one in (*self._resets(), *self._errors()):
-            by_piece[one.direction, _kind(one.packet), one.packet.sighting.pieces[0]].append(one)
+        for one in (*self._resets(), *self.errors):
+            by_piece[one.direction, kind_of(one.packet.layer), one.packet.sighting.pieces[0]].append(one)
         trails = [
             trail
             for (way, *_), them in by_piece.items()
             for trail in self._copies(self.ways[way], sorted(them, key=moment)[:MOST_ALIKE])
         ]
         for trail in sorted(trails, key=lambda x: moment(x[0]))[:MOST_TRAILS]:
-            yield _kind(trail[0].packet), trail
+            yield kind_of(trail[0].packet.layer), trail
 
     def _copies(self, way: Sequence[Stop], them: Sequence[Sighted]) -> list[list[Sighted]]:
         """Packets that are alike, apart: two may have made the very same reset (of one connection, without a number of
@@ -107,10 +107,14 @@ class Trails:
             if isinstance(t, Tcp) and t.flags & RST:
                 yield one
 
-    def _errors(self) -> Iterator[Sighted]:
+    @cached_property
+    def errors(self) -> list[Sighted]:
         """ICMP errors that quote a packet of the flow: from whomever, to one of its hosts."""
+        return list(self._errors())
+
+    def _errors(self) -> Iterator[Sighted]:
         for one, t in self._icmp:
-            about = self._about(t.quoted) if is_error(one.packet.layer.ip.family, t.type) else None
+            about = self.about(t.quoted) if is_error(one.packet.layer.ip.family, t.type) else None
             if about is not None:
                 yield one._replace(direction=OTHER_WAY[about])
 
@@ -140,7 +144,7 @@ class Trails:
         echoes = [x for x, t in self._icmp if t.type in ECHOES and x.packet.number not in known]
         return [*self.found, *(x for x in echoes if hosts.issuperset((x.packet.layer.ip.src, x.packet.layer.ip.dst)))]
 
-    def _about(self, quoted: bytes) -> Direction | None:
+    def about(self, quoted: bytes) -> Direction | None:
         """Which way a quoted packet went, when it is one of the flow."""
         ip = parse_ip(quoted)
         if ip is None or ip.src not in self.flow.hosts or ip.dst not in self.flow.hosts:
@@ -212,13 +216,14 @@ def talk(one: Sighted) -> tuple[int, int]:
     return (t.sport, t.dport) if one.direction == "forward" else (t.dport, t.sport)
 
 
-def _kind(packet: Packet) -> Kind:
-    t = packet.layer.transport
+def kind_of(layer: Layer) -> Kind:
+    """What a reset or an ICMP error says."""
+    t = layer.transport
     if not isinstance(t, Icmp):
         return "reset"
     if t.mtu is not None:
         return "too-big"
-    return "expired" if t.type == (11 if packet.layer.ip.family == 4 else 3) else "unreachable"
+    return "expired" if t.type == (11 if layer.ip.family == 4 else 3) else "unreachable"
 
 
 def _is(layer: Layer, quoted: Ip, token: int) -> bool:

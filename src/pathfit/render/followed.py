@@ -1,5 +1,7 @@
 """A trace as text: both ways with their points, what was lost between which of them and why, a ladder of packets."""
 
+from msgspec.structs import replace
+
 from pathfit.core.followed import Cause, Followed, Loss, Row, Stage
 from pathfit.core.net import Direction, Point
 from pathfit.core.tracing import DROPS
@@ -16,6 +18,11 @@ PLAIN = {"all": "o", "part": "%", "none": ".", "gone": "x"}
 ARROWS = {"forward": ("→", "->"), "reverse": ("←", "<-")}
 MOST_CAUSES = 3
 MOST_MISSING = 6
+ERRORS = {
+    "too-big": "trace.error-too-big",
+    "unreachable": "trace.error-unreachable",
+    "expired": "trace.error-expired",
+}
 ANSWERS = 7  # columns of the word before them
 VERDICTS = {
     "lost": ("verdict-lost", "bad"),
@@ -185,6 +192,8 @@ def loss_text(loss: Loss, lang: str) -> str:
         "before": place_text(loss.before) if loss.before else "?",
         "passed": loss.passed,
     }
+    if loss.error is not None:
+        return _error_text(loss, facts, lang)
     if loss.after is None and loss.before is None:
         return words.say("trace.loss-unwatched" if loss.unwatched else "trace.loss-nowhere", facts, lang)
     if loss.after is None:
@@ -194,6 +203,16 @@ def loss_text(loss: Loss, lang: str) -> str:
         return words.say("trace.loss-unanswered" if counted else "trace.loss-behind", facts, lang)
     limited = 0 < loss.passed < loss.smallest
     return words.say("trace.loss-passed" if limited else "trace.loss", facts, lang)
+
+
+def _error_text(loss: Loss, facts: dict[str, object], lang: str) -> str:
+    """What was to be told, to whom, and where it was last."""
+    assert loss.error is not None
+    said = words.say(ERRORS[loss.error.kind], {"mtu": loss.error.mtu or "?"}, lang)
+    facts |= {"said": said, "claims": loss.error.claims, "about": loss.error.about, "size": loss.error.largest}
+    if loss.after is None:
+        return words.say("trace.silenced-nowhere", facts, lang)
+    return words.say("trace.silenced-behind" if loss.before is None else "trace.silenced-between", facts, lang)
 
 
 def cause_text(cause: Cause, lang: str) -> str:
@@ -210,6 +229,11 @@ def cause_text(cause: Cause, lang: str) -> str:
 
 def weighed_text(cause: Cause, loss: Loss, lang: str) -> str:
     """The same; behind what only a counter tells, how much that is worth."""
+    if cause.word.startswith("untold") and cause.rule is not None:
+        return words.say("trace.untold-rule", {"rule": ruled_text(cause, cause.rule, lang)}, lang)
+    if cause.told and cause.limit and any(c.word.startswith("untold") for c in loss.causes):
+        parts = cause_text(replace(cause, limit=""), lang), words.say("trace.sent-back", {}, lang)
+        return ("；" if lang == "zh" else "; ").join(parts)
     if not cause.counter:
         return cause_text(cause, lang)
     facts = {"counter": cause.counter, "count": cause.count, "packets": loss.packets}

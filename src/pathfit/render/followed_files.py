@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from pathfit.core.evidence import TraceFact
-from pathfit.core.followed import SCHEMA, Cause, Followed, Loss, Origin, Row, Stage
+from pathfit.core.followed import SCHEMA, Cause, Complaint, Followed, Loss, Origin, Row, Stage
 from pathfit.core.net import Point
 from pathfit.core.tracing import Rule
 from pathfit.render import followed_talks, json
@@ -59,7 +59,12 @@ def _loss(loss: Loss) -> Json:
         "passed": loss.passed,
         "text": loss_text(loss, "en"),
         "causes": [_cause(c, loss) for c in loss.causes],
+        "error": _error(loss.error) if loss.error is not None else None,
     }
+
+
+def _error(one: Complaint) -> Json:
+    return {"what": one.kind, "claims": one.claims, "mtu": one.mtu, "about": one.about, "size": one.largest}
 
 
 def _answer(one: Origin) -> Json:

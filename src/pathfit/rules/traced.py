@@ -90,7 +90,7 @@ def losses(view: View) -> tuple[Loss, ...]:
     open_ = _open(view)
     if view.seen is None or open_ is None:
         return ()
-    kept = (_ours(view, x) for x in view.seen.losses if _in_question(x, open_))
+    kept = (_ours(view, x) for x in view.seen.losses if x.error is None and _in_question(x, open_))
     mine = [_neighbour(view, x) for x in kept if x is not None]
     first: dict[Direction, Loss] = {}
     for loss in sorted(mine, key=lambda x: not x.causes):  # what the kernel has a word on, before the rest
