@@ -91,7 +91,7 @@ class LiveWorld:
 
     def perform(self, request: Request) -> tuple[Evidence, ...]:
         """Perform one request. Raises only KeyboardInterrupt."""
-        if self._late() and not isinstance(request, ReadClock):
+        if self._late() and not isinstance(request, ReadClock | EndWatch):  # what was seen already is told
             return (_missing(request, "the time was up", "timeout", LONGER),)
         try:
             answer = self._do[type(request)](request)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 from pathfit.capture.counters import Counters
 from pathfit.capture.drops import Drop, Drops
@@ -22,6 +23,7 @@ from pathfit.core.evidence_base import AS_ROOT
 from pathfit.core.request import EndWatch, Watch
 from pathfit.core.tracing import DROPS, Dropped, Lost, Seen, Tap
 from pathfit.host import bpf, clock
+from pathfit.host.alarm import Late
 from pathfit.host.ring import RETIRE, Block, Ring
 from pathfit.host.worker import Worker
 from pathfit.wire import cbpf, dissect
@@ -114,34 +116,42 @@ class Watcher:
             self._lacks(f"packets at {tap.at.netns}/{tap.at.link}", e)
 
     def end(self, request: EndWatch) -> TraceFact:
-        """Stop watching, and say what was seen."""
+        """Stop watching, and say what was seen: also when the time is up meanwhile, then of as much as was read."""
         try:
             try:
                 self._enough.wait(request.linger)  # what is on its way arrives
             except KeyboardInterrupt:
                 if not request.until_stopped:
                     raise
+            except Late:
+                pass
             ended = self._since(time.monotonic_ns())
             self._done.set()
             self._thread.wait()
-            self._flush()
+            self._flushed()
             return self._conclude(request.ref, ended if self._cut is None else self._cut)
         finally:  # however it ends: nobody else knows of it any more
             self.close()
 
-    def _flush(self) -> None:
+    def _flushed(self) -> None:
+        """Read what is there still. When the time is up, of whatever tap is not read to its end nothing is said that
+        hangs on what it did not see."""
+        wanted = {n: c.seen - c.lost for n, ring in self._rings.items() for c in [ring.counts()]}
+        with suppress(Late):
+            self._flush(wanted)
+        self._behind = {n for n, count in wanted.items() if self._kept[n] < count}
+
+    def _flush(self, wanted: Mapping[int, int]) -> None:
         """Read until there is as much as the kernel says that it has put into each ring: on a busy machine it hands a
         block over later than it should, and not at every tap alike."""
-        wanted = {n: c.seen - c.lost for n, ring in self._rings.items() for c in [ring.counts()]}
         until = time.monotonic() + PATIENCE
         while True:
             self._read()
             if self._cut is not None:
                 return
             if all(self._kept[n] >= count for n, count in wanted.items()) or time.monotonic() > until:
-                break
+                return
             select.select([ring.fd for ring in self._rings.values()], [], [], TICK / 1000)
-        self._behind = {n for n, count in wanted.items() if self._kept[n] < count}
 
     def close(self) -> None:
         """Take everything away. A second call is harmless."""

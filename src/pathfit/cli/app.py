@@ -160,6 +160,7 @@ def diagnose(source: tuple[str, ...], to: str, **o: Any) -> int:
 @option("--to", "to", required=True, metavar="TARGET", help="Where it goes: https://…, H:P, tcp://H:P, …")
 @option("-w", "file", type=File(), metavar="FILE", help="Write the packets (pcapng, one interface a point).")
 @option("--follow", type=float, is_flag=False, flag_value=10.0, metavar="[S]", help="Send nothing: watch others, 10 s.")
+@options.redacting
 @options.others
 @options.reaching
 @options.running
@@ -326,6 +327,7 @@ def demo(**o: Any) -> int:
 @pathfit.command()
 @click.argument("folder", metavar="DIR", type=File())
 @option("-w", "file", type=File(), metavar="FILE", help="Of a trace: write its packets (pcapng).")
+@options.redacting
 @options.save
 @options.everywhere
 def replay(folder: "Path", file: "Path | None", **o: Any) -> int:
@@ -338,8 +340,7 @@ def replay(folder: "Path", file: "Path | None", **o: Any) -> int:
 
 @pathfit.command()
 @option("-o", "--output", required=True, metavar="FILE", help="Where to; - is stdout, *.gz is packed.")
-@option("--redact", is_flag=True, help="Replace addresses, names and secrets by others of their kind.")
-@option("--redact-key", type=File(), metavar="FILE", help="So that several files agree.")
+@options.redacting
 @options.everywhere
 def snapshot(output: str, redact: bool, redact_key: "Path | None", **o: Any) -> int:
     """Write all that can be read of this machine's network into one file. Sends no packet.

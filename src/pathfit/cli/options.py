@@ -7,7 +7,19 @@ import click
 from pathfit.cli.asked import LONGEST, ask, seconds
 from pathfit.cli.lean import F, File, option
 
-__all__ = ["LONGEST", "ask", "everywhere", "often", "others", "reaching", "repairing", "running", "scanning", "seconds"]
+__all__ = [
+    "LONGEST",
+    "ask",
+    "everywhere",
+    "often",
+    "others",
+    "reaching",
+    "redacting",
+    "repairing",
+    "running",
+    "scanning",
+    "seconds",
+]
 
 
 def _all(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -33,6 +45,10 @@ running = _all(
     option("--timeout", default=15.0, show_default=True, metavar="S", help="Seconds for the whole examination."),
     option("--fast", is_flag=True, help="Faster, less polite: no limit of connections, no trial of the repair."),
     save,
+)
+redacting = _all(
+    option("--redact", is_flag=True, help="Replace addresses, names and secrets by others of their kind."),
+    option("--redact-key", type=File(), metavar="FILE", help="So that several files agree."),
 )
 often = _all(
     option("--every", type=float, metavar="S", help="Measure again every S seconds, a line a round, until Ctrl-C."),

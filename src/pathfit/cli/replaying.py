@@ -13,7 +13,9 @@ REPLAY = 120.0  # seconds; a case of a thousand containers takes one
 
 
 def again(case: Case) -> Case:
-    """The same questions, answered by the recorded case."""
+    """The same questions, answered by the recorded case; of a redacted one, as it is."""
+    if case.redacted:
+        return case
     from pathfit import examine as loop
     from pathfit.replay import ReplayWorld
 
@@ -23,14 +25,18 @@ def again(case: Case) -> Case:
 def replay(folder: Path, o: dict[str, Any], file: Path | None = None) -> int:
     """Diagnose a saved case again, or follow its packets; says on stderr when the outcome differs from the saved one.
     ``file``: where its packets are written. Raises Stop."""
+    key = tracing.redaction(o)
     with saved.prepared(o["save"]):
         case = saved.open_case(folder)
         if file is not None and case.ask.command != "trace":
             raise Stop(f"{folder}: a case of `{case.ask.command}` has no packets", line("pathfit", "replay", folder))
-        return _replay(folder, case, file, o)
+        if key and case.ask.command != "trace":
+            what = f"{folder}: traces and snapshots can be redacted, a case of `{case.ask.command}` cannot"
+            raise Stop(what, "pathfit snapshot -o host.json --redact")
+        return _replay(folder, case, file, o, key)
 
 
-def _replay(folder: Path, old: Case, file: Path | None, o: dict[str, Any]) -> int:
+def _replay(folder: Path, old: Case, file: Path | None, o: dict[str, Any], key: bytes) -> int:
     from pathfit.host.alarm import Late, alarm
 
     look = style(o["lang"])
@@ -38,6 +44,10 @@ def _replay(folder: Path, old: Case, file: Path | None, o: dict[str, Any]) -> in
     try:
         with alarm(REPLAY):
             case = again(old)
+            if key:
+                from pathfit.follow.redacted import redacted
+
+                case = redacted(case, key)
             report = reported(case)
             if case.ask.command == "trace":
                 from pathfit.follow import followed
@@ -56,7 +66,7 @@ def _replay(folder: Path, old: Case, file: Path | None, o: dict[str, Any]) -> in
     else:
         with readers_may_leave():
             show(report, look, as_json=o["as_json"])
-    if (folder / saved.REPORT).is_file() and saved.read(folder / saved.REPORT) != documents(report)[0]:
+    if not key and (folder / saved.REPORT).is_file() and saved.read(folder / saved.REPORT) != documents(report)[0]:
         Talk().remark(f"this differs from {folder / saved.REPORT}, made by {old.version}")
     if o["save"]:
         saved.save(o["save"], case, *documents(report))

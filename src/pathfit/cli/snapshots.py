@@ -80,15 +80,13 @@ def snapshot(output: str, redacted: bool, key_file: Path | None, o: dict[str, An
     look = style(o["lang"])
     if output == "-" and o["as_json"]:
         raise Stop("the snapshot and the summary cannot both stand on stdout", "pathfit snapshot -o host.json --json")
-    key = _key(key_file) if redacted else b""
-    if key_file is not None and not redacted:
-        raise Stop("--redact-key says how to redact", "--redact")
+    secret = key(redacted, key_file)
     host = read_this()
     summary = _summary(host, output, redacted=redacted)
     if redacted:
         from pathfit.core.redact import redact
 
-        host = redact(host, key)
+        host = redact(host, secret)
     data = recorded.pack(replace(host, taken=round(wall(), 3)), compress=output.endswith(".gz"))
     put(output, data, "pathfit snapshot -o ./host.json")
     _tell(summary, look)
@@ -97,10 +95,15 @@ def snapshot(output: str, redacted: bool, key_file: Path | None, o: dict[str, An
     return CANNOT if summary["namespaces"] == 0 else 0
 
 
-def _key(path: Path | None) -> bytes:
-    """What pseudonyms are made from: fresh for each file, or kept in a file so that several files agree."""
+def key(redacted: bool, path: Path | None) -> bytes:
+    """What pseudonyms are made from: fresh for each file, or kept in a file so that several files agree; empty where
+    nothing is redacted. Raises Stop."""
     import os
 
+    if path is not None and not redacted:
+        raise Stop("--redact-key says how to redact", "--redact")
+    if not redacted:
+        return b""
     if path is None:
         return os.urandom(32)
     try:

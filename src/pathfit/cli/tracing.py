@@ -24,9 +24,21 @@ def trace(source: str, to: str, file: Path | None, o: dict[str, Any]) -> int:
 
     look = style(o["lang"])
     ask = options.ask("trace", source, to, look.lang, o)
+    key = redaction(o)
     with saved.prepared(o["save"]):
         case = live(ask, quiet=o["as_json"] and not o["verbose"], verbose=o["verbose"])
+        if key:
+            from pathfit.follow.redacted import redacted
+
+            case = redacted(case, key)
         return conclude(case, look, file, o)
+
+
+def redaction(o: dict[str, Any]) -> bytes:
+    """The key that pseudonyms are made from, empty where nothing is redacted. Raises Stop."""
+    from pathfit.cli.snapshots import key
+
+    return key(o["redact"], o["redact_key"])
 
 
 def conclude(case: Case, look: Any, file: Path | None, o: dict[str, Any]) -> int:

@@ -3,6 +3,8 @@
 import itertools
 from typing import TypeVar
 
+import msgspec
+
 from pathfit.core.ask import Ask
 from pathfit.core.base import Value
 from pathfit.core.evidence import ClockFact, Evidence
@@ -20,21 +22,23 @@ class Exchange(Value, frozen=True, kw_only=True):
 
 
 class Case(Value, frozen=True, kw_only=True):
-    """The question and all exchanges so far. ``add`` returns a new case."""
+    """The question and all exchanges so far. ``add`` returns a new case. ``redacted``: names and addresses in it are
+    pseudonyms (follow/redacted.py), so the plan is not asked again, whose order may hang on them."""
 
     schema: str  # SCHEMA, always written
     version: str
     ask: Ask
     exchanges: tuple[Exchange, ...] = ()
+    redacted: bool = False
 
     def add(self, request: Request, answers: tuple[Evidence, ...]) -> "Case":
         exchange = Exchange(request=request, answers=answers)
-        return Case(schema=self.schema, version=self.version, ask=self.ask, exchanges=(*self.exchanges, exchange))
+        return msgspec.structs.replace(self, exchanges=(*self.exchanges, exchange))
 
     def until(self, ref: str) -> "Case":
         """The case as it was before the request with this ref; all of it when that was never asked."""
         before = itertools.takewhile(lambda x: x.request.ref != ref, self.exchanges)
-        return Case(schema=self.schema, version=self.version, ask=self.ask, exchanges=tuple(before))
+        return msgspec.structs.replace(self, exchanges=tuple(before))
 
     @property
     def took(self) -> float:

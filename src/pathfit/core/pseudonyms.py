@@ -56,6 +56,7 @@ _GIVEN = re.compile(
 )
 _BRIDGE = re.compile(r"(br-)([0-9a-f]{12})\Z")  # Docker: the network's id
 _TAGGED = re.compile(r"(.+)\.(\d{1,4})\Z")
+CHUNK = 4  # bytes of a payload that are replaced together
 _WORD = 9  # characters of a pseudonym: 45 bits
 
 
@@ -146,6 +147,15 @@ class Pseudonyms:
         made[0] = made[0] & ~3 | int(text[:2], 16) & 3
         return ":".join(f"{b:02x}" for b in made)
 
+    def packed(self, address: bytes) -> bytes:
+        """The pseudonym of an address as it stands in headers: 4 or 16 bytes."""
+        parsed = IPv4Address(address) if len(address) == 4 else IPv6Address(address)
+        return self._moved(parsed).packed
+
+    def octets(self, mac: bytes) -> bytes:
+        """The pseudonym of a hardware address as it stands in headers."""
+        return bytes.fromhex(self.mac(mac.hex(":")).replace(":", ""))
+
     # -- names and ids ------------------------------------------------------------------------------------------
 
     def word(self, text: str) -> str:
@@ -171,6 +181,15 @@ class Pseudonyms:
             return base64.b64encode(made).decode() if text else ""
         h = made.hex()
         return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:32]}" if text else ""
+
+    def scrambled(self, data: bytes) -> bytes:
+        """As many other bytes. Two that begin alike do so afterwards, to the last whole four of what they share."""
+        state = hashlib.blake2b(digest_size=CHUNK, key=self._key, person=b"data")
+        made = bytearray()
+        for at in range(0, len(data), CHUNK):
+            state.update(data[at : at + CHUNK])
+            made += state.digest()
+        return bytes(made[: len(data)])
 
     def device(self, text: str) -> str:
         """The pseudonym of a device's name, at most 15 characters (IFNAMSIZ)."""

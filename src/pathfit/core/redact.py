@@ -81,9 +81,9 @@ def redact(host: HostSnapshot, key: bytes) -> HostSnapshot:
 class Redactor:
     """One host on its way; :attr:`names` has the pseudonyms, for whoever must find something again."""
 
-    def __init__(self, host: HostSnapshot, key: bytes) -> None:
+    def __init__(self, host: HostSnapshot, key: bytes, *others: HostSnapshot) -> None:
         self._host = host
-        self.names = Pseudonyms(key, _patterns(host))
+        self.names = Pseudonyms(key, (p for one in (host, *others) for p in _patterns(one)))
 
     def host(self) -> HostSnapshot:
         made = self._value(self._host)
@@ -94,20 +94,27 @@ class Redactor:
 
     def _value(self, value: Any) -> Any:
         """A struct, field by field."""
-        special = SPECIAL.get(type(value))
+        special = self.special(type(value))
         if special is not None:
             return special(self, value)
         return self._plain(value)
 
     def _plain(self, value: T) -> T:
-        kind = type(value).__name__
         changes = {}
         for f in fields(value):  # type: ignore[arg-type]
             old = getattr(value, f.name)
             if isinstance(old, (str, tuple, dict, msgspec.Struct)) and old:
-                what = FIELDS.get(f"{kind}.{f.name}") or FIELDS.get(f.name) or _auto
+                what = self.meaning(type(value), f.name)
                 changes[f.name] = self._any(old, what)
         return replace(value, **changes) if changes else value  # type: ignore[type-var]
+
+    def special(self, kind: type) -> "Callable[[Any, Any], Any] | None":
+        """What is done to a struct that is more than its fields."""
+        return SPECIAL.get(kind)
+
+    def meaning(self, kind: type, field: str) -> "Meaning":
+        """What text in a field of a struct is."""
+        return FIELDS.get(f"{kind.__name__}.{field}") or FIELDS.get(field) or _auto
 
     def _any(self, old: Any, what: "Meaning") -> Any:
         if isinstance(old, str):

@@ -15,7 +15,8 @@ missing at a point that they never pass, and then it is said that they were not 
 * :mod:`~pathfit.follow.settled` - the report, where taps prove who made a reset;
 * :mod:`~pathfit.follow.ruled` - which rule of a packet filter it was;
 * :mod:`~pathfit.follow.rows` - the ladder of one connection;
-* :mod:`~pathfit.follow.talks` - of what others send: the connections, and what was sent again.
+* :mod:`~pathfit.follow.talks` - of what others send: the connections, and what was sent again;
+* :mod:`~pathfit.follow.redacted` - the whole case under other names and addresses.
 """
 
 from collections.abc import Sequence

@@ -15,6 +15,7 @@ LIBRARIES = ("libbpf.so.1",)
 BTF = "/sys/kernel/btf/vmlinux"
 KIND_ENUM = 6  # BTF_KIND_ENUM
 MOST_REASONS = 4096
+AT_ONCE = 8192  # records that are read in one go
 
 _SIGNATURES: dict[str, tuple[Any, ...]] = {  # name: result, arguments
     "libbpf_set_print": (c_void_p, c_void_p),
@@ -127,11 +128,14 @@ class Program:
         return pointer
 
     def _tell(self, _context: int, data: int, size: int) -> int:
+        """libbpf reads on while anything new is there (ringbuf_process_ring()), on a busy machine for ever; it stops
+        when this is negative, behind the record that was handed over."""
         self._heard.append(ctypes.string_at(data, size))
-        return 0
+        return 0 if len(self._heard) < AT_ONCE else -1
 
     def events(self) -> list[bytes]:
-        """What has come since the last call. The program wakes nobody up: ask every 10 ms or so."""
+        """What has come since the last call, :data:`AT_ONCE` at most: more than the buffer holds. The program wakes
+        nobody up: ask every 10 ms or so."""
         self._lib.ring_buffer__consume(self._ring)
         heard, self._heard = self._heard, []
         return heard

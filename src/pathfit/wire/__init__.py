@@ -16,6 +16,7 @@
 * :mod:`~pathfit.wire.dissect` - a tap's frame down to the innermost packet; :mod:`~pathfit.wire.cbpf` - a filter in the
   kernel for one flow (:mod:`~pathfit.wire.cbpf_quick` its first look, :mod:`~pathfit.wire.cbpf_code` its
   instructions); :mod:`~pathfit.wire.pcapng` - captures to be opened elsewhere;
+  :mod:`~pathfit.wire.redacted` - the same frame with other addresses and nothing of what it carried;
   :mod:`~pathfit.wire.traced` - what a tracing program in the kernel says; :mod:`~pathfit.wire.tpacket` a ring's block;
 * :mod:`~pathfit.wire.snmp`, :mod:`~pathfit.wire.rtnl_stats` - what namespaces, devices and queues have counted;
 * :mod:`~pathfit.wire.askdns`, :mod:`~pathfit.wire.quic` - questions that UDP servers answer;
