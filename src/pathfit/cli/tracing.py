@@ -38,7 +38,7 @@ def redaction(o: dict[str, Any]) -> bytes:
     """The key that pseudonyms are made from, empty where nothing is redacted. Raises Stop."""
     from pathfit.cli.snapshots import key
 
-    return key(o["redact"], o["redact_key"])
+    return key(o.get("redact", False), o.get("redact_key"))
 
 
 def conclude(case: Case, look: Any, file: Path | None, o: dict[str, Any]) -> int:
