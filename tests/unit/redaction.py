@@ -61,7 +61,10 @@ def named(case: Case) -> tuple[set[str], set[str], set[str]]:
 
 def left(case: Case, key: bytes) -> Iterator[str]:
     """What of the old is still there. A pseudonym may happen to be another's old name: that says nothing."""
-    made = redacted(case, key)
+    yield from among(case, key, redacted(case, key))
+
+
+def among(case: Case, key: bytes, made: Case) -> Iterator[str]:
     _, said, capture = documents(made)
     text = codec.dump(made) + said
     raw = b"\n".join([capture, *(x.data for t in made.all(TraceFact) for x in (*t.seen, *t.dropped, *t.filters.ruled))])
@@ -91,7 +94,7 @@ def check(case: Case, key: bytes) -> None:
         f["code"] for f in (old["report"] or {}).get("findings", [])
     ]
     assert len(new["missing"]) == len(old["missing"])
-    found = list(left(case, key))
+    found = list(among(case, key, made))
     assert found == [], found
     opened = codec.load(codec.dump(made), Case, schema=made.schema, version=made.version)
     assert opened == made and opened.redacted

@@ -2,12 +2,12 @@
 
 Each row of the table of what Linux does and says (measured on 6.18), and what shows it. By the kernel's event, here;
 by `pathfit trace` as a whole, with the points before and behind it, in the tests named after the bar (test_trace.py,
-test_trace_kernel.py); without the event, by counters, in test_trace_counters.py.
+test_trace_kernel.py, test_trace_rows.py); without the event, by counters, in test_trace_counters.py.
 
 ==============================================  ============================================================
 DF, larger than the egress MTU                  egress | "the server is never told"
 same, IPv6                                      egress, IPv6 | too_big_for_the_way_in_by_ipv6
-no DF                                           what_may_be_cut_is_not_lost
+no DF                                           what_may_be_cut_is_not_lost | what_may_be_cut_arrives
 the peer of a veth is smaller                   peer | "the other end of a cable takes less"
 a bridge's port, bridge-nf on, off              a_bridge_s_port | a_bridge_s_port
 VXLAN, outer DF unset                           packet_that_may_be_cut | s_packets_in_fragments_arrive, a_later_fragment
@@ -19,10 +19,10 @@ nft, iptables-nft, iptables-legacy              rule, iptables, iptables-legacy 
 reverse path filter                             reverse path | reverse-path
 no route, at a router, at the sender            no route, no_route_at_the_sender | no-route
 blackhole                                       blackhole, blackhole IPv6 | blackhole
-forwarding off, TTL, a dead neighbour           forwarding off, time_to_live, neighbour | forwarding-off, neighbour
-closed TCP, closed UDP, a full receiver         nobody_listens, a_receiver_that_is_full
-GSO, DF, a smaller egress at a router           super_packets_at_a_router
-GSO over a smaller veth, or bridge's port       super_packets_pass_a_smaller_port_unseen, ..._bridge_s_port_unseen
+forwarding off, TTL, a dead neighbour           forwarding off, time_to_live, neighbour | forwarding-off, a_hop_limit
+closed TCP, closed UDP, a full receiver         nobody_listens, a_receiver_that_is_full | the same
+GSO, DF, a smaller egress at a router           super_packets_at_a_router | super_packets_at_a_router
+GSO over a smaller veth, or bridge's port       super_packets_pass_a_smaller_port_unseen, ..._bridge_s_port | ..._port
 ==============================================  ============================================================
 """
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from netlab import Net, nets
 from redaction import bones, check, left
@@ -20,22 +20,23 @@ from pathfit.core.evidence import TraceFact
 from pathfit.follow import followed
 
 pytestmark = [pytest.mark.lab, pytest.mark.real_root]
-URL = "https://198.51.100.2:8443/50000"
+URL = "https://10.91.7.2:8443/50000"
 KEY = b"a key of sixteen bytes, or more"
 
 
 @pytest.fixture
 def net() -> Iterator[Net]:
-    """c - r - s, and a web server."""
+    """c - r - s, and a web server. Not with addresses of documentation: of those but eight bits may change, and one's
+    pseudonym is soon another's name."""
     with nets() as net:
-        net.routed(("192.0.2", "198.51.100"), ("2001:db8:1", "2001:db8:2"), 2)
+        net.routed(("10.83.22", "10.91.7"), ("2001:db8:1", "2001:db8:2"), 2)
         with web(net):
             yield net
 
 
 def tunnel(net: Net) -> None:
     """A VXLAN between c and s, whose large packets r drops."""
-    ends = {"c": ("198.51.100.2", 2), "s": ("192.0.2.2", 3)}
+    ends = {"c": ("10.91.7.2", 2), "s": ("10.83.22.2", 3)}
     for name, (theirs, number) in ends.items():
         net.ip(name, f"link add vx0 address 02:00:00:00:07:0{number} type vxlan id 7 remote {theirs} dstport 4789")
         net.ip(name, "link set vx0 up mtu 1450")
@@ -59,12 +60,15 @@ FAULTS: dict[str, tuple[Callable[[Net], object], str, str]] = {
     "a reset by a filter": (
         lambda n: n.drop("r", "forward", "tcp dport 8443 reject with tcp reset"), URL, "filtered"),
     "a tunnel": (tunnel, "https://10.5.0.3:8443/50000", "filtered"),
-    "datagrams": (lambda n: n.drop("s", "input", "udp dport 53 drop"), "udp://198.51.100.2:53", "filtered"),
-    "no route": (lambda n: n.ip("r", "route add blackhole 198.51.100.2"), URL, "refused-by-route"),
+    "datagrams": (lambda n: n.drop("s", "input", "udp dport 53 drop"), "udp://10.91.7.2:53", "filtered"),
+    "no route": (lambda n: n.ip("r", "route add blackhole 10.91.7.2"), URL, "refused-by-route"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FAULTS)
+AT_ONCE = ("a smaller cable", "by IPv6", "a reset by a filter", "datagrams")  # the others with `make test-all`
+
+
+@pytest.mark.parametrize("name", [pytest.param(x, marks=[] if x in AT_ONCE else pytest.mark.slow) for x in FAULTS])
 def test_a_redacted_trace_says_the_same_of_others(net: Net, name: str) -> None:
     fault, to, word = FAULTS[name]
     fault(net)
@@ -74,7 +78,9 @@ def test_a_redacted_trace_says_the_same_of_others(net: Net, name: str) -> None:
     assert case.all(TraceFact)[0].seen
 
     @given(st.binary(min_size=16, max_size=40))
-    @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=2, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    )  # smaller keys tell nothing
     def with_any_key(key: bytes) -> None:
         check(case, key)
 
@@ -84,7 +90,7 @@ def test_a_redacted_trace_says_the_same_of_others(net: Net, name: str) -> None:
 
 def test_who_reset_it_is_known_by_any_name(net: Net) -> None:
     with net.serving("s", HANGS_UP):
-        case = case_of(net, "http://198.51.100.2:8081/")
+        case = case_of(net, "http://10.91.7.2:8081/")
     assert [x.kind for x in followed(case).answers].count("reset")
     check(case, KEY)
 
@@ -96,13 +102,13 @@ def opened(folder: Path) -> Case:
 def test_the_command_writes_nothing_of_the_old(net: Net, tmp_path: Path) -> None:
     net.drop("r", "forward", "meta length > 1300 drop")
     whole, case, again = tmp_path / "whole", tmp_path / "case", tmp_path / "again"
-    status, document = traced(net, "--save", str(whole))
+    status, document = traced(net, "--save", str(whole), to=URL)
     one, two = tmp_path / "one.pcapng", tmp_path / "two.pcapng"
     words = [PATHFIT, "trace", "--from", f"netns:{net('c')}", "--to", URL, "--json", "--redact", "--save", str(case)]
     done = subprocess.run([*words, "-w", str(one)], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, status) == (1, 1)
     for text in (done.stdout, *(p.read_text() for p in case.iterdir())):
-        assert not [x for x in ('192.0.2.2"', "198.51.100.2:", net.prefix) if x in text]
+        assert not [x for x in ('10.83.22.2"', "10.91.7.2:", net.prefix) if x in text]
     assert net.prefix.encode() not in one.read_bytes()
     replay = replayed(case, "--json", "-w", str(two))
     assert (replay.returncode, json.loads(replay.stdout)) == (1, json.loads(done.stdout))
