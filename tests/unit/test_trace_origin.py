@@ -402,13 +402,16 @@ def test_article_001_with_four_taps() -> None:
     with nets() as net:
         tenant(net)
         with web(net):
-            first = case_of(net, "https://198.51.100.2:8443/50000", "ci")
-            assert _lost(net, followed(first)) == [("border/eth0", "kvm/eth0", "peer-too-small", 1500, 1450)]
+            first = followed(case_of(net, "https://198.51.100.2:8443/50000", "ci"))
+            assert _lost(net, first) == [("border/eth0", "kvm/eth0", "peer-too-small", 1500, 1450)]
+            assert _ahead(net, first) == [("kvm/tap0", 1454), ("vm/eth0", 1454)], "the second, seen or not"
             net.ip("kvm", "link set eth0 mtu 1600")
-            second = case_of(net, "https://198.51.100.2:8443/50000", "ci")
-            assert _lost(net, followed(second)) == [("kvm/vx0", "kvm/tap0", "port-too-small", 1454, 1454)]
+            second = followed(case_of(net, "https://198.51.100.2:8443/50000", "ci"))
+            assert _ahead(net, second) == [("vm/eth0", 1454)], "the far half of that cable"
+            assert _lost(net, second) == [("kvm/vx0", "kvm/tap0", "port-too-small", 1454, 1454)]
             net.ip("ci", "link set eth0 mtu 1450")
             third = followed(case_of(net, "https://198.51.100.2:8443/50000", "ci"))
+            assert _ahead(net, third) == []
             assert (third.verdict, third.losses) == ("arrives", ())
 
 
@@ -474,3 +477,9 @@ def _lost(net: Net, done: Followed) -> list[tuple[Any, ...]]:
         return f"{at.netns}/{at.link}".replace(f"netns:{net.prefix}-", "") if at else ""
 
     return [(name(x.after), name(x.before), x.causes[0].word, x.causes[0].most, x.passed) for x in found]
+
+
+def _ahead(net: Net, done: Followed) -> list[tuple[str, int]]:
+    """Limits behind losses on the way in."""
+    them = [y for x in done.losses if x.direction == "reverse" for y in x.ahead]
+    return [(f"{y.at.netns}/{y.at.link}".replace(f"netns:{net.prefix}-", ""), y.mtu) for y in them]

@@ -52,6 +52,14 @@ class Complaint(Value, frozen=True, kw_only=True):
     largest: int = 0
 
 
+class Ahead(Value, frozen=True, kw_only=True):
+    """A limit behind a loss, by what was read: ``mtu``, the largest packet of the flow that passes there (bytes). None
+    of the packets that are larger came there."""
+
+    at: Point
+    mtu: int
+
+
 class Loss(Value, frozen=True, kw_only=True):
     """Packets that were seen at ``after`` and not at ``before``.
 
@@ -60,6 +68,7 @@ class Loss(Value, frozen=True, kw_only=True):
     (``unwatched``) somewhere on a way none of whose points could be watched. Sizes are bytes of IP packet; ``passed``:
     the largest that got to ``before`` meanwhile, 0 for none. ``numbers``: where they were seen last, in the file of
     packets. ``error``: what was lost is an ICMP error about packets of the other direction, and this is what it said.
+    ``ahead``: the next limits of the same way, which no packet came to that is too large for them.
     """
 
     direction: Direction
@@ -74,6 +83,7 @@ class Loss(Value, frozen=True, kw_only=True):
     unwatched: bool = False
     numbers: tuple[int, ...] = ()
     error: Complaint | None = None
+    ahead: tuple[Ahead, ...] = ()
 
 
 class Stage(Value, frozen=True, kw_only=True):

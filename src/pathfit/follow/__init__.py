@@ -7,6 +7,7 @@ missing at a point that they never pass, and then it is said that they were not 
 * :mod:`~pathfit.follow.seen` - what was seen at each point of a direction;
 * :mod:`~pathfit.follow.losses` - what was lost between which points, and why;
 * :mod:`~pathfit.follow.silenced` - ICMP errors that got lost on their way back;
+* :mod:`~pathfit.follow.ahead` - which limits stand behind a loss;
 * :mod:`~pathfit.follow.counts` - of losses without a cause, which counters may tell one;
 * :mod:`~pathfit.follow.origin` - who made a reset or an ICMP error, by which taps saw it;
 * :mod:`~pathfit.follow.untracked` - a reset that answers a packet which was not translated;
@@ -32,6 +33,7 @@ from pathfit.core.report import Report
 from pathfit.core.request import Watch
 from pathfit.core.tracing import DROPS
 from pathfit.follow import silenced
+from pathfit.follow.ahead import with_ahead
 from pathfit.follow.counts import with_counters
 from pathfit.follow.losses import losses_of
 from pathfit.follow.origin import answers
@@ -89,6 +91,7 @@ def _seen(case: Case, report: Report) -> Followed:
     losses = with_counters(losses, both, along, network, report)
     losses = _unwatched(losses, both, fact)
     losses = with_legacy(losses, state.host if state is not None else None, after, report.host)
+    losses = with_ahead(losses, both, along, report)
     ends = tuple(p.ends if p is not None else None for p in (report.forward, report.reverse))
     forward, reverse = (stages(one, fact) for one in both)
     # Where nobody tells of drops, what passed every point has arrived when the measurement says so as well.

@@ -106,6 +106,9 @@ class _Text:
                 facts = {"function": cause.function or "?", "reason": cause.reason, "count": cause.count}
                 detail = "  " + self.say("trace.detail", **facts)
             self.page.line(weighed_text(cause, loss, self.lang) + detail, indent + "  ")
+        for limit in loss.ahead:
+            facts = {"place": place_text(limit.at), "mtu": limit.mtu}
+            self.page.line(self.say("trace.ahead", **facts), indent + "  ")
         if not loss.causes and loss.after is not None:
             self.page.line(self._no_word(), indent + "  ")
 

@@ -59,6 +59,7 @@ def _loss(loss: Loss) -> Json:
         "passed": loss.passed,
         "text": loss_text(loss, "en"),
         "causes": [_cause(c, loss) for c in loss.causes],
+        "ahead": [{"at": _point(x.at), "mtu": x.mtu} for x in loss.ahead],
         "error": _error(loss.error) if loss.error is not None else None,
     }
 
