@@ -6,6 +6,7 @@ On a way of six taps (bench/trace_way.py), nothing but senders on it:
 
 * *others*: datagrams of 64 bytes as fast as one processor sends them, or bulk TCP, not of the flow that is watched;
 * *the flow itself*: bulk TCP that is watched, until the watch has what it keeps and ends by itself, and on;
+* *parts*: sockets and programs alone, and fewer taps: what of it costs what (bench/trace_parts.py);
 * *kept*: a flow of 5000 datagrams a second beside 200 000 others a second: at each tap, kept + lost must be what the
   kernel counts there (nft, ingress and egress), to the packet.
 
@@ -24,12 +25,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 from bench.prober import commit, machine
+from bench.trace_parts import parts, tracing
 from bench.trace_way import CLIENT, CLOSED, DEVICES, FLOW, HOSTS, OTHER, PORT, SERVER, Sender, Way
 
 from pathfit.capture.watch import Watcher
@@ -70,11 +72,19 @@ class Ratio(NamedTuple):
 
 
 class Watched:
-    """A watch of one flow over the whole way. ``fact``: what it saw, when it is over; ``cpu``: seconds it took."""
+    """A watch of one flow over the whole way, rules of packet filters and all. ``only``: numbers of the taps it has;
+    ``fact``: what it saw, when it is over; ``cpu``: seconds it took."""
 
-    def __init__(self, way: Way, port: int) -> None:
-        self._request = Watch(ref="watch", address=SERVER, taps=way.taps, hosts=(CLIENT, SERVER), ports=(port,))
-        self._files = way.files
+    def __init__(self, way: Way, port: int, only: Collection[int] = range(len(DEVICES))) -> None:
+        self._request = Watch(
+            ref="watch",
+            address=SERVER,
+            taps=tuple(way.taps[n] for n in only),
+            hosts=(CLIENT, SERVER),
+            ports=(port,),
+            namespaces=tuple((host, host) for host in HOSTS),
+        )
+        self._files, self._tables = way.files, way.tables()
         self.fact: TraceFact | None = None
         self.cpu = self.wall = 0.0
 
@@ -85,9 +95,9 @@ class Watched:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        watcher = Watcher(self._request, self._files)
+        watcher = Watcher(self._request, self._files, self._tables)
         opened = watcher.begin()
-        assert opened == len(DEVICES), "every tap can be had"
+        assert opened == len(self._request.taps), "every tap can be had"
         began, cpu = time.monotonic(), time.process_time()
         yield
         self.cpu, self.wall = time.process_time() - cpu, time.monotonic() - began
@@ -179,6 +189,24 @@ def others(way: Way, rounds: int, peers: int) -> list[str]:
         way.offloads(word)
         lines.append(line(way, Row(f"bulk TCP, bytes, {what}", watched, bulk, rounds, kind="tcp")))
     return lines
+
+
+def of_what(way: Way, rounds: int) -> list[str]:
+    """The table of its parts."""
+    ours, dropped = way.sender("udp", OTHER), way.sender("udp", OTHER, CLOSED)
+    rows = [
+        Row("as many as go", Watched(way, FLOW, (0, 5)), ours, rounds, "pathfit, two taps: the first, the last"),
+        Row("as many as go", Watched(way, FLOW, (0, 1, 4, 5)), ours, rounds, "pathfit, four taps: the outer cables'"),
+        *(Row("as many as go", one, ours, rounds, name) for name, one in parts(way).items()),
+        Row(
+            "dropped at the end",
+            lambda: tracing("dropped"),
+            dropped,
+            rounds,
+            "the tracing program, dropped packets alone",
+        ),
+    ]
+    return [line(way, row) for row in rows]
 
 
 def itself(way: Way, rounds: int) -> list[str]:
@@ -280,6 +308,8 @@ def main() -> int:
     with ExitStack() as stack:
         way = Way(stack)
         rows = [*others(way, given.rounds, given.peers), *itself(way, given.rounds)]
+        way.offloads("on")
+        pieces = of_what(way, given.rounds)
         counts, right = kept(way)
         rest = ["", starting(way, max(3, given.rounds // 3)), "", idle(way)]
     text = "\n".join(
@@ -293,6 +323,12 @@ def main() -> int:
             f"| {' | '.join(heads)} |",
             "|---" * len(heads) + "|",
             *rows,
+            "",
+            "The same 64 bytes, by parts:",
+            "",
+            f"| {' | '.join(heads)} |",
+            "|---" * len(heads) + "|",
+            *pieces,
             "",
             f"A watched flow of {OWN} datagrams a second:",
             "",

@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -18,8 +18,11 @@ from typing import NamedTuple
 from bench.observe import batch
 
 from pathfit.cli import isolation
+from pathfit.core.filters import Table
 from pathfit.core.net import Point
 from pathfit.core.tracing import Tap
+from pathfit.host import netns
+from pathfit.observe.filters import read_tables
 
 SOURCE = Path(__file__).with_name("blast.c")
 HOSTS = ("c", "r1", "r2", "s")
@@ -96,6 +99,14 @@ class Way:
         rule = f"table inet t {{ chain i {{ type filter hook input priority 0; udp dport {CLOSED} drop\n }}\n }}\n"
         self.inside("s", "nft", "-f", "-", stdin=rule)
         self.offloads("on")
+
+    def tables(self) -> dict[str, Sequence[Table] | None]:
+        """Packet filters of each namespace, as a watch wants them."""
+        found: dict[str, Sequence[Table] | None] = {}
+        for host, fd in self.files.items():
+            with netns.inside(fd):
+                found[host] = read_tables()[0]
+        return found
 
     def _tap(self, host: str, link: str) -> Tap:
         (found,) = json.loads(self.inside(host, "ip", "-j", "link", "show", link))
