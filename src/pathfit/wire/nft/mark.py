@@ -9,10 +9,16 @@
         }
         chain v4at30 { @th,240,8 0x45 @th,336,32 @hosts4 ... jump mark }      a packet 30 bytes behind the outer header
         chain vxlan { @th,224,16 0x0800 jump v4at30 ... }
-        chain prerouting { type filter hook prerouting priority -2147483648; policy accept;
-            udp dport @vxlan        jump vxlan           wrapped in a tunnel: the inner packet decides
+        chain udp { th dport @vxlan jump vxlan ... }     wrapped in a tunnel: the inner packet decides
+        chain wrapped {
             icmp type @errors4      jump v4at8           an error about a packet of the flow, whoever sends it
-            ip saddr @hosts4 ip daddr @hosts4 meta l4proto tcp th sport @ports jump mark   ... dport, IPv6 ...
+            ...
+        }
+        chain plain4 { meta l4proto tcp th sport @ports jump mark ... dport, later fragments ... }
+        chain prerouting { type filter hook prerouting priority -2147483648; policy accept;
+            meta l4proto udp jump udp                    others' packets pass by these few rules and no more
+            meta l4proto @wrapping jump wrapped
+            ip saddr @hosts4 ip daddr @hosts4 jump plain4     ... IPv6 ...
         }
         chain output { the same for what this namespace sends itself }
     }
@@ -111,15 +117,22 @@ def batch(table: str, flow: Flow, rate: int = RATE, burst: int = BURST) -> bytes
         b.chain(label)
         for way in rules:
             b.rule(label, (*way.tests, write.verdict(write.JUMP, _label(way.family, way.at))))
+    for label, entries in (("udp", _datagrams(flow)), ("wrapped", [(_l4(GRE), "gre")])):
+        b.chain(label)
+        for tests, entry in entries:
+            b.rule(label, (*tests, write.verdict(write.JUMP, entry)))
+    for way in _top(flow)[1]:
+        b.rule("wrapped", (*way.tests, write.verdict(write.JUMP, _label(way.family, way.at))))
+    for family in flow.families():
+        b.chain(f"plain{family}")
+        for tests in _plain(flow, family):
+            b.rule(f"plain{family}", (*tests, write.verdict(write.JUMP, MARK)))
     for chain, hook in _HOOKS:
         b.chain(chain, (hook, FIRST))
-        for tests, label in _entries(flow):
-            b.rule(chain, (*tests, write.verdict(write.JUMP, label)))
-        for way in _top(flow)[1]:
-            b.rule(chain, (*way.tests, write.verdict(write.JUMP, _label(way.family, way.at))))
+        b.rule(chain, (*_l4(UDP), write.verdict(write.JUMP, "udp")))
+        b.rule(chain, (write.meta(L4PROTO), write.looked_up("wrapping"), write.verdict(write.JUMP, "wrapped")))
         for family in flow.families():
-            for tests in _plain(flow, family):
-                b.rule(chain, (*tests, write.verdict(write.JUMP, MARK)))
+            b.rule(chain, (*_between(family), write.verdict(write.JUMP, f"plain{family}")))
     return b.transaction()
 
 
@@ -146,6 +159,7 @@ def _sets(b: Batch, flow: Flow) -> None:
         b.set("errors4", "icmp_type", [bytes((n,)) for n in ERRORS4])
     if flow.ports and flow.protocol is None:
         b.set("transports", "inet_proto", [bytes((n,)) for n in TRANSPORTS])
+    b.set("wrapping", "inet_proto", [bytes((n,)) for n in sorted((ICMP, IPIP, SIXINFOUR, GRE, ICMPV6))])
 
 
 def _protocol(flow: Flow, family: int) -> int | None:
@@ -180,10 +194,14 @@ def _ports(flow: Flow, at: int) -> Iterator[Expressions]:
         yield write.payload(TRANSPORT, at + n, 2), write.looked_up("ports")
 
 
+def _between(family: int) -> Expressions:
+    """Is the packet itself between two of the flow's addresses?"""
+    return _is(write.meta(NFPROTO), value=2 if family == 4 else 10, width=1) + _hosts(family, NETWORK, 0)
+
+
 def _plain(flow: Flow, family: int) -> Iterator[Expressions]:
-    """The packet itself: nf_tables has found its transport header, behind whatever options."""
-    start = _is(write.meta(NFPROTO), value=2 if family == 4 else 10, width=1) + _hosts(family, NETWORK, 0)
-    start += _spoken(flow, family, write.meta(L4PROTO))
+    """Such a packet: nf_tables has found its transport header, behind whatever options."""
+    start = _spoken(flow, family, write.meta(L4PROTO))
     if not flow.ports:
         yield start
         return
@@ -241,13 +259,12 @@ def _typed(flow: Flow, field: int, at: int) -> Iterator[_Way]:
         yield _Way(_field(field, _ethertype(family)), family, at)
 
 
-def _entries(flow: Flow) -> Iterator[tuple[Expressions, str]]:
-    """What leads into the chains of :func:`_wrapped`."""
+def _datagrams(flow: Flow) -> Iterator[tuple[Expressions, str]]:
+    """What of UDP leads into the chains of :func:`_wrapped`."""
     dport = write.payload(TRANSPORT, 2, 2)
     if flow.tunnels:
-        yield (*_l4(UDP), dport, write.looked_up("vxlan")), "vxlan"
-    yield _l4(UDP) + _is(dport, value=GENEVE_PORT, width=2), "geneve"
-    yield _l4(GRE), "gre"
+        yield (dport, write.looked_up("vxlan")), "vxlan"
+    yield _is(dport, value=GENEVE_PORT, width=2), "geneve"
 
 
 def _wrapped(flow: Flow) -> Iterator[tuple[str, list[_Way]]]:

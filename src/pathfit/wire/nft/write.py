@@ -8,7 +8,7 @@ Numbers in attributes are big-endian. An expression is written as a rule's bytec
 package's docstring shows it. Source: include/uapi/linux/netfilter/nf_tables.h, nfnetlink_rcv_batch(). Pure.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from pathfit.wire.netlink import F_REQUEST, attribute, nested, request
 from pathfit.wire.nft.messages import FAMILY_NUMBERS, NEWCHAIN, NEWRULE, NEWSET, NEWSETELEM, NEWTABLE, SUBSYSTEM
@@ -66,12 +66,13 @@ class Batch:
         more = (nested(4, (be32(1, hook[0]), be32(2, hook[1]))), be32(5, ACCEPT), name(7, "filter")) if hook else ()
         self._add(NEWCHAIN, (name(1, self._table), name(3, chain), *more))
 
-    def set(self, label: str, kind: str, elements: Iterable[bytes]) -> None:
+    def set(self, label: str, kind: str, elements: Collection[bytes]) -> None:
         """A set that never changes. ``kind``: of its keys, as `nft` calls it."""
         self._sets += 1
         number, width = _TYPES[kind]
         head = (name(1, self._table), name(2, label), be32(3, CONSTANT), be32(4, number), be32(5, width))
-        self._add(NEWSET, (*head, be32(10, self._sets)))
+        size = nested(9, (be32(1, len(elements)),))  # a plain hash, not one that may grow
+        self._add(NEWSET, (*head, size, be32(10, self._sets)))
         keys = [nested(1, (nested(1, (attribute(1, key),)),)) for key in elements]
         self._add(NEWSETELEM, (name(1, self._table), name(2, label), nested(3, keys), be32(4, self._sets)))
 
