@@ -86,8 +86,9 @@ def no_resets(flags: str = "rst/fin,syn,rst,psh,urg") -> FilterRule:
     return rule(Match(field="l4proto", values=("6",)), Match(field="tcpflags", values=(flags,)), Verdict(kind="drop"))
 
 
-def table(hook: Any, *rules: FilterRule, name: str = "corp") -> Table:
-    return Table(family="inet", name=name, chains=(FilterChain(name="f", hook=hook, rules=rules),))
+def table(hook: Any, *rules: FilterRule, name: str = "corp", kind: Any = "filter", priority: int = 0) -> Table:
+    made = FilterChain(name="f", hook=hook, rules=rules, type=kind, priority=priority)
+    return Table(family="inet", name=name, chains=(made,))
 
 
 def ask(**more: Any) -> Ask:

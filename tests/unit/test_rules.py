@@ -39,7 +39,7 @@ from pathfit.core.ask import Target
 from pathfit.core.case import Case
 from pathfit.core.engine import Container, Endpoint, Engine, EngineNetwork
 from pathfit.core.evidence import CounterFact, HopsFact, Missing, NameFact, PlatformFact, ProbeResult, SocketFact
-from pathfit.core.filters import Clamp, Match, Verdict
+from pathfit.core.filters import Clamp, Match, Nat, Verdict
 from pathfit.core.finding import Finding
 from pathfit.core.followed import Cause, Followed, Loss
 from pathfit.core.measured import (
@@ -170,6 +170,13 @@ CLAMPS_HIGH = {"h": (table("forward", rule(SYN, Match(field="iifname", values=("
 DROPS = {"h": (table("forward", drop(comment="egress-policy-7")),)}
 DROPS_COUNTED = {"h": (table("forward", drop(comment="egress-policy-7", packets=7)),)}
 REJECTS = {"h": (table("forward", drop(kind="reject", reject_with="tcp-reset")),)}
+HAIRPIN = PLAIN + "d eth0 1500 198.18.1.3/24 -- h vd 1500 @br0\nd route default via 198.18.1.1\n"
+TO_D = rule(Match(field="daddr", values=("198.18.2.2",)), Nat(kind="dnat", lo="198.18.1.3", hi="198.18.1.3"))
+DNAT = table("prerouting", TO_D, kind="nat", priority=-100)
+PUBLISHED = {"h": (DNAT,)}
+FROM_H = table("postrouting", rule(Nat(kind="masquerade")), name="out", kind="nat", priority=100)
+MASQUERADED = {"h": (DNAT, FROM_H)}
+NO_WAY_BACK = PLAIN.replace("r route 198.18.1.0/24 via 198.18.2.2\n", "")
 NO_ROUTE = PLAIN.replace("h route default via 198.18.2.1\n", "")
 HOLE_IN = probe(reverse=(hole(),), attempts=gaps(1500))
 MOVED = {"TcpExt.IPReversePathFilter": 4}
@@ -473,6 +480,30 @@ EXAMPLES = (
         "error",
         "confirmed",
     ),
+    Example(
+        "FLT401",
+        case(PLAIN, failed("timeout"), tables={"r": (table("forward", rule(ESTABLISHED, Verdict(kind="drop"))),)}),
+        case(PLAIN, probe()),
+        "error",
+        "confirmed",
+        {"case": "all-back", "direction": "inbound", "place": "r"},
+    ),
+    Example(
+        "RTE501",
+        case(NO_WAY_BACK, failed("timeout")),
+        case(PLAIN, failed("timeout")),
+        "error",
+        "confirmed",
+        {"case": "state-back", "direction": "inbound", "place": "r", "toward": "198.18.1.2"},
+    ),
+    Example(
+        "RTE501",
+        case(NO_WAY_BACK + "r route blackhole 198.18.1.0/24\n", failed("timeout")),
+        case(PLAIN, failed("timeout")),
+        "error",
+        "confirmed",
+        {"case": "route-back", "route": "blackhole 198.18.1.0/24", "toward": "198.18.1.2"},
+    ),
     Example("RTE501", case(NO_ROUTE, failed("unreachable", icmp=(3, 0))), case(PLAIN, probe()), "error", "confirmed"),
     Example(
         "RTE501",
@@ -511,6 +542,21 @@ EXAMPLES = (
         "error",
         "likely",
         {"tries": 3},
+    ),
+    Example(
+        "NET155",
+        case(HAIRPIN, failed("timeout", address="198.18.2.2"), tables=PUBLISHED),
+        case(HAIRPIN + "h bridge-nf\n", failed("timeout", address="198.18.2.2"), tables=PUBLISHED),
+        "error",
+        "confirmed",
+        {"target": "198.18.2.2 port 8443", "bears": "198.18.1.3 port 8443", "place": "h"},
+    ),
+    Example(  # the source is translated as well: answers go back by there
+        "NET155",
+        case(HAIRPIN, failed("timeout", address="198.18.2.2"), tables=PUBLISHED),
+        case(HAIRPIN, failed("timeout", address="198.18.2.2"), tables=MASQUERADED),
+        "error",
+        "confirmed",
     ),
     Example(
         "DNS251",

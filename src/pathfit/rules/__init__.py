@@ -84,6 +84,7 @@ RULES: tuple[Rule, ...] = (
     Rule("NET152", reach.no_answer),
     Rule("NET153", addresses.uneven_addresses),
     Rule("NET154", traced.on_this_machine),
+    Rule("NET155", reach.answers_untranslated),
     Rule("DNS251", reach.name_not_resolved),
     Rule("DNS252", datagrams.large_answers_lost),
     Rule("CFG601", configs.not_inherited),

@@ -54,6 +54,7 @@ NAMES: dict[str, str] = {
     "NET152": "no-answer",
     "NET153": "uneven-addresses",
     "NET154": "lost-on-this-machine",
+    "NET155": "answers-untranslated",
     "DNS251": "name-not-resolved",
     "DNS252": "large-answer-lost",
     "CFG601": "engine-mtu-not-inherited",

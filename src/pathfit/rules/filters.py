@@ -38,7 +38,7 @@ def dropped(view: View) -> Iterable[Finding]:
         step = way.culprit
         if isinstance(step, Filtered) and not view.connects:
             seen = True
-            yield _rule_found(view, step, direction, "all")
+            yield _rule_found(view, step, direction, "all" if direction == "forward" else "all-back")
             break  # what the way back would do is not asked while nothing goes out
     for direction, large in view.large_filtered():
         hole = view.hole(direction) is not None

@@ -3,8 +3,12 @@
 from collections.abc import Iterable
 
 from pathfit.core.finding import Facts, Finding
+from pathfit.core.net import TCP, UDP
+from pathfit.core.path import Bridged, Fate, Translated
+from pathfit.core.snapshot import NetnsSnapshot
 from pathfit.rules.base import found, line
 from pathfit.rules.ends import unheard
+from pathfit.rules.places import place_text
 from pathfit.rules.promises import any_traffic
 from pathfit.rules.view import View
 
@@ -63,13 +67,66 @@ def no_answer(view: View) -> Iterable[Finding]:
         return
     if c is None or c.tcp != "timeout":
         return
-    if view.explained:
+    if view.explained or past_the_translation(view) is not None:
         return  # the rule of that fate says more
     if view.counters.get("TcpExt.IPReversePathFilter", 0):
         return
     tries = 1 + c.handshake_retrans
     facts = {"target": view.target_label, "port": c.port, "tries": tries}
     yield found("NET152", "error", "likely", view.edge, facts, line(view.ref, "syn-unanswered", times=tries))
+
+
+def answers_untranslated(view: View) -> Iterable[Finding]:
+    """Answers do not come back by where the target's address was translated, and so bear another one than was asked.
+
+    Why it hurts: nothing is lost, and the client waits all the same: for its kernel those answers are of a connection
+    that does not exist (it resets them), and nobody answers the one that does.
+    Example: a container asks its own host's published port, which leads to a container on the same bridge: that one
+    answers directly (hairpin NAT without masquerade); a second router on the way back.
+    Repair: translate the source as well where the destination is translated (masquerade from that network to itself),
+    let bridged packets pass iptables there (net.bridge.bridge-nf-call-iptables=1), or ask the server's own address.
+    Severity: error.
+    Possible: never said.
+    Likely: never said.
+    Confirmed: state shows the translation and the whole way back beside it, and the connection was not answered.
+    References: nf_nat_packet(), br_nf_pre_routing(); RFC 5382 section 4 (hairpinning).
+    """
+    c, step = view.contact, past_the_translation(view)
+    way = view.predicted_reverse
+    if c is None or c.tcp != "timeout" or view.explained or step is None or way is None or way.final is None:
+        return
+    place = place_text(step.at)
+    asked, bears = (f"{a} port {n}" for a, n in ((view.address, view.port), (way.final.src, way.final.sport)))
+    facts: Facts = {"source": view.source_label, "target": asked, "bears": bears, "place": place}
+    proof = line(view.state_ref, "untranslated", place=place, target=asked, bears=bears)
+    yield found("NET155", "error", "confirmed", step.at, facts, proof)
+
+
+def past_the_translation(view: View) -> Translated | None:
+    """The translation of the asked address that answers will not pass; None where they do, or it is not certain."""
+    there, back = view.predicted_forward, view.predicted_reverse
+    if there is None or back is None or there.final is None or back.final is None or there.flow.proto not in (TCP, UDP):
+        return None
+    if not (there.complete and back.complete) or {there.fate, back.fate} != {Fate.DELIVERED}:
+        return None
+    asked, bears = there.flow, back.final
+    if (bears.src, bears.sport) == (asked.dst, asked.dport):
+        return None
+    steps = (s for hop in there.hops for s in hop.steps if isinstance(s, Translated))
+    step = next((s for s in steps if (s.before.dst, s.before.dport) != (s.after.dst, s.after.dport)), None)
+    if step is None:
+        return None
+    # Where bridged packets pass iptables, a bridge of that host does it (which the prediction does not follow).
+    bridged = any(isinstance(s, Bridged) and s.at.netns == step.at.netns for hop in back.hops for s in hop.steps)
+    ns = view.namespace(step.at.netns) if step.at.host == view.host else None
+    if ns is None or (bridged and _bridge_nf(ns, asked.family)):
+        return None
+    return step
+
+
+def _bridge_nf(ns: NetnsSnapshot, family: int) -> bool:
+    name = "bridge.bridge-nf-call-iptables" if family == 4 else "bridge.bridge-nf-call-ip6tables"
+    return ns.sysctls.get(name, "0") != "0" or any(x.nf_call_iptables for x in ns.links)
 
 
 def name_not_resolved(view: View) -> Iterable[Finding]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from pathfit.core.finding import Facts, Finding
 from pathfit.core.net import Point
-from pathfit.core.path import Fate, Lookup, Predicted, Resolve
+from pathfit.core.path import Fate, Lookup, Predicted, Resolve, Translated
 from pathfit.rules.base import found, line
 from pathfit.rules.places import place_text
 from pathfit.rules.view import SAID, View
@@ -37,7 +37,8 @@ def no_route(view: View) -> Iterable[Finding]:
             "place": place_text(at),
         }
         sure = view.fails_to_connect
-        proof = line(view.state_ref, "no-route", place=place_text(at), target=view.address)
+        wanted = _wanted(way)
+        proof = line(view.state_ref, "no-route", place=place_text(at), target=wanted)
         on_purpose = _on_purpose(way)
         if on_purpose:
             facts["case"], facts["route"] = "route", on_purpose
@@ -45,6 +46,8 @@ def no_route(view: View) -> Iterable[Finding]:
         elif way.fate == Fate.UNREACHABLE:
             facts["case"] = "nobody"
             proof = line(view.state_ref, "nobody", place=place_text(at))
+        if direction == "reverse":  # it is the answers that find no way, and the target is who sends them
+            facts["case"], facts["toward"] = f"{facts['case']}-back", wanted
         yield found("RTE501", "error", "confirmed" if sure else "likely", at, facts, proof)
         return
     c = view.contact
@@ -74,6 +77,12 @@ def _routes_went_with_it(view: View) -> Iterable[Finding]:
         proof = line(view.state_ref, "link-down", place=place_text(there))
         yield found("RTE503", "warning", "likely", there, facts, proof)
         return
+
+
+def _wanted(way: Predicted) -> str:
+    """The address that the packet bears where its way ends, which NAT may have changed before."""
+    changed = [s.after for h in way.hops for s in h.steps if isinstance(s, Translated)]
+    return (changed[-1] if changed else way.flow).dst
 
 
 def _on_purpose(way: Predicted) -> str | None:

@@ -173,6 +173,8 @@ def _found(code: str, view: View, loss: Loss, cause: Cause | None, severity: Sev
         named = {"tool": rule.tool or "nf_tables", "table": f"{rule.family} {rule.table}", "chain": rule.chain}
         facts.update(named, handle=rule.handle, rule=rule.text or ("policy" if rule.policy else "-"))
         facts["case"] = "witnessed"
+    if code == "FLT401" and loss.direction == "reverse":
+        facts["case"] = f"{facts['case']}-back"
     if code == "NET154":
         facts["case"] = "nowhere" if loss.after is None else "behind" if loss.before is None else "between"
     sure = WITNESSED if cause is None or cause.by != "counter" else "likely"

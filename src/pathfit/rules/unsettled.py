@@ -20,7 +20,7 @@ from pathfit.core.request import EndWatch, Measure, ReadPrograms, ReadState, Req
 from pathfit.model.addr import family_of
 from pathfit.rules import forecast
 from pathfit.rules.ends import unheard
-from pathfit.rules.reach import FEW
+from pathfit.rules.reach import FEW, past_the_translation
 from pathfit.rules.view import DIRECTIONS, LOOK_AGAIN, View
 
 STATE = "look:state"  # what is read after the loss was shown once more
@@ -46,7 +46,8 @@ def question(view: View) -> Question | None:
     if c is None or view.probe is None or view.state is None:
         return None
     if view.fails_to_connect or (view.torn_down and not view.holes):
-        return None if view.explained or _by_target(view) else Question("contact", "forward")
+        settled = view.explained or _by_target(view) or past_the_translation(view) is not None
+        return None if settled else Question("contact", "forward")
     for hole in view.holes:
         if hole.grade != "told" and view.limit_of(hole) is None and hole.direction not in _by_rule(view):
             return Question("size", hole.direction, hole.passes)
