@@ -176,6 +176,7 @@ DNAT = table("prerouting", TO_D, kind="nat", priority=-100)
 PUBLISHED = {"h": (DNAT,)}
 FROM_H = table("postrouting", rule(Nat(kind="masquerade")), name="out", kind="nat", priority=100)
 MASQUERADED = {"h": (DNAT, FROM_H)}
+MUTE_S = "r neigh rs 198.18.3.2 failed\n"
 NO_WAY_BACK = PLAIN.replace("r route 198.18.1.0/24 via 198.18.2.2\n", "")
 NO_ROUTE = PLAIN.replace("h route default via 198.18.2.1\n", "")
 HOLE_IN = probe(reverse=(hole(),), attempts=gaps(1500))
@@ -542,6 +543,14 @@ EXAMPLES = (
         "error",
         "likely",
         {"tries": 3},
+    ),
+    Example(
+        "RTE503",
+        case(PLAIN.replace("s eth0 1500 198.18.3.2/24", "s eth0 1500 198.18.3.2/24 off") + MUTE_S, failed("timeout")),
+        case(PLAIN + MUTE_S, failed("timeout")),
+        "warning",
+        "confirmed",
+        {"case": "carrier", "place": "r/rs"},
     ),
     Example(
         "NET155",

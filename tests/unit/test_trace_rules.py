@@ -177,7 +177,8 @@ def ours(net: Net) -> list[str]:
 @root
 @pytest.mark.parametrize("family", ["netdev", "bridge"])
 def test_a_chain_that_says_nothing(net: Net, family: str) -> None:
-    """The place is known, and that it was a packet filter; which rule is not guessed, though another one has such."""
+    """The place is known, and that it was a packet filter. Which rule the kernel does not say; what was read there does,
+    of the asked flow, and is said to be that. The one that has nothing to do with it is not named."""
     if family == "netdev":
         text = f"table netdev early {{ chain i {{ type filter hook ingress device vs priority 0;\n{BIG}\n }}\n }}\n"
     else:
@@ -190,8 +191,10 @@ def test_a_chain_that_says_nothing(net: Net, family: str) -> None:
     assert status == 1
     (loss,) = [x for x in document["losses"] if x["direction"] == "reverse"]
     assert (loss["after"]["netns"], loss["after"]["link"]) == (f"netns:{net('r')}", "vs")
-    assert [(c["why"], c["by"], named(c)) for c in loss["causes"]] == [("filtered", "event", None)]
-    assert loss["causes"][0]["text"].startswith("a packet filter at ")
+    told, read = loss["causes"]
+    assert (told["why"], told["by"], named(told)) == ("filtered", "event", None)
+    assert told["text"].startswith("a packet filter at ")
+    assert (read["why"], read["by"], read["rule"]["table"]) == ("filtered", "state", "early")
 
 
 @lab

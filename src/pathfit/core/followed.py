@@ -98,7 +98,8 @@ class Stage(Value, frozen=True, kw_only=True):
 
 class Row(Value, frozen=True, kw_only=True):
     """One packet of the ladder. ``seen``: how much of it each stage of its direction saw: "all", "part", "none";
-    ``numbers``: its places in the file of packets; ``size``: bytes of IP packet; ``time``: nanoseconds."""
+    ``numbers``: its places in the file of packets; ``size``: bytes of IP packet; ``time``: nanoseconds. ``dropped``: it
+    came to the last stage, and the kernel told that it was dropped behind it."""
 
     direction: Direction
     time: int
@@ -106,6 +107,7 @@ class Row(Value, frozen=True, kw_only=True):
     size: int
     seen: tuple[str, ...]
     numbers: tuple[int, ...] = ()
+    dropped: bool = False
 
 
 class Talk(Value, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ missing at a point that they never pass, and then it is said that they were not 
 * :mod:`~pathfit.follow.silenced` - ICMP errors that got lost on their way back;
 * :mod:`~pathfit.follow.ahead` - which limits stand behind a loss;
 * :mod:`~pathfit.follow.counts` - of losses without a cause, which counters may tell one;
+* :mod:`~pathfit.follow.foretold` - of losses whose cause or rule nobody told, what state says of their place;
 * :mod:`~pathfit.follow.origin` - who made a reset or an ICMP error, by which taps saw it;
 * :mod:`~pathfit.follow.untracked` - a reset that answers a packet which was not translated;
 * :mod:`~pathfit.follow.trails` - resets and ICMP errors wherever they were seen, and what they answer;
@@ -35,6 +36,7 @@ from pathfit.core.tracing import DROPS
 from pathfit.follow import silenced
 from pathfit.follow.ahead import with_ahead
 from pathfit.follow.counts import with_counters
+from pathfit.follow.foretold import with_state
 from pathfit.follow.losses import losses_of
 from pathfit.follow.origin import answers
 from pathfit.follow.rows import rows
@@ -91,6 +93,7 @@ def _seen(case: Case, report: Report) -> Followed:
     losses = with_counters(losses, both, along, network, report)
     losses = _unwatched(losses, both, fact)
     losses = with_legacy(losses, state.host if state is not None else None, after, report.host)
+    losses = with_state(losses, both, along, network, report)
     losses = with_ahead(losses, both, along, report)
     ends = tuple(p.ends if p is not None else None for p in (report.forward, report.reverse))
     forward, reverse = (stages(one, fact) for one in both)
@@ -107,7 +110,7 @@ def _seen(case: Case, report: Report) -> Followed:
         forward=forward,
         reverse=reverse,
         losses=losses,
-        rows=tuple(sorted((*rows(both), *silenced.rows(losses, trails, both)), key=lambda r: r.time)),
+        rows=tuple(sorted((*rows(both, _behind(losses)), *silenced.rows(losses, trails, both)), key=lambda r: r.time)),
         watched=fact.watched,
         unheard=fact.unheard,
         cut=max(fact.ended, 1) if fact.cut else 0,
@@ -140,6 +143,11 @@ def _told(case: Case, report: Report, made: tuple[Origin, ...], fact: TraceFact)
     # No measurement knows of it: its rule reads it from what was seen.
     seen = Followed(version=__version__, ask=case.ask, verdict="unknown", answers=made)
     return diagnose.report(case, seen=seen)
+
+
+def _behind(losses: Sequence[Loss]) -> frozenset[int]:
+    """Numbers of packets that were dropped behind the last point."""
+    return frozenset(n for x in losses if x.before is None and x.error is None for n in x.numbers)
 
 
 def _along(fact: TraceFact, watch: Watch) -> TraceFact:

@@ -99,25 +99,30 @@ class _Counters:
 
     def unanswered(self, way: Way, back: Way, predicted: Predicted | None) -> Iterator[Loss]:
         """What came to the last point of a way that ends there, when nothing of the flow came back."""
-        if predicted is None or predicted.fate in ARRIVES or not way.stops or any(map(_carries, back.packets)):
+        if predicted is None or predicted.fate in ARRIVES or any(map(carries, back.packets)):
             return
-        last = len(way.stops) - 1
-        sizes = [p.size for p in way.packets if p.sighting.point == last and _carries(p)]
-        if not sizes:
-            return
-        loss = Loss(
-            direction=way.direction,
-            after=self.fact.taps[way.stops[last].tap].at,
-            before=None,
-            packets=len(sizes),
-            smallest=min(sizes),
-            largest=max(sizes),
-        )
-        causes = self.between(loss)
-        if causes:
+        loss = last_seen(way, self.fact)
+        causes = self.between(loss) if loss is not None else ()
+        if loss is not None and causes:
             yield msgspec.structs.replace(loss, causes=causes)
 
 
-def _carries(packet: Packet) -> bool:
+def last_seen(way: Way, fact: TraceFact) -> Loss | None:
+    """What came to the last point of a way, as lost behind it; None where nothing did."""
+    last = len(way.stops) - 1
+    sizes = [p.size for p in way.packets if p.sighting.point == last and carries(p)]
+    if not sizes:
+        return None
+    return Loss(
+        direction=way.direction,
+        after=fact.taps[way.stops[last].tap].at,
+        before=None,
+        packets=len(sizes),
+        smallest=min(sizes),
+        largest=max(sizes),
+    )
+
+
+def carries(packet: Packet) -> bool:
     """Is it one of the two ends' own, and not a router's word on another?"""
     return isinstance(packet.layer.transport, Tcp | Udp)

@@ -129,7 +129,13 @@ def _placed(ways: Sequence[Way], fact: TraceFact, causes: "_Causes") -> Iterator
             near += islice((x for x in before if fits(*x, drop, size, cut) and _like(inner, x[1])), COPIES)
         ended = [x for x in near if _ends_there(*x, gone)]
         if near:
-            yield Placed(drop, *max(ended or near, key=_time))
+            yield Placed(drop, *max(ended or near, key=lambda x: (_just_it(x[1], drop, size), _time(x))))
+
+
+def _just_it(packet: Packet, drop: Dropped, size: int) -> bool:
+    """As long as the dropped one, and seen at that very moment: what shares its bytes and came a little later, within
+    what the clocks differ by, is another one."""
+    return packet.size == size and abs(drop.time - packet.sighting.time) <= EARLY
 
 
 def _time(x: tuple[Way, Packet]) -> int:

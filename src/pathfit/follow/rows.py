@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from pathfit.core.followed import Row
-from pathfit.follow.seen import Packet, Way
+from pathfit.follow.seen import EARLY, Packet, Way
 from pathfit.model import same
 from pathfit.model.same import Key
 from pathfit.wire.dissect import Layer, Udp
@@ -16,12 +16,13 @@ FLAGS = ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST"))
 Index = Mapping[tuple[int, Key], Sequence[Packet]]  # of one direction: packets by point and key
 
 
-def rows(ways: Sequence[Way]) -> tuple[Row, ...]:
-    """Packets of the connection in which the first one was lost, or of the first there was: from its first on."""
-    lost = [x for way in ways for x in way.result.lost]
-    number = min((x.sighting for x in lost), key=lambda s: s.time).number if lost else None
+def rows(ways: Sequence[Way], behind: frozenset[int] = frozenset()) -> tuple[Row, ...]:
+    """Packets of the connection in which the first one was lost, or of the first there was: from its first on.
+    ``behind``: numbers of those that were dropped behind the last point."""
+    lost = {x.sighting.number for way in ways for x in way.result.lost} | behind
     packets = [p for way in ways for p in way.packets]
-    chosen = next((p for p in packets if p.number == number), None) or min(packets, key=_time, default=None)
+    gone = min((p for p in packets if p.number in lost), key=_time, default=None)
+    chosen = gone or min(packets, key=_time, default=None)
     if chosen is None:
         return ()
     ends = _ends(chosen.layer)
@@ -31,7 +32,7 @@ def rows(ways: Sequence[Way]) -> tuple[Row, ...]:
         found += [(way, p) for p in way.packets if p.sighting.point == start and _ends(p.layer) == ends]
     found.sort(key=lambda x: _time(x[1]))
     by_way = {id(way): _index(way) for way in ways}
-    return tuple(_row(way, p, by_way[id(way)]) for way, p in _telling(found))
+    return tuple(_row(way, p, by_way[id(way)], behind) for way, p in _telling(found, behind))
 
 
 def _time(packet: Packet) -> int:
@@ -44,12 +45,17 @@ def _ends(layer: Layer) -> frozenset[object]:
     return frozenset((t.sport, t.dport)) if isinstance(t, Tcp | Udp) else frozenset((layer.ip.src, layer.ip.dst))
 
 
-def _telling(packets: Sequence[tuple[Way, Packet]]) -> list[tuple[Way, Packet]]:
+def _telling(packets: Sequence[tuple[Way, Packet]], behind: frozenset[int]) -> list[tuple[Way, Packet]]:
     """The first ones, and the first that were lost, in their order."""
-    gone = {id(way): same.spans(way.result.lost) for way in {id(way): way for way, _ in packets}.values()}
+    gone = {id(way): _gone(way, behind) for way in {id(way): way for way, _ in packets}.values()}
     lost = (n for n, (way, p) in enumerate(packets) if same.meet(p.sighting.pieces, gone[id(way)]))
     wanted = sorted({*range(min(len(packets), ROWS // 2)), *islice(lost, ROWS // 2)})
     return [packets[n] for n in wanted]
+
+
+def _gone(way: Way, behind: frozenset[int]) -> same.Spans:
+    pieces = (x for p in way.packets if p.number in behind for x in p.sighting.pieces)
+    return same.spans((*way.result.lost, *pieces))
 
 
 def _index(way: Way) -> Index:
@@ -60,7 +66,7 @@ def _index(way: Way) -> Index:
     return found
 
 
-def _row(way: Way, p: Packet, index: Index) -> Row:
+def _row(way: Way, p: Packet, index: Index, behind: frozenset[int]) -> Row:
     seen: list[str] = []
     numbers: list[int] = []
     for point in range(len(way.stops)):
@@ -72,8 +78,16 @@ def _row(way: Way, p: Packet, index: Index) -> Row:
         seen.append("all" if whole else "part" if them else "none")
     return Row(
         direction=way.direction, time=p.sighting.time, what=_what(p), size=p.size, seen=tuple(seen),
-        numbers=tuple(numbers),
+        numbers=tuple(numbers), dropped=_dropped(way, p, index, behind),
     )  # fmt: skip
+
+
+def _dropped(way: Way, p: Packet, index: Index, behind: frozenset[int]) -> bool:
+    """Of equal packets at the last point, the next one after it there is the same."""
+    last, cut = len(way.stops) - 1, p.sighting.pieces
+    alike = {q.number: q for x in cut[:1] for q in index.get((last, x.key), ()) if q.sighting.pieces == cut}
+    after = [q for q in alike.values() if _time(q) >= _time(p) - EARLY]
+    return bool(after) and min(after, key=_time).number in behind
 
 
 def _what(p: Packet) -> str:

@@ -100,6 +100,19 @@ def _rule(table: Table, chain: Chain, number: int, rule: FilterRule) -> Rule:
     )
 
 
+def read(tables: Iterable[Table], tool: str, family: str, name: str, chain: str, handle: int, text: str) -> Rule:
+    """The rule that was read under those names, or the chain's policy (``text`` ""); ``text`` where it is not found."""
+    table = next((t for t in tables if (t.tool, t.family, t.name) == (tool, family, name)), None)
+    there = next((c for c in table.chains if c.name == chain), None) if table is not None else None
+    bare = Rule(tool=tool, family=family, table=name, chain=chain, handle=handle, text=text, policy=not text)
+    if table is None or there is None:
+        return bare
+    if not text:
+        return replace(bare, text=_policy(table, there))
+    found = [(n, r) for n, r in enumerate(there.rules, 1) if r.handle == handle and r.text == text]
+    return _rule(table, there, *found[0]) if len(found) == 1 else bare
+
+
 def _policy(table: Table, chain: Chain) -> str:
     return "policy drop" if table.tool == "nft" else f"-P {chain.name} DROP"
 

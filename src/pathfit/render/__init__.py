@@ -8,6 +8,7 @@
   encapsulations cost; :mod:`~pathfit.render.map` - the network as a picture;
 * :mod:`~pathfit.render.predicted` - a forecast (:mod:`pathfit.foresight`), as text and as the same document with more;
 * :mod:`~pathfit.render.followed` - a trace as text, :mod:`~pathfit.render.followed_files` as JSON and as packets,
+  :mod:`~pathfit.render.followed_head` - its first sentence,
   :mod:`~pathfit.render.answered` - who made its resets and ICMP errors,
   :mod:`~pathfit.render.followed_talks` - the connections of others in it,
   :mod:`~pathfit.render.ruled` the rule of a packet filter in it;

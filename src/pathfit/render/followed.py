@@ -7,6 +7,7 @@ from pathfit.core.net import Direction, Point
 from pathfit.core.tracing import DROPS
 from pathfit.render import followed_talks
 from pathfit.render.answered import answer_text, proof_texts, telling
+from pathfit.render.followed_head import headline
 from pathfit.render.layout import Page, columns, pad
 from pathfit.render.ruled import ruled_text
 from pathfit.rules.places import place_text
@@ -47,13 +48,9 @@ class _Text:
 
     def write(self) -> None:
         seen = self.seen
-        report = seen.report
-        ends = {
-            "source": report.source_label if report else seen.ask.source,
-            "target": report.target_label if report else seen.ask.target.text,
-        }
         word, style = VERDICTS[seen.verdict]
-        self.page.line(self.say(f"trace.{seen.verdict}", **ends), self.say(f"trace.{word}") + "  ", style)
+        first = headline(seen, self.lang) or loss_text(seen.losses[0], self.lang) + "。."[self.lang != "zh"]
+        self.page.line(first, self.say(f"trace.{word}") + "  ", style)
         self.page.blank()
         labels = [self.say(f"ui.{label}") for _, label in WAYS]
         deep = max(map(columns, labels))
@@ -101,7 +98,7 @@ class _Text:
     def _loss(self, loss: Loss, indent: str) -> None:
         self.page.line(loss_text(loss, self.lang), indent)
         for cause in loss.causes[:MOST_CAUSES]:
-            detail = "" if cause.counter else f"  x{cause.count}"
+            detail = "" if cause.by in ("counter", "state") else f"  x{cause.count}"
             if cause.reason:
                 facts = {"function": cause.function or "?", "reason": cause.reason, "count": cause.count}
                 detail = "  " + self.say("trace.detail", **facts)
@@ -143,7 +140,7 @@ class _Text:
             return
         points = _points(self.seen.forward, self.seen.reverse)
         self.page.blank()
-        legend = "  ".join(f"{n} {place_text(p)}" for n, p in enumerate(points, 1))
+        legend = "  ".join(f"{n}={place_text(p)}" for n, p in enumerate(points, 1))
         head = self.say("trace.ladder") + "  "
         self.page.line(legend, head, "label")
         rows = [self._row(row, points) for row in self.seen.rows]
@@ -154,6 +151,9 @@ class _Text:
         for time, what, size, marks in rows:
             line = f"{time:>{widths[0]}}  {pad(what, widths[1])}  {size:>{widths[2]}}  {marks}"
             self.page.command(line, "  ")
+        if any(how != "all" for row in self.seen.rows for how in row.seen):
+            key = PLAIN if self.page.ascii_only else MARKS
+            self.page.line(self.say("trace.marks", **key), "  ")
 
     def _row(self, row: Row, points: list[Point]) -> tuple[str, str, str, str]:
         marks = PLAIN if self.page.ascii_only else MARKS
@@ -162,7 +162,11 @@ class _Text:
         gone = _gone(stages, row.seen)
         shown = [marks["gone" if p == gone else by_point[p]] if p in by_point else " " for p in points]
         arrow = ARROWS[row.direction][1 if self.page.ascii_only else 0]
-        return f"{row.time / 1e6:.2f}", f"{arrow} {row.what}", str(row.size), "".join(f"  {m}" for m in shown)
+        marked = "".join(f"  {m}" for m in shown)
+        if row.dropped:
+            last = points.index(stages[-1].at) + 1
+            marked += "  " + self.say("trace.behind", gone=marks["gone"], number=last)
+        return f"{row.time / 1e6:.2f}", f"{arrow} {row.what}", str(row.size), marked
 
     def _missing(self) -> None:
         if self.seen.cut:
@@ -202,7 +206,7 @@ def loss_text(loss: Loss, lang: str) -> str:
     if loss.after is None:
         return words.say("trace.loss-before", facts, lang)
     if loss.before is None:
-        counted = bool(loss.causes) and all(c.by == "counter" for c in loss.causes)
+        counted = bool(loss.causes) and all(c.by in ("counter", "state") for c in loss.causes)
         return words.say("trace.loss-unanswered" if counted else "trace.loss-behind", facts, lang)
     limited = 0 < loss.passed < loss.smallest
     return words.say("trace.loss-passed" if limited else "trace.loss", facts, lang)
@@ -237,6 +241,8 @@ def weighed_text(cause: Cause, loss: Loss, lang: str) -> str:
     if cause.told and cause.limit and any(c.word.startswith("untold") for c in loss.causes):
         parts = cause_text(replace(cause, limit=""), lang), words.say("trace.sent-back", {}, lang)
         return ("；" if lang == "zh" else "; ").join(parts)
+    if cause.by == "state":
+        return cause_text(cause, lang) + "  " + words.say("trace.by-state", {}, lang)
     if not cause.counter:
         return cause_text(cause, lang)
     facts = {"counter": cause.counter, "count": cause.count, "packets": loss.packets}

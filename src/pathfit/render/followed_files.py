@@ -129,6 +129,7 @@ def _row(row: Row) -> Json:
         "what": row.what,
         "size": row.size,
         "seen": list(row.seen),
+        "dropped": row.dropped,
     }
 
 

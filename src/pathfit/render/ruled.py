@@ -13,8 +13,8 @@ BETWEEN = {"en": ", ", "zh": "，"}
 
 
 def ruled_text(cause: Cause, rule: Rule, lang: str) -> str:
-    """Why packets were lost, by a rule; or that its counter moved meanwhile, which is no proof."""
-    message = "ruled.counted" if cause.by == "counter" else "ruled.dropped"
+    """Why packets were lost, by a rule; or that its counter moved meanwhile, or that it says so, which is no proof."""
+    message = {"counter": "ruled.counted", "state": "ruled.read"}.get(cause.by, "ruled.dropped")
     said = say(message, {"place": place_text(cause.at), "rule": rule_text(rule, lang)}, lang)
     if rule.way:
         steps = [

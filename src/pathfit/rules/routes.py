@@ -85,6 +85,18 @@ def _wanted(way: Predicted) -> str:
     return (changed[-1] if changed else way.flow).dst
 
 
+def _nobody_behind_it(view: View) -> Iterable[Finding]:
+    """A next hop that does not answer, behind a device without carrier: who should answer cannot hear."""
+    for _, way in view.ended(Fate.NEIGH_FAILED):
+        link = view.link_at(way.culprit.at) if way.culprit is not None else None
+        if way.culprit is None or link is None or link.carrier:
+            continue
+        facts: Facts = {"case": "carrier", "place": place_text(way.culprit.at)}
+        proof = line(view.state_ref, "no-carrier", place=place_text(way.culprit.at))
+        yield found("RTE503", "warning", "confirmed", way.culprit.at, facts, proof)
+        return
+
+
 def _on_purpose(way: Predicted) -> str | None:
     """The route that says no, as `ip route` prints it; None when there simply is none."""
     route = way.culprit.route if isinstance(way.culprit, Lookup) else ""
@@ -133,11 +145,11 @@ def link_down(view: View) -> Iterable[Finding]:
     Why it hurts: nothing passes.
     Example: the far half of a veth pair, or a bridge port, was never set up.
     Repair: `ip link set DEV up`; for "no carrier" look at the other end.
-    Severity: error; warning where it only explains a missing route (RTE501).
+    Severity: error; warning where it only explains a missing route (RTE501) or a silent neighbour (RTE502).
     Possible: never said.
     Likely: state alone, all of the way up to there visible; or a route is missing where a device with an address is
     down, for its routes go with it.
-    Confirmed: state shows it on the way, and the connection failed.
+    Confirmed: state shows it on the way, and the connection failed; or it is the device behind which nobody answers.
     References: IFF_UP, IFF_LOWER_UP (netdevice(7)); dev_queue_xmit().
     """
     if view.connects:
@@ -150,6 +162,7 @@ def link_down(view: View) -> Iterable[Finding]:
         yield found("RTE503", "error", "confirmed" if sure else "likely", at, facts, proof)
         return
     yield from _routes_went_with_it(view)
+    yield from _nobody_behind_it(view)
     c = view.contact
     if c is not None and c.error == "ENETDOWN" and not view.explained:
         facts = {"direction": "outbound", "place": place_text(view.source_point)}
