@@ -67,7 +67,7 @@ def test_without_bpf_state_is_the_cause(net: Net, fault: str) -> None:
     if fault == "rule":
         edge(net, "tcp dport 8443 drop")
     elif fault == "neighbour":
-        net.ip("r", "neigh replace 198.51.100.2 dev vs nud failed")
+        net.ip("r", "route add 198.51.100.2/32 via 198.51.100.77")
     else:
         net.ip("s", "link set eth0 down")
     status, document = bare(net)
@@ -102,13 +102,13 @@ RULED = Rule(tool="nft", family="inet", table="t", chain="f", number=1, text="dr
 HEADS = {
     "sized": (
         Loss(direction="forward", after=AT, before=BEHIND, packets=2, smallest=1400, largest=1500, passed=1300),
-        "Packets of more than 1300 bytes from c to 192.0.2.9 get lost between r/a and r/b.",
+        "Packets of more than 1300 bytes from c to 192.0.2.9 get lost between r/a and r/b; why is not known.",
     ),
     "some, on the way back": (
         Loss(direction="reverse", after=AT, before=None, packets=2, smallest=60, largest=60,
              causes=(Cause(word="filtered", at=AT, rule=RULED),)),
-        "Some packets (60 bytes) from 192.0.2.9 to c get lost behind r/a: a rule at r/a drops them (nft table inet t, chain"
-        " f).",
+        "Some packets (60 bytes) from 192.0.2.9 to c get lost behind r/a: a rule at r/a drops them "
+        "(nft table inet t, chain f).",
     ),
     "by state": (
         Loss(direction="forward", after=AT, before=BEHIND, packets=9, smallest=60, largest=60,
