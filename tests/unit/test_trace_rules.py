@@ -177,8 +177,10 @@ def ours(net: Net) -> list[str]:
 @root
 @pytest.mark.parametrize("family", ["netdev", "bridge"])
 def test_a_chain_that_says_nothing(net: Net, family: str) -> None:
-    """The place is known, and that it was a packet filter. Which rule the kernel does not say; what was read there does,
-    of the asked flow, and is said to be that. The one that has nothing to do with it is not named."""
+    """The kernel says that a packet filter drops them there; which rule, what was read says, and is said to be that.
+
+    The one that has nothing to do with it is not named.
+    """
     if family == "netdev":
         text = f"table netdev early {{ chain i {{ type filter hook ingress device vs priority 0;\n{BIG}\n }}\n }}\n"
     else:

@@ -49,7 +49,7 @@ class _Text:
     def write(self) -> None:
         seen = self.seen
         word, style = VERDICTS[seen.verdict]
-        first = headline(seen, self.lang) or loss_text(seen.losses[0], self.lang) + "。."[self.lang != "zh"]
+        first = headline(seen, self.lang) or loss_text(seen.losses[0], self.lang) + ("。" if self.lang == "zh" else ".")
         self.page.line(first, self.say(f"trace.{word}") + "  ", style)
         self.page.blank()
         labels = [self.say(f"ui.{label}") for _, label in WAYS]
