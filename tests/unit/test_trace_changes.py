@@ -242,7 +242,7 @@ def test_the_clock_is_set_meanwhile(net: Net, by: int) -> None:
     found = [x[:3] for x in lost(net, document)]
     assert found == [("reverse", "r/vs", "r/vc")]
     times = [row["ms"] for row in document["ladder"]]
-    assert times == sorted(times) and times[0] > 0 and times[-1] < 5000
+    assert times == sorted(times) and times[0] > 0 and times[-1] < 20_000, "seconds as they are, not thirty more"
 
 
 @pytest.mark.lab
@@ -323,7 +323,7 @@ def test_more_packets_than_are_kept(net: Net) -> None:
     """It ends by itself and says so, and what it does not know of later ones is no loss."""
     status, document = traced(net, MEANWHILE, flood(net, 3000), "3000")
     assert (status, document["verdict"], document["losses"]) == (3, "unknown", [])
-    assert 0 < document["cut_ms"] < 5000
+    assert 0 < document["cut_ms"] < 20_000
     assert sum(p["packets"] for p in document["forward"]["points"]) >= 2000
 
 
