@@ -286,9 +286,13 @@ def test_a_bridge_s_port(bridged: Net, filtered: str) -> None:
 
 
 def tunnelled(net: Net, *more: str, far: int = 7, mtu: int = 1450) -> None:
-    """vx0 (VNI 7; at s ``far``) between c and s, neighbours known to each other."""
+    between(net, C4, S4, *more, far=far, mtu=mtu)
+
+
+def between(net: Net, here: str, there: str, *more: str, far: int = 7, mtu: int = 1450) -> None:
+    """vx0 (VNI 7; at s ``far``) between c and s, which have these addresses; neighbours known to each other."""
     macs = {"c": "02:00:00:00:07:02", "s": "02:00:00:00:07:03"}
-    for name, other, mine, theirs, number in (("c", "s", C4, S4, 7), ("s", "c", S4, C4, far)):
+    for name, other, mine, theirs, number in (("c", "s", here, there, 7), ("s", "c", there, here, far)):
         kind = f"vxlan id {number} local {mine} remote {theirs} dstport 4789 nolearning {' '.join(more)}"
         net.ip(name, f"link add vx0 address {macs[name]} type {kind}")
         net.ip(name, f"link set vx0 up mtu {mtu}")

@@ -14,14 +14,15 @@ from pathfit.core.net import Point
 from pathfit.core.path import Limit
 from pathfit.core.request import Watch
 from pathfit.core.tracing import Dropped, Filters, Lost, Rule, Ruled, Seen, Stop, Tap
-from pathfit.follow import _verdict
+from pathfit.follow import _along, _verdict
 from pathfit.follow.losses import losses_of
-from pathfit.follow.seen import Flow, ways
+from pathfit.follow.seen import Flow, packets, ways
+from pathfit.follow.trails import Sighted, Trails
 from pathfit.model.dropped import why
 from pathfit.model.network import Network
 from pathfit.model.same import pieces
 from pathfit.wire import dissect
-from pathfit.wire.packets import ACK, SYN, TCPH, echo_request, ip_header
+from pathfit.wire.packets import ACK, RST, SYN, TCPH, echo_request, ip_header
 
 C, S, R, INNER = (bytes((10, 0, n, 2)) for n in (1, 2, 3, 4))
 C6, S6, R6 = (bytes.fromhex("fd07" + "00" * 13 + f"0{n}") for n in (1, 2, 3))
@@ -267,3 +268,26 @@ def test_where_nothing_comes_back_nothing_is_said_to_arrive(back: list[bytes], w
 def test_reasons_that_random_labs_have_shown(reason: str, functions: tuple[str, ...], word: str) -> None:
     found = why(reason, functions)
     assert found is not None and found.word == word
+
+
+def packets_of(it: TraceFact) -> list[Sighted]:
+    return [Sighted(*x) for x in packets(it, Flow.of(watch()))]
+
+
+def test_a_packet_keeps_its_number_where_taps_are_left_out() -> None:
+    """Who has the target's address is watched as well, and is no point of the way: what passes there comes between."""
+    there = [seen(Stop(4, True), 1, tcp(back=True)) for _ in range(3)]
+    ours = passing(FORWARD, 2, tcp(100))
+    whole = replace(fact([*there, *ours]), taps=(*TAPS, replace(TAPS[3], link=7)), opened=tuple(range(5)))
+    less = _along(whole, watch())
+    assert less.taps == TAPS and all(x.tap < len(TAPS) for x in less.seen)
+    assert [(x.packet.number, less.seen[x.packet.number]) for x in packets_of(less)] == list(enumerate(ours, 3))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_points_that_tell_one_moment_have_seen_one_packet(turned: bool) -> None:
+    """While packets are stamped where they come in, a point behind another in one namespace tells the same moment."""
+    reset = [replace(x, time=5 * MS) for x in passing(REVERSE, 5, tcp(seq=0, back=True, flags=RST | ACK))]
+    it = fact(reset[::-1] if turned else reset)
+    trails = list(Trails(packets_of(it), it, watch()).trails())
+    assert [[x.stop for x in trail] for _, trail in trails] == [list(REVERSE)]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from netlab import Net, nets
-from test_capture_drops import BIG, CONNECT, DEAF, FLOOD, S4, SEND
+from test_capture_drops import BIG, CONNECT, DEAF, FLOOD, S4, SEND, V4, V6
 from test_trace_follow import asking, followed
 from weblab import lost
 
@@ -35,7 +35,7 @@ PYTHON = (sys.executable, "-c")
 def net() -> Iterator[Net]:
     """c - r - s."""
     with nets() as net:
-        net.routed(("192.0.2", "198.51.100"), ("2001:db8:1", "2001:db8:2"), 2)
+        net.routed(V4, V6, 2)
         yield net
 
 

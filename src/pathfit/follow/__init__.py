@@ -32,7 +32,7 @@ from pathfit.core.followed import Followed, Loss, Origin, Word
 from pathfit.core.net import Point
 from pathfit.core.report import Report
 from pathfit.core.request import Watch
-from pathfit.core.tracing import DROPS
+from pathfit.core.tracing import DROPS, Seen
 from pathfit.follow import silenced
 from pathfit.follow.ahead import with_ahead
 from pathfit.follow.counts import with_counters
@@ -50,6 +50,7 @@ from pathfit.rules import forecast
 from pathfit.rules.places import each_once
 
 NO_TAP = f"more than {MOST_TAPS} devices on the way, or one of a kind that packets cannot be read from"
+ELSEWHERE = Seen(tap=0, time=0, length=0, out=False, data=b"")  # stands for a packet that is left out: none at all
 
 
 def explained(case: Case) -> Report:
@@ -150,11 +151,12 @@ def _behind(losses: Sequence[Loss]) -> frozenset[int]:
 
 
 def _along(fact: TraceFact, watch: Watch) -> TraceFact:
-    """Without the taps that are no point of the way (they stand behind those that are): nothing gets lost there."""
+    """Without the taps that are no point of the way (they stand behind those that are): nothing gets lost there. Every
+    packet keeps its place among all of them, which is its number."""
     count = 1 + max((stop.tap for stop in (*watch.forward, *watch.reverse)), default=-1)
     if count >= len(fact.taps):
         return fact
-    return replace(fact, taps=fact.taps[:count], seen=tuple(x for x in fact.seen if x.tap < count))
+    return replace(fact, taps=fact.taps[:count], seen=tuple(x if x.tap < count else ELSEWHERE for x in fact.seen))
 
 
 def _unwatched(losses: Sequence[Loss], ways: Sequence[Way], fact: TraceFact) -> tuple[Loss, ...]:

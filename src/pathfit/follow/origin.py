@@ -210,7 +210,12 @@ class _Origins:
         address = first.packet.layer.ip.src
         if stop == self.ways[first.direction][0] and stop.out:
             return True
-        return any(x.stop == stop and x.packet.layer.ip.src == address for x in self.found)
+        return (stop, address) in self._passing
+
+    @cached_property
+    def _passing(self) -> frozenset[tuple[Stop, bytes]]:
+        """Where packets of whom were seen. There may be a hundred thousand, and hundreds of resets ask."""
+        return frozenset((x.stop, x.packet.layer.ip.src) for x in self.found)
 
     def _all_devices(self, owners: set[str]) -> bool:
         """Is every device watched by which a namespace with that address could send?"""
