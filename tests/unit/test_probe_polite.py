@@ -111,6 +111,7 @@ def probed(net: Net, *words: str) -> dict[str, Any]:
 
 PATHFIT = str(Path(sys.executable).with_name("pathfit"))
 UNPROVEN = "something was missing, not often enough to be sure"
+TOO_SHORT = "the answers are too short to fill a packet"
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all")
 
 
@@ -119,14 +120,16 @@ NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--boun
 @pytest.mark.parametrize("limit", [1500, 1420, 1337])
 def test_few_connections_and_a_true_verdict(limit: int, rights: tuple[str, ...], target: str) -> None:
     """Where the processors are busy, a server may answer in pieces that show nothing, and 24 connections be too few to
-    prove a hole inwards: that is said then ("unproven"), and is no way to end time and again."""
+    prove a hole inwards: that is said then ("unproven", or that no answer filled a packet), and is no way to end time
+    and again."""
     for _ in range(3):
         with far(limit) as net:
             report = probed(net, *rights, PATHFIT, "probe", target, "--json")
         codes = {f["code"] for f in report["findings"]}
         if limit == 1500 or "MTU101" in codes:
             break
-        assert report["verdict"] != "healthy" and report["measured"]["reverse"]["note"] == UNPROVEN, report["measured"]
+        assert report["verdict"] != "healthy", report["measured"]
+        assert report["measured"]["reverse"]["note"] in (UNPROVEN, TOO_SHORT), report["measured"]
     if limit == 1500:
         assert report["verdict"] == "healthy", codes
     else:
