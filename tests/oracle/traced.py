@@ -196,10 +196,12 @@ class Said(NamedTuple):
     places: tuple[str, ...]
     smallest: int
     passed: int
+    untold: tuple[tuple[str, str], ...] = ()  # what took the ICMP error about it, and in which namespace
 
     @staticmethod
     def of(loss: dict[str, Any], names: dict[str, str]) -> "Said":
-        causes = loss["causes"]
+        causes = [c for c in loss["causes"] if not c["why"].startswith("untold")]
+        took = [c for c in loss["causes"] if c["why"].startswith("untold")]
         return Said(
             loss["direction"],
             _device(loss["after"], names),
@@ -209,6 +211,7 @@ class Said(NamedTuple):
             tuple(names.get(c["at"]["netns"], c["at"]["netns"]) for c in causes),
             loss["smallest"],
             loss["passed"],
+            tuple((c["why"], names.get(c["at"]["netns"], c["at"]["netns"])) for c in took),
         )
 
 
@@ -239,6 +242,7 @@ def judge(lab: TraceLab, document: dict[str, Any], names: dict[str, str]) -> Res
         if cut(lab, place) and not one.passed - ROOM <= (place.mtu or 0) < one.smallest:
             bad.append(f"{one.passed} bytes passed, {one.smallest} did not")
         bad += [f"in {x}" for x in one.places if x not in homes]
+        bad += [f"{word} in {home}" for word, home in one.untold if not _took(lab, place, word, home)]
         if bad:
             result.why.append(f"right place, but {', '.join(bad)}: {one} for {place}")
         elif one.words:
@@ -255,6 +259,15 @@ def judge(lab: TraceLab, document: dict[str, Any], names: dict[str, str]) -> Res
         result.why += [f"missing: {m['what']}: {m['why']}" for m in document.get("missing", ())]
         result.why += [f"a tap lost {p['lost']}" for d in OTHER for p in document[d]["points"] if p["lost"]]
     return result
+
+
+def _took(lab: TraceLab, place: Place, word: str, home: str) -> bool:
+    """Does the seed know that errors about what is lost at ``place`` get lost there on their way back?"""
+    for other in lab.truth:
+        homes = {x[0] for x in (other.after, other.before) if x is not None}
+        if other.direction != place.direction and word.removeprefix("untold-") in other.words and home in homes:
+            return True
+    return False
 
 
 def cut(lab: TraceLab, place: Place) -> bool:
