@@ -197,6 +197,7 @@ class Said(NamedTuple):
     smallest: int
     passed: int
     untold: tuple[tuple[str, str], ...] = ()  # what took the ICMP error about it, and in which namespace
+    error: bool = False  # an ICMP error is what was lost
 
     @staticmethod
     def of(loss: dict[str, Any], names: dict[str, str]) -> "Said":
@@ -212,6 +213,7 @@ class Said(NamedTuple):
             loss["smallest"],
             loss["passed"],
             tuple((c["why"], names.get(c["at"]["netns"], c["at"]["netns"])) for c in took),
+            loss.get("error") is not None,
         )
 
 
@@ -279,7 +281,11 @@ def cut(lab: TraceLab, place: Place) -> bool:
 
 
 def _there(place: Place, one: Said) -> bool:
-    """Is it the same place? Where the kernel's word is known, no device behind it needs to be named."""
+    """Is it the same place? Where the kernel's word is known, no device behind it needs to be named; of an ICMP error
+    that no tap saw, its word and the namespace are all there is."""
+    if one.error and one.words and one.after is None and one.before is None:
+        homes = {x[0] for x in (place.after, place.before) if x is not None}
+        return one.direction == place.direction and set(one.words) <= set(place.words) and set(one.places) <= homes
     if (one.direction, one.after) != (place.direction, place.after):
         return False
     return one.before == place.before or (one.before is None and bool(one.words))
