@@ -172,6 +172,8 @@ def _like(dropped: Layer, packet: Packet) -> bool:
 def _answers(fact: TraceFact) -> Iterator[Answer]:
     """Each "too big" that passed a tap."""
     for seen in fact.seen:
+        if not seen.data:  # left out, and perhaps all taps with it
+            continue
         raw = fact.taps[seen.tap].raw
         inner = (dissect.packet if raw else dissect.frame)(seen.data).inner
         if inner is not None and isinstance(inner.transport, Icmp) and inner.transport.mtu:

@@ -123,8 +123,7 @@ class Trails:
         """All ICMP there is; which way an error goes, what it quotes will tell."""
         found: list[tuple[Sighted, Icmp]] = []
         for number, seen in enumerate(self.fact.seen):
-            raw = self.fact.taps[seen.tap].raw
-            if seen.time <= self.fact.armed or not _may_be_icmp(seen.data, raw):
+            if seen.time <= self.fact.armed or not _may_be_icmp(seen.data, raw := self.fact.taps[seen.tap].raw):
                 continue
             layers = self.flow.layers(seen.data, raw=raw)
             layer = layers[-1] if layers else None
