@@ -61,6 +61,7 @@ def traced(code: str, *before: str) -> dict[str, Any]:
         "places": [[x["after"]["netns"], x["after"]["link"], x["before"]["link"]] for x in losses],
         "causes": [c["why"] for x in losses for c in x["causes"]],
         "seconds": max((row["ms"] for row in document["ladder"]), default=0) / 1000,
+        "missing": [f"{x['what']}: {x['why']}" for x in document.get("missing", ())],
         "unkept": sum(p["lost"] for way in ("forward", "reverse") for p in document[way]["points"]),
         "steps": int(done.stderr.strip() or 0),
     }
