@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import guests
+import vm
 from article import PATHFIT, SIZE, serve
 from guests import Plugged, Port
 from labhost import OFFLOADS_OFF, Lab, LabHost, Room, cable
@@ -39,9 +40,14 @@ table ip masq {
   chain post { type nat hook postrouting priority 100; ip saddr 198.19.0.0/24 oifname eth0 masquerade; }
 }
 END
-GOGC=off setsid --fork dockerd --data-root /run/data --pidfile /run/docker.pid -H unix:///run/docker.sock \\
-  --bip 198.19.0.1/24 --iptables=false --ip6tables=false --userland-proxy=false MORE </dev/null >$OUT/dockerd.log 2>&1
+cat >/run/serve <<'END'
+until GOGC=off dockerd --data-root /run/data --pidfile /run/docker.pid -H unix:///run/docker.sock \\
+  --bip 198.19.0.1/24 --iptables=false --ip6tables=false --userland-proxy=false MORE; do sleep 1; done
+END
+setsid --fork sh /run/serve </dev/null >$OUT/dockerd.log 2>&1
 """
+# It gives up where its containerd is not up after fifteen seconds (moby/moby#42747): it is started again, as by a
+# manager of services.
 # dockerd's calls of iptables take twenty seconds in a guest; masquerading, all that is needed of them, is one rule.
 API = "curl -sS -f -m 300 --unix-socket /run/docker.sock"
 JSON, TAR = (f"-H 'Content-Type: application/{kind}'" for kind in ("json", "x-tar"))
@@ -92,7 +98,10 @@ class Tenant:
         (self.guest.folder / "image.tar").write_bytes(skeleton())
         self.well(DOCKERD.replace("MORE", self.guest.dockerd))
         self.guest.bring()
-        self.well(f"until {API} http://d/_ping 2>/dev/null; do sleep 0.1; done")
+        try:
+            self.well(f"until {API} http://d/_ping 2>/dev/null; do sleep 0.1; done")
+        except vm.GuestError as e:
+            raise vm.GuestError(f"{e}\n{(self.guest.folder / 'dockerd.log').read_text()[-3000:]}") from None
         self.well(f"{API} {TAR} --data-binary @$OUT/image.tar 'http://d/images/create?fromSrc=-&repo=lab'")
         self._container("ci")
 
@@ -163,7 +172,7 @@ class Tenant:
         try:
             yield f"netns:{name}"
         finally:
-            self.kvm.ip(f"netns del {name}")
+            self.kvm.ip(f"link del qr0\nnetns del {name}")  # a cable would go with the namespace, but later
 
     def snapshots(self) -> tuple[str, str]:
         """Files with what the machine and its hypervisor say of themselves."""

@@ -143,7 +143,8 @@ def leftover(swarm: Swarm, number: int) -> Iterator[None]:
         swarm.on(number, "ip", "-n", "old", "addr", "add", f"{web(swarm)}/24", "dev", "eth0")
         swarm.on(number, "ip", "-n", "old", "link", "set", "eth0", "up")
         yield
-    finally:
+    finally:  # the cable would go with the namespace, but later
+        swarm.on(number, *inside, "ip", "link", "delete", "vold")
         swarm.on(number, "ip", "netns", "delete", "old")
 
 
