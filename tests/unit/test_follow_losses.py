@@ -15,7 +15,7 @@ from pathfit.core.path import Limit
 from pathfit.core.request import Watch
 from pathfit.core.tracing import Dropped, Filters, Lost, Rule, Ruled, Seen, Stop, Tap
 from pathfit.follow import _along, _verdict
-from pathfit.follow.losses import losses_of
+from pathfit.follow.losses import _answers, losses_of
 from pathfit.follow.seen import Flow, packets, ways
 from pathfit.follow.trails import Sighted, Trails
 from pathfit.model.dropped import why
@@ -282,6 +282,15 @@ def test_a_packet_keeps_its_number_where_taps_are_left_out() -> None:
     less = _along(whole, watch())
     assert less.taps == TAPS and all(x.tap < len(TAPS) for x in less.seen)
     assert [(x.packet.number, less.seen[x.packet.number]) for x in packets_of(less)] == list(enumerate(ours, 3))
+
+
+def test_a_way_without_a_point_has_no_packet_and_no_loss() -> None:
+    """Who has the target's address is watched, and nothing of the way: what passes there is none of its packets."""
+    whole = fact([seen(Stop(3, True), 1, tcp(back=True))])
+    nowhere = replace(watch(), forward=(), reverse=())
+    less = _along(whole, nowhere)
+    assert less.taps == () and len(less.seen) == 1
+    assert list(_answers(less)) == [] and list(Trails([], less, nowhere).trails()) == []
 
 
 @pytest.mark.parametrize("turned", [False, True])
