@@ -235,6 +235,8 @@ def judge(lab: TraceLab, document: dict[str, Any], names: dict[str, str]) -> Res
     found: set[Place] = set()
     for one in said:
         place = next((p for p in lab.truth if _there(p, one)), None)
+        if place is None and one.error and one.words and lab.fault != "too-big lost":
+            continue  # of other faults the seed does not know what becomes of ICMP errors: not judged
         if place is None:
             result.why.append(f"said, but not so: {one}")
             continue
@@ -265,6 +267,8 @@ def judge(lab: TraceLab, document: dict[str, Any], names: dict[str, str]) -> Res
 
 def _took(lab: TraceLab, place: Place, word: str, home: str) -> bool:
     """Does the seed know that errors about what is lost at ``place`` get lost there on their way back?"""
+    if lab.fault != "too-big lost":
+        return True  # what becomes of errors there, the seed does not know: not judged
     for other in lab.truth:
         homes = {x[0] for x in (other.after, other.before) if x is not None}
         if other.direction != place.direction and word.removeprefix("untold-") in other.words and home in homes:
