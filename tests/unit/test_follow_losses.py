@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import topo
 from msgspec.structs import replace
-from test_wire_dissect import ether
+from test_wire_dissect import ether, wrapped
 
 from pathfit.core.evidence import TraceFact
 from pathfit.core.followed import Loss
@@ -14,7 +14,7 @@ from pathfit.core.net import Point
 from pathfit.core.path import Limit
 from pathfit.core.request import Watch
 from pathfit.core.tracing import Dropped, Filters, Lost, Rule, Ruled, Seen, Stop, Tap
-from pathfit.follow import _along, _verdict
+from pathfit.follow import _along, _verdict, trails
 from pathfit.follow.losses import _answers, losses_of
 from pathfit.follow.seen import Flow, packets, ways
 from pathfit.follow.trails import Sighted, Trails
@@ -60,6 +60,11 @@ def tcp(
     src, dst, ports = (C, S, (sport, 443)) if not back else (S, C, (443, sport))
     head = TCPH.pack(*ports, seq, ack, 20 << 2, flags, 502, 0, 0)
     return ip_header(src, to or dst, 6, 20 + size) + head + bytes(size)
+
+
+def udp(size: int, src: bytes, dst: bytes, sport: int, dport: int) -> bytes:
+    head = b"".join(n.to_bytes(2, "big") for n in (sport, dport, 8 + size, sport ^ dport ^ dst[2] ^ 0xBEEF))
+    return ip_header(src, dst, 17, 8 + size) + head + bytes(size)
 
 
 def error(src: bytes, dst: bytes, quoted: bytes, mtu: int = 1400) -> bytes:
@@ -243,6 +248,37 @@ def test_an_answer_comes_from_where_it_was_seen_first() -> None:
     assert {(c.word, c.at.link) for c in loss.causes} == {("answered", "vs")}
 
 
+@pytest.mark.parametrize("outer", [4, 6])
+def test_a_datagram_in_a_tunnel_of_which_the_kernel_s_event_holds_less(outer: int) -> None:
+    """160 bytes from the outer header on: what is left of the payload behind two headers still tells which it is."""
+    one, two = (ip_header(C6, S6, 17, 1308) + udp(1300, C6, S6, 40000, 7)[40:48] + bytes((n,)) * 1300 for n in (1, 2))
+    whole = wrapped("vxlan", outer, 6, one)[0][14:]
+    event = replace(dropped("r", 5.2, whole, "outer-too-big"), data=whole[:160])
+    asked = watch(ports=(7,), hosts=("fd07::1", "fd07::2"), address="fd07::2")
+    them = [*passing(FORWARD[:2], 5, one), *passing(FORWARD, 5.1, two)]
+    (loss,) = lost(fact(them, event), asked)
+    assert (place(loss), [c.word for c in loss.causes]) == (("r/vc", "r/vs"), ["outer-above-path-mtu"])
+
+
+def test_a_datagram_that_was_answered_is_known_by_its_length() -> None:
+    """Addresses, ports and with them the checksum may have been translated in between."""
+    large, other = (udp(1400, *ends) for ends in ((C, S, 40000, 7), (R, INNER, 50000, 8)))
+    them = [*passing(FORWARD[:3], 5, large), seen(REVERSE[1], 5.05, error(S, C, other, 1372))]
+    asked = watch(ports=(7, 8), hosts=("10.0.1.2", "10.0.2.2", "10.0.3.2", "10.0.4.2"))
+    (loss,) = (x for x in lost(fact(them), asked) if x.direction == "forward")
+    assert [(c.word, c.mtu) for c in loss.causes] == [("answered", 1372)]
+
+
+def test_a_translator_that_answers_with_the_address_that_was_asked_is_no_tunnel() -> None:
+    """Of a port that it takes elsewhere: the packets are for itself, and so is the address it answers with."""
+    large = tcp(1460, to=bytes((10, 0, 1, 1)))
+    told = error(bytes((10, 0, 1, 1)), C, large)
+    them = [*passing(FORWARD[:2], 5, large), seen(REVERSE[2], 5.05, told), seen(REVERSE[3], 5.06, told)]
+    asked = watch(hosts=("10.0.1.2", "10.0.1.1", "10.0.2.2"), address="10.0.1.1", targets=("10.0.1.1", "10.0.2.2"))
+    (loss,) = (x for x in lost(fact(them), asked) if x.direction == "forward")
+    assert [(c.word, c.mtu) for c in loss.causes] == [("answered-by-router", 1400)]
+
+
 @pytest.mark.parametrize(
     ("back", "word"),
     [([], "unknown"), ([error(R, C, tcp())], "unknown"), ([tcp(back=True)], "arrives")],
@@ -261,6 +297,41 @@ def test_where_nothing_comes_back_nothing_is_said_to_arrive(back: list[bytes], w
     [
         ("NOT_SPECIFIED", ("neigh_invalidate", "neigh_timer_handler"), "no-neighbour"),  # IPv6: ndisc_error_report()
         ("NEIGH_FAILED", ("neigh_invalidate",), "no-neighbour"),
+        # br_nf_dev_queue_xmit() is gone from the stack when ip6_fragment() runs, for it ends in that call
+        (
+            "NOT_SPECIFIED",
+            ("ip6_fragment", "br_nf_post_routing", "nf_hook_slow", "br_forward_finish"),
+            "port-too-small",
+        ),
+        # taken up while a bridge, or a tunnel, sent something else
+        (
+            "NOT_SPECIFIED",
+            (
+                "ip6_fragment",
+                "ip6_output",
+                "ip6_forward",
+                "process_backlog",
+                "net_rx_action",
+                "do_softirq",
+                "__dev_queue_xmit",
+                "br_dev_queue_push_xmit",
+            ),
+            "too-big",
+        ),
+        (
+            "NOT_SPECIFIED",
+            (
+                "ip6_fragment",
+                "ip6_output",
+                "ip6_forward",
+                "process_backlog",
+                "net_rx_action",
+                "do_softirq",
+                "iptunnel_xmit",
+                "vxlan_xmit",
+            ),
+            "too-big",
+        ),
         ("IP_INNOROUTES", ("ip6_pkt_prohibit", "ip6_rcv_finish"), "refused-by-route"),
         ("IP_INNOROUTES", ("ip6_pkt_discard", "ip6_rcv_finish"), "no-route"),
     ],
@@ -300,3 +371,41 @@ def test_points_that_tell_one_moment_have_seen_one_packet(turned: bool) -> None:
     it = fact(reset[::-1] if turned else reset)
     trails = list(Trails(packets_of(it), it, watch()).trails())
     assert [[x.stop for x in trail] for _, trail in trails] == [list(REVERSE)]
+
+
+def test_hundreds_of_errors_among_thousands_of_packets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is compared with the few packets that bear its number, not with all there are."""
+    segments = [tcp(1460, 1460 * n) for n in range(2000)]
+    them = [x for n, s in enumerate(segments) for x in passing(FORWARD, n / 10, s)]
+    them += [seen(REVERSE[2], n / 10 + 0.05, error(R, C, segments[n])) for n in range(0, 2000, 10)]
+    it, asked = fact(them), watch(hosts=("10.0.1.2", "10.0.2.2", "10.0.3.2"))
+    compared = 0
+    real = trails._is
+
+    def counting(*args: Any) -> bool:
+        nonlocal compared
+        compared += 1
+        return real(*args)
+
+    monkeypatch.setattr(trails, "_is", counting)
+    both = trails.Trails([trails.Sighted(*x) for x in packets(it, Flow.of(asked))], it, asked)
+    errors = [trail for kind, trail in both.trails() if kind == "too-big"]
+    assert len(errors) == 200 and all(both.asked(trail[0]) for trail in errors)
+    assert compared < 200 * 20
+
+
+def test_an_error_about_an_echo_came_to_who_had_sent_it() -> None:
+    """A translator has the asked address itself, and answers echoes: an error about its answer goes no further."""
+    echo = ip_header(S, C, 1, 64) + bytes((0, 0, 0, 0, 0, 7, 0, 1)) + bytes(56)
+    told = error(R, S, echo)
+    them = [*passing(FORWARD, 3, tcp()), seen(FORWARD[1], 5, told)]
+    asked = watch(hosts=("10.0.1.2", "10.0.2.2", "10.0.3.2"))
+    it, report = fact(them), SimpleNamespace(host="h", forward=None, reverse=None)
+    mine = trails.Trails([trails.Sighted(*x) for x in packets(it, Flow.of(asked))], it, asked)
+    said = losses_of(ways(it, asked), it, Flow.of(asked), NETWORK, report, None, mine)  # type: ignore[arg-type]
+    assert not [x for x in said if x.error is not None]
+    told = error(R, S, tcp(back=True))  # about one of the flow, it is
+    it = fact([*passing(FORWARD, 3, tcp()), seen(FORWARD[1], 5, told)])
+    mine = trails.Trails([trails.Sighted(*x) for x in packets(it, Flow.of(asked))], it, asked)
+    said = losses_of(ways(it, asked), it, Flow.of(asked), NETWORK, report, None, mine)  # type: ignore[arg-type]
+    assert [place(x) for x in said if x.error is not None] == [("r/vc", "r/vs")]

@@ -208,6 +208,8 @@ MEANINGS: dict[str, tuple[End, End | None, dict[str, int], list[tuple[str, int, 
     # after, before, sizes, what moved, (word, limit)
     "egress": (VC, VS, STEP, [("r", 0, "Ip.FragFails", 7)], [("too-big", "egress")]),
     "of another size": (VC, VS, {"smallest": 1000, "passed": 900}, [("r", 0, "Ip.FragFails", 7)], []),
+    "its own errors, which its filter drops": (VC, VS, {"smallest": 1000, "passed": 900}, [
+        ("r", 0, "Ip.FragFails", 7), ("r", 0, "Ip.OutDiscards", 7)], []),
     "larger ones passed": (VC, VS, {"smallest": 1401, "passed": 1500}, [("r", 0, "Ip.FragFails", 7)], []),
     "fewer than were lost": (VC, VS, STEP, [("r", 0, "Ip.FragFails", 6)], []),
     "many more than were lost": (VC, VS, STEP, [("r", 0, "Ip.FragFails", 700)], []),
@@ -224,6 +226,8 @@ MEANINGS: dict[str, tuple[End, End | None, dict[str, int], list[tuple[str, int, 
     "queue on the other side": (VS, ETH0, ANY, [("r", 3, "qdisc.drops", 7)], []),
     "wrapped": (TUN, OUT, {"smallest": 1451, "passed": 1450}, [("r", 4, "tx_dropped", 7), ("r", 0, "Ip.FragFails", 7)],
                 [("outer-too-big", "underlay")]),
+    "wrapped into IPv6": (TUN, OUT, {"smallest": 1431, "passed": 1430}, [
+        ("r", 4, "tx_aborted_errors", 7), ("r", 0, "Ip6.FragFails", 7)], [("outer-too-big", "underlay")]),
     "no way to the tunnel's end": (TUN, OUT, ANY, [("r", 4, "tx_errors", 7), ("r", 4, "tx_carrier_errors", 7)],
                                    [("outer-no-route", "")]),
     "hop limit": (VC, VS, ANY, [("r", 0, "Ip.InHdrErrors", 7), ("r", 0, "Icmp.OutTimeExcds", 7)], [("ttl", "")]),
@@ -243,6 +247,7 @@ def test_meaning(case: str) -> None:
     it = [Moved(netns=net, link=link, name=name, by=by) for net, link, name, by in rose]
     found = causes(Lost(after, before, 7, **sizes), it)
     assert [(c.word, c.limit) for c in found] == expected, found
+    assert all(c.mtu == 1500 for c in found if c.limit == "underlay"), "what is below the tunnel decides"
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
@@ -321,6 +326,17 @@ def test_a_router_s_answer_is_its_own(served: Net) -> None:
     served.drop("s", "input", "icmp type destination-unreachable drop")
     _, document, _ = traced(served)
     assert ("reverse", "r/vs", "r/vc", ["answered-by-router", "untold-filtered"]) in lost(served, document)
+
+
+@pytest.mark.lab
+def test_a_route_s_mtu_and_errors_that_its_own_filter_drops(served: Net) -> None:
+    """What the stack discards are the errors; the packets were larger than the route takes, though its device would."""
+    served.ip("r", "route add 192.0.2.2/32 dev vc mtu lock 1300")
+    served.drop("r", "output", "icmp type destination-unreachable drop")
+    _, document, _ = traced(served)
+    assert ("reverse", "r/vs", "r/vc", ["too-big"]) in lost(served, document)
+    (loss,) = [x for x in document["losses"] if x["direction"] == "reverse"]
+    assert (loss["causes"][0]["mtu"], loss["causes"][0]["counter"]) == (1300, "Ip.FragFails")
 
 
 @pytest.mark.lab

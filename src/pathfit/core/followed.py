@@ -67,8 +67,9 @@ class Loss(Value, frozen=True, kw_only=True):
     ``packets`` gaps, without sizes. ``before`` None: dropped behind the last point; both None: in front of any, or
     (``unwatched``) somewhere on a way none of whose points could be watched. Sizes are bytes of IP packet; ``passed``:
     the largest that got to ``before`` meanwhile, 0 for none. ``numbers``: where they were seen last, in the file of
-    packets. ``error``: what was lost is an ICMP error about packets of the other direction, and this is what it said.
-    ``ahead``: the next limits of the same way, which no packet came to that is too large for them.
+    packets; ``end``: where NAT takes them ("address:port"), where it chooses among several. ``error``: what was lost is
+    an ICMP error about packets of the other direction, and this is what it said. ``ahead``: the next limits of the same
+    way, which no packet came to that is too large for them.
     """
 
     direction: Direction
@@ -84,6 +85,7 @@ class Loss(Value, frozen=True, kw_only=True):
     numbers: tuple[int, ...] = ()
     error: Complaint | None = None
     ahead: tuple[Ahead, ...] = ()
+    end: str = ""
 
 
 class Stage(Value, frozen=True, kw_only=True):
@@ -170,13 +172,24 @@ class Origin(Value, frozen=True, kw_only=True):
     numbers: tuple[int, ...] = ()
 
 
+class Course(Value, frozen=True, kw_only=True):
+    """Both ways of the connections that NAT took to ``end`` ("address:port"); ``beyond``: as in Followed."""
+
+    end: str
+    forward: tuple[Stage, ...] = ()
+    reverse: tuple[Stage, ...] = ()
+    beyond: tuple[Point | None, Point | None] = (None, None)
+
+
 class Followed(Value, frozen=True, kw_only=True):
     """``forward``, ``reverse``: the stages in order. ``watched``: drops were reported by the kernel. ``beyond``: where
     our view of each direction ends or begins, None when all of it was seen. ``cut``: nanoseconds after which there were
     too many packets to keep, 0 when there never were. ``talks``: of traffic of others, the connections that were seen,
     those with trouble first, ``more_talks`` of them not kept; ``seconds``: of the watch. ``traced``: namespaces whose
     packet filters were asked; ``unmarked``: packets about which they were not, being too many; ``deaf``: answers that
-    were lost. ``answers``: resets and ICMP errors of the flow, and who made them."""
+    were lost. ``answers``: resets and ICMP errors of the flow, and who made them. ``end``: where NAT took these,
+    where it chooses among several ("" elsewhere, and of those that it took nowhere); ``others``: where else it took
+    some."""
 
     version: str
     ask: Ask
@@ -198,3 +211,5 @@ class Followed(Value, frozen=True, kw_only=True):
     more_talks: int = 0
     seconds: float = 0.0
     answers: tuple[Origin, ...] = ()
+    end: str = ""
+    others: tuple[Course, ...] = ()

@@ -5,7 +5,7 @@ from typing import Literal
 from pathfit.core.ask import Protocol
 from pathfit.core.base import Tagged
 from pathfit.core.net import Family, Point
-from pathfit.core.tracing import Stop, Tap
+from pathfit.core.tracing import Branch, Stop, Tap
 
 
 class ReadClock(Tagged, frozen=True, kw_only=True):
@@ -116,7 +116,9 @@ class Watch(Tagged, frozen=True, kw_only=True):
     of the asked service, in every form; ``tunnels``: UDP ports that carry VXLAN; ``ends``: addresses of the tunnels'
     ends, which fragments of theirs are known by; ``forward``, ``reverse``: the points of each direction in order;
     ``unseen``: devices of the way that no tap is for; ``targets``: the far end in every form, () for ``address`` alone;
-    ``namespaces``: (NetnsSnapshot.id, WHERE) of those whose packet filters are asked. Answer: one WatchFact.
+    ``namespaces``: (NetnsSnapshot.id, WHERE) of those whose packet filters are asked; ``branches``: where NAT chooses
+    among several, the whole way to each (``forward`` and ``reverse`` are what is known without that). Answer: one
+    WatchFact.
     """
 
     ref: str
@@ -131,6 +133,7 @@ class Watch(Tagged, frozen=True, kw_only=True):
     unseen: tuple[Point, ...] = ()
     targets: tuple[str, ...] = ()
     namespaces: tuple[tuple[str, str], ...] = ()
+    branches: tuple[Branch, ...] = ()
 
 
 class EndWatch(Tagged, frozen=True, kw_only=True):

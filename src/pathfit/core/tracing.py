@@ -5,6 +5,7 @@ from typing import NamedTuple
 from pathfit.core.base import Value
 from pathfit.core.evidence_base import Missing
 from pathfit.core.net import Point
+from pathfit.core.path import Limit
 
 DROPS = "why the kernel drops packets"  # what is missing where no program may run in the kernel
 
@@ -35,6 +36,19 @@ class Stop(NamedTuple):
 
     tap: int
     out: bool
+
+
+class Branch(Value, frozen=True, kw_only=True):
+    """The way of those connections that NAT takes to ``address`` and ``port``, where it chooses among several.
+    ``forward``, ``reverse``: its points in order; ``ends``: where our view of each direction ends, None when all of it
+    is seen; ``limits``: what routes and cached path MTUs on it say."""
+
+    address: str
+    port: int
+    forward: tuple[Stop, ...] = ()
+    reverse: tuple[Stop, ...] = ()
+    ends: tuple[Point | None, Point | None] = (None, None)
+    limits: tuple[Limit, ...] = ()
 
 
 class Seen(Value, frozen=True, kw_only=True):

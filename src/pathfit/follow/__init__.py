@@ -5,7 +5,9 @@ the kernel's own word on the very same packets. The prediction only says where t
 missing at a point that they never pass, and then it is said that they were not seen there, with no cause.
 
 * :mod:`~pathfit.follow.seen` - what was seen at each point of a direction;
+* :mod:`~pathfit.follow.drawn` - where NAT takes connections to one of several: which went where;
 * :mod:`~pathfit.follow.losses` - what was lost between which points, and why;
+* :mod:`~pathfit.follow.ended` - which packet, seen where, each drop ended;
 * :mod:`~pathfit.follow.silenced` - ICMP errors that got lost on their way back;
 * :mod:`~pathfit.follow.ahead` - which limits stand behind a loss;
 * :mod:`~pathfit.follow.counts` - of losses without a cause, which counters may tell one;
@@ -28,7 +30,7 @@ from msgspec.structs import replace
 from pathfit import __version__
 from pathfit.core.case import Case
 from pathfit.core.evidence import Missing, StateFact, TraceFact
-from pathfit.core.followed import Followed, Loss, Origin, Word
+from pathfit.core.followed import Course, Followed, Loss, Origin, Word
 from pathfit.core.net import Point
 from pathfit.core.report import Report
 from pathfit.core.request import Watch
@@ -41,7 +43,7 @@ from pathfit.follow.losses import losses_of
 from pathfit.follow.origin import answers
 from pathfit.follow.rows import rows
 from pathfit.follow.ruled import with_legacy
-from pathfit.follow.seen import Flow, Way, packets, stages, ways
+from pathfit.follow.seen import Flow, Way, packets, stages, used, ways
 from pathfit.follow.settled import settled
 from pathfit.follow.talks import Told, talks
 from pathfit.follow.trails import Sighted, Trails
@@ -89,35 +91,33 @@ def _seen(case: Case, report: Report) -> Followed:
     later = case.one("rules:after", StateFact)
     after = later.host if later is not None else None
     along = _along(fact, watch)
-    trails = Trails(found, along, watch)
+    trails = Trails([x for x in found if x.stop.tap < len(along.taps)], along, watch)
     losses = losses_of(both, along, Flow.of(watch), network, report, after, trails)
     losses = with_counters(losses, both, along, network, report)
     losses = with_legacy(_unwatched(losses, both, fact), state.host if state is not None else None, after, report.host)
     losses = with_state(losses, both, along, network, report)
     losses = with_ahead(losses, both, along, report)
-    ends = tuple(p.ends if p is not None else None for p in (report.forward, report.reverse))
-    forward, reverse = (stages(one, fact) for one in both)
-    # Where nobody tells of drops, what passed every point has arrived when the measurement says so as well.
-    told = fact.watched or report.verdict == "healthy"
-    unseen = any(m.what != DROPS for m in fact.missing)
+    pairs = used(both)
+    main, *others = courses = [_course(pair, fact, report) for pair in pairs]
     told_of = talks(both) if alone else Told((), 0)
-    open_end = any(t.stuck for t in told_of.talks) and any(ends)  # lost beyond, or never answered: nobody can tell
-    blind = open_end or unseen or not told or (fact.cut and not alone) or any(s.lost for s in (*forward, *reverse))
+    blind = _blind(fact, courses, told_of, alone=alone, healthy=report.verdict == "healthy")
     return Followed(
         version=__version__,
         ask=case.ask,
         verdict=_verdict(losses, both, blind=blind),
-        forward=forward,
-        reverse=reverse,
+        forward=main.forward,
+        reverse=main.reverse,
         losses=losses,
-        rows=tuple(sorted((*rows(both, _behind(losses)), *silenced.rows(losses, trails, both)), key=lambda r: r.time)),
+        rows=tuple(
+            sorted((*rows(pairs[0], _behind(losses)), *silenced.rows(losses, trails, both)), key=lambda r: r.time)
+        ),
         watched=fact.watched,
         unheard=fact.unheard,
         cut=max(fact.ended, 1) if fact.cut else 0,
         traced=len(fact.filters.heard),
         unmarked=max(fact.filters.matched - fact.filters.marked, 0),
         deaf=fact.filters.lost + fact.filters.malformed,
-        beyond=(ends[0], ends[1]),
+        beyond=main.beyond,
         missing=each_once(
             (
                 *sorted(fact.missing, key=lambda m: m.what != DROPS),
@@ -131,6 +131,8 @@ def _seen(case: Case, report: Report) -> Followed:
         more_talks=told_of.more,
         seconds=round((fact.ended - fact.armed) / 1e9, 3),
         answers=made,
+        end=main.end,
+        others=tuple(others),
     )
 
 
@@ -150,10 +152,28 @@ def _behind(losses: Sequence[Loss]) -> frozenset[int]:
     return frozenset(n for x in losses if x.before is None and x.error is None for n in x.numbers)
 
 
+def _blind(fact: TraceFact, courses: Sequence[Course], told_of: Told, *, alone: bool, healthy: bool) -> bool:
+    """May something have got lost that was not seen? ``alone``: nothing was measured; ``healthy``: that says all is."""
+    # Where nobody tells of drops, what passed every point has arrived when the measurement says so as well.
+    told = fact.watched or healthy
+    unseen = any(m.what != DROPS for m in fact.missing)
+    open_end = any(t.stuck for t in told_of.talks) and any(any(c.beyond) for c in courses)  # lost out there: who knows
+    deaf = any(s.lost for c in courses for s in (*c.forward, *c.reverse)) or (fact.cut and not alone)
+    return open_end or unseen or not told or deaf
+
+
+def _course(pair: tuple[Way, Way], fact: TraceFact, report: Report) -> Course:
+    there, back = pair
+    out, into = (way.ends if way is not None else None for way in (report.forward, report.reverse))
+    beyond = there.branch.ends if there.branch is not None else (out, into)
+    return Course(end=there.end, forward=stages(there, fact), reverse=stages(back, fact), beyond=beyond)
+
+
 def _along(fact: TraceFact, watch: Watch) -> TraceFact:
     """Without the taps that are no point of the way (they stand behind those that are): nothing gets lost there. Every
     packet keeps its place among all of them, which is its number."""
-    count = 1 + max((stop.tap for stop in (*watch.forward, *watch.reverse)), default=-1)
+    ways = [watch.forward, watch.reverse, *(way for b in watch.branches for way in (b.forward, b.reverse))]
+    count = 1 + max((stop.tap for way in ways for stop in way), default=-1)
     if count >= len(fact.taps):
         return fact
     return replace(fact, taps=fact.taps[:count], seen=tuple(x if x.tap < count else ELSEWHERE for x in fact.seen))
@@ -174,5 +194,6 @@ def _verdict(losses: Sequence[Loss], ways: Sequence[Way], *, blind: bool) -> Wor
     if losses:
         return "lost"
     # Where nothing comes back, or only that it did not arrive, it was lost, if not in front of our eyes.
-    seen = all(any(not p.complains for p in way.packets) for way in ways)
+    came = {way.direction for way in ways if any(not p.complains for p in way.packets)}
+    seen = came == {"forward", "reverse"}
     return "arrives" if seen and not blind else "unknown"

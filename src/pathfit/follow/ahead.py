@@ -32,7 +32,7 @@ def _behind(
     loss: Loss, ways: Sequence[Way], fact: TraceFact, report: Report, met: set[tuple[Direction, Point]]
 ) -> Iterator[Ahead]:
     path = report.forward if loss.direction == "forward" else report.reverse
-    way = next(w for w in ways if w.direction == loss.direction)
+    way = next(w for w in ways if (w.direction, w.end) == (loss.direction, loss.end))
     places = [fact.taps[stop.tap].at for stop in way.stops]
     here = places.index(loss.after) if loss.after in places else None
     if path is None or here is None:

@@ -15,7 +15,7 @@ from pathfit.core.followed import Cause, Loss
 from pathfit.core.net import Direction, Point
 from pathfit.core.path import Fate, Predicted
 from pathfit.core.report import Report
-from pathfit.follow.seen import Packet, Way
+from pathfit.follow.seen import Packet, Way, used
 from pathfit.model import counted
 from pathfit.model.counted import Counted, End
 from pathfit.model.network import TUNNELS, Net, Network
@@ -32,12 +32,12 @@ def with_counters(
     """The losses, those without a cause beside the counters that may tell one; and where ways end, what moved there."""
     if not fact.moved or network is None:
         return tuple(losses)
-    it = _Counters(fact, network, ways)
+    it = _Counters(fact, network, ways, report)
     found = [
         msgspec.structs.replace(x, causes=it.between(x)) if not x.causes and x.after is not None else x for x in losses
     ]
     if not fact.watched and not losses:
-        forward, reverse = ways
+        forward, reverse = used(ways)[0]
         found += it.unanswered(forward, reverse, report.forward)
     return tuple(found)
 
@@ -45,12 +45,17 @@ def with_counters(
 class _Counters:
     """Counters in words of the snapshot."""
 
-    def __init__(self, fact: TraceFact, network: Network, ways: Sequence[Way]) -> None:
+    def __init__(self, fact: TraceFact, network: Network, ways: Sequence[Way], report: Report) -> None:
         self.fact, self.network = fact, network
         self._stops = {(way.direction, fact.taps[stop.tap].at): stop for way in ways for stop in reversed(way.stops)}
         self._seen = Counter[tuple[Direction, Point | None]](
             (way.direction, fact.taps[way.stops[p.sighting.point].tap].at) for way in ways for p in way.packets
         )
+
+        paths = [(p.limits, d) for p, d in ((report.forward, "forward"), (report.reverse, "reverse")) if p is not None]
+        paths += [(way.branch.limits, way.direction) for way in ways if way.branch is not None]
+        routes = [(d, x.at, x.mtu) for limits, d in paths for x in limits if x.kind in ("route", "cached")]
+        self._routes = {(d, at): min(mtu for e, there, mtu in routes if (e, there) == (d, at)) for d, at, _ in routes}
 
     def between(self, loss: Loss) -> tuple[Cause, ...]:
         """Of packets that were seen at a point and not at the next, or at none behind it."""
@@ -73,7 +78,8 @@ class _Counters:
             return End(tap.netns, tap.link, out)
         tunnel = link.kind == "vxlan" or link.kind in TUNNELS
         port = link.bridge_port is not None
-        return End(tap.netns, tap.link, out, link.mtu, link.kind == "veth", port, tunnel)
+        mtu = min(link.mtu, self._routes.get((direction, tap.at), link.mtu)) if out else link.mtu
+        return End(tap.netns, tap.link, out, mtu, link.kind == "veth", port, tunnel)
 
     def _net(self, name: str) -> Net | None:
         return next((n for n in self.network.nets.values() if n.snap.id == name), None)

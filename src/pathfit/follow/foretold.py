@@ -15,7 +15,7 @@ from pathfit.core.path import Fate, Filtered, Lookup, Predicted
 from pathfit.core.report import Report
 from pathfit.core.tracing import Rule
 from pathfit.follow.counts import carries, last_seen
-from pathfit.follow.seen import Way
+from pathfit.follow.seen import Way, used
 from pathfit.model import ruled
 from pathfit.model.network import Network
 
@@ -42,7 +42,7 @@ def with_state(
     predicted = {"forward": report.forward, "reverse": report.reverse}
     found = [_known(loss, predicted[loss.direction], network) for loss in losses]
     if not losses and not fact.watched:
-        forward, reverse = ways
+        forward, reverse = used(ways)[0]
         found += _unanswered(forward, reverse, predicted["forward"], fact, network)
     return tuple(found)
 

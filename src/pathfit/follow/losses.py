@@ -1,14 +1,11 @@
 """What was lost between which points, and why: the kernel's word on a packet belongs to where that packet was last.
 
-The same bytes pass often (retransmissions, oversize segments of a search), so a drop is given to the one sighting that
-stands right before it in time, at whatever point that was. A tunnel may turn a packet that is too large into its own
+Which packet that was, :mod:`~pathfit.follow.ended` tells. A tunnel may turn a packet that is too large into its own
 answer ("too big") without dropping anything: then no event tells of it, but the answer is seen.
 """
 
-from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -16,33 +13,25 @@ from msgspec.structs import replace
 from pathfit.core.evidence import TraceFact
 from pathfit.core.followed import Cause, Loss
 from pathfit.core.net import Point
+from pathfit.core.path import Limit
 from pathfit.core.report import Report
 from pathfit.core.snapshot import HostSnapshot
 from pathfit.core.tracing import Dropped, Rule, inode, unnamed
 from pathfit.follow import ruled, silenced
-from pathfit.follow.seen import EARLY, IN_FLIGHT, Flow, Packet, Way, complaint
+from pathfit.follow.ended import Placed, placed_on
+from pathfit.follow.seen import EARLY, IN_FLIGHT, Flow, Packet, Way, complaint, used
 from pathfit.follow.trails import Trails
 from pathfit.model import ladder, same
 from pathfit.model.counted import SLACK
+from pathfit.model.dropped import by_bridge_nf
 from pathfit.model.network import Net, Network
-from pathfit.model.same import Key
 from pathfit.wire import dissect
-from pathfit.wire.dissect import Layer
-from pathfit.wire.packets import SYN, Icmp, Tcp, parse_ip, parse_ports
+from pathfit.wire.dissect import Udp
+from pathfit.wire.packets import SYN, UDP, Icmp, Tcp, parse_ip, parse_ports
 
 LEARNT = {"too-big": "above-path-mtu", "outer-too-big": "outer-above-path-mtu"}
-BRIDGE_NF = "br_nf_dev_queue_xmit"  # which lets pass what a port's MTU says, and no more
-COPIES = 128  # equal packets, or places of one, that a drop is compared with: the last ones before it
 ANSWERED = 20_000_000  # nanoseconds in which an answer belongs to what was sent
 NO_LOSS = frozenset(("closed", "unknown"))  # behind the last point: it has arrived, or may have
-
-
-class Placed(NamedTuple):
-    """A drop and the sighting that it ended."""
-
-    drop: Dropped
-    way: Way
-    packet: Packet
 
 
 class Answer(NamedTuple):
@@ -66,107 +55,44 @@ def losses_of(
 ) -> tuple[Loss, ...]:
     """Every place where packets were lost, in the order of the way out, then of the way in. ``after``: packet filters
     as they were read afterwards; ``trails``: resets and ICMP errors of the flow."""
+    ways = [way for pair in used(ways) for way in pair]
     # What was dropped before all taps were open (of a connection from before, say) has been seen by none of them.
     fact = replace(fact, dropped=tuple(x for x in fact.dropped if x.time > fact.armed + EARLY))
     said = ruled.verdicts(fact, network, after)
     answers = list(_answers(fact))
-    causes = _Causes(network, report, answers, said.rules)
+    drawn = [limit for way in ways if way.branch is not None for limit in way.branch.limits]
+    causes = _Causes(network, report, answers, said.rules, drawn)
+    causes.whole |= all(way.branch is not None and way.branch.ends == (None, None) for way in ways)
     fact = replace(fact, dropped=said.dropped)
-    placed = [*_placed(ways, fact, causes), *(Placed(*x) for x in ruled.placed(ways, fact, said))]
+    placed = [*placed_on(ways, fact, causes.foreign), *(Placed(*x) for x in ruled.placed(ways, fact, said))]
     fact = replace(fact, dropped=(*said.dropped, *said.alone))
     told = silenced.gone(trails, ways, fact, network, causes) if trails is not None else []
     found: list[Loss] = []
+    followed = {id(x.drop) for x in placed}
     for way in ways:
         complaints = {p.number for p in way.packets if p.complains}
-        found += _before(way, fact, flow, placed, causes)
-        found += _never_came(way, fact) if way.packets else ()
+        mine: list[Loss] = []
+        # What went to none of several is told of by the ways to those: this one ends where the choice is made.
+        if way.branch is not None or len(ways) == 2:
+            mine += _before(way, fact, flow, followed, causes)
+        mine += _never_came(way, fact) if way.packets else ()
         by_point: dict[int, list[ladder.Loss]] = defaultdict(list)
         for loss in way.result.lost:
             if loss.sighting.number not in complaints:
                 by_point[loss.last].append(loss)
         for point, losses in sorted(by_point.items()):
-            found.append(_between(way, point, losses, placed, answers, fact, causes))
-        found += _behind(way, placed, fact, causes)
+            mine.append(_between(way, point, losses, placed, answers, fact, causes))
+        mine += _behind(way, placed, fact, causes)
+        found += [replace(x, end=way.end) if way.branch is not None else x for x in mine]
     if told:
         quoted = {p.number: silenced.of_packet(p.layer) for way in ways for p in way.packets}
         found = [silenced.beside(x, {quoted[n] for n in x.numbers if n in quoted}, told, causes) for x in found]
-        found += silenced.losses(told, causes)
+        ends = {way.end for way in ways}
+        found += [x if x.end in ends else replace(x, end=ways[0].end) for x in silenced.losses(told, causes)]
     return tuple(found)
 
 
-# -- which sighting a drop ended -------------------------------------------------------------------------------------
-
-
-def _placed(ways: Sequence[Way], fact: TraceFact, causes: "_Causes") -> Iterator[Placed]:
-    by_key: dict[Key, list[tuple[Way, Packet]]] = defaultdict(list)
-    for way in ways:
-        for packet in way.packets:
-            for key in {p.key for p in packet.sighting.pieces}:
-                by_key[key].append((way, packet))
-    for them in by_key.values():
-        them.sort(key=_time)  # of thousands the last that fits is soon found from behind
-    furthest = {id(way): _furthest(way, fact) for way in ways}
-    gone = _gone(ways)
-
-    def fits(way: Way, packet: Packet, drop: Dropped, size: int, cut: Sequence[same.Piece]) -> bool:
-        at = packet.sighting.point
-        return (
-            size <= packet.size
-            and at <= furthest[id(way)].get(drop.netns, at)
-            and same.share(cut, packet.sighting.pieces)
-        )
-
-    for drop in fact.dropped:
-        inner = dissect.packet(drop.data).inner
-        if inner is None or causes.foreign(drop):
-            continue
-        cut = same.pieces(drop.data, inner, drop.length)
-        size = inner.ip.size or drop.length
-        near: list[tuple[Way, Packet]] = []
-        for key in {x.key for x in cut}:
-            them = by_key.get(key, [])
-            before = (them[n] for n in reversed(range(bisect_right(them, drop.time + EARLY, key=_time))))
-            near += islice((x for x in before if fits(*x, drop, size, cut) and _like(inner, x[1])), COPIES)
-        ended = [x for x in near if _ends_there(*x, gone)]
-        if near:
-            yield Placed(drop, *max(ended or near, key=lambda x: (_just_it(x[1], drop, size), _time(x))))
-
-
-def _just_it(packet: Packet, drop: Dropped, size: int) -> bool:
-    """As long as the dropped one, and seen at that very moment: what shares its bytes and came a little later, within
-    what the clocks differ by, is another one."""
-    return packet.size == size and abs(drop.time - packet.sighting.time) <= EARLY
-
-
-def _time(x: tuple[Way, Packet]) -> int:
-    return x[1].sighting.time
-
-
-def _gone(ways: Sequence[Way]) -> dict[tuple[int, int], same.Spans]:
-    """What was lost behind each point of each way."""
-    found: dict[tuple[int, int], list[ladder.Loss]] = defaultdict(list)
-    for way in ways:
-        for loss in way.result.lost:
-            found[id(way), loss.last].append(loss)
-    return {at: same.spans(losses) for at, losses in found.items()}
-
-
-def _ends_there(way: Way, packet: Packet, gone: Mapping[tuple[int, int], same.Spans]) -> bool:
-    """Was something of this packet seen less often behind its point, or is there no point behind it?"""
-    at = packet.sighting.point
-    return at == len(way.stops) - 1 or same.meet(packet.sighting.pieces, gone.get((id(way), at), {}))
-
-
-def _furthest(way: Way, fact: TraceFact) -> dict[int, int]:
-    """The last point in each namespace (by its inode): what was dropped there came no further, though another copy of
-    the same bytes may have, within what the two clocks differ by."""
-    return {inode(fact.taps[stop.tap].netns): n for n, stop in enumerate(way.stops)}
-
-
-def _like(dropped: Layer, packet: Packet) -> bool:
-    """Datagrams are known by a number of 16 bits, which others have as well: whole ones are as long as each other."""
-    cut = [x.ip.more or x.ip.fragment or isinstance(x.transport, Tcp) for x in (dropped, packet.layer)]
-    return any(cut) or dropped.ip.size == packet.layer.ip.size
+# -- what was answered ----------------------------------------------------------------------------------------------
 
 
 def _answers(fact: TraceFact) -> Iterator[Answer]:
@@ -183,24 +109,27 @@ def _answers(fact: TraceFact) -> Iterator[Answer]:
 
 
 def _identity(packet: bytes) -> tuple[object, ...] | None:
-    """What of a quoted packet tells which one it was: NAT may have changed the rest."""
+    """What of a quoted packet tells which one it was: of TCP its sequence number, of UDP its length. NAT may have
+    changed the rest."""
     ip = parse_ip(packet)
     ports = parse_ports(packet, ip.at) if ip is not None else None
-    return (ip.family, ip.protocol, ports[2]) if ip is not None and ports is not None else None
+    if ip is None or ports is None:
+        return None
+    return ip.family, ip.protocol, ports[2] >> 16 if ip.protocol == UDP else ports[2]
 
 
 # -- losses ----------------------------------------------------------------------------------------------------------
 
 
-def _before(way: Way, fact: TraceFact, flow: Flow, placed: Sequence[Placed], causes: "_Causes") -> Iterator[Loss]:
+def _before(way: Way, fact: TraceFact, flow: Flow, followed: set[int], causes: "_Causes") -> Iterator[Loss]:
     """Drops in front of the first device there is: of packets of which no point saw anything. Those in namespaces that
-    it does not pass are of somebody else, with the same addresses."""
+    it does not pass are of somebody else, with the same addresses. ``followed``: drops (by id) that are told of, to
+    which these are added: the ways to several begin alike."""
     gone: list[tuple[Dropped, int]] = []
     # Where packets are seen, one that is not may have been lost by the tap itself, or come when nobody looked any more.
     if way.packets and (fact.cut or way.stops[0].tap in {x.tap for x in fact.lost}):
         return
     until = fact.ended if way.packets else None
-    followed = {id(x.drop) for x in placed}
     where = _senders(way, fact)
     for drop in fact.dropped:
         if causes.foreign(drop) or (causes.knows(drop.netns) and not causes.of_the_way(drop, fact)):
@@ -212,6 +141,7 @@ def _before(way: Way, fact: TraceFact, flow: Flow, placed: Sequence[Placed], cau
         mine = mine and not (layer is not None and complaint(layer))
         if layer is not None and mine and id(drop) not in followed and not _taken_back(drop, way):
             gone.append((drop, layer.ip.size or drop.length))
+    followed.update(id(drop) for drop, _ in gone)
     if gone:
         yield Loss(
             direction=way.direction,
@@ -311,26 +241,26 @@ def _between(
         smallest=min(p.size for p in gone),
         largest=max(p.size for p in gone),
         passed=max((p.size for p in way.packets if p.sighting.point == point + 1 and p.part != "broken"), default=0),
-        causes=why or tuple(_answered(gone, answers)),
+        causes=why or tuple(_answered(gone, answers, causes.addresses(here))),
         numbers=tuple(p.number for p in gone),
     )
 
 
-def _answered(gone: Sequence[Packet], answers: Sequence[Answer]) -> Iterator[Cause]:
+def _answered(gone: Sequence[Packet], answers: Sequence[Answer], own: Collection[bytes]) -> Iterator[Cause]:
     """Nobody told of a drop: somebody took the packet and answered it, a tunnel in the name of its far end or a router
-    in its own."""
+    in its own (``own``: addresses of who saw it last: of a translator, packets may be for one of them)."""
     found: Counter[tuple[bool, int, Point]] = Counter()
     by_packet: dict[tuple[object, ...], list[Answer]] = defaultdict(list)
     for a in answers:
         by_packet[a.quoted].append(a)
     for p in gone:
         t = p.layer.transport
-        seq = getattr(t, "seq", None)
-        mine = (p.layer.ip.family, p.layer.ip.protocol, seq)
+        telling = t.length if isinstance(t, Udp) else getattr(t, "seq", None)
+        mine = (p.layer.ip.family, p.layer.ip.protocol, telling)
         said = [a for a in by_packet.get(mine, ()) if 0 <= a.time - p.sighting.time <= ANSWERED and a.mtu < p.size]
         if said:
             first = min(said, key=lambda a: a.time)
-            found[first.source == p.layer.ip.dst, first.mtu, first.at] += 1
+            found[first.source == p.layer.ip.dst and first.source not in own, first.mtu, first.at] += 1
     for (far, mtu, at), count in found.most_common():
         word, limit = ("answered", "tunnel") if far else ("answered-by-router", "egress")
         yield Cause(word=word, at=at, limit=limit, mtu=mtu, most=mtu, told=True, count=count)
@@ -368,14 +298,20 @@ class _Causes:
     """Drops in words of the snapshot."""
 
     def __init__(
-        self, network: Network | None, report: Report, answers: Sequence[Answer], rules: Mapping[Dropped, Rule]
+        self,
+        network: Network | None,
+        report: Report,
+        answers: Sequence[Answer],
+        rules: Mapping[Dropped, Rule],
+        drawn: Sequence[Limit] = (),
     ) -> None:
         self.network, self.host, self.answers, self.rules = network, report.host, answers, rules
         ways = [path for path in (report.forward, report.reverse) if path is not None]
         self._places = {hop.where.netns for path in ways for hop in path.hops}
         # Of a way in that is not known, because the way out ends before it, the way out says how far we see.
-        self._whole = bool(ways) and all(path.ends is None for path in ways)
+        self.whole = bool(ways) and all(path.ends is None for path in ways)
         self._limits = [limit for path in ways for limit in path.limits if limit.kind in ("route", "cached")]
+        self._limits += drawn
 
     def of(self, drops: Iterable[Dropped]) -> tuple[Cause, ...]:
         """The different ones, the most frequent first, but a rule before "a packet filter": not all packets are asked
@@ -397,7 +333,7 @@ class _Causes:
             device, number = drop.egress, drop.egress_netns
         place = self._place(number)
         mtu = self._mtu(drop, number, device)
-        filtered = any(name.startswith(BRIDGE_NF) for name in (drop.function, *drop.callers))
+        filtered = by_bridge_nf((drop.function, *drop.callers))
         roomy = SLACK if drop.limit in ("peer", "port") and not filtered else 0
         return Cause(
             word=drop.word,
@@ -415,7 +351,7 @@ class _Causes:
     def foreign(self, drop: Dropped) -> bool:
         """The kernel tells of every namespace, and elsewhere the same addresses are somebody else's: where all of the
         way is seen, it is in none that we do not know."""
-        return self._whole and not self.knows(drop.netns)
+        return self.whole and not self.knows(drop.netns)
 
     def knows(self, number: int) -> bool:
         """Is it one of the namespaces that were read? 0, no device, is not known not to be."""
@@ -424,6 +360,11 @@ class _Causes:
     def of_the_way(self, drop: Dropped, fact: TraceFact) -> bool:
         """Was it in a namespace that the flow is predicted to pass? 0, no device, is not known not to be."""
         return not drop.netns or self._place(drop.netns) in {*self._places, *(tap.at.netns for tap in fact.taps)}
+
+    def addresses(self, at: Point) -> frozenset[bytes]:
+        """Those of the namespace of a point."""
+        net = self.network.at(at) if self.network is not None else None
+        return frozenset(dissect.packed(a.address) for a in net.snap.addresses) if net is not None else frozenset()
 
     def _net(self, number: int) -> Net | None:
         nets = self.network.nets.values() if self.network is not None else ()

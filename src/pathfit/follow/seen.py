@@ -1,14 +1,15 @@
 """What was seen at each point of both directions, in the order of the way."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from pathfit.core.evidence import TraceFact
 from pathfit.core.followed import Stage
 from pathfit.core.net import Direction
 from pathfit.core.request import Watch
-from pathfit.core.tracing import Stop
+from pathfit.core.tracing import Branch, Stop
+from pathfit.follow import drawn
 from pathfit.model import ladder, parts, same
 from pathfit.model.ladder import Sighting
 from pathfit.wire import dissect
@@ -44,10 +45,20 @@ class Packet(NamedTuple):
 
 
 class Way(NamedTuple):
+    """One direction. ``branch``: to which of several it goes, where NAT chooses; None: nobody chooses, or of what went
+    to none that is known."""
+
     direction: Direction
     stops: tuple[Stop, ...]
     packets: tuple[Packet, ...]
     result: ladder.Result
+    branch: Branch | None = None
+
+    @property
+    def end(self) -> str:
+        """Where NAT has taken it, as "address:port"; "" where nobody chooses."""
+        b = self.branch
+        return "" if b is None else f"[{b.address}]:{b.port}" if ":" in b.address else f"{b.address}:{b.port}"
 
 
 class Flow(NamedTuple):
@@ -159,28 +170,46 @@ class _Cut:
                     yield stop, direction, packet._replace(sighting=sighting, number=number)
 
 
+Course = tuple[Direction, int | None]
+
+
 def ways(
     fact: TraceFact, watch: Watch, them: Iterable[tuple[Stop, Direction, Packet]] | None = None
-) -> tuple[Way, Way]:
-    """The way out and the way in; ``them``: what :func:`packets` says, where it was asked already. What a
-    tap did not see says nothing where it lost packets or could not be opened."""
-    found: dict[Direction, list[Packet]] = {"forward": [], "reverse": []}
-    stops: dict[Direction, tuple[Stop, ...]] = {"forward": watch.forward, "reverse": watch.reverse}
+) -> tuple[Way, ...]:
+    """The way out and the way in; then both to each of several, where NAT chooses. ``them``: what :func:`packets` says,
+    where it was asked already. What a tap did not see says nothing where it lost packets or could not be opened."""
+    stops: dict[Course, tuple[Stop, ...]] = {("forward", None): watch.forward, ("reverse", None): watch.reverse}
+    for n, b in enumerate(watch.branches):
+        stops |= {("forward", n): b.forward, ("reverse", n): b.reverse}
     points = {d: {stop: n for n, stop in enumerate(them)} for d, them in stops.items()}
-    for stop, direction, packet in packets(fact, Flow.of(watch)) if them is None else them:
-        point = points[direction].get(stop)
+    found: dict[Course, list[Packet]] = {course: [] for course in stops}
+    every = list(packets(fact, Flow.of(watch)) if them is None else them)
+    taken = drawn.Taken(watch, fact, [packet for _, _, packet in every]) if watch.branches else None
+    for stop, direction, packet in every:
+        course = (direction, taken.of(packet) if taken is not None else None)
+        point = points[course].get(stop)
         if point is not None:
-            found[direction].append(packet._replace(sighting=packet.sighting._replace(point=point)))
+            found[course].append(packet._replace(sighting=packet.sighting._replace(point=point)))
     deaf = {x.tap for x in fact.lost} | (set(range(len(fact.taps))) - set(fact.opened))
     settled = fact.ended - IN_FLIGHT
 
-    def way(d: Direction) -> Way:
-        blind = frozenset(n for n, stop in enumerate(stops[d]) if stop.tap in deaf)
-        whole = (p.sighting for p in found[d] if p.part != "broken")
-        result = ladder.follow(whole, len(stops[d]), settled=settled, blind=blind)
-        return Way(d, stops[d], tuple(found[d]), result)
+    def way(course: Course) -> Way:
+        mine = stops[course]
+        blind = frozenset(n for n, stop in enumerate(mine) if stop.tap in deaf)
+        whole = (p.sighting for p in found[course] if p.part != "broken")
+        result = ladder.follow(whole, len(mine), settled=settled, blind=blind)
+        branch = None if course[1] is None else watch.branches[course[1]]
+        return Way(course[0], mine, tuple(found[course]), result, branch)
 
-    return way("forward"), way("reverse")
+    return tuple(map(way, stops))
+
+
+def used(ways: Sequence[Way]) -> list[tuple[Way, Way]]:
+    """The way out and in, for each of several that NAT has taken anything to; the most used one first, but for one in
+    which anything was lost."""
+    pairs = list(zip(ways[::2], ways[1::2], strict=True))
+    found = [pair for pair in pairs if any(way.packets for way in pair)] or pairs[:1]
+    return sorted(found, key=lambda x: (-sum(len(w.result.lost) for w in x), -sum(len(w.packets) for w in x)))
 
 
 def stages(way: Way, fact: TraceFact) -> tuple[Stage, ...]:

@@ -15,14 +15,14 @@ from msgspec.structs import replace
 from pathfit.core.evidence import TraceFact
 from pathfit.core.followed import Cause, Complaint, Loss, Row
 from pathfit.core.net import Direction, Point
-from pathfit.core.tracing import Dropped
-from pathfit.follow.seen import EARLY, IN_FLIGHT, Way
-from pathfit.follow.trails import OTHER_WAY, Kind, Trail, Trails, kind_of, moment
+from pathfit.core.tracing import Dropped, Stop
+from pathfit.follow.seen import EARLY, IN_FLIGHT, Way, used
+from pathfit.follow.trails import OTHER_WAY, Kind, Sighted, Trail, Trails, kind_of, moment
 from pathfit.model import same
 from pathfit.model.network import Network
 from pathfit.wire import dissect
-from pathfit.wire.dissect import Layer
-from pathfit.wire.packets import Icmp, is_error, parse_ip, parse_ports
+from pathfit.wire.dissect import Layer, Udp
+from pathfit.wire.packets import TCP, UDP, Icmp, is_error, parse_ip, parse_ports
 
 SOON = 20_000_000  # nanoseconds from a point to where it is dropped
 MOST_ROWS = 4  # of the ladder
@@ -52,19 +52,28 @@ def gone(them: Trails, ways: Sequence[Way], fact: TraceFact, network: Network | 
     blind = set(range(len(fact.taps))) if fact.cut else {x.tap for x in fact.lost}
     blind |= set(range(len(fact.taps))) - set(fact.opened)
     drops = [x for x in _drops(fact) if not causes.foreign(x[0])]
-    trails = [(kind, trail) for kind, trail in them.trails() if kind != "reset"]
+    trails = [(kind, trail) for kind, trail in them.trails() if kind != "reset" and _ours(trail[0].packet.layer, them)]
     mine = _matched(drops, trails)
+    homes = {p.number: way for way in ways for p in way.packets if p.complains}
     found: list[Gone] = []
     for n, (kind, trail) in enumerate(trails):
-        one = _ended(kind, trail, mine.get(n), ways, fact, blind, network)
+        home = homes.get(trail[-1].packet.number)
+        near = [home] if home is not None and home.direction == trail[-1].direction else ways
+        one = _ended(kind, trail, mine.get(n), near, fact, blind, network)
         found += [one] if one is not None else []
     seen = {p.key for one in them.errors for p in one.packet.sighting.pieces}
     for drop, layer, t in drops if not blind else ():  # then a tap may have missed it
-        way = them.about(t.quoted)
+        way = them.about(t.quoted) if _ours(layer, them) else None
         if way is not None and not _keys(drop, layer) & seen:
             loss = _loss(kind_of(layer), OTHER_WAY[way], layer, t, None, None)
             found.append(Gone(loss, (), drop, identity(t.quoted)))
     return found
+
+
+def _ours(layer: Layer, them: Trails) -> bool:
+    """Not about an echo, where a service is asked for: another host may have answered, who has that address."""
+    ip = parse_ip(layer.transport.quoted) if isinstance(layer.transport, Icmp) else None
+    return not them.flow.ports or (ip is not None and ip.protocol in (TCP, UDP))
 
 
 def losses(them: Sequence[Gone], causes: Causes) -> Iterator[Loss]:
@@ -73,7 +82,7 @@ def losses(them: Sequence[Gone], causes: Causes) -> Iterator[Loss]:
     for one in them:
         x = one.loss
         error = replace(x.error, about="", largest=0) if x.error is not None else None
-        alike[x.direction, x.after, x.before, error, x.causes, one.drop is None].append(one)
+        alike[x.direction, x.end, x.after, x.before, error, x.causes, one.drop is None].append(one)
     for group in alike.values():
         first = group[0].loss
         why = causes.of(x.drop for x in group if x.drop is not None) or first.causes
@@ -105,12 +114,14 @@ def beside(loss: Loss, about: set[Id], them: Sequence[Gone], causes: Causes) -> 
 
 
 def rows(found: Sequence[Loss], them: Trails, ways: Sequence[Way]) -> tuple[Row, ...]:
-    """The first of them that a tap saw, for the ladder."""
+    """The first of them that a tap saw, for the ladder of the most used way; ``ways``: all."""
+    shown, *others = used(ways)
+    elsewhere = {p.number for pair in others for way in pair for p in way.packets if p.complains}
     errors = {n: x.error for x in found if x.error is not None for n in x.numbers}
     lost = [trail for _, trail in them.trails() if trail[-1].packet.number in errors] if errors else []
     made: list[Row] = []
-    for trail in lost[:MOST_ROWS]:
-        way = next(w for w in ways if w.direction == trail[0].direction)
+    for trail in [x for x in lost if x[-1].packet.number not in elsewhere][:MOST_ROWS]:
+        way = next(w for w in shown if w.direction == trail[0].direction)
         error, at = errors[trail[-1].packet.number], {x.stop for x in trail}
         made.append(
             Row(
@@ -129,12 +140,16 @@ def identity(packet: bytes) -> Id:
     """Which packet an error is about: NAT may have changed the rest."""
     ip = parse_ip(packet)
     ports = parse_ports(packet, ip.at) if ip is not None else None
-    return (ip.family, ip.protocol, ports[2] if ports is not None else 0) if ip is not None else ()
+    if ip is None:
+        return ()
+    said = ports[2] if ports is not None else 0
+    return ip.family, ip.protocol, said >> 16 if ip.protocol == UDP else said  # of UDP the length
 
 
 def of_packet(layer: Layer) -> Id:
     """The same of a packet that was seen."""
-    return (layer.ip.family, layer.ip.protocol, getattr(layer.transport, "seq", 0))
+    t = layer.transport
+    return (layer.ip.family, layer.ip.protocol, t.length if isinstance(t, Udp) else getattr(t, "seq", 0))
 
 
 # -- which of them -----------------------------------------------------------------------------------------------------
@@ -182,14 +197,12 @@ def _ended(
     network: Network | None,
 ) -> Gone | None:  # fmt: skip
     last = trail[-1]
-    way = next(w for w in ways if w.direction == last.direction)
+    way, behind = _behind(last, ways)
     t = last.packet.layer.transport
     if not isinstance(t, Icmp):
         return None
-    at = way.stops.index(last.stop) if last.stop in way.stops else None
-    behind = way.stops[at + 1] if at is not None and at + 1 < len(way.stops) else None
     here, before = fact.taps[last.stop.tap], fact.taps[behind.tap].at if behind is not None else None
-    loss = _loss(kind, last.direction, last.packet.layer, t, here.at, before)
+    loss = replace(_loss(kind, last.direction, last.packet.layer, t, here.at, before), end=way.end)
     if drop is not None:
         return Gone(loss, trail, drop, identity(t.quoted))
     settled = moment(last) <= fact.ended - IN_FLIGHT
@@ -201,6 +214,15 @@ def _ended(
         kept = Cause(word="kept", at=Point(host=here.at.host, netns=here.at.netns), by="state")
         return Gone(replace(loss, causes=(kept,)), trail, None, identity(t.quoted))
     return Gone(loss, trail, None, identity(t.quoted))
+
+
+def _behind(last: Sighted, ways: Sequence[Way]) -> tuple[Way, Stop | None]:
+    """The way of an error that was last seen there, and the next point of it; None where there is none, or where NAT
+    chooses among several and nothing tells to which it went."""
+    near = [w for w in ways if w.direction == last.direction]
+    there = [w for w in near if last.stop in w.stops]
+    behind = {w.stops[w.stops.index(last.stop) + 1] for w in there if w.stops[-1] != last.stop}
+    return (there or near)[0], behind.pop() if len(behind) == 1 else None
 
 
 def _loss(kind: Kind, direction: Direction, layer: Layer, t: Icmp, after: Point | None, before: Point | None) -> Loss:

@@ -45,7 +45,9 @@ def _trouble(t: Talk) -> tuple[bool, int, int]:
 
 def _near(ways: Sequence[Way]) -> int | None:
     """The tap nearest to the asking side that saw both directions, else the first with anything at all."""
-    seen = {w.direction: {w.stops[p.sighting.point].tap for p in w.packets} for w in ways}
+    seen: dict[Direction, set[int]] = defaultdict(set)
+    for w in ways:
+        seen[w.direction] |= {w.stops[p.sighting.point].tap for p in w.packets}
     order = [s.tap for w in ways for s in (w.stops if w.direction == "forward" else reversed(w.stops))]
     both = [t for t in order if all(t in seen[w.direction] for w in ways)]
     return next(iter(both or [t for t in order if any(t in seen[w.direction] for w in ways)]), None)
@@ -53,7 +55,7 @@ def _near(ways: Sequence[Way]) -> int | None:
 
 def _far(ways: Sequence[Way]) -> int | None:
     """The tap nearest to the other side that saw anything of what that sends: what is lost later was seen there."""
-    back = next((w for w in ways if w.direction == "reverse"), None)
+    back = max((w for w in ways if w.direction == "reverse"), key=lambda w: len(w.packets), default=None)
     seen = {p.sighting.point for p in back.packets} if back is not None else set()
     return back.stops[min(seen)].tap if back is not None and seen else None
 

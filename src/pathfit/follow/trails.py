@@ -165,6 +165,18 @@ class Trails:
                     found[one.direction, key].append(one)
         return found
 
+    @cached_property
+    def _alike(self) -> dict[tuple[Direction, int, int], list[Sighted]]:
+        """Packets by their way, protocol and the low bits of the number that :func:`_is` compares: there may be a
+        hundred thousand, and each of hundreds of errors is about one of them."""
+        found: dict[tuple[Direction, int, int], list[Sighted]] = defaultdict(list)
+        for one in self.others:
+            t = one.packet.layer.transport
+            if isinstance(t, Tcp | Icmp | Udp):
+                token = t.length if isinstance(t, Udp) else t.seq
+                found[one.direction, one.packet.layer.ip.protocol, token & 0xFFFF].append(one)
+        return found
+
     def asked(self, first: Sighted) -> Trail:
         """The packet that was answered, wherever it was seen until then; empty when it was not."""
         way, t = OTHER_WAY[first.direction], first.packet.layer.transport
@@ -175,7 +187,8 @@ class Trails:
             ip = parse_ip(t.quoted)
             ports = parse_ports(t.quoted, ip.at) if ip is not None else None
             token = (ports or (0, 0, 0))[2] >> (16 if ip is not None and ip.protocol == UDP else 0)
-            near = [x for x in self.others if x.direction == way and ip is not None and _is(x.packet.layer, ip, token)]
+            near = self._alike.get((way, ip.protocol, token & 0xFFFF), []) if ip is not None else []
+            near = [x for x in near if ip is not None and _is(x.packet.layer, ip, token)]
             near = [x for x in near if ip is not None and x.packet.size == ip.size] or near
         else:
             near = []

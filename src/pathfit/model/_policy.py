@@ -27,7 +27,8 @@ FLAGS = {"request": ("syn",), "reply": ("syn", "ack")}
 
 
 class Outcome(NamedTuple):
-    """``verdict``: accept, drop, reject, unknown. ``steps``: the rule that mattered. ``mss`` after clamps."""
+    """``verdict``: accept, drop, reject, unknown. ``steps``: the rule that mattered. ``mss`` after clamps. ``choices``:
+    where it is unknown for that alone, what NAT may be chosen (None: none)."""
 
     verdict: str = "accept"
     steps: tuple[Filtered, ...] = ()
@@ -38,6 +39,7 @@ class Outcome(NamedTuple):
     why: str = ""
     tracked: bool = True
     later: bool = False  # some rule was looked at that may treat later packets of the conversation otherwise
+    choices: tuple[Nat | None, ...] = ()
 
 
 class Where(NamedTuple):
@@ -248,9 +250,10 @@ def _answer(net: Net, p: Packet, got: pf.Outcome, later: bool) -> Outcome:
     verdict, why = got.verdict, got.why
     if verdict == "sometimes":
         verdict = "accept"
-    nat = got.nat
+    nat, choices = got.nat, tuple[Nat | None, ...]()
     if verdict == "accept" and p.kind == "request" and not p.big and got.nats and nat is None:
         verdict, why = "unknown", "a NAT rule that may or may not apply"
+        choices = tuple(dict.fromkeys(x.nat for x in got.nats)) if got.mark is not None else ()
     if verdict in ("drop", "reject") and step:
         why = f"{step.table} {step.chain}: {step.rule}".rstrip(": ")
     mss = p.mss if got.mss is None or p.big or p.mss is None else got.mss or p.mss
@@ -261,4 +264,4 @@ def _answer(net: Net, p: Packet, got: pf.Outcome, later: bool) -> Outcome:
         for c in got.clamps
         if c.certain and c.after is not None
     )
-    return Outcome(verdict, steps, nat, got.mark or 0, mss, clamps, why, not got.untracked, later)
+    return Outcome(verdict, steps, nat, got.mark or 0, mss, clamps, why, not got.untracked, later, choices)

@@ -50,9 +50,9 @@ THROUGH: Mapping[str, Meaning] = {
     "Ip6.InHdrErrors": Meaning("ttl", told=("Icmp6.OutTimeExcds",), only=("Icmp6.OutTimeExcds",)),
     "TcpExt.IPReversePathFilter": Meaning("reverse-path"),
     "Ip.InDiscards": Meaning("discarded"),
-    "Ip.OutDiscards": Meaning("discarded"),
+    "Ip.OutDiscards": Meaning("discarded", unless=("Ip.FragFails",)),  # "too big" that its own filter drops counts, too
     "Ip6.InDiscards": Meaning("discarded"),
-    "Ip6.OutDiscards": Meaning("discarded"),
+    "Ip6.OutDiscards": Meaning("discarded", unless=("Ip6.FragFails",)),
     "Ip.ReasmFails": Meaning("unassembled"),
     "Ip6.ReasmFails": Meaning("unassembled"),
     "IpExt.InCsumErrors": Meaning("checksum"),
@@ -149,7 +149,7 @@ def causes(lost: Lost, moved: Iterable[Moved]) -> list[Counted]:
     exact = [c for c in found if c.counter not in GENERAL]
     most = 2 * max(lost.packets, lost.missed) + OTHERS
     fits = (c for c in exact or found if lost.packets <= c.by <= most)
-    order = sorted(fits, key=lambda c: c.by - lost.packets)
+    order = sorted(fits, key=lambda c: (c.by - lost.packets, c.mtu is None))
     chosen: dict[str, Counted] = {}
     for one in order:  # both ends of a cable count the same packet, and so do a tunnel and what is below
         chosen.setdefault(one.word, one)
@@ -175,7 +175,8 @@ def _of_devices(lost: Lost, rose: Rose) -> Iterator[Counted]:
 
 def _device(lost: Lost, end: End, name: str, word: str, by: int, rose: Rose) -> Counted:
     a, b = lost.after, lost.before
-    if name == "tx_dropped" and a.tunnel and a.out and rose.get((a.netns, 0, "Ip.FragFails")):
+    cut = any(rose.get((a.netns, 0, x)) for x in ("Ip.FragFails", "Ip6.FragFails"))
+    if name in ("tx_dropped", "tx_aborted_errors") and a.tunnel and a.out and cut:  # (the latter where IPv6 is outside)
         return Counted("outer-too-big", name, by, a.netns, a.link, "underlay")
     cable = a.veth and a.out and b is not None and b.veth and not b.out
     if name in ("tx_dropped", "rx_dropped") and cable and b is not None and _fits(lost, b.mtu + SLACK):

@@ -43,6 +43,9 @@ NOISY = (
     ("NOT_SPECIFIED", "tcp_"),  # a socket was reached, and did not want it
 )
 
+TAKES_UP = ("process_backlog", "__napi_poll", "net_rx_action", "handle_softirqs", "__do_softirq", "do_softirq")
+BRIDGE_NF = ("br_nf_dev_queue_xmit", "br_nf_post_routing", "br_nf_ip_fragment")
+
 _ROWS: tuple[tuple[str, tuple[str, ...], Why], ...] = (  # reason, one of these is among the callers, why
     ("PKT_TOO_BIG", FORWARDS, Why("too-big", "egress", told=True)),
     ("PKT_TOO_BIG", (), Why("too-big", "egress")),
@@ -91,16 +94,38 @@ def why(reason: str, functions: Sequence[str]) -> Why | None:
 
     None: no loss on the way. UNKNOWN: a loss of which no row speaks, to be shown with its reason and function.
     """
+    functions = _together(functions)
     if reason in NOISE or (reason.startswith(SOCKETS) and reason not in LOSSES_AT_SOCKETS):
         return None
     if any(reason == r and _among((f,), functions[:1]) for r, f in NOISY):
         return None
+    if reason in ("PKT_TOO_BIG", "NOT_SPECIFIED") and _bridged(functions):
+        return Why("port-too-small", "port")
     if reason in ("PKT_TOO_BIG", "NOT_SPECIFIED") and _outer(functions):
         return Why("outer-too-big", "underlay")
     for wanted, among, found in _ROWS:
         if wanted == reason and (not among or _among(among, functions)):
             return found
     return UNKNOWN
+
+
+def _together(functions: Sequence[str]) -> Sequence[str]:
+    """Without what ran when the packet was taken up: a soft interrupt interrupts anything."""
+    end = next((n for n, name in enumerate(functions) if n and name.startswith(TAKES_UP)), len(functions))
+    return functions[:end]
+
+
+def _bridged(functions: Sequence[str]) -> bool:
+    """Cut for a bridge's port (bridge-nf): br_nf_dev_queue_xmit() ends in a call of ip6_fragment(), and is itself no
+    caller any more."""
+    return _among(("ip_fragment", "ip6_fragment", "ip_do_fragment"), functions[:1]) and _among(
+        BRIDGE_NF, functions[1:2]
+    )
+
+
+def by_bridge_nf(functions: Sequence[str]) -> bool:
+    """Did bridge-nf judge it, which lets pass what a port's MTU says, and no more?"""
+    return _bridged(functions) or _among(("br_nf_dev_queue_xmit",), _together(functions))
 
 
 def _outer(functions: Sequence[str]) -> bool:

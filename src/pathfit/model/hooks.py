@@ -26,6 +26,8 @@ class Hooks:
         self.clamps: list[Clamped] = []
         self.later = False
         self.gso: bool | None = False  # may the packet be a super-packet where the walk stands?
+        self.picks: tuple[int, ...] | None = None  # which translation, each time that one is drawn; None: it ends there
+        self.draws: list[int] = []  # of how many, each time
         self._memo: Memo = {}
         self._talk: tuple[Packet | None, Tuple5 | None] = (None, None)  # the last packet, and who talks in it
 
@@ -51,12 +53,23 @@ class Hooks:
         state, reply, came, left = self._tracked(net, p, talk)
         where = Where(iif, oif, None, None, state, reply, came, left, turned, local, found)
         out = _policy.hook(net, "ip", hook, p, where, self._memo)
+        if self.picks is not None:
+            out = self._drawn(out, self.picks)
         if p.big and out.verdict == "accept" and self.gso is not False and p.proto == TCP:
             out = self._as_super(net, "ip", hook, p, where, out)
         self.notes += out.steps
         self.clamps += out.clamps
         self.later = self.later or (out.later and net.takes)
         return out
+
+    def _drawn(self, out: Outcome, picks: tuple[int, ...]) -> Outcome:
+        """One of several translations, where dice, a hash or what is not known choose: the caller tries them all."""
+        several = out.choices or nat.each(out.nat)
+        if not several:
+            return out
+        turn = len(self.draws)
+        self.draws.append(len(several))
+        return out._replace(verdict="accept", why="", nat=several[picks[turn] if turn < len(picks) else 0])
 
     def _l2_hook(self, net: Net, family: _policy.Family, hook: Hook, p: Packet, where: Where) -> Outcome:
         """The same for the hooks that a frame passes."""

@@ -38,7 +38,7 @@ UNRESOLVED = frozenset({"failed", "incomplete", "none"})
 class Walk(Hooks):
     """One walk. ``memory``: conversations known from the other direction; ``choices``: which way at each fork;
     ``pieces``: where a packet of the asked size would be fragmented, a later fragment of it goes on (of a ``big`` one
-    the first, which has ports)."""
+    the first, which has ports); ``picks``: which translation where one of several is drawn, None: that is not known."""
 
     def __init__(
         self,
@@ -49,8 +49,10 @@ class Walk(Hooks):
         depth: int = 0,
         pieces: bool = False,
         spent: list[int] | None = None,
+        picks: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__(memory)
+        self.picks = picks
         self.pieces = pieces
         self.network, self.choices, self.depth = network, choices, depth
         self.forks: list[int] = []
@@ -120,6 +122,7 @@ class Walk(Hooks):
             clamps=tuple(self.clamps),
             mac=self.mac,
             later=self.later,
+            draws=tuple(self.draws),
         )
 
     # -- the five places -----------------------------------------------------------------------------------------

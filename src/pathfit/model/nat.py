@@ -5,6 +5,8 @@ gets the inverse at the same place: its destination before routing, its source a
 nf_nat_out_fn). An ICMP error about it is translated by the conversation it quotes (nf_nat_icmp_reply_translation).
 """
 
+from ipaddress import ip_address
+
 import msgspec
 
 from pathfit.core.filters import Nat
@@ -13,6 +15,8 @@ from pathfit.model.addr import is_link_local
 from pathfit.model.lookup import inet_select
 from pathfit.model.network import Net
 from pathfit.model.packet import Packet, Tuple5
+
+MOST_EACH = 16  # addresses of a range that are looked at one by one
 
 
 class Talk(msgspec.Struct, frozen=True, gc=False):
@@ -69,6 +73,18 @@ def outward(talk: Talk, packet: Packet) -> Packet:
     if packet.kind == "request":
         return msgspec.structs.replace(packet, src=talk.left.src, sport=talk.left.sport)
     return msgspec.structs.replace(packet, src=talk.came.dst, sport=talk.came.dport)
+
+
+def each(nat: Nat | None) -> tuple[Nat, ...]:
+    """The addresses of a range that a translation chooses from, one by one; () where there is no range, or a large
+    one."""
+    if nat is None or nat.lo is None or nat.hi in (None, nat.lo):
+        return ()
+    first, last = ip_address(nat.lo), ip_address(nat.hi or nat.lo)
+    count = int(last) - int(first) + 1
+    if not 1 < count <= MOST_EACH:
+        return ()
+    return tuple(msgspec.structs.replace(nat, lo=str(first + n), hi=str(first + n)) for n in range(count))
 
 
 def apply(net: Net, nat: Nat, packet: Packet, *, iif: Link | None, oif: Link | None, near: str) -> Packet | None:

@@ -23,6 +23,7 @@ from pathfit.wire.packets import FIN, RST, SYN, TCP, Icmp, Tcp, is_error, parse_
 
 WRAP = 1 << 32  # sequence numbers
 Key = tuple[object, ...]
+BEGINNINGS = ("udp", "icmp", "other")  # what is known by how it begins
 
 
 class Piece(NamedTuple):
@@ -82,6 +83,16 @@ def _datagram(data: bytes, layer: Layer, ends: int) -> Piece:
     telling = data[layer.payload : min(layer.payload + TELLING, ends)]
     kind = "udp" if isinstance(layer.transport, Udp) else "other"
     return Piece((kind, ip.protocol, ends - layer.payload, telling), 0, max(ends - at, 1))
+
+
+def brief(cut: Iterable[Piece], most: int) -> tuple[Piece, ...]:
+    """The same where no more than ``most`` bytes of what a datagram begins with were kept."""
+    return tuple(piece._replace(key=brief_key(piece.key, most)) for piece in cut)
+
+
+def brief_key(key: Key, most: int) -> Key:
+    last = key[-1]
+    return (*key[:-1], last[:most]) if key[0] in BEGINNINGS and isinstance(last, bytes) else key
 
 
 def share(some: Iterable[Piece], others: Iterable[Piece]) -> bool:

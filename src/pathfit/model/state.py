@@ -14,7 +14,8 @@ from pathfit.model.packet import Gap, Packet
 
 class Journey(NamedTuple):
     """How a walk ended. ``net`` and ``link`` where it was; ``packet`` as it was then; ``talks`` what namespaces on the
-    way remember; ``forks`` how many ways there were at each choice; ``gaps`` stretches passed without seeing them."""
+    way remember; ``forks`` how many ways there were at each choice, ``draws`` how many translations; ``gaps`` stretches
+    passed without seeing them."""
 
     fate: Fate
     notes: tuple[Note, ...]
@@ -30,6 +31,7 @@ class Journey(NamedTuple):
     clamps: tuple[Clamped, ...] = ()
     mac: str = ""  # of the device that last sent it: answers come to this station
     later: bool = False  # a filter on the way may treat later packets otherwise than the first
+    draws: tuple[int, ...] = ()
 
 
 class State(NamedTuple):

@@ -5,16 +5,17 @@ Enter, the tunnel device it comes out of): the same device is two points, one fo
 way the packet went there. Pure.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from pathfit.core.net import Flow, Point
 from pathfit.core.path import Bridged, Decap, Encap, Enter, Exit, Predicted, Translated
-from pathfit.core.tracing import Stop, Tap
+from pathfit.core.tracing import Branch, Stop, Tap
 from pathfit.model.network import Net, Network
 
 ETHERNET = (1, 772)  # ARPHRD_ETHER, ARPHRD_LOOPBACK: an Ethernet header stands in front (loopback's is empty)
 RAW = (65534, 768, 769, 776, 778, 823)  # ARPHRD_NONE (tun, WireGuard), TUNNEL, TUNNEL6, SIT, IPGRE, IP6GRE
+Pair = tuple[Predicted | None, Predicted | None]  # the way out, the way in
 MOST_TAPS = 32
 MOST_HOLDERS = 4  # of one address: more are no proof of anything
 MOST_DEVICES = 4  # of each: a server; who has more is a router, or a host
@@ -24,7 +25,7 @@ class Where(NamedTuple):
     """``taps``: each device once; ``forward``, ``reverse``: points in order; ``hosts``, ``ports``, ``tunnels``: what
     the flow may look like; ``ends``: of the tunnels that it goes through; ``targets``: addresses of its far end.
     ``unseen``: devices that cannot be tapped as they are. ``namespaces``: (NetnsSnapshot.id, WHERE) of all that they
-    touch, also where they end before any device."""
+    touch, also where they end before any device; ``branches``: of each address that NAT may take the flow to."""
 
     taps: tuple[Tap, ...]
     forward: tuple[Stop, ...]
@@ -36,15 +37,25 @@ class Where(NamedTuple):
     ends: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     namespaces: tuple[tuple[str, str], ...] = ()
+    branches: tuple[Branch, ...] = ()
 
 
-def taps(network: Network, forward: Predicted | None, reverse: Predicted | None, port: int) -> Where:
-    """Every point of both ways that this machine can look at. ``port``: of the asked service."""
+def taps(
+    network: Network,
+    forward: Predicted | None,
+    reverse: Predicted | None,
+    port: int,
+    drawn: Sequence[Pair] = (),
+) -> Where:
+    """Every point of both ways that this machine can look at. ``port``: of the asked service; ``drawn``: the ways to
+    each of several addresses, where NAT chooses one."""
     numbers: dict[tuple[str, int], int] = {}
     found: list[Tap] = []
     unseen: list[Point] = []
     orders: list[tuple[Stop, ...]] = []
-    for way in (forward, reverse):
+    chosen = _ends(drawn, forward, port)
+    every = [forward, reverse, *(way for pair in chosen.values() for way in pair)]
+    for way in every:
         order: list[Stop] = []
         for at, out in _points(network, way) if way is not None else ():
             tap = _tap(network, at)
@@ -58,13 +69,14 @@ def taps(network: Network, forward: Predicted | None, reverse: Predicted | None,
             if not order or order[-1] != stop:
                 order.append(stop)
         orders.append(tuple(order))
-    there, back = list(_forms(forward)), list(_forms(reverse))
+    there = [f for way in every[::2] for f in _forms(way)]
+    back = [f for way in every[1::2] for f in _forms(way)]
     for tap in _holders(network, {f.dst for f in there} | {f.src for f in back}):
         if len(found) < MOST_TAPS and (tap.netns, tap.link) not in numbers:
             numbers[tap.netns, tap.link] = len(found)
             found.append(tap)
     ports = [port, *(f.dport for f in there), *(f.sport for f in back)]
-    outer = [s.outer for way in (forward, reverse) if way for s in _steps(way) if isinstance(s, Encap)]
+    outer = [s.outer for way in every if way for s in _steps(way) if isinstance(s, Encap)]
     tunnels = {f.dport for f in outer}
     return Where(
         taps=tuple(found),
@@ -76,7 +88,30 @@ def taps(network: Network, forward: Predicted | None, reverse: Predicted | None,
         unseen=tuple(dict.fromkeys(unseen)),
         ends=tuple(dict.fromkeys(a for f in outer for a in (f.src, f.dst) if a)),
         targets=tuple(dict.fromkeys(a for a in (*(f.dst for f in there), *(f.src for f in back)) if a)),
-        namespaces=tuple(_namespaces(network, forward, reverse)),
+        namespaces=tuple(_namespaces(network, *every)),
+        branches=tuple(
+            _branch(end, pair, (orders[2 * n], orders[2 * n + 1])) for n, (end, pair) in enumerate(chosen.items(), 1)
+        ),
+    )
+
+
+def _ends(drawn: Sequence[Pair], asked: Predicted | None, port: int) -> dict[tuple[str, int], Pair]:
+    """The ways by where they lead, whether they get there or not. Who is not translated at all goes to the target, as
+    everybody seems to before."""
+    found: dict[tuple[str, int], Pair] = {}
+    for forward, reverse in drawn:
+        steps = _steps(forward) if forward is not None else ()
+        to = next((s.after for s in reversed([s for s in steps if isinstance(s, Translated)])), None)
+        if to is not None and asked is not None and (to.dst, to.dport) != (asked.flow.dst, port):
+            found.setdefault((to.dst, to.dport), (forward, reverse))
+    return found
+
+
+def _branch(end: tuple[str, int], pair: Pair, stops: tuple[tuple[Stop, ...], tuple[Stop, ...]]) -> Branch:
+    there, back = (way.ends if way is not None else None for way in pair)
+    limits = [x for way in pair if way is not None for x in way.limits if x.kind in ("route", "cached")]
+    return Branch(
+        address=end[0], port=end[1], forward=stops[0], reverse=stops[1], ends=(there, back), limits=tuple(limits)
     )
 
 

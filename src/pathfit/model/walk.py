@@ -112,6 +112,30 @@ def predict_both(
     return forward, _reverse(network, ways[0], forward, size_reverse, peer_mss)
 
 
+def predict_drawn(
+    network: Network, ns: str, target: str, *, proto: int = TCP, dport: int = 0
+) -> tuple[tuple[Predicted, Predicted], ...]:
+    """Where NAT takes ``target`` to one of several, which dice or a hash choose: the conversation with each of them,
+    both ways, up to MAX_WAYS. () where it does not. Says where packets go; of large ones no filter is asked.
+    Raises KeyError when ``ns`` is not in the network."""
+    net = network.find(ns)
+    if net is None:
+        raise KeyError(ns)
+    asked = _sized(Door(net), Flow(src="", dst=target, proto=proto, sport=40000, dport=dport))
+    promised = (advertised(net, target) or ANY_MSS) if proto == TCP else None  # what answers may be as large as
+    packet = packet_of_flow(asked, mss=promised)
+    found: list[tuple[Predicted, Predicted]] = []
+    todo: list[tuple[int, ...]] = [()]
+    while todo and len(found) < MAX_WAYS:
+        picks = todo.pop(0)
+        way = _start(network, Door(net), packet, (), picks=picks)
+        todo += _others(picks, way.draws)
+        if way.draws:
+            forward = _predicted(network, Door(net), way, packet, ())
+            found.append((forward, _reverse(network, way, forward, None, None)))
+    return tuple(found)
+
+
 def predict_refusal(network: Network, ns: str, target: str, *, dport: int = 0, sport: int = 0) -> Predicted:
     """The way back of the RST that refuses a connection of ``ns`` to ``target``: small, and of a conversation that no
     filter has seen answered before. Raises KeyError when ``ns`` is not in the network."""
@@ -175,9 +199,16 @@ def _sized(door: Door, flow: Flow) -> Flow:
 
 
 def _start(
-    network: Network, door: Door, packet: Packet, memory: Memory, choices: tuple[int, ...] = (), *, pieces: bool = False
+    network: Network,
+    door: Door,
+    packet: Packet,
+    memory: Memory,
+    choices: tuple[int, ...] = (),
+    *,
+    pieces: bool = False,
+    picks: tuple[int, ...] | None = None,
 ) -> Journey:
-    walk = Walk(network, memory=memory, choices=choices, pieces=pieces)
+    walk = Walk(network, memory=memory, choices=choices, pieces=pieces, picks=picks)
     if door.link is None:
         return walk.run(State("output", door.net, packet, gso=packet.proto == TCP))
     return walk.enter_from_outside(door.net, door.link, packet, door.mac, door.less)
@@ -187,21 +218,19 @@ def _ways(network: Network, door: Door, packet: Packet, memory: Memory) -> list[
     """The walk; and every other one where routes have several equal ways."""
     first = _start(network, door, packet, memory)
     ways = [first]
-    todo = _others((), first)
+    todo = _others((), first.forks)
     while todo and len(ways) < MAX_WAYS:
         choices = todo.pop(0)
         way = _start(network, door, packet, memory, choices)
         ways.append(way)
-        todo += _others(choices, way)
+        todo += _others(choices, way.forks)
     return ways
 
 
-def _others(choices: tuple[int, ...], way: Journey) -> list[tuple[int, ...]]:
+def _others(choices: tuple[int, ...], forks: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Choices that differ from a way already walked, at a fork behind those that were chosen."""
     made = len(choices)
-    return [
-        choices + (0,) * (i - made) + (n,) for i, count in enumerate(way.forks) if i >= made for n in range(1, count)
-    ]
+    return [choices + (0,) * (i - made) + (n,) for i, count in enumerate(forks) if i >= made for n in range(1, count)]
 
 
 def _predicted(network: Network, door: Door, way: Journey, packet: Packet, memory: Memory) -> Predicted:
@@ -383,4 +412,4 @@ def _merged(ways: list[Predicted]) -> Predicted:
     )
 
 
-__all__ = ["predict", "predict_both", "predict_refusal"]
+__all__ = ["predict", "predict_both", "predict_drawn", "predict_refusal"]

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from pathfit.core.followed import Cause, Followed, Loss, Row, Stage
+from pathfit.core.followed import Cause, Course, Followed, Loss, Row, Stage
 from pathfit.core.net import Direction, Point
 from pathfit.core.tracing import DROPS
 from pathfit.render import followed_talks
@@ -54,8 +54,13 @@ class _Text:
         self.page.blank()
         labels = [self.say(f"ui.{label}") for _, label in WAYS]
         deep = max(map(columns, labels))
-        for (which, _), label in zip(WAYS, labels, strict=True):
-            self._way(which, f"  {pad(label, deep)}  ")
+        shown = Course(end=seen.end, forward=seen.forward, reverse=seen.reverse, beyond=seen.beyond)
+        for course in (shown, *seen.others):
+            if seen.others or course.end:
+                where = self.say("trace.end", end=course.end) if course.end else self.say("trace.no-end")
+                self.page.line(where, "  ", "label")
+            for (which, _), label in zip(WAYS, labels, strict=True):
+                self._way(course, which, f"  {pad(label, deep)}  ")
         self._talks()
         self._answers()
         self._ladder()
@@ -65,16 +70,16 @@ class _Text:
 
     # -- both ways ---------------------------------------------------------------------------------------------
 
-    def _way(self, which: Direction, head: str) -> None:
-        stages = self.seen.forward if which == "forward" else self.seen.reverse
+    def _way(self, course: Course, which: Direction, head: str) -> None:
+        stages = course.forward if which == "forward" else course.reverse
         indent = " " * columns(head)
-        losses = [x for x in self.seen.losses if x.direction == which]
+        losses = [x for x in self.seen.losses if x.direction == which and x.end == course.end]
         if not stages:
             self.page.line(self.say("trace.none"), head, "label")
             for loss in losses:
                 self._loss(loss, indent)
             return
-        ends = self.seen.beyond[0 if which == "forward" else 1]
+        ends = course.beyond[0 if which == "forward" else 1]
         names = [place_text(s.at) for s in stages]
         dots = ["..."] if ends is not None else []
         chain = names + dots if which == "forward" else dots + names

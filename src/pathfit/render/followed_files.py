@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from pathfit.core.evidence import TraceFact
-from pathfit.core.followed import SCHEMA, Cause, Complaint, Followed, Loss, Origin, Row, Stage
+from pathfit.core.followed import SCHEMA, Cause, Complaint, Course, Followed, Loss, Origin, Row, Stage
 from pathfit.core.net import Point
 from pathfit.core.tracing import Rule
 from pathfit.render import followed_talks, json
@@ -26,6 +26,8 @@ def document(seen: Followed) -> bytes:
         "asked": {"from": seen.ask.source, "to": seen.ask.target.text},
         "forward": {"points": [_stage(s) for s in seen.forward], "ends": _point(seen.beyond[0])},
         "reverse": {"points": [_stage(s) for s in seen.reverse], "ends": _point(seen.beyond[1])},
+        "end": seen.end or None,
+        "others": [_course(x) for x in seen.others],
         "losses": [_loss(x) for x in seen.losses],
         "answers": [_answer(x) for x in seen.answers],
         "ladder": [_row(r) for r in seen.rows],
@@ -43,6 +45,13 @@ def _point(point: Point | None) -> Json | None:
     return {"host": point.host, "netns": point.netns, "link": point.link} if point is not None else None
 
 
+def _course(course: Course) -> Json:
+    ways = {"forward": course.forward, "reverse": course.reverse}
+    ends = zip(ways.items(), course.beyond, strict=True)
+    both = {way: {"points": [_stage(s) for s in stages], "ends": _point(end)} for (way, stages), end in ends}
+    return {"end": course.end or None, **both}
+
+
 def _stage(stage: Stage) -> Json:
     return {"at": _point(stage.at), "out": stage.out, "packets": stage.packets, "lost": stage.lost}
 
@@ -57,6 +66,7 @@ def _loss(loss: Loss) -> Json:
         "largest": loss.largest,
         "missing": loss.missing,
         "passed": loss.passed,
+        "end": loss.end or None,
         "text": loss_text(loss, "en"),
         "causes": [_cause(c, loss) for c in loss.causes],
         "ahead": [{"at": _point(x.at), "mtu": x.mtu} for x in loss.ahead],

@@ -75,6 +75,20 @@ def refusal(state: HostSnapshot, ns_id: str, address: str, port: int) -> Predict
     return predict_refusal(joined, ns_id, address, dport=port) if joined.find(ns_id) is not None else None
 
 
+def drawn(state: HostSnapshot, ns_id: str, address: str, port: int, protocol: str) -> tuple[Ways, ...]:
+    """The same for each address that NAT may take the flow to, where dice or a hash choose one; () elsewhere."""
+    from pathfit.model.walk import predict_drawn
+
+    joined = network(state)
+    if joined.find(ns_id) is None:
+        return ()
+    return predict_drawn(joined, ns_id, address, proto=_proto(protocol, address), dport=port)
+
+
+def _proto(protocol: str, address: str) -> int:
+    return {"udp": UDP, "icmp": ICMPV6 if ":" in address else ICMP}.get(protocol, TCP)
+
+
 def both(state: HostSnapshot, ns_id: str, address: str, port: int, protocol: str, *, size: int | None = None) -> Ways:
     """(forward, reverse) of the asked flow; (None, None) when the source's namespace was not read.
 
@@ -85,7 +99,7 @@ def both(state: HostSnapshot, ns_id: str, address: str, port: int, protocol: str
     joined = _joined(state)
     if joined.network.find(ns_id) is None:
         return None, None
-    proto = {"udp": UDP, "icmp": ICMPV6 if ":" in address else ICMP}.get(protocol, TCP)
+    proto = _proto(protocol, address)
     key = (ns_id, address, port, proto, size)
     ways = joined.ways.get(key)
     if ways is None:

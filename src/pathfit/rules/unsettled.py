@@ -135,7 +135,12 @@ def taps_on(case: Case, ref: str, address: str) -> tuple[Watch, ...]:
     if view.state is None:
         return ()
     network = forecast.network(view.state)
-    at = taps(network, view.predicted_forward, view.predicted_reverse, view.port)
+    known = (network, view.predicted_forward, view.predicted_reverse, view.port)
+    drawn = _drawn(case, view, address)
+    at = taps(*known, drawn)
+    while drawn and len(at.hosts) > MOST_HOSTS:  # the last of them are the ones that are not followed to their ends
+        drawn = drawn[:-1]
+        at = taps(*known, drawn)
     hosts, ports, targets = at.hosts, at.ports, at.targets
     if case.ask.follow is not None and view.source is not None:
         # Others may speak another protocol, which NAT takes elsewhere, and from other addresses of theirs.
@@ -157,8 +162,19 @@ def taps_on(case: Case, ref: str, address: str) -> tuple[Watch, ...]:
         ends=at.ends,
         unseen=at.unseen,
         namespaces=at.namespaces,
+        branches=at.branches,
     )
     return (watch,)
+
+
+def _drawn(case: Case, view: View, address: str) -> tuple[forecast.Ways, ...]:
+    """The ways to each of several, where NAT chooses one and the prediction ends there."""
+    way = view.predicted_forward
+    if view.state is None or view.source is None or way is None or way.fate is not Fate.UNKNOWN:
+        return ()
+    protocols = ("tcp", "udp") if case.ask.follow is not None else (case.ask.target.protocol,)
+    found = [forecast.drawn(view.state, view.source.id, address, view.port, p) for p in protocols]
+    return tuple(pair for them in found for pair in them)
 
 
 def _leaves(view: View, open_: Question) -> bool:
