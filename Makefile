@@ -46,7 +46,7 @@ bench-cure: setup ## every scenario repaired and undone, by every repair there i
 bench-oracle: setup ## 500 random labs: what the model predicts against what the kernel does; five to ten minutes
 	@tools/isolated $(BIN)/python bench/oracle.py
 
-bench-trace-labs: setup ## 300 random labs with one fault each: does `pathfit trace` say where, and why; ten minutes
+bench-trace-labs: setup ## 300 random labs with one fault each: does `pathfit trace` say where, and why; a quarter of an hour
 	@tools/isolated $(BIN)/python bench/trace_labs.py
 
 bench-kernels: engines-setup ## what fits into tunnels, predicted and measured on Debian's 6.1 and 6.12, as a page

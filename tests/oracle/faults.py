@@ -8,7 +8,7 @@ asked of pathfit's model for that.
 
 import ipaddress
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from oracle.chain import TUNNEL, ip
@@ -21,6 +21,8 @@ FORWARD, REVERSE = "forward", "reverse"
 OTHER = {FORWARD: REVERSE, REVERSE: FORWARD}
 SPACES = 14
 TAPS, LONGEST = 32, 10  # devices that one trace looks at; those of a stretch, at most
+SYN_ALONE, SYN_ACK = (f"tcp flags & (syn | ack) == {x}" for x in ("syn", "(syn | ack)"))
+SHAKES = {SYN_ALONE: "--tcp-flags SYN,ACK SYN", SYN_ACK: "--tcp-flags SYN,ACK SYN,ACK"}  # as iptables writes them
 REJECTS = ("reject", "reject with tcp reset")
 EPHEMERAL = 32768
 SIZED, NONE, SOME, ALL = "sized", "none", "some", "all"  # what passes: small packets, nothing, most, everything
@@ -56,10 +58,14 @@ class TraceLab:
     direction: str
     passes: str
     truth: tuple[Place, ...]
+    errors: tuple[Place, ...]  # where ICMP errors about these packets get lost on their way back
     points: tuple[Device, ...]
     later: tuple[tuple[str, str], ...] = ()
     counted: str = ""  # namespace whose nft rule counts what is lost by chance
     nat: str = ""
+    udp: bool = False  # datagrams to a port where nothing listens
+    clamped: bool = False  # TCP's segments pass, whatever the size is that the fault takes
+    drawn: bool = False  # it goes to one of several, and nothing tells to which
     tunnels: int = 0
     offload: bool = False
 
@@ -73,6 +79,7 @@ class Fault:
     direction: str = ""
     passes: str = NONE
     truth: list[Place] = field(default_factory=list)
+    errors: list[Place] = field(default_factory=list)
     later: list[tuple[str, str]] = field(default_factory=list)
     counted: str = ""
     target: str = ""
@@ -112,6 +119,12 @@ class Fault:
     def lose(self, i: int, *words: str, mtu: int | None = None) -> None:
         """The host ``i`` loses packets of the direction between the devices around it."""
         self.truth.append(Place(self.direction, *self.around(i, self.direction), words, mtu))
+
+    def silence(self, i: int, *, made: bool = False) -> None:
+        """The host ``i`` drops errors about packets of the direction; ``made``: those that it makes itself."""
+        back = OTHER[self.direction]
+        after, before = self.around(i, back)
+        self.errors.append(Place(back, None if made else after, before, ("filtered",)))
 
     def at(self, end: str) -> int:
         """The index of the host that sends ("from") or takes ("to") the direction."""
@@ -160,8 +173,13 @@ class Fault:
             return
         tool = tool.replace("iptables", "ip6tables") if c.family == 6 else tool
         table = "filter" if hook in ("forward", "input", "output") else "mangle"
+        match = SHAKES.get(match, match)
         more = re.sub(r"meta length > (\d+)", lambda x: f"-m length --length {int(x[1]) + 1}:65535", match)
         c.add(f"{node} {tool} -t {table} -A {hook.upper()} -p tcp --{port} {more} -j {verdict.upper()}")
+
+    def shake(self) -> str:
+        """The handshake's own packet of the direction; or all packets."""
+        return (SYN_ALONE if self.direction == FORWARD else SYN_ACK) if self.m.rng.random() < 0.5 else ""
 
     def small(self) -> int:
         """A size that small packets keep below, and large ones do not."""
@@ -202,9 +220,7 @@ class TooBig(Fault):
         where = m.rng.choice([sender, self.router, *between])
         hook = {sender: "input", self.router: "output"}.get(where, "forward")
         m.nft(m.c.nodes[where], "inet", hook, m.rng.choice((-150, 0)), [f"{m.ptb()} counter drop"])
-        if where != self.router:  # it may bear an address that the flow is translated into, and is one of its packets
-            back = OTHER[self.direction]
-            self.truth.append(Place(back, *self.around(where, back), ("filtered",), sure=False))
+        self.silence(where, made=where == self.router)
 
     def routed(self) -> None:
         if self.how == "route":
@@ -322,9 +338,7 @@ class Outer(Fault):
                 low = self.low - TUNNEL[self.outer]
                 self.truth.append(Place(d, come, points[here], ("too-big",), low, sure=d == self.direction))
         m.nft(m.c.nodes[self.at("from")], "inet", "input", 0, [f"{m.ptb()} counter drop"])
-        if self.kind == "overlay":  # the answer bears the far end's address: it is one of the flow's packets
-            other = OTHER[self.direction]
-            self.truth.append(Place(other, *self.around(self.at("from"), other), ("filtered",), sure=False))
+        self.silence(self.at("from"))
 
 
 class Length(Fault):
@@ -362,7 +376,7 @@ class Rule(Fault):
         elif r.random() < 0.3:
             self.rule(i, "forward", "", r.choice(REJECTS), "nft")
         else:
-            self.rule(i, r.choice(("forward", "prerouting", "postrouting")), "", "drop")
+            self.rule(i, r.choice(("forward", "prerouting", "postrouting")), self.shake(), "drop")
         self.lose(i, "filtered")
 
 
@@ -377,7 +391,7 @@ class End(Fault):
         if r.random() < 0.3:
             self.rule(i, hook, "", r.choice(REJECTS), "nft")
         else:
-            self.rule(i, hook, "", "drop")
+            self.rule(i, hook, self.shake(), "drop")
         self.lose(i, "filtered")
 
 
@@ -578,6 +592,38 @@ FAULTS: dict[str, type[Fault]] = {
     "traffic control": Shaped,
 }
 HOPS = range(1, 7)
+DRAWN = {"dnat": ("", "rules", "almost", "dice"), "both": ("", "rules", "almost")}  # one of several: how it is written
+
+
+# What happens to datagrams as well: those of the way out, for nothing large comes back of a port that is closed.
+OF_UDP = (
+    "healthy", "too-big lost", "veth half", "bridge port", "tunnel outer", "refused", "rp_filter", "no route",
+    "neighbour", "link down", "traffic control",
+)  # fmt: skip
+
+
+def for_udp(seed: int) -> bool:
+    """Does the fault of this seed concern datagrams that are sent?"""
+    lab = generate(seed)
+    return lab.fault in OF_UDP and (lab.fault == "healthy" or lab.direction == FORWARD)
+
+
+def datagrams(lab: TraceLab) -> TraceLab:
+    """The same lab for UDP. Where a size is the fault and there is a router, TCP's segments are kept below it there
+    (MSS): then only UDP fails. What would come back large is not sent."""
+    truth = tuple(replace(p, sure=p.sure and p.direction == FORWARD) for p in lab.truth)
+    routers = [x.split()[0] for x in lab.text.splitlines() if x.endswith(" forward")]
+    routers = [x for x in routers if x.startswith("r")]
+    if lab.passes != SIZED or not routers or lab.fault == "traffic control":  # that may take small ones, too
+        return replace(lab, truth=truth, udp=True)
+    size = (1280 if lab.family == 6 else 600) - 120
+    clamp = f"tcp flags syn tcp option maxseg size set {size}"
+    head = f"{routers[lab.seed % len(routers)]} nft add"
+    lines = [
+        f"{head} table inet mss", f"{head} chain inet mss c {{ type filter hook forward priority -140; }}",
+        f"{head} rule inet mss c {clamp}",
+    ]  # fmt: skip
+    return replace(lab, truth=truth, udp=True, clamped=True, text=lab.text + "\n".join(lines) + "\n")
 
 
 def generate(seed: int) -> TraceLab:
@@ -601,9 +647,11 @@ def generate(seed: int) -> TraceLab:
     nat = rng.choice(("masquerade", "snat", "dnat", "both")) if hops > 1 and rng.random() < 0.4 else ""
     if nat:
         m.translators.append((rng.randrange(1, hops), nat))
+        if nat in DRAWN:
+            m.drawn = rng.choice(DRAWN[nat])
     if isinstance(fault, NoRoute | ReversePath) and _connected(fault):
         m.translators.clear()
-        nat = ""
+        nat, m.drawn = "", ""
     fault.placed()
     fault.target = routes(m)
     fault.routed()
@@ -614,8 +662,9 @@ def generate(seed: int) -> TraceLab:
     return TraceLab(
         seed=seed, fault=name, text="\n".join(lines) + "\n", family=m.c.family, hops=hops, b=m.c.nodes[-1],
         to=fault.target, port=m.dport, scheme=rng.choice(("http", "https")), direction=fault.direction,
-        passes=fault.passes, truth=tuple(fault.truth), points=tuple(fault.points), later=tuple(fault.later),
-        counted=fault.counted, nat=nat, offload=m.c.offload,
+        passes=fault.passes, truth=tuple(fault.truth), errors=tuple(fault.errors),
+        points=tuple(fault.points), later=tuple(fault.later),
+        counted=fault.counted, nat=nat, drawn=bool(m.drawn), offload=m.c.offload,
         tunnels=sum(s.kind in ("routed", "overlay") for s in m.c.stretches),
     )  # fmt: skip
 

@@ -46,6 +46,9 @@ class Lab:
     later: tuple[tuple[str, str], ...] = ()
 
 
+VXLAN = 4789  # the port of its tunnels
+
+
 class Making:
     """A lab while recipes work on it."""
 
@@ -54,9 +57,12 @@ class Making:
         self.c = Chain(rng, family)
         self.inside: list[str] = []
         self.dport, self.sport = rng.randrange(1024, 30000), rng.randrange(32768, 60000)
+        if VXLAN - 101 <= self.dport <= VXLAN:  # ports behind it are those of others (noise), and no tunnel's
+            self.dport += 200
         self.route_mtu: dict[str, str] = {}  # node -> words behind its routes to the right
         self.style: dict[str, str] = {}  # node -> the style of its routes, where it is not left to chance
         self.translators: list[tuple[int, str]] = []  # index of node, kind of NAT
+        self.drawn = ""  # dnat chooses among several, of which one is as good as certain: how that is written
         self.side: tuple[int, str] | None = None  # index of the doubled stretch, who uses the other one
         self.side_router = False
         self.later: list[tuple[str, str]] = []

@@ -8,6 +8,7 @@ from oracle.chain import Stretch, ip
 if TYPE_CHECKING:
     from oracle.generate import Making
 
+NEVER = 4294967295  # one in so many connections
 WIDE = {4: "10.0.0.0/8", 6: "fd07::/16"}
 
 
@@ -131,9 +132,39 @@ def _translate(m: "Making", chain: list[Stretch]) -> str:
                 c.add(f"{node} {tool} -t nat -A POSTROUTING -o {out.device} -j {jump}")
         if kind in ("dnat", "both") and at == ip(chain[-1].right.address):
             match = f"{family} daddr {ip(come.address)} meta l4proto {{ tcp, udp }} th dport {m.dport}"
-            m.nft(node, family, "prerouting", -100, [f"{match} dnat to {at}"], "nat")
+            if m.drawn:
+                _draw(m, node, chain[i].net, match, ip(come.address), at)
+            else:
+                m.nft(node, family, "prerouting", -100, [f"{match} dnat to {at}"], "nat")
             at = ip(come.address)
     return at
+
+
+def _draw(m: "Making", node: str, beside: str, match: str, service: str, at: str) -> None:
+    """The translator chooses between two, and nobody can tell which; but one in thousands of millions is a chance that
+    never comes, so that all connections go to ``at``. The other is a host beside it, or an address that nobody has."""
+    c, r = m.c, m.rng
+    other = str(ipaddress.ip_network(beside).network_address + 6)
+    if r.random() < 0.6 and c.room("", 1):
+        e = c.space("end")
+        net = c.network(c.family)
+        _, mine, theirs = next(net), next(net), next(net)
+        c.add(f"{node} {c.device()} 1500 {mine} -- {e} eth0 1500 {theirs}")
+        c.add(f"{e} route {'default' if c.family == 4 else '::/0'} via {ip(mine)}")
+        other = ip(theirs)
+    if m.drawn == "rules":
+        rules = [f"{match} numgen random mod {NEVER} < 1 dnat to {other}", f"{match} dnat to {at}"]
+        m.nft(node, "ip6" if c.family == 6 else "ip", "prerouting", -100, rules, "nat")
+    elif m.drawn == "almost":  # the certain one first
+        rules = [f"{match} numgen random mod {NEVER} < {NEVER - 1} dnat to {at}", f"{match} dnat to {other}"]
+        m.nft(node, "ip6" if c.family == 6 else "ip", "prerouting", -100, rules, "nat")
+    else:  # as kube-proxy writes it
+        tool = r.choice(("iptables", "iptables-legacy"))
+        tool = tool.replace("iptables", "ip6tables") if c.family == 6 else tool
+        dice = "-m statistic --mode random --probability 0.00000000047"
+        for p in ("tcp", "udp"):
+            head = f"{node} {tool} -t nat -A PREROUTING -d {service} -p {p} --dport {m.dport}"
+            c.add(f"{head} {dice} -j DNAT --to-destination {other}", f"{head} -j DNAT --to-destination {at}")
 
 
 # -- the second way ----------------------------------------------------------------------------------------------------

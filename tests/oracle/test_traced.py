@@ -8,14 +8,27 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import count, islice, pairwise
 from typing import Any
 
 import pytest
 
-from oracle.faults import FAULTS, HOPS, OTHER, TAPS, Device, Place, TraceLab, generate
+from oracle.faults import (
+    FAULTS,
+    FORWARD,
+    HOPS,
+    OF_UDP,
+    OTHER,
+    TAPS,
+    Device,
+    Place,
+    TraceLab,
+    datagrams,
+    for_udp,
+    generate,
+)
 from oracle.labs import jobs
-from oracle.traced import Asked, cut, judge, judge_blind, many, report
+from oracle.traced import Asked, cut, judge, judge_blind, judge_untold, many, report
 
 SEED = int(os.environ.get("PATHFIT_TRACE_SEED") or random.SystemRandom().randrange(10_000, 1 << 40))
 EVERY = len(FAULTS) * len(HOPS)
@@ -54,6 +67,21 @@ def test_sixty_labs(capsys: pytest.CaptureFixture[str]) -> None:
     judged(labs(60, 0), capsys)
 
 
+@pytest.mark.lab
+@pytest.mark.real_root
+@pytest.mark.slow
+def test_where_the_kernel_tells_of_no_drop_the_place_is_right(capsys: pytest.CaptureFixture[str]) -> None:
+    judged([Asked(SEED + n, untold=True) for n in range(2 * len(FAULTS))], capsys)
+
+
+@pytest.mark.lab
+@pytest.mark.real_root
+@pytest.mark.slow
+def test_datagrams(capsys: pytest.CaptureFixture[str]) -> None:
+    """Faults that concern them; those of size only them, for TCP's segments are kept small."""
+    judged([Asked(seed, udp=True) for seed in islice(filter(for_udp, count(SEED)), 11)], capsys)
+
+
 # -- who judges --------------------------------------------------------------------------------------------------------
 
 
@@ -67,14 +95,23 @@ def loss(place: Place, **other: Any) -> dict[str, Any]:
     where = at(said["after"] or said["before"])
     assert where is not None
     cause = {"why": said["words"][0], "mtu": said["mtu"], "at": where | other.get("at", {})}
+    error = said.get("error")
     sizes = {"smallest": said.get("smallest", (place.mtu or 0) + 1), "passed": said.get("passed", place.mtu or 0)}
-    return {k: at(said[k]) for k in ("after", "before")} | sizes | {"direction": said["direction"], "causes": [cause]}
+    return (
+        {k: at(said[k]) for k in ("after", "before")}
+        | sizes
+        | {"direction": said["direction"], "causes": [cause], "error": error}
+    )
 
 
 def verdict(lab: TraceLab, losses: list[dict[str, Any]], judge: Callable[..., Any] = judge) -> str:
     names = {f"netns:{ns}": ns for ns, _ in lab.points}
-    ends = {"points": [{"lost": 0}], "ends": {"netns": "netns:a", "link": lab.points[0][1]}}
+    ends: dict[str, Any] = {
+        "points": [{"lost": 0, "at": {"netns": "netns:b", "link": "last"}}],
+        "ends": {"netns": "netns:a", "link": lab.points[0][1]},
+    }
     document = {"verdict": "lost" if losses else "arrives", "losses": losses, "forward": ends, "reverse": ends}
+    document["drops"] = {"watched": judge is not judge_untold}
     found: str = judge(lab, document, names).verdict
     return found
 
@@ -100,6 +137,37 @@ def test_what_is_not_so_is_wrong() -> None:
     assert min(looked.values()) > EVERY // 8
 
 
+def test_errors_that_get_lost_are_said_where_they_do() -> None:
+    silent = [lab for lab in map(generate, range(EVERY)) if lab.errors]
+    assert {lab.fault for lab in silent} == {"too-big lost", "tunnel outer"}
+    for lab in silent:
+        true = [loss(p) for p in lab.truth if p.sure]
+        (place,) = lab.errors
+        error = {"kind": "too-big"}
+        assert verdict(lab, [*true, loss(place, error=error)]) == "right"
+        elsewhere = next(p for p in lab.points if p not in (place.after, place.before))
+        for more in ({"after": elsewhere}, {"before": elsewhere}, {"at": {"netns": "netns:nowhere"}}):
+            assert verdict(lab, [*true, loss(place, error=error, **more)]) == "wrong", (lab, more)
+        untold = {"why": "untold-filtered", "mtu": None, "at": {"netns": "netns:nowhere", "link": None}}
+        assert verdict(lab, [{**x, "causes": [*x["causes"], untold]} for x in true]) == "wrong"
+    healthy = generate(list(FAULTS).index("healthy"))
+    said = Place(FORWARD, healthy.points[0], healthy.points[1], ("filtered",))
+    assert verdict(healthy, [loss(said, error={"kind": "too-big"})]) == "wrong"
+
+
+def test_where_nothing_is_told_a_place_that_is_not_so_is_wrong() -> None:
+    for lab in map(generate, range(EVERY)):
+        true = [loss(p) for p in lab.truth if p.sure]
+        assert verdict(lab, true, judge_untold) == "right"
+        assert verdict(lab, [{**x, "causes": []} for x in true], judge_untold) == "right"
+        assert verdict(lab, [], judge_untold) == ("right" if lab.fault == "healthy" else "wrong")
+        for place in lab.truth:
+            elsewhere = next(p for p in lab.points if p not in (place.after, place.before))
+            for more in ({"after": elsewhere}, {"before": elsewhere}, {"direction": OTHER[place.direction]}):
+                assert verdict(lab, [*true, loss(place, **more)], judge_untold) == "wrong", (lab, more)
+            assert verdict(lab, [loss(place, words=("checksum",))], judge_untold) == "wrong"
+
+
 def test_from_one_side_a_device_that_cannot_be_seen_is_wrong() -> None:
     for lab in map(generate, range(EVERY)):
         mine = [p for p in lab.points if p[0] == "a"]
@@ -112,6 +180,21 @@ def test_from_one_side_a_device_that_cannot_be_seen_is_wrong() -> None:
                 assert verdict(lab, [beyond], judge_blind) == "right"
                 blamed = loss(place, after=mine[-1], before=None)  # in "a", where it was not lost
                 assert verdict(lab, [blamed], judge_blind) == "wrong"
+
+
+def test_labs_for_datagrams() -> None:
+    """Every fault that concerns them; what must be said is of the way out, and of sizes they alone are large."""
+    labs = [datagrams(generate(s)) for s in range(EVERY) if for_udp(s)]
+    assert {lab.fault for lab in labs} == set(OF_UDP)
+    assert all(p.direction == FORWARD for lab in labs for p in lab.truth if p.sure)
+    assert all(lab.clamped is ("maxseg" in lab.text) for lab in labs)
+    assert {lab.fault for lab in labs if lab.clamped} == {"too-big lost", "veth half", "bridge port", "tunnel outer"}
+
+
+def test_where_nat_chooses_among_several_it_cannot_be_known() -> None:
+    labs = [lab for lab in map(generate, range(4 * EVERY)) if lab.drawn]
+    assert len(labs) > EVERY // 5 and {lab.family for lab in labs} == {4, 6}
+    assert all("numgen random" in lab.text or "--mode random" in lab.text for lab in labs)
 
 
 # -- the labs themselves -----------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from oracle.build import BuildError, Built, own_mounts
-from oracle.faults import ALL, FORWARD, NONE, OTHER, SIZED, Device, Place, TraceLab, generate
+from oracle.faults import ALL, FORWARD, NONE, OTHER, SIZED, Device, Place, TraceLab, datagrams, generate
 from pathfit.host.netns import inside
 from pathfit.lab.services.listen import listeners
 
@@ -37,12 +37,22 @@ LARGE = 60_000  # bytes: many full segments
 HANGS = 1.2  # seconds after which curl has got nothing
 WARM = 0.3  # seconds for one connection; the next one asks again
 ENOUGH = 5.0  # seconds in which curl gets everything where nothing is wrong
+# What counters and answers on the wire say where the kernel tells nothing: it is less exact, and true.
+LESS = {
+    "no-route": ("refused-by-route",),
+    "device": ("traffic-control", "queue-full"),
+    "traffic-control": ("queue-full",),
+    "answered-by-router": ("too-big", "outer-too-big"),
+    "unreachable": ("no-neighbour", "link-down", "refused-by-route"),
+}  # fmt: skip
 OWN = ("too-big", "peer-too-small", "port-too-small", "answered")  # words of which the MTU is that of lost packets
 ROOM = 4  # bytes that layer 2 lets pass above it
 ENDS, ASKED = 30, 50.0  # seconds for one trace: it ends, or is taken for one that does not
 ISOLATED = ("unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc")
 # as a container sees it: no names of namespaces, no processes but its own
 ALONE = (*ISOLATED, "sh", "-c", 'umount -l /run/netns; mount -t tmpfs tmpfs /run; exec "$@"', "sh")
+# where the kernel tells of no drop: without its types (BTF) no program can be loaded
+UNTOLD = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /sys/kernel/btf && exec "$@"', "sh")
 HERE = Path(__file__).parent
 WORK = "import sys; sys.path[:0] = sys.argv[1:3]; from oracle.traced import work; work()"
 
@@ -71,10 +81,17 @@ class EndlessError(RuntimeError):
 
 
 class Asked(NamedTuple):
-    """A lab, and from where: ``blind``: from the container's side alone."""
+    """A lab, and how: ``blind``: from the container's side alone; ``untold``: the kernel tells of no drop; ``udp``:
+    of a port where nothing listens."""
 
     seed: int
     blind: bool = False
+    untold: bool = False
+    udp: bool = False
+
+    @property
+    def lab(self) -> TraceLab:
+        return datagrams(generate(self.seed)) if self.udp else generate(self.seed)
 
 
 # -- a lab's own proof -------------------------------------------------------------------------------------------------
@@ -145,7 +162,7 @@ def proved(built: Built, lab: TraceLab) -> str:
     if lab.passes != NONE and not connects(built, lab):
         return "no connection"
     large = ("post" if lab.direction == FORWARD else "get", LARGE)
-    if lab.passes == ALL:
+    if lab.passes == ALL or lab.clamped:
         got = curl(built, lab, ("get", LARGE), ("post", LARGE), seconds=ENOUGH)
         built.forget()
         return "" if all(got) else f"a whole lab: {got}"
@@ -167,11 +184,13 @@ def proved(built: Built, lab: TraceLab) -> str:
 # -- what pathfit says -------------------------------------------------------------------------------------------------
 
 
-def ask(built: Built, lab: TraceLab, *, blind: bool) -> dict[str, Any]:
-    words = [PATHFIT, "trace", "--to", url(lab), "--json", "--timeout", str(ENDS)]
-    words = [*ALONE, *words] if blind else [*words, "--from", "netns:a"]
+def ask(built: Built, lab: TraceLab, how: Asked) -> dict[str, Any]:
+    to = url(lab) if not how.udp else f"udp://{url(lab).split('/')[2]}"
+    words = [PATHFIT, "trace", "--to", to, "--json", "--timeout", str(ENDS)]
+    words = [*ALONE, *words] if how.blind else [*words, "--from", "netns:a"]
+    words = [*UNTOLD, *words] if how.untold else words
     environment = {**os.environ, "PYTHONFAULTHANDLER": "1"}
-    with built.at("a") if blind else contextlib.nullcontext():
+    with built.at("a") if how.blind else contextlib.nullcontext():
         one = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
     try:
         out, err = one.communicate(timeout=ASKED)
@@ -196,8 +215,8 @@ class Said(NamedTuple):
     places: tuple[str, ...]
     smallest: int
     passed: int
-    untold: tuple[tuple[str, str], ...] = ()  # what took the ICMP error about it, and in which namespace
-    error: bool = False  # an ICMP error is what was lost
+    error: bool  # what was lost is an ICMP error about packets of the other direction
+    untold: tuple[tuple[str, str], ...]  # what took the ICMP error about it, and in which namespace
 
     @staticmethod
     def of(loss: dict[str, Any], names: dict[str, str]) -> "Said":
@@ -212,8 +231,8 @@ class Said(NamedTuple):
             tuple(names.get(c["at"]["netns"], c["at"]["netns"]) for c in causes),
             loss["smallest"],
             loss["passed"],
+            loss["error"] is not None,
             tuple((c["why"], names.get(c["at"]["netns"], c["at"]["netns"])) for c in took),
-            loss.get("error") is not None,
         )
 
 
@@ -234,9 +253,10 @@ def judge(lab: TraceLab, document: dict[str, Any], names: dict[str, str]) -> Res
     said = [Said.of(x, names) for x in document["losses"]]
     found: set[Place] = set()
     for one in said:
+        result.why += _silenced(lab, one)
+        if one.error:
+            continue
         place = next((p for p in lab.truth if _there(p, one)), None)
-        if place is None and one.error and one.words and lab.fault != "too-big lost":
-            continue  # of other faults the seed does not know what becomes of ICMP errors: not judged
         if place is None:
             result.why.append(f"said, but not so: {one}")
             continue
@@ -246,7 +266,6 @@ def judge(lab: TraceLab, document: dict[str, Any], names: dict[str, str]) -> Res
         if cut(lab, place) and not one.passed - ROOM <= (place.mtu or 0) < one.smallest:
             bad.append(f"{one.passed} bytes passed, {one.smallest} did not")
         bad += [f"in {x}" for x in one.places if x not in homes]
-        bad += [f"{word} in {home}" for word, home in one.untold if not _took(lab, place, word, home)]
         if bad:
             result.why.append(f"right place, but {', '.join(bad)}: {one} for {place}")
         elif one.words:
@@ -256,7 +275,8 @@ def judge(lab: TraceLab, document: dict[str, Any], names: dict[str, str]) -> Res
     if result.why:
         result.verdict = "wrong"
     result.why += [f"not said: {p}" for p in lab.truth if p.sure and p not in found]
-    if document["verdict"] != ("lost" if said else "arrives"):
+    fine = ("arrives", "unknown") if lab.udp else ("arrives",)  # an error is all that comes back of a closed port
+    if document["verdict"] not in (("lost",) if said else fine):
         result.why.append(f"verdict {document['verdict']}")
     if result.why and result.verdict == "right":
         result.verdict = "unknown"
@@ -265,15 +285,51 @@ def judge(lab: TraceLab, document: dict[str, Any], names: dict[str, str]) -> Res
     return result
 
 
-def _took(lab: TraceLab, place: Place, word: str, home: str) -> bool:
-    """Does the seed know that errors about what is lost at ``place`` get lost there on their way back?"""
-    if lab.fault != "too-big lost":
-        return True  # what becomes of errors there, the seed does not know: not judged
-    for other in lab.truth:
-        homes = {x[0] for x in (other.after, other.before) if x is not None}
-        if other.direction != place.direction and word.removeprefix("untold-") in other.words and home in homes:
-            return True
-    return False
+def judge_untold(lab: TraceLab, document: dict[str, Any], names: dict[str, str]) -> Result:
+    """Everything visible but why: each loss that is said is at a place that the seed knows, whatever counters and rules
+    add is true, and each one that has a device on both sides is said. Where the way ends with the fault, only a counter
+    or a rule can tell of it: then the verdict is not that all arrives."""
+    result = Result(lab.seed, "right")
+    said = [Said.of(x, names) for x in document["losses"]]
+    found: set[Place] = set()
+    if document["drops"]["watched"]:
+        return Result(lab.seed, "unproved", ["the kernel told of drops"])
+    for one in said:
+        result.why += _silenced(lab, one)
+        if one.error:
+            continue
+        place = next((p for p in lab.truth if _near(p, one)), None)
+        if place is None:
+            result.why.append(f"said, but not so: {one}")
+            continue
+        found.add(place)
+        homes = {x[0] for x in (place.after, place.before) if x is not None}
+        bad = [w for w in one.words if not {w, *LESS.get(w, ())}.intersection(place.words)]
+        inner = (place.mtu or 0) - 50, (place.mtu or 0) - 70  # what who answers for a tunnel says fits into it
+        told = inner if "outer-too-big" in place.words and "answered-by-router" in one.words else ()
+        bad += [f"MTU {x}" for x in one.mtus if x not in (None, place.mtu, *told)]
+        bad += [f"in {x}" for x in one.places if x not in homes]
+        if bad:
+            result.why.append(f"right place, but {', '.join(bad)}: {one} for {place}")
+        result.pairs += one.before == place.before
+        result.behind += one.before != place.before
+    if result.why:
+        result.verdict = "wrong"
+    ends = {d: [_device(p["at"], names) for p in document[d]["points"]][-1:] for d in OTHER}
+    missed = [p for p in lab.truth if p.sure and p not in found]
+    open_ = [p for p in missed if p.after is not None and ends[p.direction] != [p.after] and p.before is not None]
+    if open_ and not result.why:
+        result.verdict, result.why = "unknown", [f"not said: {p}" for p in open_]
+    if (lab.passes != ALL and not said and document["verdict"] == "arrives") or (
+        said and document["verdict"] != "lost"
+    ):
+        result.verdict, result.why = "wrong", [*result.why, f"verdict {document['verdict']}"]
+    return result
+
+
+def _near(place: Place, one: Said) -> bool:
+    """Is it the same place? Where nothing is watched behind it, no device is named there."""
+    return (one.direction, one.after) == (place.direction, place.after) and one.before in (place.before, None)
 
 
 def cut(lab: TraceLab, place: Place) -> bool:
@@ -284,12 +340,22 @@ def cut(lab: TraceLab, place: Place) -> bool:
     return own and lab.fault != "tunnel outer" and not any(device.startswith("br-") for device in ends)
 
 
+def _silenced(lab: TraceLab, one: Said) -> list[str]:
+    """What is said of ICMP errors that got lost, and is not so: they do where the seed drops them, and where everything
+    of their direction is dropped."""
+    every = [p for p in (*lab.errors, *lab.truth) if (p.direction == one.direction) is one.error]
+    known = {(w, x[0]) for p in every for w in p.words for x in (p.after, p.before) if x is not None}
+    bad = [f"{word} in {home}: {one}" for word, home in one.untold if (word.removeprefix("untold-"), home) not in known]
+    if not one.error:
+        return bad
+    # a tap stands behind it, or none, or it passed none at all
+    there = any(one.after in (p.after, None) and one.before in (p.before, None) for p in every)
+    wrong = [x for x in zip(one.words, one.places, strict=True) if x not in known]
+    return bad if there and not wrong else [*bad, f"an error is said to be lost, but not so: {one}"]
+
+
 def _there(place: Place, one: Said) -> bool:
-    """Is it the same place? Where the kernel's word is known, no device behind it needs to be named; of an ICMP error
-    that no tap saw, its word and the namespace are all there is."""
-    if one.error and one.words and one.after is None and one.before is None:
-        homes = {x[0] for x in (place.after, place.before) if x is not None}
-        return one.direction == place.direction and set(one.words) <= set(place.words) and set(one.places) <= homes
+    """Is it the same place? Where the kernel's word is known, no device behind it needs to be named."""
     if (one.direction, one.after) != (place.direction, place.after):
         return False
     return one.before == place.before or (one.before is None and bool(one.words))
@@ -305,7 +371,7 @@ def judge_blind(lab: TraceLab, document: dict[str, Any], names: dict[str, str]) 
         devices = [x for x in (one.after, one.before) if x is not None]
         if any(x not in mine for x in devices):
             result.why.append(f"a device that is not seen: {one}")
-        elif not any(_true_blind(p, one, mine) for p in lab.truth):
+        elif not any(_true_blind(p, one, mine) for p in (*lab.truth, *(lab.errors if one.error else ()))):
             result.why.append(f"said, but not so: {one}")
     if result.why:
         result.verdict = "wrong"
@@ -354,7 +420,7 @@ def run(asked: Asked) -> Result:
 
 
 def _once(asked: Asked) -> Result:
-    lab = generate(asked.seed)
+    lab = asked.lab
     begun, burnt = time.monotonic(), _cpu()
     spent = 0.0
     try:
@@ -365,9 +431,10 @@ def _once(asked: Asked) -> Result:
             if wrong:
                 return Result(lab.seed, "unproved", [wrong], took=time.monotonic() - begun)
             started = time.monotonic()
-            document = ask(built, lab, blind=asked.blind)
+            document = ask(built, lab, asked)
             spent = time.monotonic() - started
-            result = (judge_blind if asked.blind else judge)(lab, document, names_of(built))
+            judged = judge_untold if asked.untold else judge_blind if asked.blind else judge
+            result = judged(lab, document, names_of(built))
             result.said = document if result.verdict != "right" else None
     except BuildError as e:
         result = Result(lab.seed, "unproved", [str(e)])
@@ -393,7 +460,7 @@ def _later(built: Built, ns: str, words: str) -> None:
 
 
 def work() -> None:
-    """A worker: lines of JSON in (seed, blind), lines of JSON out (a Result)."""
+    """A worker: lines of JSON in (an Asked), lines of JSON out (a Result)."""
     own_mounts()
     for line in sys.stdin:
         result = run(Asked(*json.loads(line)))
@@ -432,8 +499,8 @@ def many(asked: Sequence[Asked], jobs: int) -> Iterator[tuple[Asked, Result]]:
 
 def report(asked: Asked, result: Result) -> str:
     """Everything that is needed to have the same lab again."""
-    lab = generate(asked.seed)
-    more = " --blind" if asked.blind else ""
+    lab = asked.lab
+    more = " --blind 1" if asked.blind else " --untold 1" if asked.untold else " --udp 1" if asked.udp else ""
     lines = [
         f"lab {lab.seed} ({lab.fault}, {lab.hops} hops, IPv{lab.family}{', ' + lab.nat if lab.nat else ''}): "
         f"{result.verdict}; python bench/trace_labs.py --lab {lab.seed}{more}",
