@@ -150,6 +150,13 @@ def test_errors_that_get_lost_are_said_where_they_do() -> None:
             assert verdict(lab, [*true, loss(place, error=error, **more)]) == "wrong", (lab, more)
         untold = {"why": "untold-filtered", "mtu": None, "at": {"netns": "netns:nowhere", "link": None}}
         assert verdict(lab, [{**x, "causes": [*x["causes"], untold]} for x in true]) == "wrong"
+        home = (place.after or place.before or ("",))[0]
+        vanished = {**untold, "why": "untold-vanished", "at": {"netns": f"netns:{home}", "link": None}}
+        mine = [
+            {**x, "causes": [*x["causes"], vanished] if x["direction"] != place.direction else x["causes"]}
+            for x in true
+        ]
+        assert (verdict(lab, mine), verdict(lab, mine, judge_untold)) == ("wrong", "right"), lab
     healthy = generate(list(FAULTS).index("healthy"))
     said = Place(FORWARD, healthy.points[0], healthy.points[1], ("filtered",))
     assert verdict(healthy, [loss(said, error={"kind": "too-big"})]) == "wrong"

@@ -295,7 +295,7 @@ def judge_untold(lab: TraceLab, document: dict[str, Any], names: dict[str, str])
     if document["drops"]["watched"]:
         return Result(lab.seed, "unproved", ["the kernel told of drops"])
     for one in said:
-        result.why += _silenced(lab, one)
+        result.why += _silenced(lab, one, told=False)
         if one.error:
             continue
         place = next((p for p in lab.truth if _near(p, one)), None)
@@ -340,11 +340,12 @@ def cut(lab: TraceLab, place: Place) -> bool:
     return own and lab.fault != "tunnel outer" and not any(device.startswith("br-") for device in ends)
 
 
-def _silenced(lab: TraceLab, one: Said) -> list[str]:
+def _silenced(lab: TraceLab, one: Said, *, told: bool = True) -> list[str]:
     """What is said of ICMP errors that got lost, and is not so: they do where the seed drops them, and where everything
-    of their direction is dropped."""
+    of their direction is dropped. ``told``: by the kernel; else it may be that nobody knows why."""
     every = [p for p in (*lab.errors, *lab.truth) if (p.direction == one.direction) is one.error]
-    known = {(w, x[0]) for p in every for w in p.words for x in (p.after, p.before) if x is not None}
+    why = [(p, w) for p in every for w in (*p.words, *(() if told else ("vanished",)))]
+    known = {(w, x[0]) for p, w in why for x in (p.after, p.before) if x is not None}
     bad = [f"{word} in {home}: {one}" for word, home in one.untold if (word.removeprefix("untold-"), home) not in known]
     if not one.error:
         return bad

@@ -62,17 +62,19 @@ def test_a_rule_elsewhere_on_the_way_has_not(net: Net) -> None:
     assert causes and not [c for c in causes if c["by"] == "state" and c["at"]["netns"].endswith("-r")], causes
 
 
-@pytest.mark.parametrize("fault", ["rule", "neighbour", "down"])
+@pytest.mark.parametrize("fault", ["rule", "neighbour", "down", "blackhole", "prohibit", "unreachable"])
 def test_without_bpf_state_is_the_cause(net: Net, fault: str) -> None:
     if fault == "rule":
         edge(net, "tcp dport 8443 drop")
     elif fault == "neighbour":
         net.ip("r", "route add 198.51.100.2/32 via 198.51.100.77")
-    else:
+    elif fault == "down":
         net.ip("s", "link set eth0 down")
+    else:
+        net.ip("r", f"route add {fault} 198.51.100.2/32")
     status, document = bare(net)
     (loss,) = document["losses"]
-    wanted = {"rule": "filtered", "neighbour": "no-neighbour", "down": "link-down"}[fault]
+    wanted = {"rule": "filtered", "neighbour": "no-neighbour", "down": "link-down"}.get(fault, "refused-by-route")
     assert (status, [(c["why"], c["by"]) for c in loss["causes"]][-1]) == (1, (wanted, "state")), loss
 
 

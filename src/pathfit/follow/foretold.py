@@ -93,7 +93,7 @@ def _cause(way: Predicted, fate: Fate, packets: int, network: Network) -> Cause 
         rule = _rule(step, network)
         told = rule.reject is not None
         return Cause(word=word, at=at, rule=rule, told=told, count=packets, by="state")
-    if fate == Fate.NO_ROUTE and isinstance(step, Lookup) and step.route.startswith(ON_PURPOSE):
+    if fate in (Fate.NO_ROUTE, Fate.UNREACHABLE) and isinstance(step, Lookup) and step.route.startswith(ON_PURPOSE):
         word = "refused-by-route"
     return Cause(word=word, at=at, count=packets, by="state")
 
