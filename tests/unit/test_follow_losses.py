@@ -341,6 +341,19 @@ def test_reasons_that_random_labs_have_shown(reason: str, functions: tuple[str, 
     assert found is not None and found.word == word
 
 
+@pytest.mark.parametrize("device", ["vs", "eth9"])
+def test_of_two_copies_at_one_moment_each_has_its_own_drop(device: str) -> None:
+    """A router drops a packet where it leaves; the copy behind it, in the same moment, is refused."""
+    first, again = passing(FORWARD[:3], 5, tcp(1000)), passing(FORWARD[:2], 5.03, tcp(1000))
+    gone = [
+        dropped("r", 5.025, tcp(1000), "filtered", device=device),
+        dropped("r", 5.045, tcp(1000), "hop-limit", device="vc"),
+    ]
+    them = sorted([*first, *again], key=lambda x: x.time)
+    said = {place(x): [c.word for c in x.causes] for x in lost(fact(them, *gone))}
+    assert said == {("r/vc", "r/vs"): ["hop-limit"], ("r/vs", "s/eth0"): ["filtered"]}
+
+
 def packets_of(it: TraceFact) -> list[Sighted]:
     return [Sighted(*x) for x in packets(it, Flow.of(watch()))]
 

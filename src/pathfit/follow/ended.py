@@ -48,14 +48,19 @@ def placed_on(ways: Sequence[Way], fact: TraceFact, foreign: Callable[[Dropped],
         near = list(seen.before(drop, inner, fits))
         ended = [x for x in near if _ends_there(*x, gone)]
         if near:
-            last = ((_just_it(x[1], drop, size), _time(x), x) for x in ended or near)
-            yield Placed(drop, *max(last, key=lambda x: x[:2])[2])
+            last = ((*_just_it(x, drop, size, fact), _time(x), x) for x in ended or near)
+            yield Placed(drop, *max(last, key=lambda x: x[:4])[4])
 
 
-def _just_it(packet: Packet, drop: Dropped, size: int) -> bool:
+def _just_it(x: Sighting, drop: Dropped, size: int, fact: TraceFact) -> tuple[bool, bool, bool]:
     """As long as the dropped one, and seen at that very moment: what shares its bytes and came a little later, within
-    what the clocks differ by, is another one."""
-    return packet.size == size and abs(drop.time - packet.sighting.time) <= EARLY
+    what the clocks differ by, is another one. At the very device that the kernel says had it, and not after the drop: a
+    copy that comes in while the one before it is dropped in a tunnel is as long."""
+    way, packet = x
+    just = packet.size == size and abs(drop.time - packet.sighting.time) <= EARLY
+    tap = fact.taps[way.stops[packet.sighting.point].tap]
+    there = (inode(tap.netns), tap.at.link) == (drop.netns, drop.device)
+    return just, just and there, just and packet.sighting.time <= drop.time
 
 
 class _Seen:
