@@ -105,6 +105,9 @@ def limit(case: Case) -> Limit:
         # second), or one connection after the other waits for a page without a tail that would show its gap. Where the
         # machine is busy as well, the one for the way out may be among those that are ended, and the bracket be wide.
         return Limit(("unknown",), forward="?", reverse="~")
+    if path == OUT and name in ONE_BY_ONE:
+        # The same backlog: the connection beside which the way out was to be measured may be one that is ended.
+        return Limit(("unknown",), forward="?")
     if path == TOLD:
         # Who has learned the limit invites no more than that from new connections: nothing above it can be asked. Who
         # did so before the first answer was seen to be cut anew looks like a clamp.
