@@ -2,7 +2,7 @@
 
 import pytest
 
-from pathfit.measure.reverse import Limits, Open, Reverse
+from pathfit.measure.reverse import Close, Limits, Open, Reverse
 from pathfit.measure.track import Reading, Status, Track
 from pathfit.measure.verdict import bracket, timing, uneven
 from pathfit.probe.speech.talk import MOST_PIPELINED, PIPELINED, Script, Talk
@@ -57,6 +57,33 @@ def test_scattered_answers_are_asked_for_again_through_a_narrow_window() -> None
     assert rounds == {(1, False), (2, True), (3, True)}  # and then it is given up
     got = search.result(now)
     assert (got.passes, got.fails, got.note) == (None, None, "answers-too-short")  # nothing learned, nothing claimed
+
+
+@pytest.mark.parametrize("passed", [576, 1000, 1280])
+def test_small_sizes_that_pass_do_not_end_a_search_that_scattered_answers_held_up(passed: int) -> None:
+    """A busy server's first answers come one by one, and enough of them are joined for the smallest sizes only."""
+    limit, tail = 1450, 3000
+    search, now = Reverse(Limits(family=4), promised=1500, start=0.0), 0.0
+    search.begin(now)
+    while not search.done:
+        for command in search.step(now):
+            if isinstance(command, Close):
+                command.track.closed = now
+        for t in search.tracks:
+            if t.closed is not None or t.n not in search._open:
+                continue
+            payload = t.size - 52  # with timestamps
+            if t.round == 1 and t.size > passed:
+                t.see(now, reading(2000, 30))
+                t.row = t.complete = True
+            elif t.size <= limit:
+                t.see(now, reading(payload + tail, 3, payload))
+            else:
+                t.see(now, reading(0, 1, ooo=1))
+            t.asked, t.asked_bytes, t.acked, t.many = t.asked or now, 1, 1, True
+        now += 0.002
+    got = search.result(now)
+    assert (got.passes, got.fails, got.grade) == (limit, limit + 1, "proof")
 
 
 def test_whole_answers_in_small_pieces_are_no_flow_that_passes() -> None:

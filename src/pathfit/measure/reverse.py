@@ -110,14 +110,8 @@ class Reverse(msgspec.Struct):
         self.round = 1
         for _ in range(plain):
             self._add(self.promised, now, "plain", plain=True)
-        for size, purpose in self._rungs(lim.per_round - plain - beside) if sized else ():
+        for size, purpose in rounds.first(lim.floor, self.promised, lim.per_round - plain - beside) if sized else ():
             self._add(size, now, purpose)
-
-    def _rungs(self, count: int) -> list[tuple[int, str]]:
-        """A ladder of sizes; the smallest goes last (trap 6)."""
-        ceiling = min(self.promised, sizes.LARGEST_SEGMENT)
-        rungs = sizes.ladder(self.limits.floor, ceiling, count - 1)
-        return [*((s, "ladder") for s in rungs if s > sizes.SENTINEL), (min(sizes.SENTINEL, ceiling), "sentinel")]
 
     def step(self, now: float) -> list[Command]:
         """What to do now. Call it after readings, and every :meth:`pause` seconds."""
@@ -382,14 +376,20 @@ class Reverse(msgspec.Struct):
             lower = [(s, "sentinel") for s in sizes.LOW_SENTINELS if least <= s < lowest]
             self._new_round(lower[: self.limits.per_round], now)
             return
-        if self.sized and self._again > 0 and self.remaining >= 2 and any(t.scattered for t in self.tracks):
-            self._again -= 1  # what came small by chance comes in full segments through a narrow window
-            count = min(self.limits.per_round, self.remaining)
-            self._new_round([(self.promised, "ladder"), *self._rungs(count - 1)], now)
+        if self.sized and self._gathered(now):
             return
         stall = min(STALL + 2 * times.rtt, self.limits.budget)
         if all(t.closed is not None or t.complete for t in connected) or age > stall:
             self._finish("stalled")
+
+    def _gathered(self, now: float) -> bool:
+        """A ladder more, where small answers were not joined to full segments: through a narrow window they are."""
+        count = min(self.limits.per_round, self.remaining)
+        if self._again <= 0 or count < 2 or not any(t.scattered for t in self.tracks):
+            return False
+        self._again -= 1
+        self._new_round([(self.promised, "ladder"), *rounds.first(self.limits.floor, self.promised, count - 1)], now)
+        return True
 
     def _plan_open_end(self, now: float, soon: verdict.Weighed, times: verdict.Timing) -> None:
         """No size fails so far: is that so for every flow (MTU118), and do the stragglers agree?"""
@@ -400,7 +400,8 @@ class Reverse(msgspec.Struct):
         # Small answers make full segments only now and then: where smaller ones came, ask a few times more.
         hopeless = soon.arrived <= sizes.SENTINEL or self._even or self.remaining <= 0
         if hopeless and not any(s in (Status.PASS, Status.FLAT, Status.FAIL) for s in top):
-            self._finish("short")
+            if not self._gathered(now):
+                self._finish("short")
             return
         if len(at_top) < self.limits.even and self.remaining > 0 and not self._even:
             self._even = True

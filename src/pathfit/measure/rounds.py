@@ -1,4 +1,4 @@
-"""What one round of the reverse search asks for, once something passes and something fails. Pure.
+"""What one round of the reverse search asks for: the first, and those once something passes and something fails. Pure.
 
 A round is a list of (size, purpose), largest first; the search opens one connection for each. Sizes are bytes of IP
 packet. Rounds cost two round trips each, so the last one shall already be the proof: where the limit may be known
@@ -12,6 +12,13 @@ from pathfit.measure.verdict import PROOF_LOSSLESS, PROOF_PASSES
 
 Round = list[tuple[int, str]]
 NEAR = PROOF_LOSSLESS - 1 + PROOF_PASSES  # connections a proof needs beside the first at its size
+
+
+def first(floor: int, promised: int, count: int) -> Round:
+    """A ladder of ``count`` sizes; the smallest, which everything waits for, goes last (trap 6 of docs/probing.md)."""
+    ceiling = min(promised, sizes.LARGEST_SEGMENT)
+    rungs = sizes.ladder(floor, ceiling, count - 1)
+    return [*((s, "ladder") for s in rungs if s > sizes.SENTINEL), (min(sizes.SENTINEL, ceiling), "sentinel")]
 
 
 def cut(ok: int, fails: int, count: int, hints: Iterable[int], polite: bool) -> Round:
