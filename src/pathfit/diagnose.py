@@ -20,7 +20,7 @@ from pathfit.core.evidence_base import AS_ROOT
 from pathfit.core.finding import Facts, Finding
 from pathfit.core.followed import Followed
 from pathfit.core.measured import Bracket, SideEffect, Used
-from pathfit.core.net import Direction
+from pathfit.core.net import Direction, bracketed
 from pathfit.core.path import Fate
 from pathfit.core.report import MeasuredAddress, Report, VerdictWord
 from pathfit.measure.flight import bracket as bracket_of
@@ -298,7 +298,7 @@ def _way_on(view: View, why: str | None) -> tuple[Missing, ...]:
     """An unknown verdict never ends without a line that can be typed (CONTRACT, exit status 3)."""
     if why is None or any(m.how for m in view.missing):
         return ()
-    host = f"[{view.address}]" if ":" in view.address else view.address
+    host = bracketed(view.address)
     there = view.case.one("target", PlaceFact)
     if why == "why.no-address" and there is not None:
         kind, _, name = there.where.partition(":")

@@ -20,7 +20,7 @@ from pathfit.core.ask import Ask
 from pathfit.core.base import Value
 from pathfit.core.case import SCHEMA, Case
 from pathfit.core.evidence import Missing, NameFact, PlaceFact, StateFact
-from pathfit.core.net import ICMP, ICMPV6, TCP, UDP, Direction
+from pathfit.core.net import ICMP, ICMPV6, TCP, UDP, Direction, bracketed
 from pathfit.core.path import Encap, Fate, Limit, Predicted
 from pathfit.core.report import Report, VerdictWord
 from pathfit.core.request import Locate, ReadState, ResolveName
@@ -98,7 +98,7 @@ def _way_on(net: Net, q: Question) -> tuple[Missing, ...]:
     target = q.ask.target
     to = target.text
     if q.target is not None:
-        to = f"[{q.address}]" if ":" in q.address else q.address
+        to = bracketed(q.address)
         to += f":{target.port}" if target.port else ""
     how = shlex.join(["sudo", "pathfit", "diagnose", "--from", net.snap.where, "--to", to])
     return (Missing(what=f"a measurement on {net.host}", why="snapshots alone do not tell", how=how, code="undecided"),)

@@ -17,7 +17,7 @@ from pathfit.core.ask import Ask, Protocol
 from pathfit.core.case import Case
 from pathfit.core.evidence import ClockFact, NameFact, PlaceFact, ProbeResult, StateFact, WatchFact
 from pathfit.core.measured import Bracket, Contact
-from pathfit.core.net import IP_HEADER, TCP_HEADER, Family
+from pathfit.core.net import IP_HEADER, TCP_HEADER, Family, bracketed, endpoint
 from pathfit.core.remembered import mine, theirs
 from pathfit.core.request import (
     EndWatch,
@@ -438,8 +438,7 @@ def _host_header(ask: Ask) -> str:
 
 def _authority(host: str, port: int) -> str:
     """``host:port`` as it stands in URLs; port 0: the host alone (RFC 3986 section 3.2)."""
-    host = f"[{host}]" if ":" in host else host
-    return f"{host}:{port}" if port else host
+    return endpoint(host, port) if port else bracketed(host)
 
 
 def _contact_only(case: Case, ref: str) -> bool:

@@ -15,7 +15,7 @@ from pathfit.core.case import Case
 from pathfit.core.evidence import SocketFact, StateFact
 from pathfit.core.evidence_base import Missing
 from pathfit.core.finding import Facts, Finding
-from pathfit.core.net import Point
+from pathfit.core.net import Point, endpoint
 from pathfit.core.report import Hung, Report, VerdictWord, WorkloadVerdict
 from pathfit.core.snapshot import HostSnapshot
 from pathfit.diagnose import SEVERITIES, arrange
@@ -263,7 +263,7 @@ def _hung(facts: Iterable[SocketFact], judged: Sequence[Judged]) -> tuple[Hung, 
                 workload=names.get(f.where, ""),
                 kind=hang.kind,
                 since=round(hang.since, 3),
-                to=f"[{s.dst}]:{s.dport}" if s.family == 6 else f"{s.dst}:{s.dport}",
+                to=endpoint(s.dst, s.dport),
                 process=s.process or "",
                 mss=info.advmss if info is not None else 0,
             )

@@ -17,6 +17,7 @@ from ipaddress import IPv6Address, ip_address
 
 from pathfit.cli.stop import Stop
 from pathfit.core.ask import Protocol, Target
+from pathfit.core.net import endpoint
 
 KINDS = ("netns", "pid", "container", "docker", "podman", "containerd", "network", "pod")
 NESTED = ("container", "docker", "podman", "containerd")  # OUTER/NAME: of the engine in the container OUTER
@@ -265,7 +266,7 @@ def proxy(text: str) -> str:
     name, port = _host_port(authority, "--proxy") if authority else ("", None)
     if not name or port is None:
         raise Stop(f"{_q(text)}: a proxy is a host and a port", f"--proxy http://{name or 'proxy.example.org'}:3128")
-    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+    return f"http://{endpoint(name, port)}"
 
 
 def _q(text: str) -> str:

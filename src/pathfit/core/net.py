@@ -40,6 +40,16 @@ class Flow(Value, frozen=True, kw_only=True):
         return 6 if ":" in self.dst else 4
 
 
+def bracketed(host: str) -> str:
+    """A host as it stands in front of a port: an IPv6 address in brackets (RFC 3986 section 3.2.2)."""
+    return f"[{host}]" if ":" in host else host
+
+
+def endpoint(host: str, port: int | str) -> str:
+    """``host:port``, an IPv6 address in brackets."""
+    return f"{bracketed(host)}:{port}"
+
+
 def mss_of(family: Family, mtu: int) -> int:
     """TCP payload bytes of an IP packet of ``mtu`` bytes without options (RFC 6691: options do not count)."""
     return mtu - IP_HEADER[family] - TCP_HEADER

@@ -17,7 +17,7 @@ from pathfit.core.case import Case
 from pathfit.core.evidence import CounterFact, FleetFact, PlaceFact, StateFact, TraceFact
 from pathfit.core.evidence_base import Missing
 from pathfit.core.filters import FilterRule
-from pathfit.core.net import Point
+from pathfit.core.net import Point, bracketed
 from pathfit.core.redact import FIELDS, Meaning, Redactor
 from pathfit.core.request import Watch
 from pathfit.core.snapshot import HostSnapshot
@@ -88,7 +88,7 @@ class _Redactor(Redactor):
         scheme = SCHEMES.match(t.text)
         host = _host(self, t.host)
         port = f":{t.port}" if re.search(rf":{t.port}(/|\Z)", t.text) else ""
-        name = f"[{host}]" if ":" in host and (port or scheme) else host
+        name = bracketed(host) if port or scheme else host
         said = t.text[scheme.end() :] if scheme else t.text
         return (scheme[0] if scheme else "") + name + port + (_url_path(self, t.path) if "/" in said else "")
 

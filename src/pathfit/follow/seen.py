@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from pathfit.core.evidence import TraceFact
 from pathfit.core.followed import Stage
-from pathfit.core.net import Direction
+from pathfit.core.net import Direction, endpoint
 from pathfit.core.request import Watch
 from pathfit.core.tracing import Branch, Stop
 from pathfit.follow import drawn
@@ -58,7 +58,7 @@ class Way(NamedTuple):
     def end(self) -> str:
         """Where NAT has taken it, as "address:port"; "" where nobody chooses."""
         b = self.branch
-        return "" if b is None else f"[{b.address}]:{b.port}" if ":" in b.address else f"{b.address}:{b.port}"
+        return "" if b is None else endpoint(b.address, b.port)
 
 
 class Flow(NamedTuple):

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from pathfit.core.evidence import TraceFact
 from pathfit.core.followed import Cause, Complaint, Loss, Row
-from pathfit.core.net import Direction, Point
+from pathfit.core.net import Direction, Point, endpoint
 from pathfit.core.tracing import Dropped, Stop
 from pathfit.follow.seen import EARLY, IN_FLIGHT, Way, used
 from pathfit.follow.trails import OTHER_WAY, Kind, Sighted, Trail, Trails, kind_of, moment
@@ -242,5 +242,5 @@ def _about(quoted: bytes) -> str:
     ports = parse_ports(quoted, ip.at)
     ends = [str(ip_address(x)) for x in (ip.src, ip.dst)]
     if ports is not None and ip.protocol in (6, 17):
-        ends = [f"[{a}]:{p}" if ":" in a else f"{a}:{p}" for a, p in zip(ends, ports[:2], strict=True)]
+        ends = [endpoint(*x) for x in zip(ends, ports[:2], strict=True)]
     return f"{PROTOCOLS.get(ip.protocol, ip.protocol)} {' > '.join(ends)}"

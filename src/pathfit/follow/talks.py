@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pathfit.core.followed import Talk
-from pathfit.core.net import Direction
+from pathfit.core.net import Direction, endpoint
 from pathfit.follow.seen import Packet, Way
 from pathfit.wire.dissect import Udp
 from pathfit.wire.packets import ACK, FIN, RST, SYN, Icmp, Tcp
@@ -88,7 +88,7 @@ def _key(way: Direction, p: Packet) -> Key:
     ip, t = p.layer.ip, p.layer.transport
     src, dst = (_shown(ip.src), _shown(ip.dst))
     if isinstance(t, Tcp | Udp):
-        src, dst = (f"[{a}]:{n}" if ":" in a else f"{a}:{n}" for a, n in ((src, t.sport), (dst, t.dport)))
+        src, dst = endpoint(src, t.sport), endpoint(dst, t.dport)
     kind = "tcp" if isinstance(t, Tcp) else "udp" if isinstance(t, Udp) else "icmp" if isinstance(t, Icmp) else "other"
     return (kind, src, dst) if way == "forward" else (kind, dst, src)
 

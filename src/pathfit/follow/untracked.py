@@ -17,7 +17,7 @@ from ipaddress import ip_address
 from pathfit.core.evidence import TraceFact
 from pathfit.core.finding import Facts
 from pathfit.core.followed import Sign
-from pathfit.core.net import Direction
+from pathfit.core.net import Direction, endpoint
 from pathfit.core.tracing import Stop
 from pathfit.follow.trails import OTHER_WAY, Sighted, Trail, Trails, moment
 from pathfit.model import same
@@ -177,8 +177,7 @@ def _ends(layer: Layer) -> Ends:
 
 
 def _said(ends: Ends) -> str:
-    (a, p), (b, q) = ends
-    return " > ".join(f"[{ip_address(x)}]:{n}" if len(x) == 16 else f"{ip_address(x)}:{n}" for x, n in ((a, p), (b, q)))
+    return " > ".join(endpoint(str(ip_address(x)), n) for x, n in ends)
 
 
 def _key(one: Sighted) -> same.Piece | None:

@@ -2,6 +2,7 @@
 
 from urllib.parse import urlsplit
 
+from pathfit.core.net import bracketed
 from pathfit.lab.filters import add_filters
 from pathfit.lab.layout import Layout, layout
 from pathfit.lab.routing import add_routes
@@ -36,5 +37,5 @@ def target(plan: Layout, text: str, family: Family | None = None) -> str:
             return text
         raise
     port = authority[len(place) :]
-    shown = f"[{address}]" if ":" in address and (port or mark) else address
+    shown = bracketed(address) if port or mark else address
     return f"{scheme}{mark}{shown}{port}{slash}{path}"

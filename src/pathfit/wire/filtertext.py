@@ -16,6 +16,7 @@ from pathfit.core.filters import (
     Untrack,
     Verdict,
 )
+from pathfit.core.net import endpoint
 
 SHOWN = 5  # values of a set that are written out
 _PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "47": "gre", "50": "esp", "58": "ipv6-icmp", "132": "sctp"}
@@ -156,7 +157,7 @@ class _Words:
             to += f"-{e.hi}"
         if e.port_lo:
             port = str(e.port_lo) if e.port_hi in (0, e.port_lo) else f"{e.port_lo}-{e.port_hi}"
-            to = f"[{to}]:{port}" if ":" in to else f"{to}:{port}"
+            to = endpoint(to, port)
         if self.iptables:
             option = {"dnat": "--to-destination", "snat": "--to-source"}.get(e.kind, "--to-ports")
             return f"-j {e.kind.upper()}" + (f" {option} {to.lstrip(':') if e.lo is None else to}" if to else "")

@@ -13,7 +13,7 @@ from typing import Literal
 from pathfit.core.evidence import Missing
 from pathfit.core.evidence_base import AS_ROOT
 from pathfit.core.measured import TooBig
-from pathfit.core.net import IP_HEADER
+from pathfit.core.net import IP_HEADER, bracketed
 from pathfit.core.request import Measure
 from pathfit.host import netns, tcpsock
 from pathfit.host.udpsock import Came, Pair, Said
@@ -65,7 +65,7 @@ class Hands:
                 lookout = Lookout(self.family, packed, self.request.port)
         except OSError as e:
             why = f"raw and packet sockets: {e.strerror}"
-            host = f"[{self.request.address}]" if self.family == 6 else self.request.address
+            host = bracketed(self.request.address)
             how = AS_ROOT
             how += f"   or   --to {host}:443" if self.request.protocol == "icmp" else ""
             what = "echoes, which go both ways"
