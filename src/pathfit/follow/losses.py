@@ -26,8 +26,7 @@ from pathfit.model.counted import SLACK
 from pathfit.model.dropped import by_bridge_nf
 from pathfit.model.network import Net, Network
 from pathfit.wire import dissect
-from pathfit.wire.dissect import Udp
-from pathfit.wire.packets import SYN, UDP, Icmp, Tcp, parse_ip, parse_ports
+from pathfit.wire.packets import SYN, Icmp, Tcp, Which, which
 
 LEARNT = {"too-big": "above-path-mtu", "outer-too-big": "outer-above-path-mtu"}
 ANSWERED = 20_000_000  # nanoseconds in which an answer belongs to what was sent
@@ -40,7 +39,7 @@ class Answer(NamedTuple):
     time: int
     mtu: int
     at: Point
-    quoted: tuple[object, ...]
+    quoted: Which
     source: bytes
 
 
@@ -85,8 +84,8 @@ def losses_of(
         mine += _behind(way, placed, fact, causes)
         found += [replace(x, end=way.end) if way.branch is not None else x for x in mine]
     if told:
-        quoted = {p.number: silenced.of_packet(p.layer) for way in ways for p in way.packets}
-        found = [silenced.beside(x, {quoted[n] for n in x.numbers if n in quoted}, told, causes) for x in found]
+        seen = {p.number: one for way in ways for p in way.packets if (one := p.layer.which) is not None}
+        found = [silenced.beside(x, {seen[n] for n in x.numbers if n in seen}, told, causes) for x in found]
         ends = {way.end for way in ways}
         found += [x if x.end in ends else replace(x, end=ways[0].end) for x in silenced.losses(told, causes)]
     return tuple(found)
@@ -103,19 +102,9 @@ def _answers(fact: TraceFact) -> Iterator[Answer]:
         raw = fact.taps[seen.tap].raw
         inner = (dissect.packet if raw else dissect.frame)(seen.data).inner
         if inner is not None and isinstance(inner.transport, Icmp) and inner.transport.mtu:
-            quoted = _identity(inner.transport.quoted)
+            quoted = which(inner.transport.quoted)
             if quoted is not None:
                 yield Answer(seen.time, inner.transport.mtu, fact.taps[seen.tap].at, quoted, inner.ip.src)
-
-
-def _identity(packet: bytes) -> tuple[object, ...] | None:
-    """What of a quoted packet tells which one it was: of TCP its sequence number, of UDP its length. NAT may have
-    changed the rest."""
-    ip = parse_ip(packet)
-    ports = parse_ports(packet, ip.at) if ip is not None else None
-    if ip is None or ports is None:
-        return None
-    return ip.family, ip.protocol, ports[2] >> 16 if ip.protocol == UDP else ports[2]
 
 
 # -- losses ----------------------------------------------------------------------------------------------------------
@@ -250,14 +239,12 @@ def _answered(gone: Sequence[Packet], answers: Sequence[Answer], own: Collection
     """Nobody told of a drop: somebody took the packet and answered it, a tunnel in the name of its far end or a router
     in its own (``own``: addresses of who saw it last: of a translator, packets may be for one of them)."""
     found: Counter[tuple[bool, int, Point]] = Counter()
-    by_packet: dict[tuple[object, ...], list[Answer]] = defaultdict(list)
+    by_packet: dict[Which | None, list[Answer]] = defaultdict(list)
     for a in answers:
         by_packet[a.quoted].append(a)
     for p in gone:
-        t = p.layer.transport
-        telling = t.length if isinstance(t, Udp) else getattr(t, "seq", None)
-        mine = (p.layer.ip.family, p.layer.ip.protocol, telling)
-        said = [a for a in by_packet.get(mine, ()) if 0 <= a.time - p.sighting.time <= ANSWERED and a.mtu < p.size]
+        mine = by_packet.get(p.layer.which, ())
+        said = [a for a in mine if 0 <= a.time - p.sighting.time <= ANSWERED and a.mtu < p.size]
         if said:
             first = min(said, key=lambda a: a.time)
             found[first.source == p.layer.ip.dst and first.source not in own, first.mtu, first.at] += 1
@@ -381,7 +368,7 @@ class _Causes:
 
     def _answer(self, drop: Dropped) -> int | None:
         """What the sender of this packet was told, where that passed a tap."""
-        mine = _identity(drop.data)
+        mine = which(drop.data)
         near = [a for a in self.answers if a.quoted == mine and -EARLY <= a.time - drop.time <= ANSWERED]
         return min(near, key=lambda a: a.time).mtu if near else None
 

@@ -21,14 +21,13 @@ from pathfit.follow.trails import OTHER_WAY, Kind, Sighted, Trail, Trails, kind_
 from pathfit.model import same
 from pathfit.model.network import Network
 from pathfit.wire import dissect
-from pathfit.wire.dissect import Layer, Udp
-from pathfit.wire.packets import TCP, UDP, Icmp, is_error, parse_ip, parse_ports
+from pathfit.wire.dissect import Layer
+from pathfit.wire.packets import TCP, UDP, Icmp, Which, is_error, parse_ip, parse_ports, which
 
 SOON = 20_000_000  # nanoseconds from a point to where it is dropped
 MOST_ROWS = 4  # of the ladder
 UNTOLD = {"filtered": "untold-filtered", "kept": "untold-kept", "vanished": "untold-vanished"}
 PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
-Id = tuple[object, ...]
 
 
 class Causes(Protocol):
@@ -44,7 +43,7 @@ class Gone(NamedTuple):
     loss: Loss
     trail: Trail
     drop: Dropped | None
-    about: Id
+    about: Which | None
 
 
 def gone(them: Trails, ways: Sequence[Way], fact: TraceFact, network: Network | None, causes: Causes) -> list[Gone]:
@@ -66,7 +65,7 @@ def gone(them: Trails, ways: Sequence[Way], fact: TraceFact, network: Network | 
         way = them.about(t.quoted) if _ours(layer, them) else None
         if way is not None and not _keys(drop, layer) & seen:
             loss = _loss(kind_of(layer), OTHER_WAY[way], layer, t, None, None)
-            found.append(Gone(loss, (), drop, identity(t.quoted)))
+            found.append(Gone(loss, (), drop, which(t.quoted)))
     return found
 
 
@@ -95,7 +94,7 @@ def losses(them: Sequence[Gone], causes: Causes) -> Iterator[Loss]:
         )  # fmt: skip
 
 
-def beside(loss: Loss, about: set[Id], them: Sequence[Gone], causes: Causes) -> Loss:
+def beside(loss: Loss, about: set[Which], them: Sequence[Gone], causes: Causes) -> Loss:
     """The loss of packets (``about``: which) of which somebody was to be told, with what took the message as a cause
     behind its own."""
     mine = [x for x in them if x.loss.direction == OTHER_WAY[loss.direction] and x.about in about]
@@ -134,22 +133,6 @@ def rows(found: Sequence[Loss], them: Trails, ways: Sequence[Way]) -> tuple[Row,
             )
         )
     return tuple(made)
-
-
-def identity(packet: bytes) -> Id:
-    """Which packet an error is about: NAT may have changed the rest."""
-    ip = parse_ip(packet)
-    ports = parse_ports(packet, ip.at) if ip is not None else None
-    if ip is None:
-        return ()
-    said = ports[2] if ports is not None else 0
-    return ip.family, ip.protocol, said >> 16 if ip.protocol == UDP else said  # of UDP the length
-
-
-def of_packet(layer: Layer) -> Id:
-    """The same of a packet that was seen."""
-    t = layer.transport
-    return (layer.ip.family, layer.ip.protocol, t.length if isinstance(t, Udp) else getattr(t, "seq", 0))
 
 
 # -- which of them -----------------------------------------------------------------------------------------------------
@@ -204,7 +187,7 @@ def _ended(
     here, before = fact.taps[last.stop.tap], fact.taps[behind.tap].at if behind is not None else None
     loss = replace(_loss(kind, last.direction, last.packet.layer, t, here.at, before), end=way.end)
     if drop is not None:
-        return Gone(loss, trail, drop, identity(t.quoted))
+        return Gone(loss, trail, drop, which(t.quoted))
     settled = moment(last) <= fact.ended - IN_FLIGHT
     if behind is None or last.stop.tap in blind or behind.tap in blind or not settled:
         return None
@@ -212,8 +195,8 @@ def _ended(
     owners = {net.snap.id for net, _ in network.owners(to)} if network is not None else set()
     if not last.stop.out and here.netns in owners:
         kept = Cause(word="kept", at=Point(host=here.at.host, netns=here.at.netns), by="state")
-        return Gone(replace(loss, causes=(kept,)), trail, None, identity(t.quoted))
-    return Gone(loss, trail, None, identity(t.quoted))
+        return Gone(replace(loss, causes=(kept,)), trail, None, which(t.quoted))
+    return Gone(loss, trail, None, which(t.quoted))
 
 
 def _behind(last: Sighted, ways: Sequence[Way]) -> tuple[Way, Stop | None]:

@@ -16,8 +16,8 @@ from pathfit.core.tracing import Stop
 from pathfit.follow.seen import Flow, Packet
 from pathfit.model import same
 from pathfit.model.ladder import Sighting
-from pathfit.wire.dissect import Layer, Udp
-from pathfit.wire.packets import ACK, FIN, RST, SYN, TCP, UDP, Icmp, Ip, Tcp, is_error, parse_ip, parse_ports
+from pathfit.wire.dissect import Layer
+from pathfit.wire.packets import ACK, FIN, RST, SYN, TCP, UDP, Icmp, Ip, Tcp, is_error, parse_ip, parse_ports, which
 
 ECHOES = (0, 8, 128, 129)  # requests and replies, ICMP and ICMPv6
 MOST_TRAILS = 256  # that are judged
@@ -171,10 +171,9 @@ class Trails:
         hundred thousand, and each of hundreds of errors is about one of them."""
         found: dict[tuple[Direction, int, int], list[Sighted]] = defaultdict(list)
         for one in self.others:
-            t = one.packet.layer.transport
-            if isinstance(t, Tcp | Icmp | Udp):
-                token = t.length if isinstance(t, Udp) else t.seq
-                found[one.direction, one.packet.layer.ip.protocol, token & 0xFFFF].append(one)
+            mine = one.packet.layer.which
+            if mine is not None:
+                found[one.direction, mine.protocol, mine.number & 0xFFFF].append(one)
         return found
 
     def asked(self, first: Sighted) -> Trail:
@@ -184,11 +183,9 @@ class Trails:
             near = self._questions.get((way, t.ack), []) if t.flags & ACK else self._acknowledging.get((way, t.seq), [])
             near = [x for x in near if _end(x.packet) == t.ack] if t.flags & ACK else near
         elif isinstance(t, Icmp):
-            ip = parse_ip(t.quoted)
-            ports = parse_ports(t.quoted, ip.at) if ip is not None else None
-            token = (ports or (0, 0, 0))[2] >> (16 if ip is not None and ip.protocol == UDP else 0)
-            near = self._alike.get((way, ip.protocol, token & 0xFFFF), []) if ip is not None else []
-            near = [x for x in near if ip is not None and _is(x.packet.layer, ip, token)]
+            ip, about = parse_ip(t.quoted), which(t.quoted)
+            near = self._alike.get((way, about.protocol, about.number & 0xFFFF), []) if about is not None else []
+            near = [x for x in near if ip is not None and about is not None and _is(x.packet.layer, ip, about.number)]
             near = [x for x in near if ip is not None and x.packet.size == ip.size] or near
         else:
             near = []
@@ -238,14 +235,12 @@ def kind_of(layer: Layer) -> Kind:
     return "expired" if t.type == (11 if layer.ip.family == 4 else 3) else "unreachable"
 
 
-def _is(layer: Layer, quoted: Ip, token: int) -> bool:
-    """Is it the quoted packet, by what translation leaves: a number of TCP, the length of UDP, an echo's number?"""
-    t = layer.transport
-    if layer.ip.protocol != quoted.protocol or (quoted.family == 4 and layer.ip.ident != quoted.ident):
+def _is(layer: Layer, quoted: Ip, number: int) -> bool:
+    """Is it the quoted packet? Of an echo translation leaves its sequence number, not its identifier."""
+    mine = layer.which
+    if mine is None or mine.protocol != quoted.protocol or (quoted.family == 4 and layer.ip.ident != quoted.ident):
         return False
-    if isinstance(t, Tcp):
-        return t.seq == token
-    return t.length == token if isinstance(t, Udp) else isinstance(t, Icmp) and t.seq == token & 0xFFFF
+    return mine.number == number or (isinstance(layer.transport, Icmp) and (mine.number ^ number) & 0xFFFF == 0)
 
 
 def _end(packet: Packet) -> int:

@@ -19,7 +19,7 @@ from collections.abc import Collection
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from pathfit.wire.packets import ICMP, ICMPV6, TCP, UDP, Icmp, Ip, Tcp, is_error, parse_icmp, parse_ip, parse_tcp
+from pathfit.wire.packets import ICMP, ICMPV6, TCP, UDP, Icmp, Ip, Tcp, Which, is_error, parse_icmp, parse_ip, parse_tcp
 
 MOST_LAYERS = 8  # IP headers within each other; more is hostile
 MOST_TAGS = 4  # VLAN tags in a row
@@ -64,6 +64,15 @@ class Layer(NamedTuple):
     at: int
     payload: int
     transport: Tcp | Udp | Icmp | None
+
+    @property
+    def which(self) -> Which | None:
+        """Which one it is, as :func:`pathfit.wire.packets.which` says of a quoted one, of an echo the sequence
+        number alone; None where no header tells."""
+        t = self.transport
+        if t is None:
+            return None
+        return Which(self.ip.family, self.ip.protocol, t.length if isinstance(t, Udp) else t.seq)
 
 
 class Dissected(NamedTuple):

@@ -75,6 +75,16 @@ class Icmp(NamedTuple):
     quoted: bytes
 
 
+class Which(NamedTuple):
+    """Which packet it is, by what an error quotes of each (RFC 792) and translation leaves. ``number``: of TCP the
+    sequence number, of UDP the length, else the four bytes in the place of that number (of an echo: identifier and
+    sequence number)."""
+
+    family: int
+    protocol: int
+    number: int
+
+
 def checksum(data: bytes, start: int = 0) -> int:
     """The Internet checksum (RFC 1071) of ``data`` added to the partial sum ``start``."""
     if len(data) & 1:
@@ -238,6 +248,15 @@ def parse_ports(data: bytes, at: int) -> tuple[int, int, int] | None:
         return None
     sport, dport, seq = struct.unpack_from("!HHI", data, at)
     return sport, dport, seq
+
+
+def which(packet: bytes) -> Which | None:
+    """Which one ``packet`` (an IP packet, as much of it as an error quotes) is; None where too little is there."""
+    ip = parse_ip(packet)
+    ports = parse_ports(packet, ip.at) if ip is not None else None
+    if ip is None or ports is None:
+        return None
+    return Which(ip.family, ip.protocol, ports[2] >> 16 if ip.protocol == UDP else ports[2])
 
 
 def parse_icmp(data: bytes, at: int, family: int) -> Icmp | None:
