@@ -190,12 +190,11 @@ def _connections(way: Way) -> dict[tuple[int, int, int], list[tuple[int, int, in
     begun: dict[tuple[int, int], int] = {}
     for p in sorted(way.packets, key=lambda p: p.sighting.time):
         t = p.layer.transport
-        size = p.size - (p.layer.payload - p.layer.at)
         if p.sighting.point or not isinstance(t, Tcp):
             continue
         if t.flags & SYN:
             begun[t.sport, t.dport] = t.seq
-        size += bool(t.flags & SYN)
+        size = p.bears + bool(t.flags & SYN)
         if size > 0 and t.seq + size < same.WRAP:
             number = begun.get((t.sport, t.dport), 0)
             found[t.sport, t.dport, number].append((t.seq, t.seq + size, p.sighting.time))

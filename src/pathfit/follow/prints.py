@@ -21,7 +21,8 @@ from typing import NamedTuple
 from pathfit.core.followed import Sign
 from pathfit.core.net import hops_away
 from pathfit.follow.seen import Packet
-from pathfit.wire.packets import FIN, RST, SYN, Icmp, Tcp
+from pathfit.model.same import WRAP, apart
+from pathfit.wire.packets import RST, SYN, Icmp, Tcp
 
 NEAR = 64  # identifications that a socket may have counted on between two segments that we saw
 STRANGE = 1024  # behind or ahead of them: not this counter
@@ -121,21 +122,15 @@ def _window(it: Packet, before: Sequence[Packet]) -> Iterator[Sign]:
 def _number(it: Packet, before: Sequence[Packet], back: Sequence[Packet]) -> Iterator[Sign]:
     """Of a connection that stands: what comes next, or what was acknowledged, is what a reset of it bears."""
     t = _tcp(it)
-    ends = [_end(p) for p in before]
+    ends = [p.until for p in before]
     acknowledged = {_tcp(p).ack for p in back}
     if not ends or t.seq in acknowledged:
         return
     last = ends[0]
     for end in ends:
-        last = end if (end - last) % (1 << 32) < 1 << 31 else last
-    if (t.seq - last) % (1 << 32) > FARTHEST:
+        last = end if apart(end, last) >= 0 else last
+    if (t.seq - last) % WRAP > FARTHEST:
         yield Sign(name="sequence", says="other", facts={"seq": t.seq, "next": last})
-
-
-def _end(p: Packet) -> int:
-    t = _tcp(p)
-    size = p.size - (p.layer.payload - p.layer.at) + bool(t.flags & SYN) + bool(t.flags & FIN)
-    return (t.seq + max(size, 0)) % (1 << 32)
 
 
 def _went_on(it: Packet, mine: Sequence[Packet], back: Sequence[Packet]) -> Iterator[Sign]:
@@ -163,7 +158,7 @@ def round_trip(known: Known) -> int | None:
     for p in known.ours:
         t = p.layer.transport
         if isinstance(t, Tcp) and t.flags & SYN:
-            asked[_ports(p), (t.seq + 1) % (1 << 32)] = p.sighting.time
+            asked[_ports(p), (t.seq + 1) % WRAP] = p.sighting.time
     trips: list[int] = []
     for p in known.theirs:
         t = p.layer.transport

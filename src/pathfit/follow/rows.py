@@ -95,9 +95,8 @@ def _what(p: Packet) -> str:
     t = p.layer.transport
     if isinstance(t, Tcp):
         said = [name for bit, name in FLAGS if t.flags & bit]
-        payload = p.size - (p.layer.payload - p.layer.at)
-        if payload > 0:
-            said.append(f"seq {t.seq}:{(t.seq + payload) % (1 << 32)}")
+        if p.bears:
+            said.append(f"seq {t.seq}:{(t.seq + p.bears) % same.WRAP}")
         elif t.flags & ACK:
             said.append(f"ack {t.ack}")
         return " ".join(said)

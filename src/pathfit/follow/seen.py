@@ -14,7 +14,7 @@ from pathfit.model import ladder, parts, same
 from pathfit.model.ladder import Sighting
 from pathfit.wire import dissect
 from pathfit.wire.dissect import Layer, Udp
-from pathfit.wire.packets import TCP, Icmp, Tcp, is_error, parse_ip, parse_ports
+from pathfit.wire.packets import FIN, SYN, TCP, Icmp, Tcp, is_error, parse_ip, parse_ports
 
 Part = Literal["", "part", "broken"]
 EARLY = 200_000  # nanoseconds that the clocks of taps and of drops may differ by
@@ -42,6 +42,24 @@ class Packet(NamedTuple):
     def complains(self) -> bool:
         """An ICMP error, about a packet of the other direction."""
         return complaint(self.layer)
+
+    @property
+    def bears(self) -> int:
+        """Bytes of the transport's payload."""
+        return max(0, self.size - (self.layer.payload - self.layer.at))
+
+    @property
+    def takes(self) -> int:
+        """Sequence numbers that a segment takes: its bytes, one for SYN and FIN each; 0 of what is none."""
+        t = self.layer.transport
+        return self.bears + bool(t.flags & SYN) + bool(t.flags & FIN) if isinstance(t, Tcp) else 0
+
+    @property
+    def until(self) -> int:
+        """The sequence number behind a segment, which acknowledges it."""
+        t = self.layer.transport
+        assert isinstance(t, Tcp)
+        return (t.seq + self.takes) % same.WRAP
 
 
 class Way(NamedTuple):

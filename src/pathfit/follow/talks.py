@@ -13,12 +13,12 @@ from typing import NamedTuple
 from pathfit.core.followed import Talk
 from pathfit.core.net import Direction, endpoint
 from pathfit.follow.seen import Packet, Way
+from pathfit.model import same
 from pathfit.wire.dissect import Udp
-from pathfit.wire.packets import ACK, FIN, RST, SYN, Icmp, Tcp
+from pathfit.wire.packets import ACK, RST, SYN, Icmp, Tcp
 
 MOST = 64  # connections that are told of
 STUCK = 3  # times that the same bytes were sent, and not acknowledged: one repetition may be a late acknowledgement
-HALF, WRAP = 1 << 31, 1 << 32
 Key = tuple[str, str, str]
 Groups = dict[Key, list[tuple[Direction, Packet]]]
 
@@ -140,18 +140,18 @@ class _Half:
         base: int | None = None
         for p in mine:
             t = p.layer.transport
-            length = _length(p)
+            length = p.takes
             if not isinstance(t, Tcp) or not length or t.flags & RST:
                 continue
             base = t.seq if base is None else base
-            start = _past(t.seq, base)
+            start = same.apart(t.seq, base)
             if _covered(seen, start, start + length):
                 self.again += 1
             seen = _with(seen, start, start + length)
             copies[start] += 1
             sizes[start] = max(sizes.get(start, 0), p.size)
             ends[start] = start + 1 if t.flags & SYN else start + length
-        heard = max((_past(a, base) for a in acked), default=None) if base is not None else None
+        heard = max((same.apart(a, base) for a in acked), default=None) if base is not None else None
         open_ = {s: n for s, n in copies.items() if n >= STUCK and (heard is None or ends[s] > heard)}
         if open_:
             first = max(open_, key=lambda s: (open_[s], -s))
@@ -160,20 +160,6 @@ class _Half:
 
 def _acks(p: Packet) -> bool:
     return isinstance(p.layer.transport, Tcp) and bool(p.layer.transport.flags & ACK)
-
-
-def _length(p: Packet) -> int:
-    """Sequence numbers that a segment takes: its bytes, one for SYN and FIN each."""
-    t = p.layer.transport
-    if not isinstance(t, Tcp):
-        return 0
-    data = max(0, p.size - (p.layer.payload - p.layer.at))
-    return data + bool(t.flags & SYN) + bool(t.flags & FIN)
-
-
-def _past(number: int, base: int) -> int:
-    """A sequence number as the distance from ``base``, which may be negative."""
-    return (number - base + HALF) % WRAP - HALF
 
 
 def _covered(seen: Sequence[tuple[int, int]], start: int, end: int) -> bool:

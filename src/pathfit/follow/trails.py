@@ -17,7 +17,7 @@ from pathfit.follow.seen import Flow, Packet
 from pathfit.model import same
 from pathfit.model.ladder import Sighting
 from pathfit.wire.dissect import Layer
-from pathfit.wire.packets import ACK, FIN, RST, SYN, TCP, UDP, Icmp, Ip, Tcp, is_error, parse_ip, parse_ports, which
+from pathfit.wire.packets import ACK, FIN, RST, TCP, UDP, Icmp, Ip, Tcp, is_error, parse_ip, parse_ports, which
 
 ECHOES = (0, 8, 128, 129)  # requests and replies, ICMP and ICMPv6
 MOST_TRAILS = 256  # that are judged
@@ -161,7 +161,7 @@ class Trails:
         for one in self.found:
             t = one.packet.layer.transport
             if isinstance(t, Tcp) and not t.flags & RST:
-                for key in {_end(one.packet), t.seq}:
+                for key in {one.packet.until, t.seq}:
                     found[one.direction, key].append(one)
         return found
 
@@ -181,7 +181,7 @@ class Trails:
         way, t = OTHER_WAY[first.direction], first.packet.layer.transport
         if isinstance(t, Tcp):
             near = self._questions.get((way, t.ack), []) if t.flags & ACK else self._acknowledging.get((way, t.seq), [])
-            near = [x for x in near if _end(x.packet) == t.ack] if t.flags & ACK else near
+            near = [x for x in near if x.packet.until == t.ack] if t.flags & ACK else near
         elif isinstance(t, Icmp):
             ip, about = parse_ip(t.quoted), which(t.quoted)
             near = self._alike.get((way, about.protocol, about.number & 0xFFFF), []) if about is not None else []
@@ -241,13 +241,6 @@ def _is(layer: Layer, quoted: Ip, number: int) -> bool:
     if mine is None or mine.protocol != quoted.protocol or (quoted.family == 4 and layer.ip.ident != quoted.ident):
         return False
     return mine.number == number or (isinstance(layer.transport, Icmp) and (mine.number ^ number) & 0xFFFF == 0)
-
-
-def _end(packet: Packet) -> int:
-    t = packet.layer.transport
-    assert isinstance(t, Tcp)
-    size = packet.size - (packet.layer.payload - packet.layer.at)
-    return (t.seq + max(size, 0) + bool(t.flags & SYN) + bool(t.flags & FIN)) % (1 << 32)
 
 
 def _may_be_icmp(data: bytes, raw: bool) -> bool:

@@ -23,10 +23,9 @@ from pathfit.follow.trails import OTHER_WAY, Sighted, Trail, Trails, moment
 from pathfit.model import same
 from pathfit.rules.places import place_text
 from pathfit.wire.dissect import Layer
-from pathfit.wire.packets import FIN, RST, SYN, Tcp
+from pathfit.wire.packets import RST, SYN, Tcp
 
 MOST_ALIKE = 256  # packets of one connection at one point that are looked at
-HALF, WRAP = 1 << 31, 1 << 32
 Ends = tuple[tuple[bytes, int], tuple[bytes, int]]
 Pair = frozenset[tuple[bytes, int]]  # the same, whichever way a packet goes
 
@@ -153,14 +152,14 @@ class Untracked:
         room = max((x.window if x.flags & SYN else x.window * scale for x in heard), default=0)
         known = [x.ack for x in heard if x.ack]
         if known:
-            reached = max(known, key=lambda n: _apart(n, known[0]))
-            beyond = _apart(t.seq, reached)
+            reached = max(known, key=lambda n: same.apart(n, known[0]))
+            beyond = same.apart(t.seq, reached)
             if beyond > 2 * room:  # what one window more would hold is taken (an overshoot)
                 yield Sign(name="outside", facts={"bytes": beyond, "room": room})
                 return
-        sent = [_behind(p.size - (p.layer.payload - p.layer.at), x) for p, x in zip(back, heard, strict=True)]
-        last = max(sent, key=lambda n: _apart(n, sent[0]))
-        if (unseen := _apart(t.ack, last)) > 0:
+        sent = [p.until for p in back]
+        last = max(sent, key=lambda n: same.apart(n, sent[0]))
+        if (unseen := same.apart(t.ack, last)) > 0:
             yield Sign(name="acknowledges", facts={"bytes": unseen})
 
 
@@ -182,12 +181,3 @@ def _said(ends: Ends) -> str:
 
 def _key(one: Sighted) -> same.Piece | None:
     return next(iter(one.packet.sighting.pieces), None)
-
-
-def _apart(number: int, base: int) -> int:
-    """How far a sequence number is ahead of another; negative: behind it."""
-    return (number - base + HALF) % WRAP - HALF
-
-
-def _behind(size: int, t: Tcp) -> int:
-    return (t.seq + max(size, 0) + bool(t.flags & SYN) + bool(t.flags & FIN)) % WRAP

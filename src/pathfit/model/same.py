@@ -34,6 +34,11 @@ class Piece(NamedTuple):
     end: int
 
 
+def apart(number: int, base: int) -> int:
+    """How far a sequence number is ahead of another; negative: behind it (RFC 9293 section 3.4)."""
+    return (number - base + WRAP // 2) % WRAP - WRAP // 2
+
+
 def pieces(data: bytes, layer: Layer, length: int) -> tuple[Piece, ...]:
     """What is to be looked for elsewhere. ``data``: the frame as it was kept; ``layer``: the packet within it;
     ``length``: bytes of the frame on the wire (counts where a header says 0, as for more than 64 kB, RFC 2675)."""
