@@ -17,6 +17,7 @@ from pathfit.core.tracing import Rule
 from pathfit.follow.counts import carries, last_seen
 from pathfit.follow.seen import Way, used
 from pathfit.model import ruled
+from pathfit.model.lookup import on_purpose
 from pathfit.model.network import Network
 
 FILTERED = "filtered"
@@ -29,7 +30,6 @@ WORDS = {
     Fate.FORWARDING_OFF: "not-forwarded",
     Fate.UNREACHABLE: "nobody",
 }
-ON_PURPOSE = ("blackhole", "unreachable", "prohibit")
 
 
 def with_state(
@@ -93,7 +93,7 @@ def _cause(way: Predicted, fate: Fate, packets: int, network: Network) -> Cause 
         rule = _rule(step, network)
         told = rule.reject is not None
         return Cause(word=word, at=at, rule=rule, told=told, count=packets, by="state")
-    if fate in (Fate.NO_ROUTE, Fate.UNREACHABLE) and isinstance(step, Lookup) and step.route.startswith(ON_PURPOSE):
+    if fate in (Fate.NO_ROUTE, Fate.UNREACHABLE) and isinstance(step, Lookup) and on_purpose(step.route):
         word = "refused-by-route"
     return Cause(word=word, at=at, count=packets, by="state")
 

@@ -342,6 +342,11 @@ def inet_select(net: Net, link: int, near: str) -> str | None:
     return _choose4(net, hop, near) if ":" not in near else _choose6(net, hop, near)
 
 
+def on_purpose(route: str) -> bool:
+    """Does this route say no, rather than lead somewhere? ``route``: as :func:`describe` prints it."""
+    return route.startswith(tuple(ERRORS))
+
+
 def describe(found: Found, net: Net) -> str:
     """The route as `ip route` prints it."""
     route = found.route

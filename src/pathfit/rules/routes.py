@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathfit.core.finding import Facts, Finding
 from pathfit.core.net import Point
 from pathfit.core.path import Fate, Lookup, Predicted, Resolve, Translated
+from pathfit.model.lookup import on_purpose
 from pathfit.rules.base import found, line
 from pathfit.rules.places import place_text
 from pathfit.rules.view import SAID, View
@@ -39,10 +40,10 @@ def no_route(view: View) -> Iterable[Finding]:
         sure = view.fails_to_connect
         wanted = _wanted(way)
         proof = line(view.state_ref, "no-route", place=place_text(at), target=wanted)
-        on_purpose = _on_purpose(way)
-        if on_purpose:
-            facts["case"], facts["route"] = "route", on_purpose
-            proof = line(view.state_ref, "route", place=place_text(at), route=on_purpose)
+        refused_by = _on_purpose(way)
+        if refused_by:
+            facts["case"], facts["route"] = "route", refused_by
+            proof = line(view.state_ref, "route", place=place_text(at), route=refused_by)
         elif way.fate == Fate.UNREACHABLE:
             facts["case"] = "nobody"
             proof = line(view.state_ref, "nobody", place=place_text(at))
@@ -100,7 +101,7 @@ def _nobody_behind_it(view: View) -> Iterable[Finding]:
 def _on_purpose(way: Predicted) -> str | None:
     """The route that says no, as `ip route` prints it; None when there simply is none."""
     route = way.culprit.route if isinstance(way.culprit, Lookup) else ""
-    return route if route.startswith(("blackhole", "unreachable", "prohibit")) else None
+    return route if on_purpose(route) else None
 
 
 def neighbour(view: View) -> Iterable[Finding]:

@@ -15,7 +15,7 @@ from pathfit.core.net import UDP, Flow
 from pathfit.core.path import Fate, Filtered
 from pathfit.core.snapshot import Link
 from pathfit.model.addr import is_multicast
-from pathfit.model.lookup import Query, lookup
+from pathfit.model.lookup import ERRORS, Query, lookup
 from pathfit.model.network import Net
 from pathfit.model.walk import predict
 from pathfit.rules.base import found, line
@@ -27,7 +27,7 @@ SPORT = 49152  # somewhere in the range of udp_flow_src_port()
 REMOTES = 16  # tunnel ends looked at for one device
 VIRTUAL = "00:00:5e:00:0"  # VRRP
 APART = 600.0  # seconds between two snapshots: in that time somebody may have moved
-NOWHERE = ("none", "blackhole", "unreachable", "prohibit")
+NOWHERE = ERRORS | {"none"}
 
 
 # --- one host --------------------------------------------------------------------------------------------------------

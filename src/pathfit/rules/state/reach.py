@@ -15,6 +15,7 @@ from pathfit.core.finding import Confidence, Facts, Finding, Severity
 from pathfit.core.net import Point
 from pathfit.core.path import Exit, Fate, Filtered, Lookup, Predicted, Resolve
 from pathfit.core.snapshot import Link, Route
+from pathfit.model.lookup import on_purpose
 from pathfit.model.network import Net
 from pathfit.rules.base import found, line
 from pathfit.rules.places import place_text
@@ -245,14 +246,14 @@ def no_route(machine: Machine) -> Iterable[Finding]:
         at = _place(ended)
         if not isinstance(step, Lookup):
             continue
-        on_purpose = step.route.startswith(("blackhole", "unreachable", "prohibit"))
+        refused = on_purpose(step.route)
         target = way.of.name if way.of else "elsewhere" if way.what == "elsewhere" else way.to
         facts: Facts = {"case": "state", "direction": "outbound", "target": target, "place": place_text(at)}
         proof = line(REF, "no-route", place=place_text(at), target=way.to)
-        if on_purpose:
+        if refused:
             facts["case"], facts["route"] = "route", step.route
             proof = line(REF, "route", place=place_text(at), route=step.route)
-        if at.netns != group.net.snap.where or on_purpose:
+        if at.netns != group.net.snap.where or refused:
             yield about(found("RTE501", "info", "possible", at, facts, proof), keys)
 
 
