@@ -188,7 +188,7 @@ class _Cut:
                     yield stop, direction, packet._replace(sighting=sighting, number=number)
 
 
-Course = tuple[Direction, int | None]
+Leg = tuple[Direction, int | None]
 
 
 def ways(
@@ -196,28 +196,28 @@ def ways(
 ) -> tuple[Way, ...]:
     """The way out and the way in; then both to each of several, where NAT chooses. ``them``: what :func:`packets` says,
     where it was asked already. What a tap did not see says nothing where it lost packets or could not be opened."""
-    stops: dict[Course, tuple[Stop, ...]] = {("forward", None): watch.forward, ("reverse", None): watch.reverse}
+    stops: dict[Leg, tuple[Stop, ...]] = {("forward", None): watch.forward, ("reverse", None): watch.reverse}
     for n, b in enumerate(watch.branches):
         stops |= {("forward", n): b.forward, ("reverse", n): b.reverse}
     points = {d: {stop: n for n, stop in enumerate(them)} for d, them in stops.items()}
-    found: dict[Course, list[Packet]] = {course: [] for course in stops}
+    found: dict[Leg, list[Packet]] = {leg: [] for leg in stops}
     every = list(packets(fact, Flow.of(watch)) if them is None else them)
     taken = drawn.Taken(watch, fact, [packet for _, _, packet in every]) if watch.branches else None
     for stop, direction, packet in every:
-        course = (direction, taken.of(packet) if taken is not None else None)
-        point = points[course].get(stop)
+        leg = (direction, taken.of(packet) if taken is not None else None)
+        point = points[leg].get(stop)
         if point is not None:
-            found[course].append(packet._replace(sighting=packet.sighting._replace(point=point)))
+            found[leg].append(packet._replace(sighting=packet.sighting._replace(point=point)))
     deaf = {x.tap for x in fact.lost} | (set(range(len(fact.taps))) - set(fact.opened))
     settled = fact.ended - IN_FLIGHT
 
-    def way(course: Course) -> Way:
-        mine = stops[course]
+    def way(leg: Leg) -> Way:
+        mine = stops[leg]
         blind = frozenset(n for n, stop in enumerate(mine) if stop.tap in deaf)
-        whole = (p.sighting for p in found[course] if p.part != "broken")
+        whole = (p.sighting for p in found[leg] if p.part != "broken")
         result = ladder.follow(whole, len(mine), settled=settled, blind=blind)
-        branch = None if course[1] is None else watch.branches[course[1]]
-        return Way(course[0], mine, tuple(found[course]), result, branch)
+        branch = None if leg[1] is None else watch.branches[leg[1]]
+        return Way(leg[0], mine, tuple(found[leg]), result, branch)
 
     return tuple(map(way, stops))
 
