@@ -16,18 +16,19 @@ from pathfit.core.evidence import TraceFact
 from pathfit.core.followed import Cause, Complaint, Loss, Row
 from pathfit.core.net import Direction, Point, endpoint
 from pathfit.core.tracing import Dropped, Stop
+from pathfit.follow.ruled import HEARD
 from pathfit.follow.seen import EARLY, IN_FLIGHT, Way, used
 from pathfit.follow.trails import OTHER_WAY, Kind, Sighted, Trail, Trails, kind_of, moment
 from pathfit.model import same
 from pathfit.model.network import Network
 from pathfit.wire import dissect
 from pathfit.wire.dissect import Layer
-from pathfit.wire.packets import TCP, UDP, Icmp, Which, is_error, parse_ip, parse_ports, which
+from pathfit.wire.packets import ICMP, ICMPV6, TCP, UDP, Icmp, Which, is_error, parse_ip, parse_ports, which
 
 SOON = 20_000_000  # nanoseconds from a point to where it is dropped
 MOST_ROWS = 4  # of the ladder
 UNTOLD = {"filtered": "untold-filtered", "kept": "untold-kept", "vanished": "untold-vanished"}
-PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
+PROTOCOLS = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmpv6"}
 
 
 class Causes(Protocol):
@@ -171,8 +172,8 @@ def _matched(
 
 
 def _patience(drop: Dropped) -> int:
-    """A rule is heard of later than it was (ruled.HEARD); the kernel tells at once."""
-    return SOON if drop.reason else 2_000_000_000
+    """A rule is heard of later than it was; the kernel tells at once."""
+    return SOON if drop.reason else HEARD
 
 
 def _ended(
@@ -224,6 +225,6 @@ def _about(quoted: bytes) -> str:
         return ""
     ports = parse_ports(quoted, ip.at)
     ends = [str(ip_address(x)) for x in (ip.src, ip.dst)]
-    if ports is not None and ip.protocol in (6, 17):
+    if ports is not None and ip.protocol in (TCP, UDP):
         ends = [endpoint(*x) for x in zip(ends, ports[:2], strict=True)]
     return f"{PROTOCOLS.get(ip.protocol, ip.protocol)} {' > '.join(ends)}"
