@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from netlab import Net, nets
 from pcapng_comments import comments
-from weblab import PATHFIT, stamped, web
+from weblab import HANGS_UP, PATHFIT, stamped, web
 
 from pathfit import examine
 from pathfit.cli import target
@@ -27,19 +27,6 @@ from pathfit.render.answered import answer_text, proof_texts
 
 pytestmark = [pytest.mark.lab, pytest.mark.real_root]
 
-HANGS_UP = """
-import socket, struct
-s = socket.create_server(("::", 8081), family=socket.AF_INET6, dualstack_ipv6=True, backlog=64)
-print(flush=True)
-while True:
-    c, _ = s.accept()
-    try:
-        c.recv(1)
-    except ConnectionResetError:
-        pass
-    c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    c.close()
-"""
 DEAF = """
 import sys
 from pathfit.capture import watch

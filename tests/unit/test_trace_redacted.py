@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from netlab import Net, nets
 from redaction import bones, check, left
-from test_trace_origin import HANGS_UP, case_of
+from test_trace_origin import case_of
 from test_trace_saved import replayed
-from weblab import PATHFIT, traced, web
+from weblab import HANGS_UP, PATHFIT, traced, web
 
 from pathfit.cli import saved
 from pathfit.core.case import Case

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from netlab import Net, nets
-from weblab import traced, web
+from weblab import HANGS_UP, traced, web
 
 from pathfit import examine
 from pathfit.cli import target
@@ -68,19 +68,6 @@ print(flush=True)
 while True:
     c, _ = s.accept()
     threading.Thread(target=serve, args=(c,), daemon=True).start()
-"""
-HANGS_UP = """
-import socket, struct
-s = socket.create_server(("::", 8081), family=socket.AF_INET6, dualstack_ipv6=True, backlog=64)
-print(flush=True)
-while True:
-    c, _ = s.accept()
-    try:
-        c.recv(1)
-    except ConnectionResetError:
-        pass
-    c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    c.close()
 """
 AT = {4: "198.51.100.2", 6: "[2001:db8:2::2]"}
 SERVICE = {4: "203.0.113.1", 6: "[2001:db8:9::1]"}

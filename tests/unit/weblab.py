@@ -32,6 +32,19 @@ while os.getppid() == parent:
     except OSError:
         time.sleep(0.02)
 """
+HANGS_UP = """
+import socket, struct
+s = socket.create_server(("::", 8081), family=socket.AF_INET6, dualstack_ipv6=True, backlog=64)
+print(flush=True)
+while True:
+    c, _ = s.accept()
+    try:
+        c.recv(1)
+    except ConnectionResetError:
+        pass
+    c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    c.close()
+"""
 
 
 def web(net: Net, host: str = "s") -> AbstractContextManager[None]:
