@@ -160,7 +160,7 @@ class _Origins:
 
     def _judged(self, trail: Trail, asked: Trail) -> Judged:
         first = trail[0]
-        space = self._space(first.stop)
+        space = self.them.space(first.stop)
         owners = self._owners(first.packet.layer.ip.src)
         unseen = self._unseen(trail, owners)
         apart = tuple(dict.fromkeys(self.fact.taps[s.tap].at for s in unseen))
@@ -170,7 +170,7 @@ class _Origins:
             by: By = "filter" if any(x.name == "kernel-filtered" for x in told) else "end"
             return Judged(by, "confirmed", here, self._silent(owners - {space}, trail), told)
         ended = self._ended(asked, space)
-        if first.stop.out and (told or ended or any(self._space(s) == space for s in unseen)):
+        if first.stop.out and (told or ended or any(self.them.space(s) == space for s in unseen)):
             filtered = any(x.name == "kernel-filtered" for x in told)
             more = (*told, *(self._stopped(asked) if ended else ()))
             return Judged("filter" if filtered else "other", "confirmed", here, apart, more)
@@ -191,7 +191,7 @@ class _Origins:
         way = self.ways[trail[0].direction]
         before = way[: way.index(first)] if first in way else ()
         found = [s for s in before if s.tap not in self.deaf and s not in passed and self._used(s, trail[0])]
-        if self._space(first) not in owners:
+        if self.them.space(first) not in owners:
             # What leaves an owner's device has not left here. It may have several: all of them are looked at, or none.
             there = [Stop(n, True) for n, tap in enumerate(self.fact.taps) if tap.netns in owners]
             if there and not self.deaf.intersection(s.tap for s in there) and self._all_devices(owners):
@@ -225,7 +225,7 @@ class _Origins:
         return bool(links) and watched.issuperset(links)
 
     def _sender_silent(self, owners: set[str], unseen: Sequence[Stop]) -> bool:
-        return any(self._space(s) in owners for s in unseen)
+        return any(self.them.space(s) in owners for s in unseen)
 
     def _tunnel(self, first: Stop, asked: Trail) -> Point | None:
         """The tunnel that took a packet and answered it: the answer comes out of the device that the packet went into
@@ -235,9 +235,6 @@ class _Origins:
         link = net.links.get(tap.link) if net is not None else None
         tunnel = link is not None and (link.kind == "vxlan" or link.kind in TUNNELS)
         return tap.at if tunnel and not first.out and asked and asked[-1].stop == Stop(first.tap, True) else None
-
-    def _space(self, stop: Stop) -> str:
-        return self.fact.taps[stop.tap].netns
 
     def _at(self, stop: Stop) -> Point:
         at = self.fact.taps[stop.tap].at
@@ -252,11 +249,11 @@ class _Origins:
     def _ended(self, asked: Trail, space: str) -> bool:
         """Did the packet that was answered come into this namespace, and not leave it by the device that it should have
         left by, which was watched?"""
-        if not asked or self._space(asked[-1].stop) != space:
+        if not asked or self.them.space(asked[-1].stop) != space:
             return False
         way, last = self.ways[asked[-1].direction], asked[-1].stop
         behind = way[way.index(last) + 1 :] if last in way else ()
-        return any(self._space(s) == space and s.out and s.tap not in self.deaf for s in behind)
+        return any(self.them.space(s) == space and s.out and s.tap not in self.deaf for s in behind)
 
     def _stopped(self, asked: Trail) -> Iterator[Sign]:
         last = self.fact.taps[asked[-1].stop.tap].at

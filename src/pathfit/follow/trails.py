@@ -196,7 +196,7 @@ class Trails:
         copies = self._copies(
             self.ways[way], [x for x in near if pieces.intersection(x.packet.sighting.pieces)][-MOST_ALIKE:]
         )
-        here = [x for x in copies if self._space(x[-1]) == self._space(first)]
+        here = [x for x in copies if self.space(x[-1].stop) == self.space(first.stop)]
         return max(here or copies, key=lambda x: moment(x[-1]))
 
     @cached_property
@@ -209,8 +209,9 @@ class Trails:
                 found[one.direction, t.ack].append(one)
         return found
 
-    def _space(self, one: Sighted) -> str:
-        return self.fact.taps[one.stop.tap].netns
+    def space(self, stop: Stop) -> str:
+        """The id of the namespace that a point is in."""
+        return self.fact.taps[stop.tap].netns
 
 
 def moment(one: Sighted) -> int:

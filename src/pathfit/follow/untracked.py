@@ -43,7 +43,8 @@ class Untracked:
         """What shows that the packet which ``reset`` answers was not translated, and why; empty: it was, or nothing
         tells. The first one names the point at which it still was as others of its connection, and the namespace
         (WHERE) that should have translated it."""
-        if not asked or not reset[0].stop.out or self._space(asked[-1]) != self._space(reset[0]):
+        space = self.them.space
+        if not asked or not reset[0].stop.out or space(asked[-1].stop) != space(reset[0].stop):
             return ()
         source, to = _ends(reset[0].packet.layer)
         if _ends(asked[-1].packet.layer) != (to, source):
@@ -87,9 +88,6 @@ class Untracked:
 
     def _place(self, one: Sighted) -> int:
         return self._places[one.direction].get(one.stop, -1)
-
-    def _space(self, one: Sighted) -> str:
-        return self.fact.taps[one.stop.tap].netns
 
     @cached_property
     def _there(self) -> dict[tuple[Stop, Direction, Ends], list[Sighted]]:
