@@ -14,7 +14,6 @@ Pure.
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from ipaddress import ip_address
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -33,7 +32,7 @@ from pathfit.follow.untracked import Untracked
 from pathfit.model import same
 from pathfit.model.network import TUNNELS, Network
 from pathfit.rules.places import place_text
-from pathfit.wire import dissect
+from pathfit.wire import addresses, dissect
 from pathfit.wire.packets import ACK, RST, Icmp, Tcp, is_error
 
 MOST = 8  # answers that are told apart in a report
@@ -143,7 +142,7 @@ class _Origins:
         return Origin(
             kind=kind,
             direction=first.direction,
-            claims=str(ip_address(first.packet.layer.ip.src)),
+            claims=addresses.ip(first.packet.layer.ip.src),
             by=it.by,
             confidence=it.confidence,
             phase=_phase(t) if isinstance(t, Tcp) else "",
@@ -241,7 +240,7 @@ class _Origins:
         return Point(host=at.host, netns=at.netns)
 
     def _owners(self, address: bytes) -> set[str]:
-        them = self.network.owners(str(ip_address(address))) if self.network is not None else ()
+        them = self.network.owners(addresses.ip(address)) if self.network is not None else ()
         return {net.snap.id for net, _ in them}
 
     # -- by what was answered ------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ last point there is and was not dropped there, nor of one behind which a tap was
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import ip_address
 from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
@@ -21,7 +20,7 @@ from pathfit.follow.seen import EARLY, IN_FLIGHT, Way, used
 from pathfit.follow.trails import OTHER_WAY, Kind, Sighted, Trail, Trails, kind_of, moment
 from pathfit.model import same
 from pathfit.model.network import Network
-from pathfit.wire import dissect
+from pathfit.wire import addresses, dissect
 from pathfit.wire.dissect import Layer
 from pathfit.wire.packets import ICMP, ICMPV6, TCP, UDP, Icmp, Which, is_error, parse_ip, parse_ports, which
 
@@ -192,7 +191,7 @@ def _ended(
     settled = moment(last) <= fact.ended - IN_FLIGHT
     if behind is None or last.stop.tap in blind or behind.tap in blind or not settled:
         return None
-    to = str(ip_address(last.packet.layer.ip.dst))
+    to = addresses.ip(last.packet.layer.ip.dst)
     owners = {net.snap.id for net, _ in network.owners(to)} if network is not None else set()
     if not last.stop.out and here.netns in owners:
         kept = Cause(word="kept", at=Point(host=here.at.host, netns=here.at.netns), by="state")
@@ -213,7 +212,7 @@ def _loss(kind: Kind, direction: Direction, layer: Layer, t: Icmp, after: Point 
     quoted = parse_ip(t.quoted)
     size = layer.ip.size
     error = Complaint(
-        kind=kind, claims=str(ip_address(layer.ip.src)), mtu=t.mtu, about=_about(t.quoted),
+        kind=kind, claims=addresses.ip(layer.ip.src), mtu=t.mtu, about=_about(t.quoted),
         largest=quoted.size if quoted is not None else 0,
     )  # fmt: skip
     return Loss(direction=direction, after=after, before=before, packets=1, smallest=size, largest=size, error=error)
@@ -224,7 +223,7 @@ def _about(quoted: bytes) -> str:
     if ip is None:
         return ""
     ports = parse_ports(quoted, ip.at)
-    ends = [str(ip_address(x)) for x in (ip.src, ip.dst)]
+    ends = [addresses.ip(x) for x in (ip.src, ip.dst)]
     if ports is not None and ip.protocol in (TCP, UDP):
         ends = [endpoint(*x) for x in zip(ends, ports[:2], strict=True)]
     return f"{PROTOCOLS.get(ip.protocol, ip.protocol)} {' > '.join(ends)}"

@@ -14,6 +14,7 @@ from pathfit.core.followed import Talk
 from pathfit.core.net import Direction, endpoint
 from pathfit.follow.seen import Packet, Way
 from pathfit.model import same
+from pathfit.wire import addresses
 from pathfit.wire.dissect import Udp
 from pathfit.wire.packets import ACK, RST, SYN, Icmp, Tcp
 
@@ -86,17 +87,11 @@ def _renamed(there: Groups, here: Groups) -> Groups:
 
 def _key(way: Direction, p: Packet) -> Key:
     ip, t = p.layer.ip, p.layer.transport
-    src, dst = (_shown(ip.src), _shown(ip.dst))
+    src, dst = addresses.ip(ip.src), addresses.ip(ip.dst)
     if isinstance(t, Tcp | Udp):
         src, dst = endpoint(src, t.sport), endpoint(dst, t.dport)
     kind = "tcp" if isinstance(t, Tcp) else "udp" if isinstance(t, Udp) else "icmp" if isinstance(t, Icmp) else "other"
     return (kind, src, dst) if way == "forward" else (kind, dst, src)
-
-
-def _shown(packed: bytes) -> str:
-    import ipaddress
-
-    return str(ipaddress.ip_address(packed))
 
 
 def _talk(key: Key, them: Sequence[tuple[Direction, Packet]], behind: Sequence[tuple[Direction, Packet]]) -> Talk:

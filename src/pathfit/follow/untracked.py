@@ -12,7 +12,6 @@ ones were seen behind it with other addresses; this one was not, and the reset b
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property
-from ipaddress import ip_address
 
 from pathfit.core.evidence import TraceFact
 from pathfit.core.finding import Facts
@@ -22,6 +21,7 @@ from pathfit.core.tracing import Stop
 from pathfit.follow.trails import OTHER_WAY, Sighted, Trail, Trails, moment
 from pathfit.model import same
 from pathfit.rules.places import place_text
+from pathfit.wire import addresses
 from pathfit.wire.dissect import Layer
 from pathfit.wire.packets import RST, SYN, Tcp
 
@@ -174,7 +174,7 @@ def _ends(layer: Layer) -> Ends:
 
 
 def _said(ends: Ends) -> str:
-    return " > ".join(endpoint(str(ip_address(x)), n) for x, n in ends)
+    return " > ".join(endpoint(addresses.ip(x), n) for x, n in ends)
 
 
 def _key(one: Sighted) -> same.Piece | None:
