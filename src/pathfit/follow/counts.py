@@ -18,7 +18,7 @@ from pathfit.core.report import Report
 from pathfit.follow.seen import Packet, Way, used
 from pathfit.model import counted
 from pathfit.model.counted import Counted, End
-from pathfit.model.network import TUNNELS, Net, Network
+from pathfit.model.network import TUNNELS, Network
 from pathfit.wire.dissect import Udp
 from pathfit.wire.packets import Tcp
 
@@ -72,7 +72,7 @@ class _Counters:
         if stop is None:
             return None
         tap, out = self.fact.taps[stop.tap], stop.out
-        net = self._net(tap.netns)
+        net = self.network.of_id(tap.netns)
         link = net.links.get(tap.link) if net is not None else None
         if link is None:
             return End(tap.netns, tap.link, out)
@@ -81,11 +81,8 @@ class _Counters:
         mtu = min(link.mtu, self._routes.get((direction, tap.at), link.mtu)) if out else link.mtu
         return End(tap.netns, tap.link, out, mtu, link.kind == "veth", port, tunnel)
 
-    def _net(self, name: str) -> Net | None:
-        return next((n for n in self.network.nets.values() if n.snap.id == name), None)
-
     def _cause(self, found: Counted) -> Cause:
-        net = self._net(found.netns)
+        net = self.network.of_id(found.netns)
         link = net.links.get(found.link) if net is not None else None
         tap = next((t for t in self.fact.taps if t.netns == found.netns), None)
         netns = net.snap.where if net is not None else tap.at.netns if tap is not None else found.netns

@@ -98,8 +98,7 @@ def _same_place(drop: Dropped, one: Ruled) -> bool:
 
 def _made(one: Ruled, rule: Rule, layer: Layer, network: Network | None) -> Dropped:
     """A drop of which the rule alone tells. The device is that by which the packet came in, or would have left."""
-    nets = network.nets.values() if network is not None else ()
-    net = next((n for n in nets if n.snap.id == one.netns), None)
+    net = network.of_id(one.netns) if network is not None else None
     links = net.links if net is not None else {}
     link = links.get(one.iif or one.oif)
     return Dropped(

@@ -298,6 +298,10 @@ class Network:
         """A namespace by key, by WHERE ("netns:c", "host") or by "HOST!WHERE"; None when it is not visible."""
         return self.nets.get(ns) or self._by_where.get(ns)
 
+    def of_id(self, ident: str) -> Net | None:
+        """The first namespace with this ``NetnsSnapshot.id``, on whichever host; None when it is not visible."""
+        return next((x for x in self.nets.values() if x.snap.id == ident), None)
+
     def at(self, point: Point) -> Net | None:
         """The namespace a Point names."""
         return self._by_where.get(f"{point.host}!{point.netns}")

@@ -223,7 +223,7 @@ def _ways_out(machine: Machine, engine: Engine) -> list[WayOut]:
     at: Engine | None = engine
     while at is not None and at.inside not in seen:  # ids that lie about each other come to an end
         seen.append(at.inside)
-        net = next((x for x in machine.network.nets.values() if x.snap.id == at.netns), None)
+        net = machine.network.of_id(at.netns)
         way = _leaves_by(net) if net is not None else None
         if way is None:
             break
@@ -241,7 +241,7 @@ def _leaves_by(net: Net) -> WayOut | None:
 
 def _at(machine: Machine, engine: Engine, network: EngineNetwork | None) -> Point:
     """The network's device where the engine works."""
-    net = next((x for x in machine.network.nets.values() if x.snap.id == engine.netns), None)
+    net = machine.network.of_id(engine.netns)
     device = network.bridge if network is not None and network.bridge else None
     if net is None:
         return Point(host=machine.host.host, netns="host", link=device)

@@ -277,7 +277,8 @@ def _cards(machine: Machine) -> Iterator[tuple[Net, Link]]:
 
 
 def _host(machine: Machine) -> Point:
-    return next((n.point() for n in machine.network.nets.values() if n.snap.id == machine.host.own), _nowhere(machine))
+    net = machine.network.of_id(machine.host.own)
+    return net.point() if net is not None else _nowhere(machine)
 
 
 def _nowhere(machine: Machine) -> Point:
