@@ -22,7 +22,7 @@ demo: setup ## builds a lab with a fault, shows it, diagnoses it, proves the rep
 	@$(BIN)/pathfit demo
 
 test: setup ## unit tests, acceptance labs, scenarios; two halves side by side, because most of it is waiting
-	@$(BIN)/python tools/outside.py $(BIN)/python tools/beside.py '$(QUICK) tests --ignore=tests/unit --ignore=tests/repair' '$(QUICK) tests/unit tests/repair'
+	@$(BIN)/python tools/outside.py $(BIN)/python tools/beside.py '$(QUICK) tests --ignore=tests/unit' '$(QUICK) tests/unit'
 
 test-all: engines-setup ## what `make test` leaves out because it takes minutes: real engines, real servers, other kernels
 	@$(BIN)/python tools/outside.py $(BIN)/python tools/beside.py '$(SLOW) $(ENGINES)' \
