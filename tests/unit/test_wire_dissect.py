@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pathfit.wire import dissect
 from pathfit.wire.dissect import Dissected, Udp
-from pathfit.wire.packets import Icmp, Tcp, echo_request, ip_header, tcp_data
+from pathfit.wire.packets import Icmp, Tcp, echo_request, ip_header, tcp_data, which
 
 A4, B4 = bytes((192, 0, 2, 1)), bytes((198, 51, 100, 2))
 A6, B6 = bytes.fromhex("20010db8" + "00" * 11 + "01"), bytes.fromhex("20010db8" + "00" * 11 + "02")
@@ -102,6 +102,24 @@ def test_echoes_and_datagrams() -> None:
     assert isinstance(ping.transport, Icmp) and (ping.transport.ident, ping.transport.seq) == (3, 4)
     (said,) = dissect.frame(ether(outside(6, 17, udp(b"hello", 53)))).layers
     assert said.transport == Udp(50000, 53, 13, 0)
+
+
+@pytest.mark.parametrize(
+    ("packet", "number"),
+    [
+        (inside(4), 1000),
+        (inside(6), 1000),
+        (outside(4, 17, udp(b"hello", 53)), 13),
+        (echo_request(A4, B4, 3, 4, 100), 4),
+        (echo_request(A6, B6, 3, 4, 100), 4),
+    ],
+)
+def test_a_packet_is_known_again_by_what_an_error_quotes_of_it(packet: bytes, number: int) -> None:
+    (layer,) = dissect.packet(packet).layers
+    assert layer.which is not None and layer.which.number == number
+    behind = layer.ip.at
+    assert which(packet[: behind + 8]) == layer.which
+    assert which(packet[: behind + 7]) is None
 
 
 def test_a_later_fragment_shows_nothing_of_what_it_is_a_part_of() -> None:

@@ -67,8 +67,7 @@ class Layer(NamedTuple):
 
     @property
     def which(self) -> Which | None:
-        """Which one it is, as :func:`pathfit.wire.packets.which` says of a quoted one, of an echo the sequence
-        number alone; None where no header tells."""
+        """Which one it is, as :func:`pathfit.wire.packets.which` says of a quoted one; None where no header tells."""
         t = self.transport
         if t is None:
             return None

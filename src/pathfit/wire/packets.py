@@ -77,8 +77,8 @@ class Icmp(NamedTuple):
 
 class Which(NamedTuple):
     """Which packet it is, by what an error quotes of each (RFC 792) and translation leaves. ``number``: of TCP the
-    sequence number, of UDP the length, else the four bytes in the place of that number (of an echo: identifier and
-    sequence number)."""
+    sequence number, of UDP the length, of an echo the sequence number alone (its identifier is translated like a
+    port), as of anything else the two bytes in that place."""
 
     family: int
     protocol: int
@@ -256,7 +256,9 @@ def which(packet: bytes) -> Which | None:
     ports = parse_ports(packet, ip.at) if ip is not None else None
     if ip is None or ports is None:
         return None
-    return Which(ip.family, ip.protocol, ports[2] >> 16 if ip.protocol == UDP else ports[2])
+    upper, lower = divmod(ports[2], 1 << 16)  # behind two ports, or behind type, code and checksum
+    number = {TCP: ports[2], UDP: upper}.get(ip.protocol, lower)
+    return Which(ip.family, ip.protocol, number)
 
 
 def parse_icmp(data: bytes, at: int, family: int) -> Icmp | None:
