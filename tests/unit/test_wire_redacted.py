@@ -112,7 +112,8 @@ def spoken(layer: Layer) -> tuple[Any, ...]:
     elif isinstance(t, Icmp):
         told = is_error(ip.family, t.type)
         inner = dissect.packet(t.quoted).layers if told else ()
-        numbers = (t.mtu, t.ident, t.seq) if told or t.type in (0, 8, 128, 129) else ()
+        echo = t.type in ((0, 8) if ip.family == 4 else (128, 129))
+        numbers = (t.mtu, t.ident, t.seq) if told or echo else ()
         said = (t.type, t.code, numbers, len(t.quoted), [spoken(x) for x in inner])
     names = (NAMES.packed(ip.src), NAMES.packed(ip.dst))
     return (names, *ip._replace(src=b"", dst=b""), *layer[1:5], said)
