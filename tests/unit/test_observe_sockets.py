@@ -152,8 +152,8 @@ def test_a_mapped_address_is_ipv4(net: netlab.Net) -> None:
 def test_counters_are_those_of_the_namespace(net: netlab.Net) -> None:
     with handle_of(net, "c") as c:
         before = counters.read("k:1", c)
-        net.inside("c", "ping", "-c", "1", "-W", "1", "10.3.0.2")
-        net.inside("c", "ping", "-c", "1", "-W", "1", "fd00:3::2")
+        net.inside("c", "ping", "-c", "1", "-W", "20", "10.3.0.2")
+        net.inside("c", "ping", "-c", "1", "-W", "20", "fd00:3::2")
         after = counters.read("k:2", c)
     assert isinstance(before, CounterFact)
     assert isinstance(after, CounterFact)
