@@ -25,7 +25,8 @@ from topo import host
 from pathfit.core.filters import Chain, FilterRule, Match, Table, Verdict
 from pathfit.core.net import TCP, Flow
 from pathfit.core.snapshot import HostSnapshot, NextHop, Route
-from pathfit.model import Network, addr, filter_sieve, filter_tests, predict, predict_both
+from pathfit.model import Network, addr, predict, predict_both
+from pathfit.model.filters import conditions, sieve
 
 ROUTERS = 5
 RULES = 40
@@ -96,9 +97,9 @@ def engine(containers: int) -> HostSnapshot:
 
 def kept() -> None:
     """Forget what was kept of texts."""
-    for cache in (addr.number, filter_sieve._addresses, filter_sieve._numbers, filter_sieve._name):
+    for cache in (addr.number, sieve._addresses, sieve._numbers, sieve._name):
         cache.cache_clear()
-    filter_tests._remembered.cache_clear()
+    conditions._remembered.cache_clear()
 
 
 def forgetful(snapshot: HostSnapshot, flow: Flow) -> None:

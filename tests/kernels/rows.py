@@ -15,7 +15,7 @@ MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02")
 
 @dataclass(frozen=True)
 class Row:
-    """``stack`` as model/stacks.py writes it; ``inner``: families that go through.
+    """``stack`` as model/tunnels/stacks.py writes it; ``inner``: families that go through.
 
     ``lines`` of `ip -batch` make one end (and "!…" lines, commands of their own). In braces: {me}, {peer} the ends'
     addresses of the family ``outer``; {mac} the other's on the cable; {n}, {o} 1 and 2, the own and the other's; {key},

@@ -17,8 +17,8 @@ from pathfit.core.net import UDP, Flow
 from pathfit.core.path import Fate, Predicted
 from pathfit.core.snapshot import SCHEMA, HostSnapshot
 from pathfit.model import Network, predict
-from pathfit.model.overhead import Layer, default_mtu, inner, mtu_ceiling, too_big
-from pathfit.model.stacks import parse
+from pathfit.model.tunnels.overhead import Layer, default_mtu, inner, mtu_ceiling, too_big
+from pathfit.model.tunnels.stacks import parse
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab]
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from pathfit.model import hooks, journey, l2, lookup, mtu, nat, outers, walk
+from pathfit.model import hooks, journey, l2, lookup, mtu, nat, walk
 from pathfit.model.packet import Bound
+from pathfit.model.tunnels import outers
 
 Patch = tuple[object, str, Callable[[Any], Any]]  # where, name, what becomes of the original
 

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from pathfit.core.node import InstanceNetwork, NodeFacts, Overlay, WeaveConnection
 from pathfit.core.snapshot import FdbEntry, HostSnapshot, Kernel
-from pathfit.model.makers import neutron_mtu, taken
+from pathfit.model.tunnels.makers import neutron_mtu, taken
 
 TWO = """
 n eth0 phys {0} 198.18.1.2/24

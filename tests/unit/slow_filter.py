@@ -8,11 +8,11 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from pathfit.core.filters import Chain, Clamp, Concat, FilterRule, Match, Opaque, SetMark, Table, Verdict
-from pathfit.model.filter import Outcome, Packet, judge, outcome, tables_index
-from pathfit.model.filter_facts import PORTS
-from pathfit.model.filter_index import Compiled, Entry, FilterIndex, _entry
-from pathfit.model.filter_sieve import Memo
-from pathfit.model.filter_tests import ABSENT, FLAGS, SIX, SLOT, Facts, compiled
+from pathfit.model.filters.conditions import ABSENT, FLAGS, SIX, SLOT, Facts, compiled
+from pathfit.model.filters.evaluate import Outcome, Packet, judge, outcome, tables_index
+from pathfit.model.filters.facts import PORTS
+from pathfit.model.filters.index import Compiled, Entry, FilterIndex, _entry
+from pathfit.model.filters.sieve import Memo
 
 ADDRESSES = ("saddr", "daddr", "origsaddr", "origdaddr", "replsaddr", "repldaddr")
 PREFIXED = ("iifname", "oifname")
@@ -115,7 +115,7 @@ def _slow(e: Match | Concat | Opaque) -> Any:
 
 
 def evaluate(tables: tuple[Table, ...], hook: Any, packet: Packet) -> Outcome:
-    """As :func:`pathfit.model.filter.evaluate`, rule by rule."""
+    """As :func:`pathfit.model.filters.evaluate.evaluate`, rule by rule."""
     index = plain(tables)
     bases = index.bases(hook, packet.flow.family, "ip", None)
     if not bases:

@@ -21,7 +21,7 @@ from pathfit.core import net as values
 from pathfit.core.filters import Hook, Table
 from pathfit.host import netns
 from pathfit.host.nfsocket import NfSocket
-from pathfit.model.filter import Packet, evaluate
+from pathfit.model.filters.evaluate import Packet, evaluate
 from pathfit.model.ruled import counted
 from pathfit.observe.filters import read_tables
 from pathfit.wire.nft import mark, trace

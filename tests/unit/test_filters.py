@@ -22,7 +22,7 @@ from pathfit.core.filters import (
     Verdict,
 )
 from pathfit.core.net import Flow, Point
-from pathfit.model.filter import Packet, evaluate, tables_index
+from pathfit.model.filters.evaluate import Packet, evaluate, tables_index
 
 DROP, ACCEPT, RETURN = (Verdict(kind=k) for k in ("drop", "accept", "return"))  # type: ignore[arg-type]
 REJECT = Verdict(kind="reject", reject_with="tcp-reset")

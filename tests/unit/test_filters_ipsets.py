@@ -9,7 +9,7 @@ from pyroute2.netlink.nfnetlink.ipset import ipset_msg
 
 from pathfit.core.filters import Chain, Concat, Expr, FilterRule, Match, Opaque, Table, Verdict
 from pathfit.core.net import Flow
-from pathfit.model.filter import Packet, evaluate, tables_index
+from pathfit.model.filters.evaluate import Packet, evaluate, tables_index
 from pathfit.observe import ipsets
 from pathfit.wire import ipset
 from pathfit.wire.netlink import Malformed, attribute, nested

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from pathfit.core.net import Flow
 from pathfit.host.netns import inside
-from pathfit.model.filter import Packet, evaluate, tables_index
+from pathfit.model.filters.evaluate import Packet, evaluate, tables_index
 from pathfit.observe.filters import read_tables
 
 pytestmark = pytest.mark.lab

@@ -24,10 +24,10 @@ from pathfit.core.filters import (
     Verdict,
 )
 from pathfit.core.net import Flow
-from pathfit.model.filter import Packet, evaluate, tables_index
-from pathfit.model.filter_facts import PacketFacts
-from pathfit.model.filter_sieve import Keys, sift
-from pathfit.model.filter_tests import SLOT
+from pathfit.model.filters.conditions import SLOT
+from pathfit.model.filters.evaluate import Packet, evaluate, tables_index
+from pathfit.model.filters.facts import PacketFacts
+from pathfit.model.filters.sieve import Keys, sift
 
 V4 = ("198.18.1.2", "198.18.3.2", "10.0.0.1", "255.255.255.255")
 V6 = ("2001:db8::1", "2001:db8:0:1::2", "::1", "fd00::ffff")

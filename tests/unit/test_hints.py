@@ -2,8 +2,8 @@
 
 import pytest
 
-from pathfit.model.overhead import fits
-from pathfit.model.stacks import parse
+from pathfit.model.tunnels.overhead import fits
+from pathfit.model.tunnels.stacks import parse
 from pathfit.rules.hints import BASES, HELD, KNOWN, TAKES, USUAL, Hint, hint, resembles
 
 STACKS = {

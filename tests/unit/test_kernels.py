@@ -16,7 +16,7 @@ from pathfit.core.case import Case
 from pathfit.core.evidence import CounterFact, SocketFact
 from pathfit.core.finding import Finding
 from pathfit.core.snapshot import HostSnapshot
-from pathfit.model.makers import heartbeat
+from pathfit.model.tunnels.makers import heartbeat
 from pathfit.render import scan as rendered
 
 CENTOS_70, CENTOS_72 = "3.10.0-123.4.4.el7.x86_64", "3.10.0-327.10.1.el7.x86_64"

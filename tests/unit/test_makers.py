@@ -2,8 +2,8 @@
 
 import pytest
 
-from pathfit.model import makers
-from pathfit.model.makers import deductions, expected_inner, fitting_inner, heartbeat, neutron_mtu, real
+from pathfit.model.tunnels import makers
+from pathfit.model.tunnels.makers import deductions, expected_inner, fitting_inner, heartbeat, neutron_mtu, real
 
 
 @pytest.mark.parametrize(

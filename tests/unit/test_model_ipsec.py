@@ -11,8 +11,8 @@ from pathfit.core.net import UDP, Flow
 from pathfit.core.path import Encap, Fate, Predicted
 from pathfit.core.snapshot import HostSnapshot, XfrmPolicy, XfrmState, XfrmTemplate
 from pathfit.model import Network, predict, predict_both
-from pathfit.model.overhead import Layer
-from pathfit.model.stacks import parse
+from pathfit.model.tunnels.overhead import Layer
+from pathfit.model.tunnels.stacks import parse
 
 
 def ipsec(layer: Layer, host: HostSnapshot, inner: int = 4) -> HostSnapshot:

@@ -10,7 +10,7 @@ from pathfit.core.net import Flow
 from pathfit.core.path import Fate, Predicted
 from pathfit.core.snapshot import FdbEntry, HostSnapshot
 from pathfit.model import Network, predict, predict_both
-from pathfit.model.outers import ZERO_MAC
+from pathfit.model.tunnels.outers import ZERO_MAC
 
 
 def node(name: str, *, mtu: int = 1500, last: int, more: str = "") -> HostSnapshot:

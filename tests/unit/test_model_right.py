@@ -6,9 +6,9 @@ from test_model_tunnels import CABLE, built, changed, routed
 
 from pathfit.core.snapshot import HostSnapshot
 from pathfit.model import Network
-from pathfit.model.overhead import Layer
-from pathfit.model.right import Misfit, misfits, right_mtu
-from pathfit.model.stacks import parse
+from pathfit.model.tunnels.overhead import Layer
+from pathfit.model.tunnels.right import Misfit, misfits, right_mtu
+from pathfit.model.tunnels.stacks import parse
 
 VX = "a {name} vxlan {mtu} id={vni} local={here} remote={there} {more}\n"
 UNDER = CABLE.replace("1500", "{under}", 1)
@@ -51,7 +51,7 @@ def test_the_right_mtu(text: str, name: str, mtu: int | None) -> None:
 
 @pytest.mark.parametrize("stack", ["geneve", "gre,key", "ipip", "sit", "ip6tnl", "ip6gre", "wireguard", "wireguard6"])
 def test_the_right_mtu_is_what_passes_whole(stack: str) -> None:
-    from pathfit.model.overhead import fits
+    from pathfit.model.tunnels.overhead import fits
 
     layer = parse(stack).layers[0]
     assert right(built(layer, 1700), "tun") == fits((layer,), 1500)[0].best

@@ -19,9 +19,9 @@ from pathfit.core.snapshot import (
 )
 from pathfit.model import Network, predict
 from pathfit.model.l2 import macsec
-from pathfit.model.outers import layer_of
-from pathfit.model.overhead import Layer, learned, too_big
-from pathfit.model.stacks import parse
+from pathfit.model.tunnels.outers import layer_of
+from pathfit.model.tunnels.overhead import Layer, learned, too_big
+from pathfit.model.tunnels.stacks import parse
 from pathfit.wire.rtnl_link import KINDS
 
 FIGURES: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "tunnels.json").read_text())

@@ -19,7 +19,7 @@ from test_state_nodes import partly, said
 from pathfit import diagnose
 from pathfit.core.finding import Fix
 from pathfit.core.snapshot import HostSnapshot
-from pathfit.model.makers import fitting_inner, neutron_mtu, taken
+from pathfit.model.tunnels.makers import fitting_inner, neutron_mtu, taken
 from pathfit.observe.nodes import neutron
 from pathfit.remedies.neutron import after, settings
 

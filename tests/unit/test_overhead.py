@@ -9,8 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pathfit.core.net import Family
-from pathfit.model.overhead import KINDS, MEASURED, NUMBERS, V6_ONLY, Layer, default_mtu, fits, inner, outer, parts
-from pathfit.model.stacks import NotAStack, parse
+from pathfit.model.tunnels.overhead import (
+    KINDS,
+    MEASURED,
+    NUMBERS,
+    V6_ONLY,
+    Layer,
+    default_mtu,
+    fits,
+    inner,
+    outer,
+    parts,
+)
+from pathfit.model.tunnels.stacks import NotAStack, parse
 
 FIGURES: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "tunnels.json").read_text())
 KERNEL, USER = FIGURES["kernel"], FIGURES["user"]

@@ -9,19 +9,29 @@ from pathlib import Path
 import msgspec
 
 from pathfit.core.net import Family
-from pathfit.model.overhead import KINDS, USUAL_MTU, Layer, TooBig, default_mtu, fits, has_device, parts, too_big
-from pathfit.model.stacks import parse
+from pathfit.model.tunnels.overhead import (
+    KINDS,
+    USUAL_MTU,
+    Layer,
+    TooBig,
+    default_mtu,
+    fits,
+    has_device,
+    parts,
+    too_big,
+)
+from pathfit.model.tunnels.stacks import parse
 from pathfit.render.overhead import document
 
 PAGE = Path(__file__).parents[2] / "docs" / "overhead.md"
 EXAMPLE = "vxlan+wireguard/1500"
 HEAD = """# What fits through a tunnel
 
-This page is made from the one table of the code (`pathfit.model.overhead`); `pathfit overhead STACK` computes any stack
-of it, on any system. It was measured on Linux 5.10, 6.1, 6.12, 6.18 and 7.2, which agree; the raw figures are in
-`tests/unit/data/tunnels.json`, and a test holds the table against every one of them. What this machine's kernel has of
-them is tried again at each test run, packet by packet; what becomes of packets that are passed on was seen on 6.1 for
-the other kinds (`stories` in that file). Kernels below 5.10 were not measured.
+This page is made from the one table of the code (`pathfit.model.tunnels.overhead`); `pathfit overhead STACK` computes
+any stack of it, on any system. It was measured on Linux 5.10, 6.1, 6.12, 6.18 and 7.2, which agree; the raw figures are
+in `tests/unit/data/tunnels.json`, and a test holds the table against every one of them. What this machine's kernel has
+of them is tried again at each test run, packet by packet; what becomes of packets that are passed on was seen on 6.1
+for the other kinds (`stories` in that file). Kernels below 5.10 were not measured.
 
 Sizes are bytes of IP packet, its header included, over an underlay of 1500. *MTU* is what the kernel gives a new device
 (in brackets: over an underlay of 9000); *fits* is the largest inner packet whose outer packet is not fragmented.

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pathfit.model.overhead import KINDS
-from pathfit.model.stacks import parse
+from pathfit.model.tunnels.overhead import KINDS
+from pathfit.model.tunnels.stacks import parse
 from pathfit.render import layout, overhead
 from pathfit.render.layout import Page
 from pathfit.words.render import say

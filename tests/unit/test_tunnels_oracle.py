@@ -13,9 +13,9 @@ from topo_lab import PATIENCE, PORT, SAID_AT_ONCE, Lab, lab
 from pathfit.core.net import UDP, Flow
 from pathfit.core.path import Encap, Fate, Predicted
 from pathfit.model import Network, predict
-from pathfit.model.overhead import default_mtu, fits, mtu_ceiling
-from pathfit.model.right import right_mtu
-from pathfit.model.stacks import parse
+from pathfit.model.tunnels.overhead import default_mtu, fits, mtu_ceiling
+from pathfit.model.tunnels.right import right_mtu
+from pathfit.model.tunnels.stacks import parse
 
 CABLE = "a eth0 {under} 198.18.9.1/24 2001:db8:9::1/64 -- b eth0 {under} 198.18.9.2/24 2001:db8:9::2/64\n"
 ENDS = {4: ("198.18.9.1", "198.18.9.2"), 6: ("2001:db8:9::1", "2001:db8:9::2")}

@@ -5,7 +5,7 @@ from typing import Any
 
 from pathfit.cli.stop import Stop, line
 from pathfit.cli.talk import style
-from pathfit.model.stacks import NotAStack, parse
+from pathfit.model.tunnels.stacks import NotAStack, parse
 from pathfit.render import overhead as render
 from pathfit.render.layout import Page
 

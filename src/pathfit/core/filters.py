@@ -1,6 +1,6 @@
 """Packet filters in one small language, whoever wrote them (nftables, iptables-nft, iptables-legacy).
 
-A reader (observe/) translates what the kernel holds into these values; the model (model/filter.py) evaluates
+A reader (observe/) translates what the kernel holds into these values; the model (model/filters/evaluate.py) evaluates
 them for one packet. What a reader does not understand it keeps as :class:`Opaque`, and the model then answers
 "unknown" for packets that reach it - never "passes".
 

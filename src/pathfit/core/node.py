@@ -29,9 +29,9 @@ class Overlay(Value, frozen=True, kw_only=True):
     ``mtu`` is the number somebody wrote into ``option`` (bytes), as written; ``meaning`` says what that option means
     to this maker: the containers' MTU ("inner") or that of the network below ("underlay", the maker deducts).
     ``granted`` is what the maker gives to containers, by its own files (flannel's FLANNEL_MTU, /var/lib/calico/mtu).
-    ``deducted`` is what this maker takes off for its encapsulation (:mod:`pathfit.model.makers`), None when unknown.
-    ``uplink`` is the device it was told to use (``told``) or found itself, ``detected`` the MTU that it found there.
-    ``devices`` are those of its names that exist in ``NodeFacts.netns``. ``outer``: family of the outer packets.
+    ``deducted`` is what this maker takes off for its encapsulation (:mod:`pathfit.model.tunnels.makers`), None when
+    unknown. ``uplink`` is the device it was told to use (``told``) or found itself, ``detected`` the MTU that it found
+    there. ``devices`` are those of its names that exist in ``NodeFacts.netns``. ``outer``: family of the outer packets.
     ``text`` is its whole configuration where a repair must write it again whole (flannel's net-conf.json, a key of a
     ConfigMap); "" for any other, and where it holds a key.
     """

@@ -8,14 +8,8 @@
 * :mod:`~pathfit.model.packet` is what walks, :mod:`~pathfit.model.state` where it is;
 * :mod:`~pathfit.model.mtu` says how large a packet a host sends, and how large ones its SYN invites;
 * :mod:`~pathfit.model.l2` carries a :mod:`~pathfit.model.frame`: veth, bridge, vlan, macvlan, bond;
-* :mod:`~pathfit.model.tunnel` wraps packets in packets and predicts the outer ones in turn: what goes around them is
-  in :mod:`~pathfit.model.outers`, what that costs in :mod:`~pathfit.model.overhead`, who takes it off in
-  :mod:`~pathfit.model.exits`, and the MTU a tunnel should have in :mod:`~pathfit.model.right`; IPsec without a device
-  is in :mod:`~pathfit.model.ipsec`, a stack as one writes it in :mod:`~pathfit.model.stacks`, what the makers of
-  cluster networks subtract in :mod:`~pathfit.model.makers`;
-* :mod:`~pathfit.model.filter` evaluates packet filters: ``filter_facts`` of a packet, ``filter_tests`` on them,
-  ``filter_index`` and ``filter_sieve`` (which rules need not be asked), ``filter_walk`` (all branches that are
-  possible), ``filter_values`` (what it says); ``_policy`` translates the model's packet for it;
+* :mod:`~pathfit.model.tunnels` wraps packets in packets and predicts the outer ones in turn;
+* :mod:`~pathfit.model.filters` evaluates packet filters; ``_policy`` translates the model's packet for them;
 * :mod:`~pathfit.model.nat` translates, forth and back, :mod:`~pathfit.model.hooks` is where a walk passes both;
 * :mod:`~pathfit.model.journey` is the walk, step by step; :mod:`~pathfit.model.walk` has the two questions;
 * :mod:`~pathfit.model.order` says which address a client tries first, :mod:`~pathfit.model.proxies` by which proxy;

@@ -1,5 +1,5 @@
 """What the packet filters of one namespace do with one packet at one hook: the model's packet, translated for
-:mod:`~pathfit.model.filter`, and its answer, translated back.
+:mod:`~pathfit.model.filters.evaluate`, and its answer, translated back.
 
 A namespace without tables answers at once. A rule that drops only some packets (dice, limits) does not end the walk:
 that is loss, not a block.
@@ -11,8 +11,8 @@ from pathfit.core.filters import Hook, Nat
 from pathfit.core.net import TCP
 from pathfit.core.path import Clamped, Filtered
 from pathfit.core.snapshot import Link
-from pathfit.model import filter as pf
 from pathfit.model.addr import is_loopback, is_multicast
+from pathfit.model.filters import evaluate as pf
 from pathfit.model.lookup import Found
 from pathfit.model.mtu import comes_back_by, path_mtu
 from pathfit.model.network import Net
@@ -108,7 +108,8 @@ def hook(net: Net, family: Family, name: Hook, p: Packet, where: Where, memo: pf
 
 
 class Asked:
-    """The packet as filters ask about it (:class:`pathfit.model.filter.Packet`), each answer found when asked for."""
+    """The packet as filters ask about it (:class:`pathfit.model.filters.evaluate.Packet`), each answer found when asked
+    for."""
 
     uid = gid = ttl = dscp = ctmark = mark = None
     pkttype = "host"

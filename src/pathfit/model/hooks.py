@@ -8,7 +8,7 @@ from pathfit.core.path import Clamped, Fate, Step, Translated
 from pathfit.core.snapshot import Link
 from pathfit.model import _policy, nat
 from pathfit.model._policy import PASSED, Outcome, Where
-from pathfit.model.filter import Memo
+from pathfit.model.filters.evaluate import Memo
 from pathfit.model.frame import Note
 from pathfit.model.lookup import Found
 from pathfit.model.network import Net

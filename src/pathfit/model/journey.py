@@ -26,7 +26,7 @@ from pathfit.model.mtu import SMALLEST_V6, accepts_source, device_mtu, route_mtu
 from pathfit.model.network import Net, Network
 from pathfit.model.packet import Bound, Fate1, Gap, Packet, cut_at, too_big
 from pathfit.model.state import End, Journey, State
-from pathfit.model.tunnel import Steps, secured, through
+from pathfit.model.tunnels.tunnel import Steps, secured, through
 
 MAX_STEPS = 64 * 4  # a packet dies after 64 forwarding hosts; each takes up to four states
 MAX_NESTED = 4  # tunnels in tunnels

@@ -22,8 +22,8 @@ from pathfit.model.addr import is_link_local
 from pathfit.model.frame import MOST_FOLLOWED, RANK, TAG, Carried, Frame, Note, Wire, after, lost
 from pathfit.model.join import Landing, across
 from pathfit.model.network import AGGREGATES, STACKED, Net
-from pathfit.model.overhead import resembling
 from pathfit.model.packet import Bound, Gap, cut_at, largest_piece
+from pathfit.model.tunnels.overhead import resembling
 
 VLAN_ROOM = TAG  # VLAN_HLEN in __is_skb_forwardable
 BR_BLOCKING = 4  # BR_STATE_BLOCKING: by the spanning tree; the states before forwarding last a moment only

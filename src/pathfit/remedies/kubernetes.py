@@ -2,7 +2,7 @@
 
 The number written and the pods' MTU are two numbers (flannel and Cilium are told of the network below): both are said.
 They follow from the smallest of what was measured and of what the devices show, by the maker's own arithmetic
-(:mod:`pathfit.model.makers`). How it is written stands in :mod:`~pathfit.remedies.kubernetes_makers`.
+(:mod:`pathfit.model.tunnels.makers`). How it is written stands in :mod:`~pathfit.remedies.kubernetes_makers`.
 """
 
 import re
@@ -14,8 +14,8 @@ from pathfit.core.net import TCP, Family
 from pathfit.core.path import Encap
 from pathfit.core.snapshot import HostSnapshot, Link
 from pathfit.model.lookup import Query, lookup
-from pathfit.model.makers import Setting, expected_inner, setting
 from pathfit.model.network import Net
+from pathfit.model.tunnels.makers import Setting, expected_inner, setting
 from pathfit.model.workloads import plain_name
 from pathfit.remedies.base import SAFE_FLOOR
 from pathfit.remedies.kubernetes_makers import Ground, Recipe, devices, margin, recipes

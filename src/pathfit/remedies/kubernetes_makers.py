@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from pathfit.core.finding import FileEdit, Lasts
 from pathfit.core.node import Distribution, Overlay
-from pathfit.model.makers import Setting
+from pathfit.model.tunnels.makers import Setting
 from pathfit.remedies.base import Argv
 from pathfit.remedies.files import added, diff
 

@@ -1,9 +1,9 @@
 """neutron's options, where they say something else than the network that its tunnels go through.
 
-All of them are physical values (:func:`pathfit.model.makers.neutron_mtu`): what is written is the MTU of the network
-below, instances get it less the overhead. For networks that are too large ``path_mtu`` alone is lowered: it counts for
-overlay networks, and the smaller of it and global_physnet_mtu wins, so that provider networks keep theirs. Where the
-instances' own size was written, each option that holds it is raised.
+All of them are physical values (:func:`pathfit.model.tunnels.makers.neutron_mtu`): what is written is the MTU of the
+network below, instances get it less the overhead. For networks that are too large ``path_mtu`` alone is lowered: it
+counts for overlay networks, and the smaller of it and global_physnet_mtu wins, so that provider networks keep theirs.
+Where the instances' own size was written, each option that holds it is raised.
 
 For a person to do: the files that count are those of neutron's server, networks that exist keep their MTU until
 somebody sets it, and instances learn it by their next lease. Source: docs.openstack.org/neutron/zed/admin/config-mtu.
@@ -12,7 +12,7 @@ somebody sets it, and instances learn it by their next lease. Source: docs.opens
 from pathfit.core.finding import Facts, FileEdit, Finding, Fix
 from pathfit.core.net import Family, Point
 from pathfit.core.node import Overlay
-from pathfit.model.makers import fitting_inner, neutron_mtu
+from pathfit.model.tunnels.makers import fitting_inner, neutron_mtu
 from pathfit.remedies.untried import documented
 from pathfit.rules.view import View
 

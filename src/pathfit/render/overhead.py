@@ -3,8 +3,19 @@
 from typing import Any
 
 from pathfit.core.net import mss_of
-from pathfit.model.overhead import KINDS, NUMBERS, USUAL_MTU, Fit, Kind, Layer, default_mtu, fits, header, mtu_ceiling
-from pathfit.model.stacks import Stack
+from pathfit.model.tunnels.overhead import (
+    KINDS,
+    NUMBERS,
+    USUAL_MTU,
+    Fit,
+    Kind,
+    Layer,
+    default_mtu,
+    fits,
+    header,
+    mtu_ceiling,
+)
+from pathfit.model.tunnels.stacks import Stack
 from pathfit.render.layout import Page, columns, pad
 from pathfit.words.render import say
 

@@ -1,7 +1,7 @@
 """What a number resembles: a hint for people, never evidence.
 
 Sizes are of the IP packet inside, so one table serves IPv4 and IPv6 inside; what counts is the header outside. The
-bytes are those of model/overhead.py (a test compares them), and the sizes that providers write down.
+bytes are those of model/tunnels/overhead.py (a test compares them), and the sizes that providers write down.
 """
 
 from typing import NamedTuple

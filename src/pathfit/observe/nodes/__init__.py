@@ -14,7 +14,8 @@ one subtraction too many stands only here. A file is one more witness: what it s
 cluster's own API would say more, and ``missing`` names the line that asks it.
 
 Every file is a stranger's: bounded in size, read below the node's root, and what has the wrong shape loses its field.
-To add a maker: one module with a ``read(node)``, its arithmetic in :mod:`pathfit.model.makers`, one line in MAKERS.
+To add a maker: one module with a ``read(node)``, its arithmetic in :mod:`pathfit.model.tunnels.makers`, one line in
+MAKERS.
 
 Cost: without any maker some fifty opens that fail, a third of a millisecond, and one look at the processes' names.
 """

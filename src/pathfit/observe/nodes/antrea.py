@@ -8,7 +8,7 @@ wireGuard; ``transportInterface``. It is a YAML file of plain scalars. What it g
 """
 
 from pathfit.core.node import Backend, Encryption, Overlay
-from pathfit.model.makers import deductions
+from pathfit.model.tunnels.makers import deductions
 from pathfit.observe.nodes import files
 from pathfit.observe.nodes.place import Node
 

@@ -12,7 +12,7 @@ import re
 
 from pathfit.core.net import Family
 from pathfit.core.node import Backend, Encryption, Overlay
-from pathfit.model.makers import CALICO_FALLBACK, CALICO_PATTERN, deductions
+from pathfit.model.tunnels.makers import CALICO_FALLBACK, CALICO_PATTERN, deductions
 from pathfit.observe.nodes import cni, files
 from pathfit.observe.nodes.place import Node
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from pathfit.core.net import Family
 from pathfit.core.node import Backend, Encryption, Overlay
-from pathfit.model.makers import deductions
+from pathfit.model.tunnels.makers import deductions
 from pathfit.observe.nodes import files
 from pathfit.observe.nodes.files import Root
 from pathfit.observe.nodes.place import Node

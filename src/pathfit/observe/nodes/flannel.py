@@ -14,7 +14,7 @@ from typing import Any
 
 from pathfit.core.net import Family
 from pathfit.core.node import Backend, Overlay
-from pathfit.model.makers import deductions
+from pathfit.model.tunnels.makers import deductions
 from pathfit.observe.nodes import files
 from pathfit.observe.nodes.place import Node
 

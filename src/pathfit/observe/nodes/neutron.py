@@ -10,7 +10,7 @@ neutron's own arithmetic on its own files. These files hold passwords; nothing e
 
 from pathfit.core.net import Family
 from pathfit.core.node import Backend, Overlay
-from pathfit.model.makers import NEUTRON_MTU, neutron_mtu, taken
+from pathfit.model.tunnels.makers import NEUTRON_MTU, neutron_mtu, taken
 from pathfit.observe.nodes import files
 from pathfit.observe.nodes.place import Node
 

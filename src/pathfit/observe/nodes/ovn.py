@@ -8,7 +8,7 @@ who installs it does (OpenShift 100), and ovnkube refuses a node whose device ha
 """
 
 from pathfit.core.node import Backend, Overlay
-from pathfit.model.makers import deductions
+from pathfit.model.tunnels.makers import deductions
 from pathfit.observe.nodes import files
 from pathfit.observe.nodes.place import Node
 

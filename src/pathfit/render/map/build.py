@@ -11,8 +11,8 @@ from pathfit.core.net import Direction, Family
 from pathfit.core.path import Predicted
 from pathfit.core.snapshot import HostSnapshot, Link
 from pathfit.model.network import STACKED, Net, Network, machines
-from pathfit.model.outers import ROWS, layer_of
-from pathfit.model.overhead import header, outer
+from pathfit.model.tunnels.outers import ROWS, layer_of
+from pathfit.model.tunnels.overhead import header, outer
 from pathfit.render.map.graph import OUTSIDE, Device, Edge, EdgeKind, Host, Map, Remark, Space, State
 from pathfit.render.map.ways import way
 from pathfit.words.render import summary_id

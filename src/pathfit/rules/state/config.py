@@ -14,8 +14,8 @@ from pathfit.core.finding import Confidence, Facts, Finding
 from pathfit.core.net import Family, Point
 from pathfit.core.node import Meaning, Overlay
 from pathfit.core.snapshot import Link
-from pathfit.model.makers import fitting_inner, taken
 from pathfit.model.network import Net
+from pathfit.model.tunnels.makers import fitting_inner, taken
 from pathfit.rules.base import found, line
 from pathfit.rules.places import place_text
 from pathfit.rules.state.machine import REF, Machine

@@ -13,8 +13,8 @@ from pathfit.core.finding import Confidence, Facts, Finding, Severity
 from pathfit.core.net import Point
 from pathfit.core.snapshot import Link
 from pathfit.model import hung
-from pathfit.model.makers import fitting_inner, heartbeat
 from pathfit.model.network import Net
+from pathfit.model.tunnels.makers import fitting_inner, heartbeat
 from pathfit.rules.base import found, line
 from pathfit.rules.places import place_text
 from pathfit.rules.state import weave

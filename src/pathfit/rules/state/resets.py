@@ -9,7 +9,7 @@ from pathfit.core.finding import Facts, Finding
 from pathfit.core.net import TCP, Family, Flow, Point
 from pathfit.core.path import Filtered
 from pathfit.core.snapshot import Link
-from pathfit.model.filter import FilterIndex, Packet, evaluate, tables_index
+from pathfit.model.filters.evaluate import FilterIndex, Packet, evaluate, tables_index
 from pathfit.model.network import Net
 from pathfit.rules.base import found, line
 from pathfit.rules.places import place_text

@@ -8,8 +8,8 @@ from pathfit.core.net import TCP
 from pathfit.core.node import Encryption, NodeFacts, Overlay, WeaveConnection
 from pathfit.core.snapshot import Link
 from pathfit.model.lookup import Query, lookup
-from pathfit.model.makers import fitting_inner, heartbeat
 from pathfit.model.network import Net, Network
+from pathfit.model.tunnels.makers import fitting_inner, heartbeat
 from pathfit.rules.base import found, line
 from pathfit.rules.places import place_text
 from pathfit.rules.state.machine import REF, Machine

@@ -5,10 +5,10 @@ or a program of its own may take any of them, so where there is one nothing is s
 """
 
 from pathfit.core.snapshot import Link, XfrmState
-from pathfit.model.ipsec import unwraps
 from pathfit.model.network import Net, Network
-from pathfit.model.outers import Outer, chosen
 from pathfit.model.packet import Packet
+from pathfit.model.tunnels.ipsec import unwraps
+from pathfit.model.tunnels.outers import Outer, chosen
 
 SAME = ("id", "vni", "key")  # facts two ends of a tunnel share
 TURNED = (("okey", "ikey"), ("ikey", "okey"))

@@ -1,8 +1,9 @@
 """Makers of cluster networks: what each *deducts* for its encapsulation, and what that *really takes*.
 
-The real sizes come from the one table of :mod:`pathfit.model.overhead`: a maker's backend is a stack of its layers
-(:func:`stack`: OVN's Geneve option, a GRE key, ESP). What a maker deducts is its own arithmetic, which has changed over
-its versions: so there may be several numbers, the newest first. Sources, all read in the makers' repositories:
+The real sizes come from the one table of :mod:`pathfit.model.tunnels.overhead`: a maker's backend is a stack of its
+layers (:func:`stack`: OVN's Geneve option, a GRE key, ESP). What a maker deducts is its own arithmetic, which has
+changed over its versions: so there may be several numbers, the newest first. Sources, all read in the makers'
+repositories:
 
 * flannel: backend/vxlan/device.go and vxlan_network.go (``encapOverhead`` 50, for IPv6 as well), backend/wireguard
   (``overhead`` 80), backend/ipip (20), backend/udp (28), backend/ipsec (``ipsecOverhead`` 77); host-gw nothing;
@@ -24,8 +25,8 @@ from typing import NamedTuple
 
 from pathfit.core.net import IP_HEADER, Family
 from pathfit.core.node import Backend, Encryption, Maker, Meaning
-from pathfit.model import overhead
-from pathfit.model.overhead import Layer
+from pathfit.model.tunnels import overhead
+from pathfit.model.tunnels.overhead import Layer
 
 ESP_ANTREA = 38  # ``IPSecESPOverhead``: the most that ESP can add there, padding included
 OVN_OPTION = 8  # one Geneve option with a datapath and two ports, header included (ovn-architecture(7))
@@ -138,8 +139,8 @@ def real(
 def stack(
     maker: Maker, backend: Backend | None, family: Family = 4, encryption: Encryption = "", ovn: bool = False
 ) -> tuple[Layer, ...] | None:
-    """What is put around an inner packet, innermost first, in the terms of :mod:`pathfit.model.overhead`; () nothing,
-    None: not known (weave's sleeve and flannel's udp are programs of their own)."""
+    """What is put around an inner packet, innermost first, in the terms of :mod:`pathfit.model.tunnels.overhead`; ()
+    nothing, None: not known (weave's sleeve and flannel's udp are programs of their own)."""
     around: dict[Backend | None, tuple[Layer, ...]] = {
         "vxlan": (Layer("vxlan", family),),
         "geneve": (Layer("geneve", family, {"opt": OVN_OPTION} if ovn or maker == "ovn-kubernetes" else {}),),

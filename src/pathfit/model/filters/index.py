@@ -21,8 +21,8 @@ from pathfit.core.filters import (
     Verdict,
 )
 from pathfit.core.net import Family
-from pathfit.model.filter_sieve import Keys, Memo, sift
-from pathfit.model.filter_tests import Facts, Rows, Test, compiled, share_of
+from pathfit.model.filters.conditions import Facts, Rows, Test, compiled, share_of
+from pathfit.model.filters.sieve import Keys, Memo, sift
 
 # how the body of a compiled rule is written: (operation, expression, what it needs)
 TEST, VERDICT, NAT, CLAMP, MARK, UNTRACK, REWRITE, CHOICE, UNKNOWN = range(9)

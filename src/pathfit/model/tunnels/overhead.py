@@ -7,7 +7,7 @@ Sizes are bytes of IP packet, its header included. A :class:`Layer` is one encap
 first. ``room`` is the largest packet (or payload of a frame) that the layer underneath carries.
 
 What happens to an IP packet with DF (or of IPv6) that is larger than what fits, where the device's MTU lets it in
-(made on the host of the tunnel; :mod:`~pathfit.model.tunnel` knows about forwarded and bridged ones):
+(made on the host of the tunnel; :mod:`~pathfit.model.tunnels.tunnel` knows about forwarded and bridged ones):
 
 =============== ====================================================================================================
 error           the send fails at once (EMSGSIZE); where there is a device its MTU cannot be raised

@@ -16,8 +16,8 @@ from pathfit.model.l2 import macsec
 from pathfit.model.lookup import Query, lookup
 from pathfit.model.mtu import route_mtu
 from pathfit.model.network import STACKED, TUNNELS, Net, Network
-from pathfit.model.outers import layer_of
-from pathfit.model.overhead import Layer, header, inner
+from pathfit.model.tunnels.outers import layer_of
+from pathfit.model.tunnels.overhead import Layer, header, inner
 
 MAX_DEPTH = 6  # devices on devices
 FRAMES = frozenset({"vxlan", "geneve", "gretap", "ip6gretap", "erspan", "ip6erspan", "l2tp"})  # a tag takes room there

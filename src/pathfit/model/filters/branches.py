@@ -14,7 +14,8 @@ from typing import Literal
 
 from pathfit.core.filters import Clamp, FilterRule, Nat, Opaque, Rewrite, SetMark, Verdict
 from pathfit.core.net import IP_HEADER, TCP_HEADER, Family
-from pathfit.model.filter_index import (
+from pathfit.model.filters.conditions import ABSENT, SLOT, Answer, Facts, Test, address
+from pathfit.model.filters.index import (
     CHOICE,
     CLAMP,
     MARK,
@@ -29,9 +30,8 @@ from pathfit.model.filter_index import (
     FilterIndex,
     Op,
 )
-from pathfit.model.filter_sieve import Memo
-from pathfit.model.filter_tests import ABSENT, SLOT, Answer, Facts, Test, address
-from pathfit.model.filter_values import Clamping, End, NatWay, Ruling, ruling
+from pathfit.model.filters.sieve import Memo
+from pathfit.model.filters.values import Clamping, End, NatWay, Ruling, ruling
 
 DEEPEST = 16  # NFT_JUMP_STACK_SIZE
 MARK_SLOT, CTMARK_SLOT, MSS_SLOT, CTSTATE_SLOT = SLOT["mark"], SLOT["ctmark"], SLOT["tcpmss"], SLOT["ctstate"]

@@ -1,5 +1,5 @@
-"""What a tunnel device of a snapshot puts around a packet: which :class:`~pathfit.model.overhead.Layer` it is, where
-the outer packet goes, with DF or without.
+"""What a tunnel device of a snapshot puts around a packet: which :class:`~pathfit.model.tunnels.overhead.Layer` it is,
+where the outer packet goes, with DF or without.
 
 What a device does is said only where the kernel itself does it from what the snapshot holds. A device that another
 program steers (external mode, Open vSwitch, a tun or tap) ends our view: the answer is then a sentence, why.
@@ -11,10 +11,10 @@ from pathfit.core.net import UDP, Family
 from pathfit.core.snapshot import FdbEntry, Link, Vxlan, Wireguard, WireguardPeer, XfrmState
 from pathfit.model.addr import family_of, is_multicast, within
 from pathfit.model.frame import TAG, Frame
-from pathfit.model.ipsec import Wrapped, wrapped
 from pathfit.model.network import Net
-from pathfit.model.overhead import Layer, header, inner, outer
 from pathfit.model.packet import Packet
+from pathfit.model.tunnels.ipsec import Wrapped, wrapped
+from pathfit.model.tunnels.overhead import Layer, header, inner, outer
 
 ZERO_MAC = "00:00:00:00:00:00"
 OUTER_SPORT = 49152  # somewhere in the range of udp_flow_src_port; filters rarely look at it

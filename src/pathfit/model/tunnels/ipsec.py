@@ -10,8 +10,8 @@ from pathfit.core.net import UDP, Family
 from pathfit.core.snapshot import XfrmPolicy, XfrmState
 from pathfit.model.addr import family_of, within
 from pathfit.model.network import Net
-from pathfit.model.overhead import Layer
 from pathfit.model.packet import Packet
+from pathfit.model.tunnels.overhead import Layer
 
 ESP = 50  # IPPROTO_ESP
 DEFAULT_ICV = 96  # bits an authentication algorithm is cut to where nothing else was said (RFC 4868: 128 for SHA-256)

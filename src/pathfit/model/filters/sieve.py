@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from pathfit.core.filters import Concat, FilterRule, Match, Opaque, Passive
-from pathfit.model.filter_tests import ABSENT, SLOT, Facts, numbers_of, span_of
+from pathfit.model.filters.conditions import ABSENT, SLOT, Facts, numbers_of, span_of
 
 Span = tuple[Any, Any]  # first and last value
 Read = tuple[int, Callable[[str], Span | None]]  # slot of the fact; what a value means, None: not understood

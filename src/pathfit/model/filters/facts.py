@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 from pathfit.core.net import ICMP, ICMPV6, TCP, Family
-from pathfit.model.filter_tests import ABSENT, SLOT, Facts, address, flag_bits
+from pathfit.model.filters.conditions import ABSENT, SLOT, Facts, address, flag_bits
 
 PORTS = frozenset({6, 17, 33, 132, 136})  # TCP, UDP, DCCP, SCTP, UDP-Lite
 CtState = Literal["new", "established", "related", "invalid", "untracked"]
@@ -40,8 +40,8 @@ class Header(Tuple, Protocol):
 
 
 class Asked(Protocol):
-    """What can be asked about a packet; :class:`pathfit.model.filter.Packet` says what each means. ``length`` is its
-    size in bytes, ``together`` that of the packet it is a fragment of; None when it is not known."""
+    """What can be asked about a packet; :class:`pathfit.model.filters.evaluate.Packet` says what each means. ``length``
+    is its size in bytes, ``together`` that of the packet it is a fragment of; None when it is not known."""
 
     @property
     def flow(self) -> Header: ...

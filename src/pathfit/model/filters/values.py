@@ -6,7 +6,7 @@ from pathfit.core.base import Value
 from pathfit.core.filters import FilterRule, Nat
 from pathfit.core.net import Point
 from pathfit.core.path import Filtered
-from pathfit.model.filter_index import Base
+from pathfit.model.filters.index import Base
 
 
 class Ruling(Value, frozen=True, kw_only=True):

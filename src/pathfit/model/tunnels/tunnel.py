@@ -1,8 +1,8 @@
 """Packets inside packets: the way of the outer one, and what happens to those that no longer fit.
 
-What is put around a packet stands in :mod:`~pathfit.model.outers`, what it costs in :mod:`~pathfit.model.overhead`. The
-way of the outer packet is predicted like any other, tunnels in it included, and what bounds it there bounds the inner
-packet, less the overhead.
+What is put around a packet stands in :mod:`~pathfit.model.tunnels.outers`, what it costs in
+:mod:`~pathfit.model.tunnels.overhead`. The way of the outer packet is predicted like any other, tunnels in it included,
+and what bounds it there bounds the inner packet, less the overhead.
 
 Too big at the tunnel's own end (its route, or a path MTU it has learned, is smaller than the outer packet):
 
@@ -32,11 +32,11 @@ import msgspec
 from pathfit.core.net import Point
 from pathfit.core.path import Decap, Encap, Fate, Step
 from pathfit.core.snapshot import Link
-from pathfit.model.exits import exits
 from pathfit.model.frame import Carried, Frame, Note
 from pathfit.model.network import Net, Network
-from pathfit.model.outers import TELLS, Lost, Outer, around, esp, outers
 from pathfit.model.packet import Bound, Fate1, Gap, Packet, cut, largest_piece
+from pathfit.model.tunnels.exits import exits
+from pathfit.model.tunnels.outers import TELLS, Lost, Outer, around, esp, outers
 
 SMALLEST_TOLD = {4: 576, 6: 1280}  # iptunnel_pmtud_check_icmp, _icmpv6: below that nothing is said
 LOCAL_PIECES = frozenset({"wireguard", "l2tp", "l2tp-ip"})  # they fragment their own outer packets, of IPv6 as well

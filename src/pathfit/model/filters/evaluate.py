@@ -26,7 +26,9 @@ from pathfit.core.base import Value
 from pathfit.core.filters import Hook, Nat, Table
 from pathfit.core.net import Flow, Point
 from pathfit.core.path import Filtered
-from pathfit.model.filter_facts import (
+from pathfit.model.filters.branches import Walk
+from pathfit.model.filters.conditions import ABSENT, SLOT, address
+from pathfit.model.filters.facts import (
     CTSTATE,
     Asked,
     CtState,
@@ -35,11 +37,9 @@ from pathfit.model.filter_facts import (
     with_conntrack,
     without_conntrack,
 )
-from pathfit.model.filter_index import NAT_FIRST, NAT_LAST, Base, FilterIndex, tables_index
-from pathfit.model.filter_sieve import Memo
-from pathfit.model.filter_tests import ABSENT, SLOT, address
-from pathfit.model.filter_values import Clamping, NatWay, Ruling, ruling
-from pathfit.model.filter_walk import Walk
+from pathfit.model.filters.index import NAT_FIRST, NAT_LAST, Base, FilterIndex, tables_index
+from pathfit.model.filters.sieve import Memo
+from pathfit.model.filters.values import Clamping, NatWay, Ruling, ruling
 
 __all__ = [
     "Asked", "Clamping", "FilterIndex", "Memo", "NatWay", "Outcome", "Packet", "Ruling", "evaluate", "judge", "outcome",

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from pathfit.core.net import Family
-from pathfit.model.overhead import (
+from pathfit.model.tunnels.overhead import (
     ALIASES,
     DF,
     KINDS,
