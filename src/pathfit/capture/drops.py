@@ -16,6 +16,7 @@ from pathfit.wire import traced
 from pathfit.wire.dissect import VXLAN_PORTS, Dissected, packet
 from pathfit.wire.traced import Traced
 
+FILTERED = "NETFILTER_DROP"
 MOST = 100_000  # events kept between two calls of Drops.read()
 OBJECT = Path(__file__).parent / "bpf" / "trace.bpf.o"
 
@@ -42,6 +43,7 @@ class Drops:
         bpf.Unable; ValueError for more than the program can look for."""
         self._heard: list[bytes] = []
         self._cut = 0  # events that were heard and not kept
+        self._judged = 0  # of those in _heard, how many filtered() has looked at
         self._program = bpf.Program(str(OBJECT), traced.flow(hosts, ports, tunnels), ("dropped",))
 
     @cached_property
@@ -61,10 +63,19 @@ class Drops:
         self._cut += len(self._heard[MOST:])
         del self._heard[MOST:]
 
+    def filtered(self) -> bool:
+        """Has a packet filter dropped anything since this was asked last, as far as is known? Before 5.17 nobody says
+        why anything was dropped."""
+        new, self._judged = self._heard[self._judged :], len(self._heard)
+        if not new:
+            return False  # names of reasons take 10 ms or more, and are not needed where nothing is dropped
+        reasons = self._reasons
+        return not reasons or any(reasons.get(x.reason) == FILTERED for x in map(traced.event, new) if x is not None)
+
     def read(self) -> list[Drop]:
         """What was lost since the last call; what was freed without being lost is left out."""
         self.gather()
-        heard, self._heard = self._heard, []
+        heard, self._heard, self._judged = self._heard, [], 0
         events = filter(None, map(traced.event, heard))
         return [drop for event in events if (drop := self._drop(event)) is not None]
 

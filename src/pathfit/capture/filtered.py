@@ -1,7 +1,8 @@
 """Packet filters while a flow is watched: one :class:`~pathfit.capture.rules.Rules` in each namespace on its way.
 
-A namespace in which nothing may drop a packet is left alone. Where rules cannot be traced, the others are heard all the
-same, and that is said once for each reason.
+A namespace in which nothing may drop a packet is left alone. The others are asked from the beginning, or once something
+was dropped: a table that marks packets costs everybody's packets there (docs/benchmarks.md). Where rules cannot be
+traced, the others are heard all the same, and that is said once for each reason.
 """
 
 import errno
@@ -30,9 +31,11 @@ class Filtered:
         self._ref, self._namespaces, self._tables = ref, namespaces, tables
         self._rules: dict[str, Rules] = {}
         self._refused: dict[tuple[str, str], list[str]] = defaultdict(list)  # (why, code): where
+        self.asked = False
 
     def begin(self, places: Mapping[str, str], flow: Flow) -> None:
         """``places``: what each namespace is called, by NetnsSnapshot.id."""
+        self.asked = True
         for ns, where in places.items():
             tables = self._tables.get(ns)
             if ns not in self._namespaces:
@@ -46,6 +49,10 @@ class Filtered:
                 except ValueError as e:
                     self._refused[str(e), "limit"].append(where)
 
+    def unread(self, places: Mapping[str, str]) -> bool:
+        """Is there a namespace among them of whose rules nobody knows what they are?"""
+        return any(self._tables.get(ns) is None for ns in places)
+
     @property
     def fds(self) -> tuple[int, ...]:
         """Readable when something was told (poll(2))."""
@@ -57,8 +64,9 @@ class Filtered:
             with suppress(OSError):
                 rules.gather()
 
-    def end(self, began: int) -> tracing.Filters:
-        """What was heard; the tables are gone when this returns. ``began``: of the watch (CLOCK_MONOTONIC)."""
+    def end(self, began: int, since: int = 0) -> tracing.Filters:
+        """What was heard; the tables are gone when this returns. ``began``: of the watch (CLOCK_MONOTONIC); ``since``:
+        of Filters."""
         found: list[tracing.Ruled] = []
         counts = [0, 0, 0, 0]
         for ns, rules in self._rules.items():
@@ -80,6 +88,7 @@ class Filtered:
             malformed=malformed,
             cut=len(found) > MOST,
             missing=tuple(self._missing(*key, where) for key, where in self._refused.items()),
+            since=since,
         )
 
     def _missing(self, why: str, code: str, where: Sequence[str]) -> Missing:

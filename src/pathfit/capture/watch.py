@@ -58,6 +58,7 @@ class Watcher:
         self._drops: Drops | None = None
         self._counters = Counters(namespaces)
         self._filters = Filtered(request.ref, namespaces, tables or {})
+        self._asked_since = 0  # when packet filters were asked, where that was not at once
         self._behind: set[int] = set()
         self._done, self._enough = threading.Event(), threading.Event()
         self._opening: list[Worker] = []
@@ -76,8 +77,10 @@ class Watcher:
             self._drops = Drops(hosts, self._request.ports, self._request.tunnels)
         except (bpf.Unable, ValueError) as e:
             self._lacks(DROPS, e)
-        flow = mark.Flow(hosts, None, self._request.ports, self._request.tunnels or dissect.VXLAN_PORTS)
-        self._filters.begin(dict(self._request.namespaces), flow)
+        self._flow = mark.Flow(hosts, None, self._request.ports, self._request.tunnels or dissect.VXLAN_PORTS)
+        self._places = dict(self._request.namespaces)
+        if self._drops is None or not self._request.patient or self._filters.unread(self._places):
+            self._filters.begin(self._places, self._flow)
         for one in self._opening:
             one.wait()
         self._rings = dict(sorted(self._rings.items()))
@@ -175,6 +178,11 @@ class Watcher:
                     if fd in taps and event & select.POLLERR and self._cut is None:
                         self._ends(taps[fd])
                 self._read()
+                if self._drops is not None and not self._filters.asked and self._drops.filtered():
+                    self._filters.begin(self._places, self._flow)  # the sender sends again what got lost
+                    self._asked_since = self._since(time.monotonic_ns())
+                    for fd in self._filters.fds:
+                        poll.register(fd, select.POLLIN)
                 if self._cut is not None:
                     for fd in taps:
                         poll.unregister(fd)
@@ -246,7 +254,7 @@ class Watcher:
             watched=self._drops is not None,
             unheard=unheard,
             moved=self._counters.end(),
-            filters=self._filters.end(self._began_mono),
+            filters=self._filters.end(self._began_mono, self._asked_since),
             cut=self._cut is not None,
             missing=tuple(self._missing),
         )

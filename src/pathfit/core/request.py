@@ -117,8 +117,9 @@ class Watch(Tagged, frozen=True, kw_only=True):
     ends, which fragments of theirs are known by; ``forward``, ``reverse``: the points of each direction in order;
     ``unseen``: devices of the way that no tap is for; ``targets``: the far end in every form, () for ``address`` alone;
     ``namespaces``: (NetnsSnapshot.id, WHERE) of those whose packet filters are asked; ``branches``: where NAT chooses
-    among several, the whole way to each (``forward`` and ``reverse`` are what is known without that). Answer: one
-    WatchFact.
+    among several, the whole way to each (``forward`` and ``reverse`` are what is known without that). ``patient``:
+    packet filters are asked only once one of them dropped something: what asks them costs whoever sends there. Answer:
+    one WatchFact.
     """
 
     ref: str
@@ -134,6 +135,7 @@ class Watch(Tagged, frozen=True, kw_only=True):
     targets: tuple[str, ...] = ()
     namespaces: tuple[tuple[str, str], ...] = ()
     branches: tuple[Branch, ...] = ()
+    patient: bool = False
 
 
 class EndWatch(Tagged, frozen=True, kw_only=True):

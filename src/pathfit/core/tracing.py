@@ -147,7 +147,8 @@ class Filters(Value, frozen=True, kw_only=True):
     """What packet filters said of a flow. ``heard``: namespaces in which rules were traced (NetnsSnapshot.id);
     ``matched``: packets of the flow that came by there, ``marked``: those whose rules were asked for, the others were
     too many; ``lost``, ``malformed``: messages that found no room, or contradicted themselves; ``cut``: more were
-    dropped than are kept in ``ruled``."""
+    dropped than are kept in ``ruled``; ``since``: when they were asked (nanoseconds since the watch began), 0 from the
+    beginning or not at all."""
 
     heard: tuple[str, ...] = ()
     ruled: tuple[Ruled, ...] = ()
@@ -157,3 +158,4 @@ class Filters(Value, frozen=True, kw_only=True):
     malformed: int = 0
     cut: bool = False
     missing: tuple[Missing, ...] = ()
+    since: int = 0

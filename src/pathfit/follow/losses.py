@@ -30,6 +30,7 @@ from pathfit.wire.packets import SYN, Icmp, Tcp, Which, which
 
 LEARNT = {"too-big": "above-path-mtu", "outer-too-big": "outer-above-path-mtu"}
 ANSWERED = 20_000_000  # nanoseconds in which an answer belongs to what was sent
+HOOK = 4  # callers that tell one hook of a packet filter from another
 NO_LOSS = frozenset(("closed", "unknown"))  # behind the last point: it has arrived, or may have
 
 
@@ -60,7 +61,7 @@ def losses_of(
     said = ruled.verdicts(fact, network, after)
     answers = list(_answers(fact))
     drawn = [limit for way in ways if way.branch is not None for limit in way.branch.limits]
-    causes = _Causes(network, report, answers, said.rules, drawn)
+    causes = _Causes(network, report, answers, said.rules, drawn, fact.filters.since)
     causes.whole |= all(way.branch is not None and way.branch.ends == (None, None) for way in ways)
     fact = replace(fact, dropped=said.dropped)
     placed = [*placed_on(ways, fact, causes.foreign), *(Placed(*x) for x in ruled.placed(ways, fact, said))]
@@ -280,6 +281,19 @@ def _worded(cause: Cause) -> Cause:
     return replace(cause, word=LEARNT[cause.word]) if cause.mtu is None and cause.word in LEARNT else cause
 
 
+def _alike(drop: Dropped, other: Dropped) -> bool:
+    """Did both end at the same place in the kernel, one kind of packet, and the first no smaller? A rule for sizes, the
+    rule of a port or an address would have dropped both."""
+    here, there = ((x.netns, x.device, x.function, x.callers[:HOOK]) for x in (drop, other))
+    return here == there and drop.length >= other.length and _kind(drop) == _kind(other)
+
+
+def _kind(drop: Dropped) -> tuple[object, ...]:
+    layer = next(iter(dissect.packet(drop.data).layers), None)
+    t = layer.transport if layer is not None else None
+    return (layer.ip.protocol if layer is not None else 0, t.flags & SYN if isinstance(t, Tcp) else 0)
+
+
 class _Causes:
     """Drops in words of the snapshot."""
 
@@ -290,8 +304,10 @@ class _Causes:
         answers: Sequence[Answer],
         rules: Mapping[Dropped, Rule],
         drawn: Sequence[Limit] = (),
+        since: int = 0,
     ) -> None:
-        self.network, self.host, self.answers, self.rules = network, report.host, answers, rules
+        """``since``: when rules were asked."""
+        self.network, self.host, self.answers, self.rules, self.since = network, report.host, answers, rules, since
         ways = [path for path in (report.forward, report.reverse) if path is not None]
         self._places = {hop.where.netns for path in ways for hop in path.hops}
         # Of a way in that is not known, because the way out ends before it, the way out says how far we see.
@@ -302,7 +318,7 @@ class _Causes:
     def of(self, drops: Iterable[Dropped]) -> tuple[Cause, ...]:
         """The different ones, the most frequent first, but a rule before "a packet filter": not all packets are asked
         about."""
-        counted = Counter(map(self._cause, drops))
+        counted = Counter(map(self._cause, self._asked(list(drops))))
         sized = {replace(cause, mtu=None, most=None): cause for cause in counted if cause.mtu is not None}
         for cause in [c for c in counted if c in sized]:  # the last, short segment of a burst shares its fate
             counted[sized[cause]] += counted.pop(cause)
@@ -312,6 +328,14 @@ class _Causes:
         nameless = any(cause.rule is not None for cause in counted)
         order = sorted(counted.items(), key=lambda x: (nameless and x[0].word == "filtered" and not x[0].rule, -x[1]))
         return tuple(replace(_worded(cause), count=n) for cause, n in order)
+
+    def _asked(self, drops: Sequence[Dropped]) -> Iterator[Dropped]:
+        """Without what a packet filter dropped before its rules were asked, when a rule there then dropped the like."""
+        named = [x for x in drops if x in self.rules]
+        for drop in drops:
+            early = drop.time < self.since and drop.word == ruled.FILTERED and drop not in self.rules
+            if not (early and any(_alike(drop, x) for x in named)):
+                yield drop
 
     def _cause(self, drop: Dropped) -> Cause:
         device, number = drop.device, drop.netns

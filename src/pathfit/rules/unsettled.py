@@ -15,7 +15,7 @@ from pathfit.core.evidence import ClockFact, ProgramFact, WatchFact
 from pathfit.core.filters import Action, Choice, Expr, Opaque, Verdict
 from pathfit.core.measured import Bracket
 from pathfit.core.net import Direction, hops_away
-from pathfit.core.path import Fate, Translated
+from pathfit.core.path import Fate, Filtered, Translated
 from pathfit.core.request import EndWatch, Measure, ReadPrograms, ReadState, Request, Watch
 from pathfit.model.addr import family_of
 from pathfit.rules import forecast
@@ -163,8 +163,23 @@ def taps_on(case: Case, ref: str, address: str) -> tuple[Watch, ...]:
         unseen=at.unseen,
         namespaces=at.namespaces,
         branches=at.branches,
+        # What others send is not sent again for us, and what is asked once more is short.
+        patient=case.ask.command == "trace" and case.ask.follow is None and _passes(view),
     )
     return (watch,)
+
+
+def _passes(view: View) -> bool:
+    """Does state foretell that no packet filter drops anything of the flow, nor an ICMP error about it?"""
+    for way in view.predicted:
+        if way is None or Fate.FILTERED in (way.fate, way.large):
+            return False
+        steps = [*(step for hop in way.hops for step in hop.steps), *([way.culprit] if way.culprit else [])]
+        if any(isinstance(step, Filtered) and step.verdict != "accept" for step in steps):
+            return False
+        if any(limit.then == "icmp" and not limit.told_home for limit in way.limits):
+            return False
+    return True
 
 
 def _drawn(case: Case, view: View, address: str) -> tuple[forecast.Ways, ...]:
