@@ -42,6 +42,7 @@ from pathfit.host.ring import Ring
 MS = 250  # of one half of a pair
 OFFLOADS = {"on": "as devices are made (TSO, GSO, GRO)", "off": "segment by segment"}
 IPV4 = [(0x28, 0, 0, 12), (0x15, 0, 1, 0x0800), (6, 0, 0, 64), (6, 0, 0, 0)]
+CABLES = ((0, 1), (2, 3), (4, 5))  # of DEVICES
 OWN, BESIDE, SECONDS = 5000, 200_000, 2.0
 BPFTRACE = """
 tracepoint:net:net_dev_start_xmit, tracepoint:net:netif_receive_skb, tracepoint:skb:kfree_skb {
@@ -72,12 +73,12 @@ class Ratio(NamedTuple):
 
 
 class Watched:
-    """A watch of one flow over the whole way. ``only``: numbers of the taps it has; ``patient``: rules of filters
-    are asked once one drops something of the flow, as where state foretells no drop, else at once; ``fact``: what it
-    saw, when it is over; ``cpu``: seconds it took."""
+    """A watch of one flow over the whole way. ``only``: numbers of the taps it has; ``foretold``: state foretells a
+    loss, so that rules of packet filters are asked at once and each tap hears both what comes in and what leaves;
+    ``fact``: what it saw, when it is over; ``cpu``: seconds it took."""
 
     def __init__(
-        self, way: Way, port: int, only: Collection[int] = range(len(DEVICES)), *, patient: bool = True
+        self, way: Way, port: int, only: Collection[int] = range(len(DEVICES)), *, foretold: bool = False
     ) -> None:
         self._request = Watch(
             ref="watch",
@@ -86,7 +87,8 @@ class Watched:
             hosts=(CLIENT, SERVER),
             ports=(port,),
             namespaces=tuple((host, host) for host in HOSTS),
-            patient=patient,
+            patient=not foretold,
+            cables=() if foretold else tuple(c for c in CABLES if {*c} <= {*only}),
         )
         self._files, self._tables = way.files, way.tables()
         self.fact: TraceFact | None = None
@@ -181,7 +183,7 @@ def others(way: Way, rounds: int, peers: int) -> list[str]:
     blast = "datagrams of 64 bytes"
     rows = [
         Row(f"{blast}, as many as go", watched, ours, rounds),
-        Row(f"{blast}, as many as go", Watched(way, FLOW, patient=False), ours, rounds, "pathfit, rules asked at once"),
+        Row(f"{blast}, as many as go", Watched(way, FLOW, foretold=True), ours, rounds, "pathfit, a loss foretold"),
         Row(f"{blast}, between the flow's addresses", watched, way.sender("udp", SERVER), rounds),
         Row(f"{blast}, dropped at the end by a rule", watched, way.sender("udp", OTHER, CLOSED), rounds),
         Row(f"{blast}, {BESIDE:,} a second offered", watched, ours, rounds, rate=BESIDE),

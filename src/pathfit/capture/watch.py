@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
+from pathfit.capture.cables import Cables
 from pathfit.capture.counters import Counters
 from pathfit.capture.drops import Drop, Drops
 from pathfit.capture.filtered import Filtered, Read
@@ -59,6 +60,7 @@ class Watcher:
         self._counters = Counters(namespaces)
         self._filters = Filtered(request.ref, namespaces, tables or {})
         self._asked_since = 0  # when packet filters were asked, where that was not at once
+        self._cables = Cables()
         self._behind: set[int] = set()
         self._done, self._enough = threading.Event(), threading.Event()
         self._opening: list[Worker] = []
@@ -85,6 +87,8 @@ class Watcher:
             one.wait()
         self._rings = dict(sorted(self._rings.items()))
         self._opened.sort()
+        if self._drops is not None:  # who else would tell what a cable took?
+            self._cables.halve(self._request.cables, self._rings)
         self._armed = self._since(time.monotonic_ns())
         self._counters.begin()
         self._thread.start()
@@ -205,12 +209,17 @@ class Watcher:
         if found:
             reading = self._times.reading(look.monotonic)
             self._blocks += ((number, reading, block) for number, block in found)
-        if self._kept.total() > MOST and self._cut is None:
+        if self._many > MOST and self._cut is None:
             self._stop()
         self._read_last = now
         if self._drops is not None:
             self._drops.gather()
         self._filters.gather()
+
+    @property
+    def _many(self) -> int:
+        """Packets read, with those that stand for two."""
+        return self._kept.total() + sum(self._kept[n] for n in self._cables.far)
 
     def _take(self) -> Iterator[tuple[int, Block]]:
         """What the rings have, until there is enough: of what came then nothing is said anyway."""
@@ -218,7 +227,7 @@ class Watcher:
             for block in ring.take():
                 self._kept[number] += block.many
                 yield number, block
-                if self._kept.total() > MOST:
+                if self._many > MOST:
                     return
 
     def _stop(self) -> None:
@@ -240,14 +249,17 @@ class Watcher:
         for number, many in self._untimed.items():  # as good as not kept: no point is blamed for what it lacks
             lost[number] = lost.get(number, 0) + many
             self._kept[number] -= many
+        crossing, unknown = self._cables.in_between(dropped, self._request.taps, self._began_mono)
+        lost = self._cables.lost(lost, unheard) + unknown
+        kept = Counter(x.tap for x in seen)
         self._missing += map(self._left, self._ended)
         return TraceFact(
             ref=ref,
             taps=self._request.taps,
             opened=tuple(n for n in self._opened if n not in self._ended),
-            seen=seen,
+            seen=(*seen, *crossing),
             dropped=tuple(map(self._told, dropped)),
-            lost=tuple(Lost(tap=n, kept=self._kept[n], lost=many) for n, many in lost.items() if many),
+            lost=tuple(Lost(tap=n, kept=kept[n], lost=many) for n, many in lost.items() if many),
             began=self._began,
             armed=self._armed,
             ended=ended,
@@ -275,7 +287,10 @@ class Watcher:
                 if at is None:
                     self._untimed[number] += 1
                     continue
-                yield self._seen(number, self._since(at), frame)
+                seen = self._seen(number, self._since(at), frame)
+                if (left := self._cables.left(seen)) is not None:
+                    yield left
+                yield seen
 
     def _seen(self, number: int, time: int, frame: Frame) -> Seen:
         raw = self._request.taps[number].raw

@@ -118,8 +118,9 @@ class Watch(Tagged, frozen=True, kw_only=True):
     ``unseen``: devices of the way that no tap is for; ``targets``: the far end in every form, () for ``address`` alone;
     ``namespaces``: (NetnsSnapshot.id, WHERE) of those whose packet filters are asked; ``branches``: where NAT chooses
     among several, the whole way to each (``forward`` and ``reverse`` are what is known without that). ``patient``:
-    packet filters are asked only once one of them dropped something: what asks them costs whoever sends there. Answer:
-    one WatchFact.
+    packet filters are asked only once one of them dropped something: what asks them costs whoever sends there.
+    ``cables``: taps that are the two halves of one cable, where nothing should get lost in it: each hears what comes
+    in, which is what left by the other one. Answer: one WatchFact.
     """
 
     ref: str
@@ -136,6 +137,7 @@ class Watch(Tagged, frozen=True, kw_only=True):
     namespaces: tuple[tuple[str, str], ...] = ()
     branches: tuple[Branch, ...] = ()
     patient: bool = False
+    cables: tuple[tuple[int, int], ...] = ()
 
 
 class EndWatch(Tagged, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from pathfit.host import netns, rawsock
 from pathfit.wire import tpacket
 from pathfit.wire.tpacket import Seen
 
-PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION = 5, 6, 10  # linux/if_packet.h
+PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION, PACKET_IGNORE_OUTGOING = 5, 6, 10, 23  # linux/if_packet.h
 TPACKET_V3 = 2
 SOL_PACKET = 263
 ETH_P_ALL = 3
@@ -88,6 +88,11 @@ class Ring:
         if not self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             return ""
         return "down" if self._socket.getsockname()[0] else "gone"
+
+    def leave_out(self, leaving: bool) -> None:
+        """From now on hear only what comes in, or what leaves as well: for each packet that leaves, the kernel makes a
+        copy before any filter runs (dev_queue_xmit_nit()). Raises OSError before Linux 4.20."""
+        self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, leaving)
 
     def take(self) -> Iterator[Block]:
         """What has come, oldest first, as it is. A block goes back to the kernel at once."""

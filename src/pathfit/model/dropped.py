@@ -43,6 +43,10 @@ NOISY = (
     ("NOT_SPECIFIED", "tcp_"),  # a socket was reached, and did not want it
 )
 
+TRANSMITS = "dev_hard_start_xmit"
+IN_CABLE = (TRANSMITS, "veth_xmit")
+NOT_IN_CABLE = ("__netif_receive_skb", "netif_receive_skb", "__dev_queue_xmit", "dev_queue_xmit", "sch_", "ip", "br_")
+BACKLOG = ("enqueue_to_backlog", "netif_rx", "__netif_rx")  # where what came across waits
 TAKES_UP = ("process_backlog", "__napi_poll", "net_rx_action", "handle_softirqs", "__do_softirq", "do_softirq")
 BRIDGE_NF = ("br_nf_dev_queue_xmit", "br_nf_post_routing", "br_nf_ip_fragment")
 
@@ -107,6 +111,22 @@ def why(reason: str, functions: Sequence[str]) -> Why | None:
         if wanted == reason and (not among or _among(among, functions)):
             return found
     return UNKNOWN
+
+
+def in_cable(functions: Sequence[str]) -> bool | None:
+    """Was it dropped behind the tap of the half it left by, and before that of the half it was to come in by
+    (xmit_one() to __netif_receive_skb_core())? None: no name tells."""
+    for name in functions:
+        if name.startswith(IN_CABLE):
+            return True
+        if name.startswith(NOT_IN_CABLE):
+            return False
+    return None
+
+
+def came_across(functions: Sequence[str]) -> bool:
+    """Of such a packet: does it bear the far half's device already (__dev_forward_skb2())?"""
+    return _among(BACKLOG, functions[: functions.index(TRANSMITS)] if TRANSMITS in functions else functions)
 
 
 def _together(functions: Sequence[str]) -> Sequence[str]:

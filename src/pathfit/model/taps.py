@@ -25,7 +25,8 @@ class Where(NamedTuple):
     """``taps``: each device once; ``forward``, ``reverse``: points in order; ``hosts``, ``ports``, ``tunnels``: what
     the flow may look like; ``ends``: of the tunnels that it goes through; ``targets``: addresses of its far end.
     ``unseen``: devices that cannot be tapped as they are. ``namespaces``: (NetnsSnapshot.id, WHERE) of all that they
-    touch, also where they end before any device; ``branches``: of each address that NAT may take the flow to."""
+    touch, also where they end before any device; ``branches``: of each address that NAT may take the flow to;
+    ``cables``: taps that are the two halves of a veth pair, with no program (XDP) in between."""
 
     taps: tuple[Tap, ...]
     forward: tuple[Stop, ...]
@@ -38,6 +39,7 @@ class Where(NamedTuple):
     targets: tuple[str, ...] = ()
     namespaces: tuple[tuple[str, str], ...] = ()
     branches: tuple[Branch, ...] = ()
+    cables: tuple[tuple[int, int], ...] = ()
 
 
 def taps(
@@ -92,7 +94,24 @@ def taps(
         branches=tuple(
             _branch(end, pair, (orders[2 * n], orders[2 * n + 1])) for n, (end, pair) in enumerate(chosen.items(), 1)
         ),
+        cables=tuple(_cables(network, found)),
     )
+
+
+def _cables(network: Network, taps: Sequence[Tap]) -> Iterator[tuple[int, int]]:
+    numbers = {tap.at: n for n, tap in enumerate(taps)}
+    for n, tap in enumerate(taps):
+        far = _far(network, tap.at)
+        other = numbers.get(far, -1) if far is not None else -1
+        if other > n and _far(network, taps[other].at) == tap.at and _bare(network, tap.at, taps[other].at):
+            yield n, other
+
+
+def _bare(network: Network, *ends: Point) -> bool:
+    """Are both halves those of a veth, and does nothing take packets before a tap sees them?"""
+    nets = [(_net(network, at), at.link) for at in ends]
+    links = [net.names.get(name) if net is not None and name else None for net, name in nets]
+    return all(link is not None and link.kind == "veth" and not link.xdp for link in links)
 
 
 def _ends(drawn: Sequence[Pair], asked: Predicted | None, port: int) -> dict[tuple[str, int], Pair]:

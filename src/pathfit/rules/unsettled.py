@@ -149,6 +149,7 @@ def taps_on(case: Case, ref: str, address: str) -> tuple[Watch, ...]:
             hosts, ports, targets = (*hosts, *other.hosts), (*ports, *other.ports), (*targets, *other.targets)
         mine = (a.address for a in view.source.addresses if family_of(a.address) == family_of(address))
         hosts = tuple(dict.fromkeys((*hosts, *mine)))[:MOST_HOSTS]
+    traced = case.ask.command == "trace"
     watch = Watch(
         ref=ref,
         address=address,
@@ -164,7 +165,8 @@ def taps_on(case: Case, ref: str, address: str) -> tuple[Watch, ...]:
         namespaces=at.namespaces,
         branches=at.branches,
         # What others send is not sent again for us, and what is asked once more is short.
-        patient=case.ask.command == "trace" and case.ask.follow is None and _passes(view),
+        patient=traced and case.ask.follow is None and _passes(view),
+        cables=at.cables if traced and not drawn and _carries(view) else (),
     )
     return (watch,)
 
@@ -180,6 +182,13 @@ def _passes(view: View) -> bool:
         if any(limit.then == "icmp" and not limit.told_home for limit in way.limits):
             return False
     return True
+
+
+def _carries(view: View) -> bool:
+    """Does state foretell that nothing is too large, or lost, anywhere that it shows?"""
+    fine = (Fate.DELIVERED, Fate.UNKNOWN)
+    ways = view.predicted
+    return all(way is not None and not way.limits and {way.fate, way.large} <= {*fine} for way in ways)
 
 
 def _drawn(case: Case, view: View, address: str) -> tuple[forecast.Ways, ...]:
