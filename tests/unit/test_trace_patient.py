@@ -66,8 +66,8 @@ def followed(
     """The document, and whether there was a table of ours in r when the watch had begun."""
     out = tmp_path / "tables"
     words = [*before, sys.executable, "-c", BEGUN, net("r"), str(out), "blind" if blind else "", "trace", "--json"]
-    words += ["--timeout", "8", "--from", f"netns:{net('c')}", "--to", to, *more]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    words += ["--timeout", "40", "--from", f"netns:{net('c')}", "--to", to, *more]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=90, check=False)
     assert done.stdout, done.stderr
     return json.loads(done.stdout), mark.PREFIX in out.read_text()
 

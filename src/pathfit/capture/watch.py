@@ -23,7 +23,7 @@ from pathfit.core.evidence import Missing, TraceFact
 from pathfit.core.evidence_base import AS_ROOT
 from pathfit.core.request import EndWatch, Watch
 from pathfit.core.tracing import DROPS, Dropped, Lost, Seen, Tap
-from pathfit.host import bpf, clock
+from pathfit.host import bpf, clock, symbols
 from pathfit.host.alarm import Late
 from pathfit.host.ring import RETIRE, Block, Ring
 from pathfit.host.worker import Worker
@@ -87,7 +87,7 @@ class Watcher:
             one.wait()
         self._rings = dict(sorted(self._rings.items()))
         self._opened.sort()
-        if self._drops is not None:  # who else would tell what a cable took?
+        if self._drops is not None and symbols.shown():  # who else would tell what a cable took?
             self._cables.halve(self._request.cables, self._rings)
         self._armed = self._since(time.monotonic_ns())
         self._counters.begin()

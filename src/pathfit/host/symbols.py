@@ -13,6 +13,15 @@ FUNCTION = re.compile(rb"^([0-9a-f]+) [tTwW] ", re.MULTILINE)
 MOST = 1 << 20  # bytes behind a symbol that still belong to it
 
 
+def shown(path: str = KALLSYMS) -> bool:
+    """Does the kernel show us addresses? The first of them tell: a hidden one is 0, and of others not all are."""
+    try:
+        with open(path, "rb") as f:
+            return any(line.split(b" ")[0].strip(b"0") for line in f.read(1 << 13).splitlines())
+    except OSError:
+        return False
+
+
 class Symbols:
     """The table of this moment; modules that are loaded later are not in it. Some 12 MB: the file as it is, and the
     addresses of functions in order; names are looked up in the text, for few are ever asked for."""
