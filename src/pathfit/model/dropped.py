@@ -47,6 +47,7 @@ TRANSMITS = "dev_hard_start_xmit"
 IN_CABLE = (TRANSMITS, "veth_xmit")
 NOT_IN_CABLE = ("__netif_receive_skb", "netif_receive_skb", "__dev_queue_xmit", "dev_queue_xmit", "sch_", "ip", "br_")
 BACKLOG = ("enqueue_to_backlog", "netif_rx", "__netif_rx")  # where what came across waits
+WAITS = ("process_backlog", "flush_backlog", "veth_")  # of the far half, before its tap
 TAKES_UP = ("process_backlog", "__napi_poll", "net_rx_action", "handle_softirqs", "__do_softirq", "do_softirq")
 BRIDGE_NF = ("br_nf_dev_queue_xmit", "br_nf_post_routing", "br_nf_ip_fragment")
 
@@ -116,12 +117,14 @@ def why(reason: str, functions: Sequence[str]) -> Why | None:
 def in_cable(functions: Sequence[str]) -> bool | None:
     """Was it dropped behind the tap of the half it left by, and before that of the half it was to come in by
     (xmit_one() to __netif_receive_skb_core())? None: no name tells."""
-    for name in functions:
+    mine = _together(functions)
+    for name in mine:
         if name.startswith(IN_CABLE):
             return True
         if name.startswith(NOT_IN_CABLE):
             return False
-    return None
+    waited = _among(WAITS, (*mine, *functions[len(mine) : len(mine) + 1]))
+    return None if waited or not any(functions) else False
 
 
 def came_across(functions: Sequence[str]) -> bool:
