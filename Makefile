@@ -10,6 +10,9 @@ SLOW := tools/isolated $(BIN)/pytest -m slow
 # About half of what tests/engines takes; the other half runs beside it.
 ENGINES := $(patsubst %,tests/engines/test_%.py,kinds nested podman tunnels killed setups weave host)
 
+# About half of the slow tests elsewhere. (tests/kernels runs alone: a guest for each of two processors, and nothing waits.)
+OTHERS := tests/unit tests/hostile
+
 .PHONY: setup engines-setup demo test test-all lint onefile bench bench-cure bench-oracle bench-kernels bench-trace bench-trace-labs fuzz record-demo uninstall
 
 setup: ## .venv with the command .venv/bin/pathfit
@@ -27,8 +30,9 @@ test: setup ## unit tests, acceptance labs, scenarios; two halves side by side, 
 test-all: engines-setup ## what `make test` leaves out because it takes minutes: real engines, real servers, other kernels
 	@$(BIN)/python tools/outside.py $(BIN)/python tools/beside.py '$(SLOW) $(ENGINES)' \
 	  '$(SLOW) tests/engines $(ENGINES:%=--ignore=%)'
-	@$(BIN)/python tools/outside.py $(BIN)/python tools/beside.py '$(SLOW) tests/kernels' \
-	  '$(SLOW) tests --ignore=tests/engines --ignore=tests/kernels'
+	@$(BIN)/python tools/outside.py $(SLOW) tests/kernels
+	@$(BIN)/python tools/outside.py $(BIN)/python tools/beside.py '$(SLOW) $(OTHERS)' \
+	  '$(SLOW) tests $(OTHERS:%=--ignore=%) --ignore=tests/engines --ignore=tests/kernels'
 
 lint: setup
 	@$(BIN)/ruff check $(wildcard $(CHECKED))

@@ -84,7 +84,8 @@ def main() -> None:
     if len(kernels) != len(given.series):
         sys.exit(f"not fetched, or no QEMU: try: tools/kernels {' '.join(given.series)}")
     started = time.monotonic()
-    with asked(kernels) as told:
+    with vm.several(kernels) as guests:
+        told = asked(guests)
         took = time.monotonic() - started
         table = lines(told)
     right = sum(x.endswith("| yes |") for x in table)

@@ -48,7 +48,7 @@ NO_BTF = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /sys/kernel/bt
 
 
 def traced(code: str, *before: str) -> dict[str, Any]:
-    words = ["trace", "--from", "netns:c", "--to", "http://198.51.100.2:8080/30000", "--timeout", "60", "--json"]
+    words = ["trace", "--from", "netns:c", "--to", "http://198.51.100.2:8080/2000", "--timeout", "60", "--json"]
     argv = [*before, sys.executable, "-c", code, *words]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if not done.stdout:

@@ -4,7 +4,6 @@ Their time is not judged (Python is seven times slower there, and the machine ma
 """
 
 import subprocess
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,10 +22,11 @@ case $verb in diagnose | fix) set -- --timeout {SECONDS} "$@" ;; esac
 exec {vm.CHECKOUT}/.venv/bin/pathfit "$verb" "$@"
 """
 # The case of tests/accept or of this folder, whose expectations say nothing of time. What curl is asked for, with
-# seconds for it, may take longer: it is asked again.
+# seconds for it, may take longer: it is asked again. (:20FB is port 8443, 0A that it listens; each process that looks
+# takes from the server that is awaited.)
 UNTIMED = """. {case}
 timeout() {{ shift 3; command timeout -k 3 {limit} "$@"; }}
-up8443() {{ until in_ "$1" ss -Hltn "sport = :8443" | grep -q .; do sleep .1; done; }}
+up8443() {{ in_ "$1" bash -c 'until grep -q ":20FB 0*:0000 0A" /proc/net/tcp /proc/net/tcp6; do sleep .2; done'; }}
 for what in truth cured; do
   eval "once_$(declare -f $what)"; eval "$what() {{ for _ in {{1..8}}; do once_$what && return; done; return 1; }}"
 done
@@ -47,9 +47,8 @@ LABS = (  # case, what of it pathfit sees, whether it is repaired and undone, on
 
 
 @pytest.fixture(scope="module")
-def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, vm.Guest]]:
-    """Both kernels, with what the labs need from outside: certificates, whose keys take a minute to make in there."""
-    kernels = [vm.required(x) for x in vm.SERIES]
+def equipped(guests: dict[str, vm.Guest], tmp_path_factory: pytest.TempPathFactory) -> dict[str, vm.Guest]:
+    """With what the labs need from outside: certificates, whose keys take a minute to make in there."""
     words = [
         "bash",
         "-c",
@@ -58,29 +57,28 @@ def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, vm.Gu
         str(tmp_path_factory.mktemp("kit")),
     ]
     subprocess.run(words, check=True, timeout=vm.PATIENCE)
-    with vm.several(kernels) as made:
-        for guest in made:
-            (guest.folder / "pathfit").write_text(WRAPPER)
-            (guest.folder / "pathfit").chmod(0o755)
-            for name, *_ in LABS:
-                case = next(x for x in (ACCEPT / f"cases/{name}.sh", HERE / f"cases/{name}.sh") if x.exists())
-                (guest.folder / f"{name}.sh").write_text(UNTIMED.format(case=case, limit=LIMIT))
-        yield {x.kernel.series: x for x in made}
+    for guest in guests.values():
+        (guest.folder / "pathfit").write_text(WRAPPER)
+        (guest.folder / "pathfit").chmod(0o755)
+        for name, *_ in LABS:
+            case = next(x for x in (ACCEPT / f"cases/{name}.sh", HERE / f"cases/{name}.sh") if x.exists())
+            (guest.folder / f"{name}.sh").write_text(UNTIMED.format(case=case, limit=LIMIT))
+    return guests
 
 
 @pytest.fixture(scope="module")
-def said(guests: dict[str, vm.Guest]) -> dict[tuple[str, str], vm.Done]:
+def said(equipped: dict[str, vm.Guest]) -> dict[tuple[str, str], vm.Done]:
     """What every lab said: one after the other on each kernel, both kernels at once."""
 
     def lane(series: str) -> dict[tuple[str, str], vm.Done]:
         found = {}
         for name, mode, cured, _ in (lab for lab in LABS if series in lab[3]):
             words = f"cd {ACCEPT} && CURE={'1' if cured else ''} KEEP=/out PATHFIT=/out/pathfit MODES={mode}"
-            found[series, name] = guests[series].run(f"{words} ./run /out/{name}.sh", check=False)
+            found[series, name] = equipped[series].run(f"{words} ./run /out/{name}.sh", check=False)
         return found
 
     with ThreadPoolExecutor() as pool:
-        return {key: done for one in pool.map(lane, guests) for key, done in one.items()}
+        return {key: done for one in pool.map(lane, equipped) for key, done in one.items()}
 
 
 def test_both_kernels_have_as_much_to_do() -> None:

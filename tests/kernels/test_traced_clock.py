@@ -12,8 +12,8 @@ PLACE = [["netns:r", "vs", "vc"]]
 
 
 @pytest.fixture(scope="module")
-def said() -> dict[str, dict[str, Any]]:
-    return vm.told("clocked.py")
+def said(guests: dict[str, vm.Guest]) -> dict[str, dict[str, Any]]:
+    return vm.told("clocked.py", guests)
 
 
 @pytest.mark.parametrize("series", vm.SERIES)

@@ -16,8 +16,8 @@ NAMED = {
 
 
 @pytest.fixture(scope="module")
-def said() -> dict[str, dict[str, Any]]:
-    return vm.told("ruled.py")
+def said(guests: dict[str, vm.Guest]) -> dict[str, dict[str, Any]]:
+    return vm.told("ruled.py", guests)
 
 
 @pytest.mark.parametrize("series", vm.SERIES)

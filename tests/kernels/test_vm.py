@@ -19,16 +19,31 @@ STARTED = f"""
 import sys
 sys.path[:0] = {[str(Path(file).parent) for file in (vm.__file__, labhost.__file__)]!r}
 import vm
-with vm.Guest(vm.kernel(sys.argv[1])) as guest:
+with vm.Guest(vm.kernel(sys.argv[1]), wait=sys.argv[2] == "up") as guest:
     print(guest._qemu.pid, guest._outer, flush=True)
     guest.run("sleep infinity")
 """
 
 
+@pytest.fixture
+def guest(guests: dict[str, vm.Guest]) -> vm.Guest:
+    return guests["6.1"]
+
+
 @pytest.fixture(scope="module")
-def guest() -> Iterator[vm.Guest]:
-    with vm.Guest(vm.required("6.1")) as g:
-        yield g
+def tapped() -> Iterator[vm.Guest]:
+    """One of our own, with a tap of a namespace of ours."""
+    holder = subprocess.Popen(["unshare", "--net", "--kill-child", "--fork", "sleep", "infinity"])
+    try:
+        pid = only_child(holder.pid)
+        tap = "ip tuntap add tap0 mode tap && ip addr add 198.18.0.1/24 dev tap0 && ip link set tap0 mtu 1450 up"
+        subprocess.run(["nsenter", "-t", str(pid), "-n", "--", "sh", "-c", tap], check=True)
+        nic = vm.Nic("tap,ifname=tap0,script=no,downscript=no", "52:54:00:12:34:56", mtu=1450)
+        with vm.Guest(vm.required("6.12"), nics=[nic], netns_of=pid) as g:
+            yield g
+    finally:
+        holder.kill()
+        holder.wait(vm.PATIENCE)
 
 
 def test_a_command_has_its_kernel_output_and_status(guest: vm.Guest) -> None:
@@ -38,9 +53,9 @@ def test_a_command_has_its_kernel_output_and_status(guest: vm.Guest) -> None:
         guest.run("echo no >&2; exit 3")
 
 
-def test_modules_come_by_themselves_and_devices_are_its_own(guest: vm.Guest) -> None:
-    guest.run("ip netns add x && ip -n x link add w type wireguard && ip -n x link del w && ip netns del x")
-    assert guest.run("ls /sys/class/net").out.split() == ["lo"]
+def test_modules_come_by_themselves_and_devices_are_its_own(tapped: vm.Guest) -> None:
+    tapped.run("ip netns add x && ip -n x link add w type wireguard && ip -n x link del w && ip netns del x")
+    assert tapped.run("ls /sys/class/net").out.split() == ["eth0", "lo"]
 
 
 def test_what_it_writes_stays_inside(guest: vm.Guest) -> None:
@@ -57,36 +72,30 @@ def test_several_at_once_and_none_for_ever(guest: vm.Guest) -> None:
     assert slow.wait().out == "went\n"
 
 
-def test_a_guest_that_ends_is_noticed() -> None:
-    with vm.Guest(vm.required("6.12")) as g:
-        with pytest.raises(vm.GuestError, match="it ended"):
-            g.run("busybox poweroff -f")
-        outer = g._outer
-    assert not outer.exists()
+def test_a_device_of_the_guest_is_a_tap_of_ours(tapped: vm.Guest) -> None:
+    tapped.run("ip addr add 198.18.0.2/24 dev eth0 && ip link set eth0 up && ping -c 1 -w 300 198.18.0.1")
+    assert tapped.run("cat /sys/class/net/eth0/mtu").out == "1450\n"
 
 
-def test_a_device_of_the_guest_is_a_tap_of_ours() -> None:
-    holder = subprocess.Popen(["unshare", "--net", "--kill-child", "--fork", "sleep", "infinity"])
-    try:
-        pid = only_child(holder.pid)
-        tap = "ip tuntap add tap0 mode tap && ip addr add 198.18.0.1/24 dev tap0 && ip link set tap0 mtu 1450 up"
-        subprocess.run(["nsenter", "-t", str(pid), "-n", "--", "sh", "-c", tap], check=True)
-        nic = vm.Nic("tap,ifname=tap0,script=no,downscript=no", "52:54:00:12:34:56", mtu=1450)
-        with vm.Guest(vm.required("6.12"), nics=[nic], netns_of=pid) as g:
-            g.run("ip addr add 198.18.0.2/24 dev eth0 && ip link set eth0 up && ping -c 1 -w 300 198.18.0.1")
-            assert g.run("cat /sys/class/net/eth0/mtu").out == "1450\n"
-    finally:
-        holder.kill()
-        holder.wait(vm.PATIENCE)
+def test_a_guest_that_ends_is_noticed(tapped: vm.Guest) -> None:
+    """Nothing can be asked of it afterwards: the last of its tests."""
+    with pytest.raises(vm.GuestError, match="it ended"):
+        tapped.run("busybox poweroff -f")
+    assert not tapped.alive
+    tapped.end()
+    assert not tapped._outer.exists()
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
-def test_nothing_stays(how: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("how", "when"), [(signal.SIGINT, "up"), (signal.SIGKILL, "boots")], ids=["interrupted", "killed while it boots"]
+)
+def test_nothing_stays(how: signal.Signals, when: str) -> None:
     vm.required("6.1")
-    words = [sys.executable, "-c", STARTED, "6.1"]
+    words = [sys.executable, "-c", STARTED, "6.1", when]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         pid, folder = process.stdout.readline().split()
+        until(lambda: Path(f"/proc/{pid}/comm").read_text().startswith("qemu"), "QEMU, and no longer setpriv")
         os.kill(process.pid, how)
         process.wait(vm.PATIENCE)
     until(lambda: not alive(int(pid)), "the end of QEMU")

@@ -11,12 +11,10 @@ always interprets (`-accel tcg`), so that the tests run the same where /dev/kvm 
 
 import functools
 import json
-import lzma
 import os
 import shutil
 import signal
 import socket
-import stat
 import subprocess
 import tempfile
 import time
@@ -27,11 +25,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import initial
 import pytest
 from labhost import locked
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PYTHON = "/usr/bin/python3"
 SERIES = ("6.1", "6.12")
 PATIENCE = 900.0  # seconds for what takes a few, at most ninety, on a quiet machine
 _OWN_MODULES = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay", "virtio_rng", "virtio_net")
@@ -45,7 +43,7 @@ mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev
 for module in /modules/*; do insmod "$module" || echo "insmod $module: failed"; done
 mount -t 9p -o {_9P},cache=loose,ro root /below || echo "no root"
 mount -t tmpfs tmpfs /above; mkdir /above/upper /above/work
-mount -t overlay -o lowerdir=/below,upperdir=/above/upper,workdir=/above/work overlay /root || echo "no overlay"
+mount -t overlay -o lowerdir=/near:/below,upperdir=/above/upper,workdir=/above/work overlay /root || echo "no overlay"
 cd /root
 mount -t proc proc proc; mount -t sysfs sysfs sys; mount -t devtmpfs dev dev
 mkdir -p dev/pts dev/shm; mount -t devpts devpts dev/pts; mount -t tmpfs tmpfs dev/shm
@@ -160,27 +158,10 @@ def needed(kernel: Kernel) -> list[Path]:
     return list(found)
 
 
-def _entry(name: str, mode: int, data: bytes = b"") -> bytes:
-    """One file of an initial file system (cpio "newc", Documentation/driver-api/early-userspace/buffer-format.rst)."""
-    label = name.encode() + b"\0"
-    numbers = (0, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(label), 0)
-    head = b"070701" + b"".join(b"%08X" % n for n in numbers) + label
-    return head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)
-
-
 @functools.cache
-def initial(kernel: Kernel) -> bytes:
-    """The initial file system: busybox, the modules that the root needs, and _INIT."""
-    folders = ("bin", "modules", "proc", "sys", "dev", "below", "above", "root")
-    parts = [_entry(name, stat.S_IFDIR | 0o755) for name in folders]
-    parts.append(_entry("bin/busybox", stat.S_IFREG | 0o755, Path(shutil.which("busybox") or "").read_bytes()))
-    parts.append(_entry("init", stat.S_IFREG | 0o755, _INIT.encode()))
-    for n, path in enumerate(needed(kernel)):
-        data = path.read_bytes()
-        if path.suffix == ".xz":
-            data = lzma.decompress(data)
-        parts.append(_entry(f"modules/{n:02}-{path.name.removesuffix('.xz')}", stat.S_IFREG | 0o644, data))
-    return b"".join(parts) + _entry("TRAILER!!!", 0)
+def booted(kernel: Kernel) -> tuple[Path, bytes]:
+    """The kernel as QEMU starts it, and its initial file system."""
+    return initial.unpacked(kernel.image), initial.archive(_INIT, needed(kernel))
 
 
 @dataclass
@@ -232,7 +213,8 @@ class Guest:
         self._rest, self._count, self._up = b"", 0, False
         self._port, theirs = socket.socketpair()
         (self.folder / "agent").write_text(_AGENT)
-        (self._outer / "initrd").write_bytes(initial(kernel))
+        self._image, files = booted(kernel)
+        (self._outer / "initrd").write_bytes(files)
         before = ["nsenter", "-t", str(netns_of), "-n", "--"] if netns_of else [*enter]
         words = [*before, *self._words(memory, cpus, tuple(nics), theirs.fileno())]
         with theirs, (self._outer / "qemu").open("wb") as log:
@@ -258,7 +240,8 @@ class Guest:
             self._up = True
 
     def _words(self, memory: int, cpus: int, nics: tuple[Nic, ...], port: int) -> list[str]:
-        line = "console=ttyS0 quiet panic=-1 mitigations=off apparmor=0 audit=0 nokaslr no_timer_check net.ifnames=0"
+        line = "console=ttyS0 quiet panic=-1 nokaslr no_timer_check net.ifnames=0 "
+        line += "mitigations=off lsm= init_on_alloc=0 audit=0"  # what is there against others than us costs time
         ways = {"root": "/", "out": str(self.folder), "modules": str(self.kernel.folder / "lib/modules")}
         words = [
             "qemu-system-x86_64",
@@ -272,7 +255,7 @@ class Guest:
             str(memory),
         ]
         words += ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-nic", "none"]
-        words += ["-kernel", str(self.kernel.image), "-initrd", str(self._outer / "initrd"), "-append", line]
+        words += ["-kernel", str(self._image), "-initrd", str(self._outer / "initrd"), "-append", line]
         words += ["-serial", f"file:{self._console}", "-device", "virtio-rng-pci"]
         for tag, path in ways.items():
             only = "" if tag == "out" else ",readonly=on"
@@ -331,6 +314,10 @@ class Guest:
     def _failed(self, what: str) -> GuestError:
         return GuestError(f"guest {self.kernel.version} {what}\n{self.console()}")
 
+    @property
+    def alive(self) -> bool:
+        return self._qemu.poll() is None
+
     def console(self) -> str:
         """The end of what the kernel and QEMU said."""
         text = ""
@@ -341,7 +328,7 @@ class Guest:
 
     def end(self) -> None:
         """Take it away. A second call is harmless."""
-        if self._qemu.poll() is None:
+        if self.alive:
             with suppress(ProcessLookupError):
                 os.killpg(self._qemu.pid, signal.SIGKILL)
             self._qemu.wait(PATIENCE)
@@ -359,10 +346,10 @@ def several(kernels: Iterable[Kernel]) -> Iterator[list[Guest]]:
         yield [stack.enter_context(Guest(x, wait=False)) for x in kernels]
 
 
-def told(script: str) -> dict[str, Any]:
-    """What a script beside this file prints (JSON) on each kernel, all at once, by series."""
-    with several([required(series) for series in SERIES]) as guests:
-        jobs = [guest.start(f"{CHECKOUT}/.venv/bin/python {Path(__file__).with_name(script)}") for guest in guests]
-        done = [job.wait() for job in jobs]
-    assert [d.status for d in done] == [0] * len(done), [d.err for d in done]
-    return {series: json.loads(d.out) for series, d in zip(SERIES, done, strict=True)}
+def told(script: str, guests: dict[str, Guest]) -> dict[str, Any]:
+    """What a script beside this file prints (JSON) in each guest, in all at once, by series."""
+    words = f"{CHECKOUT}/.venv/bin/python {Path(__file__).with_name(script)}"
+    jobs = {series: guest.start(words) for series, guest in guests.items()}
+    done = {series: job.wait() for series, job in jobs.items()}
+    assert all(d.status == 0 for d in done.values()), [d.err for d in done.values()]
+    return {series: json.loads(d.out) for series, d in done.items()}
