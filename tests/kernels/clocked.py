@@ -47,8 +47,9 @@ PLAIN = "import sys; from pathfit.cli.entry import main; sys.exit(main())"
 NO_BTF = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /sys/kernel/btf && exec "$@"', "sh")
 
 
-def traced(code: str, *before: str) -> dict[str, Any]:
-    words = ["trace", "--from", "netns:c", "--to", "http://198.51.100.2:8080/2000", "--timeout", "60", "--json"]
+def traced(code: str, *before: str, size: int = 2000) -> dict[str, Any]:
+    """``size``: bytes of the answer. A guest takes its time for each packet; a few hundred at each point are enough."""
+    words = ["trace", "--from", "netns:c", "--to", f"http://198.51.100.2:8080/{size}", "--timeout", "60", "--json"]
     argv = [*before, sys.executable, "-c", code, *words]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if not done.stdout:
@@ -71,7 +72,7 @@ def until_kept() -> list[dict[str, Any]]:
     """Again, while it says itself that it could not keep all packets: a busy machine looks at its clocks too seldom."""
     found: list[dict[str, Any]] = []
     while not found or (len(found) < TRIES and found[-1].get("unkept")):
-        found.append(traced(SET))
+        found.append(traced(SET, size=6000))  # the clock is to be set several times meanwhile
     return found
 
 
