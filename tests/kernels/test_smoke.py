@@ -38,8 +38,8 @@ BOTH = vm.SERIES
 OLD, NEW = vm.SERIES
 LABS = (  # case, what of it pathfit sees, whether it is repaired and undone, on which kernels: each takes half a minute
     ("a2-healthy", "open", False, (OLD,)),
-    ("a1-uplink-1420", "blind", False, (NEW,)),
-    ("a4-vxlan-1500", "blind", False, (OLD,)),
+    ("a1-uplink-1420", "blind", False, (OLD,)),
+    ("a4-vxlan-1500", "blind", False, (NEW,)),
     ("outbound-1400", "open", False, (NEW,)),
     ("wireguard-1500", "open", False, BOTH),
     ("geneve-1500", "open", True, BOTH),

@@ -39,11 +39,30 @@ def tapped() -> Iterator[vm.Guest]:
         tap = "ip tuntap add tap0 mode tap && ip addr add 198.18.0.1/24 dev tap0 && ip link set tap0 mtu 1450 up"
         subprocess.run(["nsenter", "-t", str(pid), "-n", "--", "sh", "-c", tap], check=True)
         nic = vm.Nic("tap,ifname=tap0,script=no,downscript=no", "52:54:00:12:34:56", mtu=1450)
-        with vm.Guest(vm.required("6.12"), nics=[nic], netns_of=pid) as g:
+        with vm.Guest(vm.required("6.12"), nics=[nic], netns_of=pid, wait=False) as g:
             yield g
     finally:
         holder.kill()
         holder.wait(vm.PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("how", "when"), [(signal.SIGINT, "up"), (signal.SIGKILL, "boots")], ids=["interrupted", "killed while it boots"]
+)
+def test_nothing_stays(tapped: vm.Guest, how: signal.Signals, when: str) -> None:
+    """(The other one boots meanwhile.)"""
+    assert tapped.alive
+    vm.required("6.1")
+    words = [sys.executable, "-c", STARTED, "6.1", when]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        pid, folder = process.stdout.readline().split()
+        until(lambda: Path(f"/proc/{pid}/comm").read_text().startswith("qemu"), "QEMU, and no longer setpriv")
+        os.kill(process.pid, how)
+        process.wait(vm.PATIENCE)
+    until(lambda: not alive(int(pid)), "the end of QEMU")
+    vm.sweep()
+    assert not Path(folder).exists() and Path(folder).parent == Path(tempfile.gettempdir())
 
 
 def test_a_command_has_its_kernel_output_and_status(guest: vm.Guest) -> None:
@@ -84,23 +103,6 @@ def test_a_guest_that_ends_is_noticed(tapped: vm.Guest) -> None:
     assert not tapped.alive
     tapped.end()
     assert not tapped._outer.exists()
-
-
-@pytest.mark.parametrize(
-    ("how", "when"), [(signal.SIGINT, "up"), (signal.SIGKILL, "boots")], ids=["interrupted", "killed while it boots"]
-)
-def test_nothing_stays(how: signal.Signals, when: str) -> None:
-    vm.required("6.1")
-    words = [sys.executable, "-c", STARTED, "6.1", when]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        pid, folder = process.stdout.readline().split()
-        until(lambda: Path(f"/proc/{pid}/comm").read_text().startswith("qemu"), "QEMU, and no longer setpriv")
-        os.kill(process.pid, how)
-        process.wait(vm.PATIENCE)
-    until(lambda: not alive(int(pid)), "the end of QEMU")
-    vm.sweep()
-    assert not Path(folder).exists() and Path(folder).parent == Path(tempfile.gettempdir())
 
 
 def alive(pid: int) -> bool:

@@ -36,7 +36,8 @@ _OWN_MODULES = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay",
 _9P = "trans=virtio,version=9p2000.L,msize=512000"
 
 # Process 1 of the initial file system. What becomes process 1 afterwards chroots itself by exec: the kernel's helpers
-# (modprobe) see the file system of process 1, and a child that chroots would leave them in the initial one.
+# (modprobe) see the file system of process 1, and a child that chroots would leave them in the initial one. Servers ask
+# what address their own name has (http.server), and wait seconds for an answer that no file gives.
 _INIT = f"""#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev
@@ -51,7 +52,7 @@ mount -t tmpfs -o mode=755 tmpfs run; mkdir -p run/lock run/netns out
 mount -t 9p -o {_9P},access=any out out || echo "no folder for results"
 mkdir -p usr/lib/modules; mount -t 9p -o {_9P},cache=loose,ro modules usr/lib/modules || echo "no modules"
 mount -t cgroup2 cgroup2 sys/fs/cgroup; mount -t tracefs tracefs sys/kernel/tracing; mount -t bpf bpf sys/fs/bpf
-hostname guest; ip link set lo up
+hostname guest; echo 127.0.0.1 guest >>etc/hosts; ip link set lo up
 exec env -i HOME=/root LANG=C.UTF-8 TERM=dumb PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \\
   chroot /root /usr/bin/busybox sh /out/agent
 """
