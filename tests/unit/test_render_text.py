@@ -91,6 +91,15 @@ def test_host_that_would_fail_as_well() -> None:
     assert "Host works?" not in text.render(msgspec.structs.replace(report, findings=(finding,)), width=120)
 
 
+def test_one_cause_found_in_both_directions_is_said_once() -> None:
+    report = reports.article_000()
+    first, cause = report.findings[:2]
+    first = msgspec.structs.replace(first, facts={})  # or the first line says what the cause says
+    assert cause.code in first.because
+    once, twice = (msgspec.structs.replace(report, findings=(first, *[cause] * n)) for n in (1, 2))
+    assert text.render(twice) == text.render(once)
+
+
 HOSTILE = "a\x1b[2J\x07\r\n\x9b31m‮\ud83d"
 
 

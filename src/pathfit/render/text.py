@@ -136,8 +136,8 @@ class _Text:
             texts = [self.say(HOLES[f.code], **f.facts)]  # says what MTU103 says, of this direction
             causes = [c for c in causes if c.code != "MTU103"]
         texts += [words.summary(c, self.lang) for c in causes]
-        if texts:
-            self._labelled("label-why", texts)
+        if texts:  # one rule that hits both directions is one sentence
+            self._labelled("label-why", [*dict.fromkeys(texts)])
 
     def _proof(self, f: Finding) -> None:
         lines = [f"{words.evidence(e, self.lang)} ({e.ref})" for e in f.evidence[:MOST_PROOF]]
