@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import reports
 
-from pathfit.core.path import Encap
+from pathfit.core.path import Encap, Translated
 from pathfit.core.report import Report
 from pathfit.render import json as render
 from pathfit.render import steps
@@ -212,3 +212,7 @@ def test_steps_are_one_line_each() -> None:
     outer = msgspec.structs.replace(reports.FLOW, dst="192.0.2.2")
     tunnel = Encap(at=reports.ETH0, kind="vxlan", overhead=50, outer=outer, df=False)
     assert steps.line(tunnel) == "into vxlan +50 bytes to 192.0.2.2 (may fragment)"
+    before = msgspec.structs.replace(reports.FLOW, src="fd00::2", sport=40000, dst="fd00::9", dport=443)
+    after = msgspec.structs.replace(before, dst="fd00::3", dport=8443)
+    translated = Translated(at=reports.ETH0, kind="dnat", before=before, after=after)
+    assert steps.line(translated) == "dnat [fd00::2]:40000>[fd00::9]:443 to [fd00::2]:40000>[fd00::3]:8443"

@@ -1,5 +1,6 @@
 """One line of English for one step of a predicted way (``path.*.hops[].steps`` of the report)."""
 
+from pathfit.core.net import Flow, endpoint
 from pathfit.core.path import (
     Bridged,
     Clamped,
@@ -29,7 +30,7 @@ def line(step: Step) -> str:
             return _filtered(step)
         case Translated():
             b, a = step.before, step.after
-            return f"{step.kind} {b.src}:{b.sport}>{b.dst}:{b.dport} to {a.src}:{a.sport}>{a.dst}:{a.dport}"
+            return f"{step.kind} {_ends(b)} to {_ends(a)}"
         case Clamped():
             return f"mss {step.mss_before} to {step.mss_after}" + (f" by {step.rule}" if step.rule else "")
         case Encap():
@@ -41,6 +42,10 @@ def line(step: Step) -> str:
             return f"bridged to {step.out}" + (" (flooded)" if step.flooded else "")
         case Exit():
             return "arrived" if step.local else f"leave by {step.at.link} mtu {step.mtu}"
+
+
+def _ends(flow: Flow) -> str:
+    return f"{endpoint(flow.src, flow.sport)}>{endpoint(flow.dst, flow.dport)}"
 
 
 def _filtered(step: Filtered) -> str:
