@@ -89,7 +89,8 @@ class Watcher:
         self._opened.sort()
         if self._drops is not None and symbols.shown():  # who else would tell what a cable took?
             self._cables.halve(self._request.cables, self._rings)
-        self._armed = self._since(time.monotonic_ns())
+        self._read_last = time.monotonic_ns()
+        self._armed = self._since(self._read_last)
         self._counters.begin()
         self._thread.start()
         return len(self._opened)
@@ -232,7 +233,7 @@ class Watcher:
 
     def _stop(self) -> None:
         """Enough: what was handed over before the last reading but one is complete at every tap."""
-        self._cut = self._since(self._read_last) - 2 * RETIRE * 1_000_000
+        self._cut = max(self._armed, self._since(self._read_last) - 2 * RETIRE * 1_000_000)
         for number, ring in self._rings.items():
             self._lost[number] = ring.counts().lost
             ring.close()

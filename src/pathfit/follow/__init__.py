@@ -159,6 +159,7 @@ def _blind(fact: TraceFact, courses: Sequence[Course], told_of: Told, *, alone: 
     unseen = any(m.what != DROPS for m in fact.missing)
     open_end = any(t.stuck for t in told_of.talks) and any(any(c.beyond) for c in courses)  # lost out there: who knows
     deaf = any(s.lost for c in courses for s in (*c.forward, *c.reverse)) or (fact.cut and not alone)
+    deaf = deaf or (fact.cut and fact.ended <= fact.armed)  # full at once: of no packet is known what became of it
     return open_end or unseen or not told or deaf
 
 
