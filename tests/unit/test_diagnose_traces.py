@@ -119,10 +119,11 @@ def test_a_full_queue_is_the_place_of_random_loss(net: Net, tmp_path: Path) -> N
     net.inside("r", "tc", "qdisc", "add", "dev", "vc", "root", *TBF)
     _, report, _ = asked(net, tmp_path / "case")
     lost = [f for f in report["findings"] if f["code"] == "NET154"]
-    if not any(f["code"] == "NET151" for f in report["findings"]):
-        assert not lost, "nothing was disturbed, so nothing is looked for"
-        return
-    assert [f["where"][0]["link"] for f in lost] == ["vc"] and lost[0]["explains"] == ["NET151"]
+    codes = {f["code"] for f in report["findings"]}
+    if "NET151" not in codes and not lost:
+        return  # nothing was disturbed, and nothing else was open (a direction that was not measured, say)
+    assert [f["where"][0]["link"] for f in lost] == ["vc"], report["findings"]
+    assert set(lost[0]["explains"]) <= codes and ("NET151" in lost[0]["explains"]) is ("NET151" in codes)
     assert any("the queue of" in e["text"] for e in lost[0]["evidence"])
 
 
