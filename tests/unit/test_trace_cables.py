@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from netlab import Net, nets
+from netlab import Net
 from test_trace_rules import S4, segment
-from weblab import lost, web
+from weblab import documented, lost
 
 from pathfit.capture.cables import Cables
 from pathfit.capture.drops import Drop
@@ -54,10 +54,8 @@ root = pytest.mark.real_root
 @pytest.fixture
 def net() -> Iterator[Net]:
     """c - r - s, where a web server answers."""
-    with nets() as net:
-        net.routed(("192.0.2", "198.51.100"), ("2001:db8:1", "2001:db8:2"), 77)
-        with web(net):
-            yield net
+    with documented() as net:
+        yield net
 
 
 def traced(net: Net, folder: Path, change: str = "true", *, whole: bool = False) -> tuple[dict[str, Any], Watch]:

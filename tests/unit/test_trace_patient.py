@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from netlab import Net, nets
+from netlab import Net
 from test_trace_counters import NO_BTF
 from test_trace_rules import NS, ROWS, RULE, S4, chain, event, named, nft, ours, segment
-from weblab import web
+from weblab import documented
 
 from pathfit.capture.drops import Drops
 from pathfit.cli.saved import open_case
@@ -54,10 +54,8 @@ root = pytest.mark.real_root
 @pytest.fixture
 def net() -> Iterator[Net]:
     """c - r - s, where a web server answers."""
-    with nets() as net:
-        net.routed(("192.0.2", "198.51.100"), ("2001:db8:1", "2001:db8:2"), 77)
-        with web(net):
-            yield net
+    with documented() as net:
+        yield net
 
 
 def followed(

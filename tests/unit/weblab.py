@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from netlab import Net
+from netlab import Net, nets
 
 HERE = Path(__file__).parents[1]
 CERTS = HERE.parent / "src" / "pathfit" / "lab" / "certs"
@@ -85,3 +85,12 @@ def lost(net: Net, document: dict[str, Any]) -> list[tuple[str, str | None, str 
 def packet_sockets(net: Net) -> int:
     """How many there are in the lab."""
     return sum(len(net.inside(name, "cat", "/proc/net/packet").splitlines()) - 1 for name in net.names)
+
+
+@contextmanager
+def documented() -> Iterator[Net]:
+    """c - r - s, where a web server answers, with addresses for documentation (RFC 5737, RFC 3849)."""
+    with nets() as net:
+        net.routed(("192.0.2", "198.51.100"), ("2001:db8:1", "2001:db8:2"), 77)
+        with web(net):
+            yield net
