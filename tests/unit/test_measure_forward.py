@@ -28,16 +28,21 @@ class Peer:
     filled: float = 0.0
     batched: bool = False  # what is sent at once ends at the first packet too large: a sendmmsg(2) that forwards
     compress: bool = False  # acknowledgements after the third are not sent (tcp_comp_sack_nr)
+    late: frozenset[int] = frozenset()  # lanes whose SYN gets lost, and its repetitions
+    ending: frozenset[int] = frozenset()  # lanes that are ended at once
 
     def run(self, seed: int = 1) -> tuple[Bracket, Forward, float]:
         random = Random(seed)
         search = Forward(family=4, start=0.0)
-        now, right, arriving = 0.0, {0: 0, 1: 0}, []
+        now, right, arriving = 0.0, dict.fromkeys(range(9), 0), []
         while not search.finished and now < 6.0:
             answered, refused = 0, False
             for command in search.step(now):
                 if isinstance(command, OpenLane):
-                    arriving.append((now + self.rtt, "ready", command.lane, ()))
+                    if command.lane in self.ending:
+                        search.failed(command.lane, "connection-ended")
+                    elif command.lane not in self.late:
+                        arriving.append((now + self.rtt, "ready", command.lane, ()))
                 elif not (refused := refused or (self.batched and command.size > self.limit)):
                     answered += self.inject(search, command, now, random, right, arriving, answered)
             now += max(search.pause(now), 0.001)
@@ -210,6 +215,27 @@ def test_loss_changes_no_verdict() -> None:
         else:
             assert (b.passes, b.fails) == (limit, limit + 1), seed
     assert unknown <= 1
+
+
+@pytest.mark.parametrize("lane", [0, 1])
+@pytest.mark.parametrize("how", ["late", "ending"])
+@pytest.mark.parametrize("rtt", [0.0001, 0.1])
+def test_a_connection_that_does_not_come_about_is_replaced(lane: int, how: str, rtt: float) -> None:
+    b, search, took = Peer(limit=1400, rtt=rtt, **{how: frozenset({lane})}).run()
+    assert (b.passes, b.fails, b.grade) == (1400, 1401, "proof")
+    assert len(search.lanes) == 3 and took < 0.3 + 20 * rtt
+
+
+@pytest.mark.parametrize(("limit", "told"), [(9999, False), (1400, False), (1400, True)])
+def test_two_connections_are_enough_where_both_stand(limit: int, told: bool) -> None:
+    _, search, _ = Peer(limit=limit, told=told, rtt=0.05).run()
+    assert len(search.lanes) == 2
+
+
+def test_what_fails_on_one_connection_alone_is_not_proved() -> None:
+    b, search, _ = Peer(limit=1400, late=frozenset({1, 2})).run()
+    assert (b.passes, b.fails, b.grade, b.note) == (1400, None, "none", "one-connection")
+    assert len(search.lanes) == 3
 
 
 def test_a_window_too_small_to_probe_in_ends_the_lane() -> None:

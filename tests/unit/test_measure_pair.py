@@ -175,6 +175,46 @@ def test_one_bad_path_of_two() -> None:
     assert way.bracket().passes == 1500
 
 
+@pytest.mark.parametrize("loss", [0.0, 0.03])
+@pytest.mark.parametrize("delay", [0.0001, 0.01])
+def test_flows_draw_their_way(loss: float, delay: float) -> None:
+    """Whichever flows the bad one of two paths gets, and in whatever order they are asked."""
+    wrong = []
+    for seed in range(250):
+        bad = {f for f in range(FLOWS) if Random(seed * FLOWS + f).random() < 0.5} or {seed % FLOWS}
+        if len(bad) == FLOWS:
+            continue
+        way, took = play(Path(flows=dict.fromkeys(bad, 1400), loss=loss, delay=delay), seed)
+        found, b = way.uneven({f: f for f in range(FLOWS)}), way.bracket()
+        if found is None or set(found.ports_bad) != bad or (b.passes, b.fails) != (1500, None) or took > 2:
+            wrong.append((seed, bad, found, b, took))
+    assert not wrong
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_two_bad_paths_the_better_one_is_measured_and_the_other_told(seed: int) -> None:
+    rng = Random(seed)
+    worse = set(rng.sample(range(FLOWS), rng.randint(1, FLOWS - 1)))
+    way, _ = play(Path(limit=1450, flows=dict.fromkeys(worse, 1400), loss=0.01 * (seed % 3)), seed)
+    found, b = way.uneven({f: f for f in range(FLOWS)}), way.bracket()
+    assert (b.passes, b.fails, b.grade) == (1450, 1451, "proof")
+    assert found is not None and (found.size, set(found.ports_bad)) == (1450, worse)
+
+
+@pytest.mark.parametrize("tokens", [3, 6, 99])
+def test_a_smaller_path_that_tells_is_not_uneven(tokens: int) -> None:
+    left = [tokens] * 1
+
+    def said(size: int) -> int | None:
+        left[0] -= 1
+        return 1400 if left[0] >= 0 else None
+
+    for bad in ({0, 1, 2, 3}, {3, 5, 7, 9, 10, 11}, {11}):
+        left[0] = tokens
+        way, _ = play(Path(flows=dict.fromkeys(bad, 1400), told=said))
+        assert way.uneven({}) is None and way.bracket().passes == 1500
+
+
 def test_a_flow_on_which_nothing_arrives_is_no_limit() -> None:
     way, _ = play(Path(deaf=frozenset((0,))))
     assert way.bracket().passes == 1500 and way.bracket().fails is None

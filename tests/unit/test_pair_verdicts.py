@@ -1,5 +1,6 @@
 """What is said of a target of ours, from the question to the report: any traffic without a port, TCP with one."""
 
+import json
 import os
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from test_probe_pair import filtered, lab
 
 from pathfit import diagnose, examine
 from pathfit.core.ask import Ask, Target
+from pathfit.core.evidence import ProbeResult
 from pathfit.core.net import Family
 from pathfit.core.report import Report
 from pathfit.core.request import Measure
@@ -28,6 +30,7 @@ from pathfit.replay import ReplayWorld
 
 CLAMP = "tcp flags syn tcp option maxseg size set 1340"
 NARROW = "meta length > 1400 drop"
+DRAWS = 5  # of a path for each of twelve flows: once in 160 draws one of two paths gets fewer than two of them
 
 
 def report(net: Net, family: Family = 4, port: int = 0, source: str = "a") -> Report:
@@ -229,11 +232,24 @@ def test_one_of_two_paths_is_bad() -> None:
         net.batch("b", "addr add 198.18.2.3/24 dev e0\nroute replace default via 198.18.2.1")
         net.batch("q", "route add 198.18.9.9 via 198.18.4.2\nroute add 198.18.1.0/24 via 198.18.3.1")
         net.ip("r", "route add 198.18.9.9 nexthop via 198.18.2.3 nexthop via 198.18.3.2")
-        filtered(net, "q", "forward", "meta length > 1400 drop")
+        # r's kernel draws a path for each port; q writes down whose packets it drops.
+        net.inside("q", "nft", "add table inet t; add set inet t bad { type inet_service; flags dynamic; }")
+        net.inside("q", "nft", "add chain inet t c { type filter hook forward priority 0; }")
+        net.inside("q", "nft", "add rule inet t c meta length > 1400 meta l4proto udp add @bad { udp sport } drop")
         target = Target(text="b", protocol="icmp", where=f"netns:{net('b')}", at="198.18.9.9")
-        with LiveWorld() as world:
-            ask = Ask(command="diagnose", source=f"netns:{net('a')}", target=target, family=4)
-            r = diagnose.report(examine.run(ask, world))
+        ask = Ask(command="diagnose", source=f"netns:{net('a')}", target=target, family=4)
+        for _ in range(DRAWS):
+            net.inside("q", "nft", "flush", "set", "inet", "t", "bad")
+            with LiveWorld() as world:
+                case = examine.run(ask, world)
+            r, (probe,) = diagnose.report(case), case.all(ProbeResult)
+            listed = json.loads(net.inside("q", "nft", "-j", "list", "set", "inet", "t", "bad"))
+            bad = {port for x in listed["nftables"] if "set" in x for port in x["set"].get("elem", [])}
+            every = set(probe.contact.local_ports)
+            if 2 <= len(bad) <= len(every) - 2:
+                break
+        assert probe.uneven is not None and set(probe.uneven.ports_bad) == bad
+        assert set(probe.uneven.ports_good) == every - bad
         assert (r.verdict, codes(r, "error")) == ("broken", ["MTU118"])
         assert r.measured[0].forward.note == "uneven" and r.measured[0].reverse.note is None
 

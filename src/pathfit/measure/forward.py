@@ -26,6 +26,8 @@ from pathfit.measure.verdict import SETTLE
 CONTROLS = 120  # one-byte controls that fit below DATA
 DATA = 2 * CONTROLS + 16  # offset of the sized segments from snd_nxt
 LANES = 2
+SPARES = 1  # lanes more, where one is missing when something has to be proved
+SLOW = 0.05  # seconds, and three round trips, until a handshake is missing: the next SYN is a second away
 REPEATS = 3  # failing size sent so often on each lane, a control after each
 REPEATS_LOSS = 6
 ROUND = 12  # sizes in one round
@@ -38,11 +40,12 @@ SIGN = 4  # controls in a row without an answer that are a sign of loss
 # not told although two later ones were, this soon after it, would not have been told at all.
 TOLD_SOON, TOLD_LATER = 0.3, 2
 LONG_PAUSE = 0.010  # seconds between two looks while a proof only grows older
+PATIENT = 1.5  # seconds from the start in which the second connection may come about
 PATIENCE = 1.2  # seconds without any answer to any control: nothing can be said
 
 
 class OpenLane(msgspec.Struct, frozen=True):
-    """Open a connection for lane ``lane`` (0, 1)."""
+    """Open a connection for lane ``lane`` (0, 1; 2 where one of them is missing)."""
 
     lane: int
 
@@ -364,11 +367,20 @@ class Forward(msgspec.Struct):
                 again = [s for s in (lo,) if s > it.header + 1] + [hi] * (need - min(need - 1, len(it.lost(hi))))
                 self._send(now, it, [*first, *again], out, guarded=True)
             return
-        if waiting and now - self.start < 1.5:
+        if len(live) < LANES and (self._spare(now, live, waiting, out) or (waiting and now - self.start < PATIENT)):
             return  # the second connection is still being made
         self._old_at = self._round_at + max(2 * self.rtt, SETTLE)
         if now >= self._old_at:
             self._finish(None)
+
+    def _spare(self, now: float, live: list[Lane], waiting: list[Lane], out: list[Command]) -> bool:
+        """One connection more where one is missing: its SYN or the answer got lost, or it ended."""
+        soon = sum(now - it.opened < max(SLOW, 3 * self.rtt) for it in waiting)
+        if len(live) + soon >= LANES or len(self.lanes) >= LANES + SPARES:
+            return False
+        self.lanes.append(Lane(n=len(self.lanes), asked=True, opened=now))
+        out.append(OpenLane(self.lanes[-1].n))
+        return True
 
     def give_up(self, note: str) -> None:
         """End the search; what was measured stands."""

@@ -5,7 +5,11 @@ them arrived. What does not come back proves nothing here, and nothing has to.
 
 A packet that arrived passed, whenever that was. A size fails only when packets of it, on several flows, did not come
 although small ones sent *after* them on the same flow did, again and again, and none of them came late either
-(probing.md 4). All flows are asked before a direction is called even: one path of several may be the bad one.
+(probing.md 4).
+
+Flows may go different ways (ECMP), and one way of several may be the bad one. Once a flow carries what got lost on
+another, the search goes on for those that carry the most, alone: two ways in one search would give an edge that neither
+has. Before it ends, every flow is asked for the size that fails and for the one below.
 
 Beside the packets that must not be cut (DF) go two kinds that may be in pieces: a datagram sent as fragments, each
 small enough for any path, and (IPv4) one sent whole without DF, as large as the sender's own link lets out.
@@ -18,7 +22,19 @@ import msgspec
 from pathfit.core.measured import Attempt, Bracket, Split, Uneven
 from pathfit.core.net import Direction
 from pathfit.measure import sizes
-from pathfit.measure.shots import AT_ONCE, TOLD_LATER, Kind, Shot, lost, outcome, taught
+from pathfit.measure.shots import (
+    AT_ONCE,
+    TOLD_LATER,
+    Kind,
+    Shot,
+    carrying,
+    lacking,
+    leading,
+    lost,
+    outcome,
+    taught,
+    unlike,
+)
 from pathfit.measure.verdict import SETTLE
 
 SMALL = 100  # bytes of IP packet: every path carries it; room for TCP with timestamps over IPv6 and our own mark
@@ -35,8 +51,6 @@ SIGN = 3  # controls in a row that did not come: a sign of loss
 # it is believed: one packet too large may take the rest of its batch along (sendmmsg(2) of a program that forwards),
 # time and again.
 ALONE = 3
-EVEN = 6  # packets of the largest size on a flow that lacks it
-FLAWED = 2  # flows of either kind that make a direction uneven
 PIECE = {4: 552, 6: 1280}  # bytes of IP packet of one fragment: below every limit worth naming; RFC 8200 section 5
 LONG_PAUSE = 0.010
 MOST = 800  # packets in one direction, whatever happens
@@ -149,10 +163,13 @@ class OneWay(msgspec.Struct):
         return max((s.size for s in self.shots if s.kind == "df" and s.arrived is not None), default=0)
 
     def edge(self) -> tuple[int, int | None]:
-        """Largest that arrived, smallest above it that did not (so far)."""
-        lo = self.passed
-        above = [s.size for s in self.shots if self._vanished(s) and lo < s.size <= self.ceiling]
+        """Largest that arrived, smallest above it that did not (so far) on the flows that lead."""
+        lo, ahead = self.passed, self._leading()
+        above = [s.size for s in self.shots if self._vanished(s) and s.flow in ahead and lo < s.size <= self.ceiling]
         return lo, min(above, default=None)
+
+    def _leading(self) -> set[int]:
+        return leading(self.shots, self.flows, self.passed)
 
     @staticmethod
     def _vanished(s: Shot) -> bool:
@@ -171,9 +188,9 @@ class OneWay(msgspec.Struct):
     def _control_on(self, now: float, flow: int) -> None:
         self._control = self._add(now, SMALL, flow).seq
 
-    def _turn(self, n: int) -> int:
+    def _turn(self, n: int, among: set[int] | None = None) -> int:
         """The ``n``-th flow of those that are open, round and round."""
-        known = sorted(self.flows)
+        known = sorted(among or self.flows)
         return known[n % len(known)]
 
     def _begin(self, now: float) -> None:
@@ -227,19 +244,21 @@ class OneWay(msgspec.Struct):
 
     def _go_on(self, now: float) -> None:
         lo, hi = self.edge()
-        if hi is None and lo < self.ceiling:  # the first try was larger than our own device
+        if hi is None and lo < self.ceiling:  # the first was larger than our own device, or was tried on other flows
             self.round += 1
-            self._add(now, self.ceiling, self._turn(0))
-            self._control_on(now, self._turn(0))
+            flow = self._turn(0, self._leading())
+            self._add(now, self.ceiling, flow)
+            self._control_on(now, flow)
         elif hi is None:
             self._even(now, lo)
         elif hi - lo > 1:
             self.round += 1
+            ahead = self._leading()
             for n, size in enumerate(sorted(self._cut(lo, hi))):
-                self._add(now, size, self._turn(self.round + n % 2))
+                self._add(now, size, self._turn(self.round + n % 2, ahead))
             self._extras(now)
             for n in (0, 1):
-                self._control_on(now, self._turn(self.round + n))
+                self._control_on(now, self._turn(self.round + n, ahead))
         else:
             self._prove(now, lo, hi)
 
@@ -254,11 +273,12 @@ class OneWay(msgspec.Struct):
         return REPEATS_LOSS if self.lossy else REPEATS
 
     def _prove(self, now: float, lo: int, hi: int) -> None:
-        """The failing size again, on one flow after the other, a small packet behind each."""
+        """The failing size again, on one flow after the other, a small packet behind each; then what passes, on all."""
         gone = len(self.lost(hi))
         told = any(s.told is not None for s in self.shots)
         again = taught(self.shots, lo, hi, self.ceiling).again if told else None
-        if gone < self.need or again is not None or self._wanting():
+        unasked = self.flows - {s.flow for s in self.shots if s.size == hi and s.kind == "df"}
+        if gone < self.need or again is not None or self._wanting() or unasked:
             asked = sum(1 for s in self.shots if s.size == hi and s.kind == "df")
             if asked > 4 * self.need:
                 self._finish("unproven")
@@ -268,14 +288,14 @@ class OneWay(msgspec.Struct):
             for n in range(AT_ONCE if again is not None else 0):
                 self._add(now, again or hi, self._turn(asked + n))
                 self._add(now, SMALL, self._turn(asked + n))
-            for n in range(AT_ONCE if gone < self.need else 0):
-                flow = self._turn(asked + n)
+            for n in range(AT_ONCE if gone < self.need or unasked else 0):
+                flow = self._turn(n, unasked or None) if unasked else self._turn(asked + n)
                 self._add(now, hi, flow)
                 self._add(now, SMALL, flow)
             self._add(now, lo, flow)
             self._extras(now)
             self._control_on(now, flow)
-        elif self._quiet(now):
+        elif not self._everywhere(now, lo) and self._quiet(now):
             beside = self._never_alone(hi) if self.loss()[1] else None
             if beside is None:
                 self._finish(None)
@@ -292,19 +312,24 @@ class OneWay(msgspec.Struct):
         return None
 
     def _even(self, now: float, top: int) -> None:
-        """Everything passes: on every flow? What is missing on one is repeated there."""
-        fine = {s.flow for s in self.shots if s.size == top and s.kind == "df" and s.arrived is not None}
-        tries = {f: sum(1 for s in self.shots if s.flow == f and s.size == top) for f in self.flows}
-        todo = sorted(f for f in self.flows - fine if tries[f] < EVEN)[: max(1, BURST // top)]
-        if todo or self._wanting():
-            self.round += 1
-            for flow in todo:
-                self._add(now, top, flow)
-                self._add(now, SMALL, flow)
-            self._extras(now)
-            self._control_on(now, self._turn(self.round))
-        elif (self.flows <= fine and not self._lacking("fragments")) or self._quiet(now):
+        """Everything passes: on every flow?"""
+        if self._everywhere(now, top):
+            return
+        if (self.flows <= carrying(self.shots, top) and not self._lacking("fragments")) or self._quiet(now):
             self._finish(None)
+
+    def _everywhere(self, now: float, top: int) -> bool:
+        """What passes is sent on the flows that lack it, again and again. False: there is nothing left to ask."""
+        todo = lacking(self.shots, self.flows, top)[: max(1, BURST // top)]
+        if not todo and not self._wanting():
+            return False
+        self.round += 1
+        for flow in todo:
+            self._add(now, top, flow)
+            self._add(now, SMALL, flow)
+        self._extras(now)
+        self._control_on(now, self._turn(self.round))
+        return True
 
     def _quiet(self, now: float) -> bool:
         """Has everything that is missing been missing for long enough?"""
@@ -316,7 +341,8 @@ class OneWay(msgspec.Struct):
 
     def _lacking(self, kind: Kind) -> bool:
         """Sent, and none of them came."""
-        mine = [s for s in self.shots if s.kind == kind and not s.local]
+        size = self._size_of(kind)
+        mine = [s for s in self.shots if s.kind == kind and s.size == size and not s.local]
         return bool(mine) and all(s.arrived is None for s in mine)
 
     def _kinds(self) -> list[Kind]:
@@ -400,12 +426,11 @@ class OneWay(msgspec.Struct):
         )
 
     def uneven(self, ports: dict[int, int]) -> Uneven | None:
-        """Flows of the largest size of which some always fail and the others do not (MTU118). ``ports``: by flow."""
-        top = self.ceiling
-        good = {s.flow for s in self.shots if s.size == top and s.kind == "df" and s.arrived is not None}
-        gone = self.lost(top)
-        bad = {f for f in self.flows - good if sum(1 for s in gone if s.flow == f) >= EVEN}
-        if len(good) < FLAWED or len(bad) < FLAWED:
+        """Flows of the largest size that passes of which some always fail, in silence, and the others do not (MTU118).
+        ``ports``: by flow."""
+        top = self.passed
+        good, bad = unlike(self.shots, self.flows, top)
+        if not good or not bad:
             return None
         return Uneven(
             size=top,

@@ -1,5 +1,6 @@
 """Numbered packets between two ends of ours, and what a row of them says. Pure."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -11,6 +12,8 @@ AT_ONCE = 3  # packets of one size in one batch: a burst of loss takes one batch
 # As in measure/forward.py: Linux tells one destination six times at once, then once a second (icmp_ratelimit). What was
 # not told although two others were, this soon after it, would not have been told at all.
 TOLD_SOON, TOLD_LATER = 0.3, 2
+EVEN = 6  # packets of the largest size that passes, on a flow that lacks it; on one that stands alone, twice as many
+FLAWED = 2  # flows that do not stand alone
 MOST_LESSONS = 8  # limits of one path, each told by another device
 Kind = Literal["df", "whole", "fragments"]
 
@@ -36,12 +39,53 @@ class Shot(msgspec.Struct):
     alone: bool = False
 
 
+def carrying(shots: Sequence[Shot], size: int) -> set[int]:
+    """Flows on which a packet of this size arrived that must not be cut."""
+    return {s.flow for s in shots if s.size == size and s.kind == "df" and s.arrived is not None}
+
+
+def leading(shots: Sequence[Shot], flows: set[int], passed: int) -> set[int]:
+    """All ``flows``, until one carries what got lost on another: then those that carry the largest, ``passed``."""
+    gone = {s.size for s in shots if s.kind == "df" and s.arrived is None and s.size <= passed}
+    return carrying(shots, passed) if any(lost(shots, size) for size in gone) else flows
+
+
+def lacking(shots: Sequence[Shot], flows: set[int], size: int) -> list[int]:
+    """Flows that have to be asked (again) for a size that passes on others."""
+    missing, gone = flows - carrying(shots, size), Counter(s.flow for s in lost(shots, size))
+    tries = Counter(s.flow for s in shots if s.size == size and s.kind == "df")
+    most = _enough(missing)
+    return sorted(f for f in missing if gone[f] < most and tries[f] < 2 * most)
+
+
+def unlike(shots: Sequence[Shot], flows: set[int], size: int) -> tuple[set[int], set[int]]:
+    """(flows that carry this size, flows on which it always fails and nobody says so)."""
+    missing = flows - carrying(shots, size)
+    return flows - missing, {f for f in missing if _silent(shots, size, f, _enough(missing))}
+
+
+def _enough(missing: set[int]) -> int:
+    """So many packets are lost on each of these flows, which lack what others carry, before that is believed."""
+    return EVEN if len(missing) >= FLAWED else 2 * EVEN
+
+
+def _silent(shots: Sequence[Shot], size: int, flow: int, least: int) -> bool:
+    """``least``: packets that have to be lost on this flow. Where other flows were told, one counts when two of them
+    were at once after it: what was not told then is no rate limit (:data:`TOLD_SOON`). Who is told anything sends less,
+    and does not fail."""
+    gone = [s for s in lost(shots, size) if s.flow == flow]
+    told = [s for s in shots if s.told is not None and s.kind == "df" and s.size == size]
+    if any(s.flow == flow for s in told):
+        return False
+    if told:
+        near = [sum(s.seq > g.seq and s.at - g.at <= TOLD_SOON for s in told) for g in gone]
+        return sum(n >= TOLD_LATER for n in near) >= AT_ONCE
+    return len(gone) >= least
+
+
 def lost(shots: Sequence[Shot], size: int, kind: Kind = "df") -> list[Shot]:
     """Packets of this size that did not come although a later one of the same flow did."""
-    last: dict[int, int] = {}
-    for s in shots:
-        if s.arrived is not None:
-            last[s.flow] = s.seq
+    last = {s.flow: s.seq for s in shots if s.arrived is not None}
     mine = (s for s in shots if s.size == size and s.kind == kind and s.arrived is None and not s.local)
     return [s for s in mine if last.get(s.flow, 0) > s.seq]
 

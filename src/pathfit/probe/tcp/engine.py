@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 CONTACT_WAIT = 2.5  # seconds for the first answer of a slow server, once the sizes are settled
 KNOCK_AFTER = 0.25  # seconds without any SYN-ACK after which one small echo asks whether the host is there at all
 PAIR = 2  # measure.segments.PAIR
-RAW_LANES, PUSHED_LANES = 2, 6  # connections kept for the forward direction where few are allowed
+RAW_LANES, PUSHED_LANES = 3, 6  # connections kept for the forward direction where few are allowed
 AFTERWARDS, FLIGHTS = 3, 2  # and for the certificate, the places on the way, the trial of a repair; with TLS for two
 # first flights as well
 LOWEST_PROMISE = 128  # bytes: a SYN that promises less than TCP_MIN_MSS (88) + headers does not exist
