@@ -128,13 +128,14 @@ def test_what_was_dropped_before_is_the_rule_s_when_it_is_alike() -> None:
     early, late = event(10, segment(1)), event(100, segment(2))
     ruled = (Ruled(time=101, netns=NS, rule=RULE, data=segment(2)),)
 
-    def others(one: Dropped) -> int:
-        """Causes beside the rule."""
-        found = causes(one, late, since=50, ruled=ruled)
-        assert found[0].rule == RULE and found[0].count == 1
-        return len(found) - 1
+    def others(*them: Dropped) -> list[int]:
+        """Causes beside the rule, how many events each; every event counts once."""
+        rule, *found = causes(*them, late, since=50, ruled=ruled)
+        assert rule.rule == RULE and rule.count + sum(x.count for x in found) == len(them) + 1
+        assert all(x.rule is None and x.word == rule.word for x in found)
+        return [x.count for x in found]
 
-    assert others(early) == 0
+    assert others(early) == others(early, early, replace(early, length=late.length + 1)) == []
     udp = bytes((*segment()[:9], UDP, *segment()[10:]))
     assert udp[9] != TCP == segment()[9]
     syn = bytes((*segment()[:33], 2, *segment()[34:]))
@@ -147,7 +148,24 @@ def test_what_was_dropped_before_is_the_rule_s_when_it_is_alike() -> None:
         replace(early, data=udp),
         replace(early, data=syn),
     ):
-        assert others(unlike) == 1, unlike
+        assert others(unlike) == [1], unlike
+        assert others(early, unlike, early) == [1], unlike
+
+
+def test_of_several_rules_it_is_that_of_the_next_smaller_size() -> None:
+    """Where that one is not the only one, it is nobody's."""
+    rules = [RULE, replace(RULE, handle=6, number=3), replace(RULE, handle=7, number=4)]
+    late = [replace(event(100 + n, segment(n)), length=length) for n, length in enumerate((1300, 1400, 1400))]
+    ruled = tuple(Ruled(time=110, netns=NS, rule=r, data=x.data) for r, x in zip(rules, late, strict=True))
+    early = [replace(event(10, segment(9)), length=length) for length in (1200, 1299, 1300, 1399, 1400, 1500)]
+
+    def counted(many: int) -> dict[int, int]:
+        """Events by the number of the rule; 0: a packet filter."""
+        found = causes(*early, *late[:many], since=50, ruled=ruled[:many])
+        return {x.rule.number if x.rule is not None else 0: x.count for x in found}
+
+    assert counted(2) == {RULE.number: 3, 3: 3, 0: 2}
+    assert counted(3) == {RULE.number: 3, 3: 1, 4: 1, 0: 4}
 
 
 def dropping(*reasons: int) -> list[bytes]:

@@ -281,11 +281,9 @@ def _worded(cause: Cause) -> Cause:
     return replace(cause, word=LEARNT[cause.word]) if cause.mtu is None and cause.word in LEARNT else cause
 
 
-def _alike(drop: Dropped, other: Dropped) -> bool:
-    """Did both end at the same place in the kernel, one kind of packet, and the first no smaller? A rule for sizes, the
-    rule of a port or an address would have dropped both."""
-    here, there = ((x.netns, x.device, x.function, x.callers[:HOOK]) for x in (drop, other))
-    return here == there and drop.length >= other.length and _kind(drop) == _kind(other)
+def _alike(drop: Dropped) -> tuple[object, ...]:
+    """What those have in common that ended at the same place in the kernel, and are one kind of packet."""
+    return drop.netns, drop.device, drop.function, drop.callers[:HOOK], *_kind(drop)
 
 
 def _kind(drop: Dropped) -> tuple[object, ...]:
@@ -316,8 +314,8 @@ class _Causes:
         self._limits += drawn
 
     def of(self, drops: Iterable[Dropped]) -> tuple[Cause, ...]:
-        """The different ones, the most frequent first, but a rule before "a packet filter": not all packets are asked
-        about."""
+        """The different ones, each with as many events as the kernel told of it; the most frequent first, but a rule
+        before "a packet filter": not all packets are asked about."""
         counted = Counter(map(self._cause, self._asked(list(drops))))
         sized = {replace(cause, mtu=None, most=None): cause for cause in counted if cause.mtu is not None}
         for cause in [c for c in counted if c in sized]:  # the last, short segment of a burst shares its fate
@@ -330,12 +328,18 @@ class _Causes:
         return tuple(replace(_worded(cause), count=n) for cause, n in order)
 
     def _asked(self, drops: Sequence[Dropped]) -> Iterator[Dropped]:
-        """Without what a packet filter dropped before its rules were asked, when a rule there then dropped the like."""
-        named = [x for x in drops if x in self.rules]
+        """For what a packet filter dropped before its rules were asked, the like of it that a rule there then dropped:
+        the largest that is no larger. A rule for sizes, the rule of a port or an address would have dropped both. Where
+        several rules drop those, nobody knows which one it was."""
+        named: dict[tuple[object, ...], dict[int, dict[Rule, Dropped]]] = defaultdict(lambda: defaultdict(dict))
+        for x in drops:
+            if x in self.rules:
+                named[_alike(x)][x.length].setdefault(self.rules[x], x)
         for drop in drops:
             early = drop.time < self.since and drop.word == ruled.FILTERED and drop not in self.rules
-            if not (early and any(_alike(drop, x) for x in named)):
-                yield drop
+            sizes = named.get(_alike(drop), {}) if named and early else {}
+            like = list(sizes.get(max((n for n in sizes if n <= drop.length), default=0), {}).values())
+            yield like[0] if len(like) == 1 else drop
 
     def _cause(self, drop: Dropped) -> Cause:
         device, number = drop.device, drop.netns
