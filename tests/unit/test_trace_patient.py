@@ -101,16 +101,19 @@ def test_a_rule_that_nobody_foretold_is_asked_when_it_drops(net: Net, tmp_path: 
 
 
 @pytest.mark.lab
-@pytest.mark.parametrize("why", ["foretold", "others", pytest.param("nobody tells of drops", marks=root)])
+@pytest.mark.parametrize("why", ["foretold", "a limit", "others", pytest.param("nobody tells of drops", marks=root)])
 def test_they_are_asked_at_once(net: Net, tmp_path: Path, why: str) -> None:
-    """Where state foretells a drop, where what others send is not sent again for us, and where no event would say."""
+    """Where state foretells a drop, or how packets end that then come in another size; where what others send is not
+    sent again for us, and where no event would say."""
     nft(chain("ip saddr 198.51.100.77 meta length > 1300 drop" if why == "foretold" else NEVER))(net)
+    if why == "a limit":
+        net.ip("r", "link set vc mtu 1400")
     more = ("--follow", "0.2") if why == "others" else ("--save", str(tmp_path / "case"))
     document, table = followed(net, tmp_path, S4, *more, before=NO_BTF if why == "nobody tells of drops" else ())
     assert table and document["filters"]["namespaces"] == 1
     if why != "others":
         (asked,) = [x.request for x in open_case(tmp_path / "case").exchanges if isinstance(x.request, Watch)]
-        assert asked.patient == (why != "foretold")
+        assert asked.patient == (why == "nobody tells of drops")
 
 
 # -- from values -----------------------------------------------------------------------------------------------------

@@ -176,6 +176,8 @@ def _passes(view: View) -> bool:
     for way in view.predicted:
         if way is None or Fate.FILTERED in (way.fate, way.large):
             return False
+        if way.large in (Fate.TOO_BIG_TOLD, Fate.TOO_BIG_SILENT):
+            return False  # it was followed to that limit: what rules do to the largest that pass there is not foretold
         steps = [*(step for hop in way.hops for step in hop.steps), *([way.culprit] if way.culprit else [])]
         if any(isinstance(step, Filtered) and step.verdict != "accept" for step in steps):
             return False
