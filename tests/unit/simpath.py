@@ -148,14 +148,15 @@ class Sim:
         if p.serial:
             start = max(start, self.busy_until)
             self.busy_until = start + 0.001
-        full = min(flow.mss, self.learned - HEAD) - STAMPS
+        knows = self.learned if start > self.learned_at else 9999  # what it is told later does not cut this answer
+        full = min(flow.mss, knows - HEAD) - STAMPS
         sizes = [p.apart] if p.apart else []
         left = p.answer
         while left > 0:
             sizes.append(min(full, left))
             left -= sizes[-1]
         too_big = [s + HEAD + STAMPS > flow.limit for s in sizes]
-        if p.told and any(too_big) and self.learned > flow.limit:
+        if p.told and any(too_big):
             self.tell(flow, start, sizes, too_big)
             return
         flow.sizes = sizes

@@ -125,6 +125,25 @@ def test_loss_in_front_of_a_clamp_is_not_told() -> None:
     assert (b.passes, b.fails, b.note) == (1366, None, "capped")
 
 
+def test_one_invitation_is_enough_where_the_other_syn_was_lost() -> None:
+    """Loss in front of a clamp takes one of the two connections that ask for what the sender invites now."""
+    first = [t for t in _probing((1366, 1366)) if t.size == 1500]
+    lost = Track(n=30, size=1500, plain=True, round=2, family=4, opened=0.03)
+
+    def judged(opened: float, invited: int) -> Bracket:
+        other = track(31, 1500, opened=opened)
+        see(other, opened + 0.01, 4 * 1314 + 100, 5, 1314)
+        other.complete, other.invited = True, invited - STAMPED
+        return verdict.bracket([*first, lost, other], 0.1, verdict.timing(first, False), 1500)
+
+    still = judged(0.03, 1500)
+    assert (still.passes, still.fails, still.grade, still.note) == (1366, None, "proof", "capped")
+    told = judged(0.03, 1366)
+    assert (told.passes, told.fails, told.grade) == (1366, 1367, "told")
+    early = judged(0.015, 1500)  # asked before the mended ones were whole: it may have been told after its SYN-ACK
+    assert (early.passes, early.fails, early.grade) == (1366, 1367, "told")
+
+
 def test_who_never_invited_more_than_it_sends_was_not_told() -> None:
     """A clamp of both ways, and loss."""
     tracks = [t for t in _probing((1366, 1366)) if t.size == 1500]
@@ -194,6 +213,14 @@ def test_what_is_lost_beside_packets_too_large_is_no_other_path() -> None:
     assert odd is not None, "some of that size pass"
     odd = verdict.uneven(tracks[:6], 2.0, 1500)
     assert odd is not None, "every second one, in every round"
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_loss_makes_no_clamp_of_who_was_told_nor_the_reverse(seed: int) -> None:
+    told = Sim(Path(limit=1412, told=True, loss=0.05, answer=20_000), seed=seed).run()
+    assert (told.passes, told.fails, told.grade) == (1412, 1413, "told")
+    clamp = Sim(Path(limit=1412, clamp=1412, loss=0.05, answer=20_000), seed=seed).run()
+    assert (clamp.passes, clamp.fails, clamp.note) == (1412, None, "capped")
 
 
 @pytest.mark.parametrize("seed", range(10))

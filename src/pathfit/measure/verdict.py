@@ -192,13 +192,16 @@ def _healed(tracks: Sequence[Track]) -> list[Track]:
 def _unlearned(tracks: Sequence[Track], healed: Sequence[Track], most: int) -> bool:
     """Who was told a path MTU invites no more than that afterwards (ipv4_default_advmss(); FreeBSD's tcp_mssopt()): do
     all connections opened after the first answer was mended, and large enough to show it, still invite more? Then those
-    lost something by chance, in front of a clamp."""
+    lost something by chance, in front of a clamp. One is enough, as loss may take the other's SYN, where it was opened
+    after such an answer was here whole: what was too large in that had been cut anew by then, so its sender knew."""
     invited = [t for t in tracks if t.size > most and t.invited]
     if invited and all(t.invited + t.header() <= most for t in invited):
         return True  # nor did it ever invite more than it sends: a clamp of both ways, or its own MTU
     since = min(((t.cut_from or 0.0) + (t.cut or 0.0) for t in healed), default=0.0)
     later = [t for t in invited if t.opened > since]
-    return len(later) >= PROOF_LEAST and all(t.invited + t.header() > most for t in later)
+    whole = min((t.progress for t in healed), default=0.0)
+    sure = len(later) >= PROOF_LEAST or any(t.opened >= whole for t in later)
+    return sure and all(t.invited + t.header() > most for t in later)
 
 
 def needed(tracks: Sequence[Track], w: Weighed, now: float, times: Timing) -> int:
