@@ -32,6 +32,7 @@ class Path:
     cookies: bool = False  # SYN cookies: MSS rounded down to one of four
     think: Callable[[Random], float] = lambda r: 0.0005  # seconds until the answer
     backends: tuple[int, ...] = ()  # limits of equal backends, one per flow by turn
+    drawn: bool = False  # not by turn: each flow draws its own (a hash of its ports)
     silent: bool = False
     serial: bool = False  # serves one connection at a time
     holds: bool = False  # and, if serial, until its whole answer has arrived or the connection is closed
@@ -109,7 +110,8 @@ class Sim:
         if p.loss and (self.lost() or self.lost()):
             connected += 1.0
         self.turn += 1
-        limit = p.backends[self.turn % len(p.backends)] if p.backends else p.limit
+        turn = self.random.randrange(len(p.backends) or 1) if p.drawn else self.turn
+        limit = p.backends[turn % len(p.backends)] if p.backends else p.limit
         mss = min(track.size - HEAD, p.clamp - HEAD)
         if p.cookies:
             mss = max(m for m in (536, 1300, 1440, 1460) if m <= max(mss, 536))

@@ -4,7 +4,7 @@ import pytest
 from simpath import Path, Sim
 
 from pathfit.core.net import mss_of
-from pathfit.measure import verdict
+from pathfit.measure import crowd, verdict
 from pathfit.measure.reverse import Limits, Open, Reverse
 from pathfit.measure.track import Reading, Track
 
@@ -157,6 +157,53 @@ def test_one_bad_backend_of_three_is_uneven(seed: int) -> None:
     odd = verdict.uneven(sim.search.tracks, sim.now, path.promised)
     assert odd is not None and odd.bad >= 2 and odd.good >= 2
     assert b.fails is None
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.03])
+@pytest.mark.parametrize("answer", [4700, 10220, 100_000])
+@pytest.mark.parametrize("backends", [(9999, 1400), (9999, 1400, 1400)])
+def test_flows_that_draw_their_way_are_uneven(backends: tuple[int, ...], answer: int, loss: float) -> None:
+    """Whichever flows the smaller way gets: no limit is made of that, and it is not called chance."""
+    wrong = []
+    for seed in range(30):
+        sim = Sim(Path(backends=backends, drawn=True, loss=loss, answer=answer), seed=seed)
+        b = sim.run()
+        found = verdict.uneven(sim.search.tracks, sim.now, 1500)
+        if found is None or (b.fails is not None and b.fails > found.size) or sim.now > 3.1:
+            wrong.append((seed, b, found, sim.now))
+    assert not wrong
+
+
+def test_flows_that_lack_something_do_not_wait_for_a_server() -> None:
+    """An answer of which only later bytes came is one: its connection is not one of those a full server keeps."""
+    tracks = [_gone(n, size=1400, got=4700) for n in range(1, 4)] + [_gone(n, size=1400, got=0) for n in range(4, 9)]
+    standing = {t.n for t in tracks[3:]}
+    assert crowd.crowded(tracks, standing, 1.0, 0.05)
+    for t in tracks[3:]:
+        t.gap_at = 0.1
+    assert not crowd.crowded(tracks, standing, 1.0, 0.05)
+
+
+def _gone(n: int, *, size: int, got: int) -> Track:
+    track = Track(n=n, size=size, plain=False, round=1, family=4, opened=0.0, connected=0.01, asked=0.02, got=got)
+    track.asked_bytes = track.acked = 80
+    track.arrived = size if got else 0
+    return track
+
+
+@pytest.mark.parametrize(
+    ("stopped", "small", "waits", "bad"),
+    [(5, 6, 0, 5), (2, 6, 0, 0), (5, 4, 0, 0), (5, 6, 1, 0)],
+    ids=["so many", "too few", "too few beside", "smaller ones wait as well"],
+)
+def test_answers_that_begin_and_stop_at_large_sizes_alone(stopped: int, small: int, waits: int, bad: int) -> None:
+    """The first flight of a large answer has no tail that would show a gap: all of it is lost."""
+    sizes = [(1500, 100_000)] * 3 + [(1500, 116)] * stopped + [(1000, 40_000)] * small + [(576, 0)] * waits
+    tracks = [_gone(n, size=size, got=got) for n, (size, got) in enumerate(sizes, 1)]
+    for t in tracks:
+        t.arrived, t.progress = (168 if t.got == 116 else t.arrived), 0.03
+    found = verdict.uneven(tracks, 2.0, 1500)
+    assert (found.bad if found else 0) == bad
 
 
 @pytest.mark.parametrize("limit", [1396, 1420, 1443])

@@ -19,7 +19,7 @@ import msgspec
 
 from pathfit.core.measured import Bracket
 from pathfit.core.net import IP_HEADER, TCP_HEADER
-from pathfit.measure import rounds, sizes, verdict
+from pathfit.measure import crowd, rounds, sizes, verdict
 from pathfit.measure.track import Status, Track
 
 STALL = 2.2  # seconds, and two round trips, to wait for the first answer at all (probing.md 6: a busy server is no
@@ -34,11 +34,10 @@ HURRY = 0.25  # seconds without an answer to the sentinel: longer than one retra
 REFUSED_WAIT = 0.25  # seconds after the last refusal
 AGREED = 0.001  # seconds that several gaps in one clean step are watched before the search goes on: one gap may be a
 # segment overtaken by the next, a whole row of them, with everything smaller here, is not
-CLEAN = 3  # gaps that make such a row
 LONG_PAUSE = 0.010  # seconds between two looks while there is nothing to do but wait
 PATIENCE = 0.006  # seconds: what two threads of one server may overtake each other by; a round less pays for it
-CROWD = 2  # connections of a size that passes, unanswered, that show a server to be full; one may be loss
 SAME_RANGE = 2  # times that one range is cut
+SEVERAL = 3  # that fail where others as large pass; fewer are loss
 EVEN_WAIT = verdict.UNEVEN_AGE + 0.1
 
 
@@ -92,7 +91,8 @@ class Reverse(msgspec.Struct):
     _ranges: list[tuple[int, int]] = msgspec.field(default_factory=list)  # that were cut
     _again: int = 2  # ladders more, when small answers were not joined to full segments
     _untaught: bool = False  # it looked as if the sender had learned the limit, and it has not
-    _even: bool = False
+    _even: int = 0  # rounds that asked whether all flows are alike
+    _apart: int = 0  # rounds that asked whether there are several ways
     _asked_again: bool = False  # a sender that has learned the limit, for what it invites now
     _times: verdict.Timing | None = None  # asked for several times in one step
     _times_at: float = -1.0
@@ -141,16 +141,6 @@ class Reverse(msgspec.Struct):
             t.passed or t.gap_at is not None or t.complete or t.closed is not None or t.size > fails for t in mine
         )
 
-    def _agreed(self) -> bool:
-        """Do the sizes of the newest round draw one clean step: everything up to one size is here, and of everything
-        above something is missing, or all?"""
-        mine = [t for t in self.tracks if t.round == self.round]
-        gaps = [t.size for t in mine if t.gap_at is not None and not t.passed]
-        passed = [t.size for t in mine if t.passed]
-        if len(gaps) < CLEAN or not passed or max(passed) > min(gaps):
-            return False
-        return all(t.passed or t.size >= min(gaps) for t in mine)
-
     def closed(self, track: Track) -> None:
         """The engine closed it, or it ended by itself."""
         self._open.discard(track.n)
@@ -161,7 +151,7 @@ class Reverse(msgspec.Struct):
         if self._times is None or self._times_at != now:
             ok = max((t.size for t in self.tracks if t.passed), default=0)
             times = verdict.timing(self.tracks, verdict.is_lossy(self.tracks, ok, now))
-            if self._agreed():
+            if rounds.agreed([t for t in self.tracks if t.round == self.round]):
                 times = msgspec.structs.replace(times, tentative=min(times.tentative, AGREED))
             self._times, self._times_at = times, now
         return self._times
@@ -271,7 +261,8 @@ class Reverse(msgspec.Struct):
             self._shed(now, times.tentative, times.hush, proof, commands)
         if self.limits.polite and self._queue:
             self._shed(now, times.settle, times.silence, set(), commands)
-        if self._starved(now, times) or self._crowded(now, times):
+        standing = self.tracks, self._open, now, times.settle
+        if crowd.starved(*standing) or crowd.crowded(*standing):  # then gaps that have been judged are closed
             # The asked client's as well: it hangs like the others, and was there first.
             hush = times.hush if self.limits.polite else 9e9
             self._shed(now, times.settle, hush, set(), commands, plain=True)
@@ -287,27 +278,6 @@ class Reverse(msgspec.Struct):
             if t.status(now, age, hush) in (Status.FAIL, Status.MUTE):
                 commands.append(Close(t))
                 self._open.discard(t.n)
-
-    def _starved(self, now: float, times: verdict.Timing) -> bool:
-        """A server that serves one connection at a time answers nobody while it waits for one that hangs: somebody
-        waits, and nobody who came after the one that hangs has been answered. Then gaps that have been judged are
-        closed."""
-        stuck = [t.n for t in self.tracks if t.gap_at is not None and not t.passed and t.n in self._open]
-        if not stuck or any(t.got for t in self.tracks if t.n > min(stuck)):
-            return False
-        return any(
-            t.heard and not t.got and t.n in self._open and t.silent_for(now) > times.settle
-            for t in self.tracks
-            if t.n > min(stuck)
-        )
-
-    def _crowded(self, now: float, times: verdict.Timing) -> bool:
-        """A server that has room for so many at once takes no more while those that hang fill it: several of a size
-        that passed before have been waiting, and nobody after them was answered."""
-        fits = max((t.size for t in self.tracks if t.passed), default=0)
-        last = max((t.n for t in self.tracks if t.got), default=0)
-        waits = [t for t in self.tracks if t.n > last and t.n in self._open and t.size <= fits and t.heard]
-        return sum(t.silent_for(now) > times.settle for t in waits) >= CROWD
 
     def _ready(self, now: float) -> bool:
         """Has the newest round said enough to plan on? Tentative gaps count (they go on ageing)."""
@@ -348,7 +318,7 @@ class Reverse(msgspec.Struct):
             self._plan_learned(now, soon)
         elif soon.fails is None:
             self._plan_open_end(now, soon, times)
-        elif soon.fails - soon.ok > 1 and self._plan_section(now, soon):
+        elif self._two_ways(now, soon, times) or (soon.fails - soon.ok > 1 and self._plan_section(now, soon)):
             pass
         else:
             self._plan_proof(now, soon, times, commands)
@@ -398,19 +368,23 @@ class Reverse(msgspec.Struct):
             return
         top = [t.status(now, times.tentative, times.hush) for t in at_top]
         # Small answers make full segments only now and then: where smaller ones came, ask a few times more.
-        hopeless = soon.arrived <= sizes.SENTINEL or self._even or self.remaining <= 0
+        hopeless = soon.arrived <= sizes.SENTINEL or self._even > 0 or self.remaining <= 0
         if hopeless and not any(s in (Status.PASS, Status.FLAT, Status.FAIL) for s in top):
             if not self._gathered(now):
                 self._finish("short")
             return
-        if len(at_top) < self.limits.even and self.remaining > 0 and not self._even:
-            self._even = True
-            count = min(self.limits.even - len(at_top), self.remaining)
-            self._new_round([(self.promised, "even")] * count, now)
+        # Rows of small requests that a server refuses tell nothing of those flows: then they are asked as others are.
+        refused = sum(s is Status.SHORT and t.many for t, s in zip(at_top, top, strict=True))
+        count = min(self.limits.even - len(at_top) + refused * self._even, self.remaining)
+        if count > 0 and self._even < (2 if refused else 1):
+            self._even += 1
+            self._new_round(rounds.even(self.promised, count, beside=verdict.begun(self.tracks, now, times.hush)), now)
             return
         bad = [t for t in soon.below if t.n in self._open and not t.kept]
         mute = [t for t, s in zip(at_top, top, strict=True) if s is Status.MUTE and t.n in self._open]
-        ages = [*(t.missing_for(now) for t in bad), *(t.silent_for(now) for t in mute if bad)]
+        if not bad:
+            mute = [t for t in verdict.begun(self.tracks, now, times.hush) if t.n in self._open]
+        ages = [*(t.missing_for(now) for t in bad), *(t.silent_for(now) for t in mute)]
         if ages and min(ages) < verdict.UNEVEN_AGE:
             if now - self.start < max(EVEN_WAIT, self.limits.budget - 0.2):
                 return
@@ -463,6 +437,10 @@ class Reverse(msgspec.Struct):
     def _plan_proof(self, now: float, soon: verdict.Weighed, times: verdict.Timing, commands: list[Command]) -> None:
         """F = P + 1, or no connections left to come closer: repeat until it is certain."""
         assert soon.fails is not None
+        odd = verdict.odd(self.tracks, now, soon.fails, times.settle)  # time shows whether that was loss
+        ages = [t.missing_for(now) for t in odd if t.n in self._open]
+        if len(ages) >= verdict.PROOF_LEAST and min(ages) < verdict.UNEVEN_AGE and now - self.start < EVEN_WAIT:
+            return
         need = self._need(soon, now, times)
         old = [t for t in soon.failing if t.status(now, times.settle, times.silence) in (Status.FAIL, Status.MUTE)]
         missing = need - sum(t.n in self._open or t in old for t in soon.failing)  # closed sooner: no proof
@@ -484,6 +462,22 @@ class Reverse(msgspec.Struct):
             self._finish("proof")
         elif self.remaining < 2 and not any(t.n in self._open for t in soon.failing):  # none can age any more
             self._finish("unproven")
+
+    def _two_ways(self, now: float, soon: verdict.Weighed, times: verdict.Timing) -> bool:
+        """Smaller ones fail as well, where others as large pass: no one limit does that, and cutting on would not end.
+        Is it one way of several (MTU118)? The promised size on many flows shows it."""
+        odd = verdict.odd(self.tracks, now, soon.fails or 0, times.tentative)
+        odd += verdict.begun(self.tracks, now, times.hush)
+        refused = any(t.many and t.complete and not t.passed for t in self.tracks)  # rows of requests: say nothing
+        if (
+            self.limits.polite
+            or self._apart > refused
+            or min(len(odd) - SEVERAL, self.remaining - self.limits.per_round) < 0
+        ):
+            return False
+        self._apart += 1
+        self._new_round(rounds.apart(self.promised, self.limits.per_round), now)
+        return True
 
     def _need(self, soon: verdict.Weighed, now: float, times: verdict.Timing) -> int:
         if soon.lossy:

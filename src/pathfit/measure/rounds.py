@@ -5,12 +5,15 @@ packet. Rounds cost two round trips each, so the last one shall already be the p
 before, its proof is asked for beside the cut.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from pathfit.measure import sizes
+from pathfit.measure.track import Track
 from pathfit.measure.verdict import PROOF_LOSSLESS, PROOF_PASSES
 
 Round = list[tuple[int, str]]
+CLEAN = 3  # gaps that make such a row
+SMALL_BESIDE = 6  # small flows beside those that may have another way
 NEAR = PROOF_LOSSLESS - 1 + PROOF_PASSES  # connections a proof needs beside the first at its size
 
 
@@ -34,6 +37,29 @@ def cut(ok: int, fails: int, count: int, hints: Iterable[int], polite: bool) -> 
     if len(plan) > enough:  # leave room for the proof, should the likely size be the limit
         plan = [(s, "section") for s in (*sizes.section(ok + 1, fails, enough - 1), ok + 1)]
     return _near(ok, fails, plan, count)
+
+
+def even(promised: int, count: int, *, beside: Collection[object]) -> Round:
+    """``count`` flows of the promised size; where one has begun to answer and fell silent (``beside``), smaller ones
+    with them, opened last: a server that is busy leaves those waiting as well."""
+    plan = [(promised, "even")] * count
+    return [*plan, *[(min(sizes.SENTINEL, promised), "sentinel")] * SMALL_BESIDE] if beside else plan
+
+
+def apart(promised: int, count: int) -> Round:
+    """The promised size on many flows, and a small one on a few behind them."""
+    few = count // 4
+    return [*[(promised, "even")] * (count - few), *[(min(sizes.SENTINEL, promised), "sentinel")] * few]
+
+
+def agreed(mine: Sequence[Track]) -> bool:
+    """Do the sizes of one round draw one clean step: everything up to one size is here, and of everything above
+    something is missing, or all?"""
+    gaps = [t.size for t in mine if t.gap_at is not None and not t.passed]
+    passed = [t.size for t in mine if t.passed]
+    if len(gaps) < CLEAN or not passed or max(passed) > min(gaps):
+        return False
+    return all(t.passed or t.size >= min(gaps) for t in mine)
 
 
 def _hinted(ok: int, fails: int, hint: int, count: int) -> Round:

@@ -29,6 +29,7 @@ HEAL_TOLD = 0.19  # a gap mended faster than any retransmission timeout (0.2 s) 
 PROOF_LOSSLESS, PROOF_LOSSY, PROOF_LEAST = 3, 6, 2
 ODD_SHARE = 2  # every second flow, at least, is on a path that carries less than the others
 PROOF_POLITE = 2
+STOPPED, SMALLER = 3, 5  # answers that began and stopped, and smaller ones that did not, that say something of size
 ALL_LATE = 4  # connections: that as many were all hit by loss, one in five of them, happens once in 600 times
 PROOF_PASSES = 2
 EVEN = 12  # connections at the promised size before a path is called even
@@ -375,7 +376,7 @@ def always_fail(tracks: Sequence[Track], now: float, promised: int) -> list[Trac
         t for t in tracks if t.size >= promised and not t.passed and not t.complete and t.missing_for(now) >= UNEVEN_AGE
     ]
     if not any(t.missing_for(now) >= UNEVEN_AGE and not t.kept for t in tracks):
-        return bad
+        return bad + _stopped(tracks, now)
     return bad + [t for t in tracks if t.size >= promised and _hushed(t, now)]
 
 
@@ -384,10 +385,30 @@ def _hushed(t: Track, now: float) -> bool:
     return t.status(now, UNEVEN_AGE, UNEVEN_AGE) is Status.MUTE
 
 
-def _odd(tracks: Sequence[Track], now: float, promised: int) -> list[Track]:
+def begun(tracks: Sequence[Track], now: float, silence: float) -> list[Track]:
+    """Flows whose answer began and then stopped with nothing behind it for ``silence`` seconds, of sizes that others
+    carry. (The first flight of a large answer has no tail: all of it is lost.)"""
+    most = max((t.size for t in tracks if t.passed), default=0)
+    mute = (t for t in tracks if t.got and not t.many and t.status(now, silence, silence) is Status.MUTE)
+    return [t for t in mute if t.size <= most]
+
+
+def _stopped(tracks: Sequence[Track], now: float) -> list[Track]:
+    """The same for long enough, where that is not the server, who may be busy: several such, and of the flows smaller
+    than them many, of which none stopped or waits."""
+    bad = begun(tracks, now, UNEVEN_AGE)
+    least = min((t.size for t in bad), default=0)
+    small = [t for t in tracks if t.size < least and t.connected is not None and (t.heard or t.got)]
+    last = max((t.n for t in bad), default=0)
+    if len(bad) < STOPPED or sum(t.passed for t in small) < SMALLER or not any(t.passed and t.n > last for t in small):
+        return []
+    return bad if all(t.passed or t.complete for t in small) else []
+
+
+def odd(tracks: Sequence[Track], now: float, promised: int, age: float = UNEVEN_AGE) -> list[Track]:
     """Flows of smaller sizes whose gap stands as long, where several as large or larger pass."""
     passed = [t.size for t in tracks if t.passed]
-    old = [t for t in tracks if t.size < promised and not t.kept and t.missing_for(now) >= UNEVEN_AGE]
+    old = [t for t in tracks if t.size < promised and not t.kept and t.missing_for(now) >= age]
     return [t for t in old if sum(size >= t.size for size in passed) >= PROOF_LEAST]
 
 
@@ -412,10 +433,10 @@ def uneven(tracks: Sequence[Track], now: float, promised: int) -> Uneven | None:
     """
     # A whole answer in small pieces says nothing about this size.
     good = [t for t in tracks if t.size >= promised and (t.passed or (t.complete and t.capped and t.mended is None))]
-    odd = _odd(tracks, now, promised)
-    if not good and _beside_only(tracks, odd):
+    smaller = odd(tracks, now, promised)
+    if not good and _beside_only(tracks, smaller):
         return None
-    bad = [*always_fail(tracks, now, promised), *odd]
+    bad = list({t.n: t for t in (*always_fail(tracks, now, promised), *smaller)}.values())
     least = min((t.size for t in bad), default=promised)
     good += [t for t in tracks if least <= t.size < promised and t.passed]
     small_bad = [

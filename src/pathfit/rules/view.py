@@ -209,7 +209,8 @@ class View(Held, frozen=True, dict=True):
         if promised is not None and b.fails > promised:
             return None  # nobody sends such packets here: masked, no fault of TCP
         spread = self.probe.uneven
-        if spread is not None and spread.good and spread.bad and b.fails <= spread.size:
+        apart = spread is not None and spread.tests == direction and spread.good > 0 and spread.bad > 0
+        if spread is not None and apart and b.fails <= spread.size:
             return None  # some flows of that size pass: uneven paths, not one hole
         return Hole(direction, b.passes, b.fails, promised, b.grade, b.method, self.probe.ref)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import select
+from collections.abc import Callable
 
-from pathfit.core.measured import Attempt, Bracket, SideEffect
+from pathfit.core.measured import Attempt, Bracket, SideEffect, Uneven
 from pathfit.core.request import Measure
 from pathfit.host import netns, rawsock, tcpsock
+from pathfit.measure.evenly import Evenly, wanted
 from pathfit.measure.forward import Forward, Inject, OpenLane
 from pathfit.probe.lookout import Heard, Lookout
 from pathfit.probe.tcp.seat import Seat
@@ -16,16 +18,27 @@ SYNACK_WAIT = 0.2  # seconds between the connection standing and its SYN-ACK bei
 
 
 class Ahead:
-    """Drives one :class:`~pathfit.measure.forward.Forward`. ``packets``/``connections`` count what it cost."""
+    """Drives one :class:`~pathfit.measure.forward.Forward`, and when ``idle`` says that nothing else is asked, the
+    question whether that is so for every connection; ``idle`` None: that question is left out.
+    ``packets``/``connections`` count what it cost."""
 
     def __init__(
-        self, fd: int | None, request: Measure, family: int, lookout: Lookout, epoll: select.epoll, now: float
+        self,
+        fd: int | None,
+        request: Measure,
+        family: int,
+        lookout: Lookout,
+        epoll: select.epoll,
+        now: float,
+        idle: Callable[[], bool] | None,
     ) -> None:
         self.netns, self.request = fd, request
         self.lookout, self.epoll = lookout, epoll
         self.search = Forward(
             family=family, start=now, floor=request.floor, budget=request.budget, ceiling=request.ceiling
         )
+        self.idle = idle
+        self.before: Forward | None = None  # the search, once the question after it is being asked
         self.seats: dict[int, Seat] = {}
         self.packets = self.connections = 0
         self.left = False
@@ -41,7 +54,9 @@ class Ahead:
 
     @property
     def done(self) -> bool:
-        return self.search.finished
+        if not self.search.finished or self.idle is None or self.before is not None:
+            return self.search.finished
+        return not wanted(self.search.bracket())
 
     def pause(self, now: float) -> float:
         """Seconds until the next step is worth while."""
@@ -49,13 +64,16 @@ class Ahead:
 
     def hints(self) -> set[int]:
         """Sizes worth asking for inwards as well."""
-        return self.search.hints()
+        return (self.before or self.search).hints()
 
     def step(self, now: float) -> None:
         """Carry out what the search wants. When it is over the lanes are given back: a server that serves one
         connection at a time waits for what we never say."""
         if self.search.finished:
             self._leave()
+            if not self.done and self.idle is not None and self.idle():
+                self.before, self.search = self.search, Evenly.after(self.search, now)
+                self.seats, self.left = {}, False
             return
         self._sit(now)
         for command in self.search.step(now):
@@ -78,10 +96,17 @@ class Ahead:
             return
 
     def brackets(self) -> tuple[Bracket, ...]:
-        return (self.search.bracket(),)
+        if self.before is None or not isinstance(self.search, Evenly):
+            return (self.search.bracket(),)
+        return (self.search.corrected(self.before.bracket()),)
+
+    def uneven(self) -> Uneven | None:
+        """Connections that fare differently."""
+        return self.search.uneven() if isinstance(self.search, Evenly) else None
 
     def attempts(self, start: float, first: int = 1) -> list[Attempt]:
-        return list(self.search.attempts(first, start))
+        before = list(self.before.attempts(first, start)) if self.before is not None else []
+        return [*before, *self.search.attempts(first + len(before), start)]
 
     def side_effects(self) -> tuple[SideEffect, ...]:
         """None: what is injected lies outside the window (:mod:`pathfit.probe.tcp.seat`)."""

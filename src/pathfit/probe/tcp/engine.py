@@ -154,7 +154,8 @@ class Engine:
         if "tcp-sack" in self.request.methods:
             from pathfit.probe.tcp.ahead import Ahead
 
-            self.ahead = Ahead(self.fd, self.request, self.family, lookout, self.epoll, now)
+            idle = None if self.search.limits.polite else lambda: self.search.done
+            self.ahead = Ahead(self.fd, self.request, self.family, lookout, self.epoll, now, idle)
 
     def _lookout(self) -> None:
         from pathfit.probe.lookout import Lookout
@@ -329,6 +330,9 @@ class Engine:
     def _event(self, conn: Conn, now: float) -> None:
         was = conn.connected
         conn.event(now)
+        over = conn.closed or (conn.talk.whole and conn.talk.done)
+        if conn.talk.many and over and not (conn.track.passed or conn.track.capped):
+            self.rows_short = True
         if conn.closed:
             self.conns.pop(conn.fd, None)
             self.search.closed(conn.track)
@@ -337,8 +341,6 @@ class Engine:
         endless = answer.endless and (answer.length is None or answer.length > 3 * conn.track.size)
         if endless and not conn.talk.plain and not answer.closes:
             self.ranges_ignored = True
-        if conn.talk.many and conn.talk.whole and conn.talk.done and not (conn.track.passed or conn.track.capped):
-            self.rows_short = True
         if conn.connected and not was:
             self.epoll.modify(conn.fd, select.EPOLLIN | select.EPOLLET)
         if conn.keep and conn.talk.done:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pathfit.core.evidence import Missing, ProbeResult
-from pathfit.core.measured import Attempt, Bracket, SideEffect, Used
+from pathfit.core.measured import Attempt, Bracket, SideEffect, Uneven, Used
 from pathfit.core.net import Family, packet_of
 from pathfit.host import netns, tcpsock
 from pathfit.measure import verdict
@@ -66,7 +66,7 @@ def result_of(engine: Engine, now: float) -> ProbeResult:
         attempts=tuple(attempts),
         too_big=tuple(engine.lookout.too_big) if engine.lookout is not None else (),
         loss=verdict.loss(tracks, now, times),
-        uneven=verdict.uneven(tracks, now, search.promised),
+        uneven=verdict.uneven(tracks, now, search.promised) or _uneven_ahead(engine),
         side_effects=tuple(side),
         used=_used(engine, now),
         rescued_after=rescued[0] if rescued else None,
@@ -74,6 +74,10 @@ def result_of(engine: Engine, now: float) -> ProbeResult:
         missing=tuple(engine.missing),
         flight=engine.flight,
     )
+
+
+def _uneven_ahead(engine: Engine) -> Uneven | None:
+    return None if engine.ahead is None or isinstance(engine.ahead, Pushed) else engine.ahead.uneven()
 
 
 def _invitations(engine: Engine, passes: int) -> list[int]:
