@@ -154,7 +154,9 @@ class Engine:
         if "tcp-sack" in self.request.methods:
             from pathfit.probe.tcp.ahead import Ahead
 
-            idle = None if self.search.limits.polite else lambda: self.search.done
+            # Not where connections are few, or counted against us (max_connect_errors).
+            few = self.search.limits.polite or self.script.protocol == "mysql"
+            idle = None if few else lambda: self.search.done
             self.ahead = Ahead(self.fd, self.request, self.family, lookout, self.epoll, now, idle)
 
     def _lookout(self) -> None:
