@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from pathfit.measure.evenly import Evenly
+from pathfit.measure.forward import Forward, Lane
 from pathfit.probe.speech.talk import Script, Talk
 from pathfit.probe.tcp.ahead import Ahead
 from pathfit.probe.tcp.conn import Trouble
@@ -54,11 +56,29 @@ def test_whose_reset_counts(conns: list[Any], reset: bool) -> None:
 
 
 def test_lanes_are_given_back_when_the_way_out_is_known() -> None:
-    """A server that serves one connection at a time waits for what we never say on them."""
+    """A server that serves one connection at a time waits for what we never say on them. Others are opened only when
+    nothing else is asked."""
     closed: list[int] = []
+    idle = False
     ahead = Ahead.__new__(Ahead)
-    ahead.left, ahead.search = False, SimpleNamespace(finished=True)  # type: ignore[assignment]
+    ahead.left, ahead.before, ahead.idle = False, None, lambda: idle
+    ahead.search = Forward(family=4, start=0.0, lanes=[Lane(n=0, ready=True, ceiling=1500, passed=1500, answered={1})])
+    ahead.search.give_up("")
     ahead.seats = {n: SimpleNamespace(close=lambda n=n: closed.append(n)) for n in (0, 1)}  # type: ignore[misc]
     ahead.step(1.0)
     ahead.step(2.0)
-    assert closed == [0, 1]
+    assert closed == [0, 1] and ahead.before is None and not ahead.done
+    idle = True
+    ahead.step(3.0)
+    assert closed == [0, 1] and isinstance(ahead.search, Evenly) and not ahead.seats and not ahead.done
+    ahead.search.give_up("")
+    assert ahead.done
+
+
+def test_nobody_else_is_asked_where_connections_are_few() -> None:
+    ahead = Ahead.__new__(Ahead)
+    ahead.left, ahead.before, ahead.idle, ahead.seats = False, None, None, {}
+    ahead.search = Forward(family=4, start=0.0, lanes=[Lane(n=0, ready=True, ceiling=1500, passed=1500, answered={1})])
+    ahead.search.give_up("")
+    ahead.step(1.0)
+    assert ahead.done and ahead.before is None
