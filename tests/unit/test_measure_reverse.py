@@ -165,7 +165,7 @@ def test_one_bad_backend_of_three_is_uneven(seed: int) -> None:
 def test_flows_that_draw_their_way_are_uneven(backends: tuple[int, ...], answer: int, loss: float) -> None:
     """Whichever flows the smaller way gets: no limit is made of that, and it is not called chance."""
     wrong = []
-    for seed in range(30):
+    for seed in range(10):
         sim = Sim(Path(backends=backends, drawn=True, loss=loss, answer=answer), seed=seed)
         b = sim.run()
         found = verdict.uneven(sim.search.tracks, sim.now, 1500)

@@ -74,10 +74,11 @@ def test_the_same_sources_give_the_same_bytes(made: Path, tmp_path: Path) -> Non
 
 
 def test_it_holds_no_more_than_it_needs(made: Path) -> None:
-    """A module that imports the model as it is loaded would double it: let it import that where there is state."""
+    """A module that imports the model as it is loaded would double its 700 kB: let it import that where there is
+    state."""
     names = {p.stem for p in (made.parents[1] / "modules").iterdir()}
     assert names.isdisjoint({"pathfit.model.walk", "pathfit.model.network", "pathfit.rules.state", "pathfit.observe"})
-    assert made.stat().st_size < 700_000
+    assert made.stat().st_size < 800_000
 
 
 def test_its_end_is_its_last_line(made: Path) -> None:

@@ -97,13 +97,14 @@ def test_each_connection_is_followed_to_where_it_went(net: Net, family: str) -> 
 
 
 def test_what_one_of_them_loses_is_its_own(net: Net) -> None:
-    """The cable of t takes less at its far half, in silence; s is whole."""
+    """The cable of t takes less at r's half: r says so on the way out, and nobody does on the way back; s is whole."""
     nft(net, "numgen inc mod 2")
     net.ip("r", "link set vt mtu 1300")
     status, document = traced(net, to=URL["4"])
-    assert (status, lost(net, document)) == (1, [("reverse", "t/eth0", "r/vt", ["peer-too-small"])])
-    (loss,) = document["losses"]
-    assert (loss["end"], loss["causes"][0]["mtu"], document["end"]) == (ENDS["4"][1], 1300, ENDS["4"][1])
+    out, back = ("forward", "r/vc", "r/vt", ["too-big"]), ("reverse", "t/eth0", "r/vt", ["peer-too-small"])
+    assert (status, lost(net, document)) == (1, [out, back])
+    assert document["end"] == ENDS["4"][1]
+    assert {(x["end"], x["causes"][0]["mtu"]) for x in document["losses"]} == {(ENDS["4"][1], 1300)}
     other = courses(document)[ENDS["4"][0]]
     assert max(p["packets"] for p in other["reverse"]["points"]) == min(
         p["packets"] for p in other["reverse"]["points"]

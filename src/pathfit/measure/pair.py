@@ -85,6 +85,7 @@ class OneWay(msgspec.Struct):
     _silent: int = 0
     _warm: int = 0
     _settled: float = 0.0
+    _asked_all: tuple[int, float] = (0, 0.0)  # packets sent and the last arrival when there was nothing left to ask
 
     # -- events ----------------------------------------------------------------------------------------------
 
@@ -320,8 +321,10 @@ class OneWay(msgspec.Struct):
 
     def _everywhere(self, now: float, top: int) -> bool:
         """What passes is sent on the flows that lack it, again and again. False: there is nothing left to ask."""
-        todo = lacking(self.shots, self.flows, top)[: max(1, BURST // top)]
-        if not todo and not self._wanting():
+        seen = len(self.shots), self.heard
+        todo = [] if seen == self._asked_all else lacking(self.shots, self.flows, top)[: max(1, BURST // top)]
+        if not todo and (seen == self._asked_all or not self._wanting()):
+            self._asked_all = seen
             return False
         self.round += 1
         for flow in todo:

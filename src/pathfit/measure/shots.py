@@ -46,8 +46,9 @@ def carrying(shots: Sequence[Shot], size: int) -> set[int]:
 
 def leading(shots: Sequence[Shot], flows: set[int], passed: int) -> set[int]:
     """All ``flows``, until one carries what got lost on another: then those that carry the largest, ``passed``."""
-    gone = {s.size for s in shots if s.kind == "df" and s.arrived is None and s.size <= passed}
-    return carrying(shots, passed) if any(lost(shots, size) for size in gone) else flows
+    last = _newest(shots)
+    gone = (s for s in shots if s.arrived is None and s.size <= passed and s.kind == "df" and not s.local)
+    return carrying(shots, passed) if any(last.get(s.flow, 0) > s.seq for s in gone) else flows
 
 
 def lacking(shots: Sequence[Shot], flows: set[int], size: int) -> list[int]:
@@ -83,9 +84,14 @@ def _silent(shots: Sequence[Shot], size: int, flow: int, least: int) -> bool:
     return len(gone) >= least
 
 
+def _newest(shots: Sequence[Shot]) -> dict[int, int]:
+    """By flow, the number of the last packet that arrived."""
+    return {s.flow: s.seq for s in shots if s.arrived is not None}
+
+
 def lost(shots: Sequence[Shot], size: int, kind: Kind = "df") -> list[Shot]:
     """Packets of this size that did not come although a later one of the same flow did."""
-    last = {s.flow: s.seq for s in shots if s.arrived is not None}
+    last = _newest(shots)
     mine = (s for s in shots if s.size == size and s.kind == kind and s.arrived is None and not s.local)
     return [s for s in mine if last.get(s.flow, 0) > s.seq]
 
