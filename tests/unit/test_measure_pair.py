@@ -30,6 +30,9 @@ class Path:
     silent_after: float = 9e9  # seconds from which on nothing arrives
     busy: float = 0.0  # seconds in which what is sent together loses its large ones, and a few small ones
     deaf: frozenset[int] = frozenset()  # flows on which nothing arrives
+    rate: float = 0.0  # bytes a second that are let through, and ten large packets at once (a policer); 0: all
+    tokens: float = 15_000.0
+    filled: float = 0.0
     batches: int = 0  # behind a packet too large in its batch all pieces are lost, and of the others one in so many
 
 
@@ -56,6 +59,11 @@ def play(path: Path, seed: int = 1, family: Family = 4, ceiling: int = 1500, **m
 
 
 def outcome(path: Path, way: OneWay, shot: Shot, now: float, rng: Random, events: list) -> None:  # type: ignore[type-arg]
+    if path.rate:
+        path.tokens, path.filled = min(15_000.0, path.tokens + (now - path.filled) * path.rate), now
+        if shot.size > path.tokens:
+            return
+        path.tokens -= shot.size
     if now - 100 < path.busy and (shot.size >= 1000 or shot.seq % 7 == 0):
         return
     delay = path.delay + rng.random() * path.jitter
@@ -199,6 +207,13 @@ def test_of_two_bad_paths_the_better_one_is_measured_and_the_other_told(seed: in
     found, b = way.uneven({f: f for f in range(FLOWS)}), way.bracket()
     assert (b.passes, b.fails, b.grade) == (1450, 1451, "proof")
     assert found is not None and (found.size, set(found.ports_bad)) == (1450, worse)
+
+
+@pytest.mark.parametrize("rate", [30e3, 100e3, 300e3, 1e6, 3e6])
+@pytest.mark.parametrize("limit", [99_999, 1400])
+def test_who_polices_bytes_is_no_smaller_path(limit: int, rate: float) -> None:
+    way, _ = play(Path(limit=limit, rate=rate))
+    assert way.uneven({}) is None and way.bracket().passes in (1400, 1500)
 
 
 @pytest.mark.parametrize("tokens", [3, 6, 99])

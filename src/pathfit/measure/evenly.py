@@ -3,8 +3,11 @@
 Flows may go different ways (ECMP, bonded links, one backend of several), and the two of :mod:`~pathfit.measure.forward`
 may both have got the good way, or the bad one. So once nothing else is asked some more are opened, and on each goes
 what passed there, what failed, and the largest there is. A flow fails when that happens again and again, while the
-small segments behind are answered; where somebody says "too big" nothing fails for long, and nobody is asked.
+small segments behind are answered, and once more with nothing beside it: who polices bytes drops the large ones of what
+comes at once. Where somebody says "too big" nothing fails for long, and nobody is asked.
 """
+
+import msgspec
 
 from pathfit.core.measured import Bracket, Uneven
 from pathfit.measure.forward import SLOW, Command, Forward, Lane
@@ -14,6 +17,7 @@ MANY = 12  # connections, as many as the other searches ask before a way is call
 WIDER = 12  # more, where one stands alone: loss, or a way that few take
 OFTEN = 6  # segments lost on a connection that lacks what others carry; on one that stands alone, twice as many
 AT_ONCE = 3
+ALONE = 4  # connections that are asked once more, each for itself, before it is believed of all
 LEAST_TIME = 1.0  # seconds
 UNHEARD = 0.2  # seconds, and six round trips, without a handshake: the server takes no more now
 
@@ -29,6 +33,7 @@ class Evenly(Forward):
     passes: int = 0
     fails: int | None = None
     wider: bool = False
+    alone: list[int] = msgspec.field(default_factory=list)  # numbers of connections that were asked for themselves
 
     @classmethod
     def after(cls, search: Forward, now: float) -> "Evenly":
@@ -68,8 +73,16 @@ class Evenly(Forward):
         elif 1 in (len(self._good()), len(self._missing())) and not self.wider:
             self.wider = True
             self.lanes += [Lane(n=len(self.lanes) + i, rtt=self.rtt) for i in range(WIDER)]
-        elif now - self._round_at >= max(2 * self.rtt, SETTLE) or not self._missing():
+        elif not self._missing():
             self._finish(None)
+        elif now - self._round_at >= max(2 * self.rtt, SETTLE):
+            left = [it for it in live if it in self._bad() and it.n not in self.alone]
+            if not left or len(self.alone) >= ALONE:
+                self._finish(None)
+            else:
+                self.alone.append(left[0].n)
+                self.round += 1
+                self._send(now, left[0], [self.best], out, guarded=True)
 
     def _lacks(self, it: Lane) -> list[int]:
         """What to send on this connection now: once what nobody carries, again and again what others do."""
@@ -96,10 +109,14 @@ class Evenly(Forward):
         """Connections that could carry it, and on which it did not arrive."""
         return [it for it in self.lanes if it.ready and it.answered and it.passed < self.best <= self.top(it)]
 
+    def _bad(self) -> list[Lane]:
+        return [it for it in self._missing() if len(it.lost(self.best)) >= self._enough()]
+
     def uneven(self) -> Uneven | None:
         """Connections of which some always fail and others do not (MTU118)."""
-        good, bad = self._good(), [it for it in self._missing() if len(it.lost(self.best)) >= self._enough()]
-        if not good or not bad or any(it.told for it in self.lanes):
+        good, bad = self._good(), self._bad()
+        mended = any(it.n in self.alone for it in good)
+        if not good or not self.alone or mended or any(it.told for it in self.lanes):
             return None
         return Uneven(
             size=self.best,

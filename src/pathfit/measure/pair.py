@@ -21,20 +21,9 @@ import msgspec
 
 from pathfit.core.measured import Attempt, Bracket, Split, Uneven
 from pathfit.core.net import Direction
+from pathfit.measure import shots as judge
 from pathfit.measure import sizes
-from pathfit.measure.shots import (
-    AT_ONCE,
-    TOLD_LATER,
-    Kind,
-    Shot,
-    carrying,
-    lacking,
-    leading,
-    lost,
-    outcome,
-    taught,
-    unlike,
-)
+from pathfit.measure.shots import AT_ONCE, TOLD_LATER, Kind, Shot, carrying, lost, outcome
 from pathfit.measure.verdict import SETTLE
 
 SMALL = 100  # bytes of IP packet: every path carries it; room for TCP with timestamps over IPv6 and our own mark
@@ -170,7 +159,7 @@ class OneWay(msgspec.Struct):
         return lo, min(above, default=None)
 
     def _leading(self) -> set[int]:
-        return leading(self.shots, self.flows, self.passed)
+        return judge.leading(self.shots, self.flows, self.passed)
 
     @staticmethod
     def _vanished(s: Shot) -> bool:
@@ -277,7 +266,7 @@ class OneWay(msgspec.Struct):
         """The failing size again, on one flow after the other, a small packet behind each; then what passes, on all."""
         gone = len(self.lost(hi))
         told = any(s.told is not None for s in self.shots)
-        again = taught(self.shots, lo, hi, self.ceiling).again if told else None
+        again = judge.taught(self.shots, lo, hi, self.ceiling).again if told else None
         unasked = self.flows - {s.flow for s in self.shots if s.size == hi and s.kind == "df"}
         if gone < self.need or again is not None or self._wanting() or unasked:
             asked = sum(1 for s in self.shots if s.size == hi and s.kind == "df")
@@ -299,7 +288,7 @@ class OneWay(msgspec.Struct):
         elif not self._everywhere(now, lo) and self._quiet(now):
             beside = self._never_alone(hi) if self.loss()[1] else None
             if beside is None:
-                self._finish(None)
+                self._end(now, lo)
             else:
                 self._add(now, beside[0], self._turn(len(self.shots)), beside[1]).alone = True
 
@@ -317,12 +306,20 @@ class OneWay(msgspec.Struct):
         if self._everywhere(now, top):
             return
         if (self.flows <= carrying(self.shots, top) and not self._lacking("fragments")) or self._quiet(now):
+            self._end(now, top)
+
+    def _end(self, now: float, top: int) -> None:
+        """What single flows lack is sent there with nothing beside it: who polices bytes drops large ones of many."""
+        flow = judge.doubtful(self.shots, self.flows, top)
+        if flow is None:
             self._finish(None)
+        else:
+            self._add(now, top, flow).alone = True
 
     def _everywhere(self, now: float, top: int) -> bool:
         """What passes is sent on the flows that lack it, again and again. False: there is nothing left to ask."""
         seen = len(self.shots), self.heard
-        todo = [] if seen == self._asked_all else lacking(self.shots, self.flows, top)[: max(1, BURST // top)]
+        todo = [] if seen == self._asked_all else judge.lacking(self.shots, self.flows, top)[: max(1, BURST // top)]
         if not todo and (seen == self._asked_all or not self._wanting()):
             self._asked_all = seen
             return False
@@ -412,7 +409,7 @@ class OneWay(msgspec.Struct):
                 note=None if whole else self.note,
             )
         told = any(s.told is not None and s.kind == "df" and s.size >= hi for s in self.shots)
-        best = taught(self.shots, lo, hi, self.ceiling).said
+        best = judge.taught(self.shots, lo, hi, self.ceiling).said
         gone = self.lost(hi)
         if len(gone) < (TOLD_LATER if told else self.need):
             return Bracket(method=self.method, tests=self.tests, passes=lo, note=self.note or "unproven")
@@ -432,7 +429,7 @@ class OneWay(msgspec.Struct):
         """Flows of the largest size that passes of which some always fail, in silence, and the others do not (MTU118).
         ``ports``: by flow."""
         top = self.passed
-        good, bad = unlike(self.shots, self.flows, top)
+        good, bad = judge.unlike(self.shots, self.flows, top)
         if not good or not bad:
             return None
         return Uneven(

@@ -14,6 +14,7 @@ AT_ONCE = 3  # packets of one size in one batch: a burst of loss takes one batch
 TOLD_SOON, TOLD_LATER = 0.3, 2
 EVEN = 6  # packets of the largest size that passes, on a flow that lacks it; on one that stands alone, twice as many
 FLAWED = 2  # flows that do not stand alone
+ALONE_FLOWS = 4  # flows on which it is sent by itself before it is believed of all
 MOST_LESSONS = 8  # limits of one path, each told by another device
 Kind = Literal["df", "whole", "fragments"]
 
@@ -60,9 +61,22 @@ def lacking(shots: Sequence[Shot], flows: set[int], size: int) -> list[int]:
 
 
 def unlike(shots: Sequence[Shot], flows: set[int], size: int) -> tuple[set[int], set[int]]:
-    """(flows that carry this size, flows on which it always fails and nobody says so)."""
+    """(flows that carry this size, flows on which it always fails and nobody says so), where what fails was sent with
+    nothing beside it as well, and did not come then either (:func:`doubtful`)."""
+    alone = [s for s in shots if s.alone and s.size == size and s.kind == "df"]
+    bad = _failing(shots, flows, size) if alone and all(s.arrived is None for s in alone) else set()
+    return flows & carrying(shots, size), bad
+
+
+def doubtful(shots: Sequence[Shot], flows: set[int], size: int) -> int | None:
+    """A flow that lacks what others carry, and to which it was not sent with nothing beside it; None: enough were."""
+    alone = {s.flow for s in shots if s.alone and s.size == size and s.kind == "df"}
+    return min(_failing(shots, flows, size) - alone, default=None) if len(alone) < ALONE_FLOWS else None
+
+
+def _failing(shots: Sequence[Shot], flows: set[int], size: int) -> set[int]:
     missing = flows - carrying(shots, size)
-    return flows - missing, {f for f in missing if _silent(shots, size, f, _enough(missing))}
+    return {f for f in missing if _silent(shots, size, f, _enough(missing))} if missing != flows else set()
 
 
 def _enough(missing: set[int]) -> int:
