@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pathfit.core.measured import Bracket
 from pathfit.measure.evenly import Evenly
 from pathfit.measure.forward import Forward, Lane
 from pathfit.probe.speech.talk import Script, Talk
@@ -61,7 +62,7 @@ def test_lanes_are_given_back_when_the_way_out_is_known() -> None:
     closed: list[int] = []
     idle = False
     ahead = Ahead.__new__(Ahead)
-    ahead.left, ahead.before, ahead.idle = False, None, lambda: idle
+    ahead.left, ahead.before, ahead.idle, ahead.holes = False, None, lambda: idle, True
     ahead.search = Forward(family=4, start=0.0, lanes=[Lane(n=0, ready=True, ceiling=1500, passed=1500, answered={1})])
     ahead.search.give_up("")
     ahead.seats = {n: SimpleNamespace(close=lambda n=n: closed.append(n)) for n in (0, 1)}  # type: ignore[misc]
@@ -82,3 +83,13 @@ def test_nobody_else_is_asked_where_connections_are_few() -> None:
     ahead.search.give_up("")
     ahead.step(1.0)
     assert ahead.done and ahead.before is None
+
+
+def test_behind_a_hole_others_are_asked_where_no_first_flight_is_measured() -> None:
+    found = Bracket(method="tcp-sack", tests="forward", passes=1400, fails=1401, grade="proof")
+    ahead = Ahead.__new__(Ahead)
+    ahead.before, ahead.idle = None, lambda: True
+    ahead.search = SimpleNamespace(finished=True, bracket=lambda: found)  # type: ignore[assignment]
+    for holes in (True, False):
+        ahead.holes = holes
+        assert ahead.done is not holes

@@ -19,7 +19,7 @@ SYNACK_WAIT = 0.2  # seconds between the connection standing and its SYN-ACK bei
 
 class Ahead:
     """Drives one :class:`~pathfit.measure.forward.Forward`, and when ``idle`` says that nothing else is asked, the
-    question whether that is so for every connection; ``idle`` None: that question is left out.
+    question whether that is so for every connection (``idle`` None: not at all, ``holes`` False: not of a hole).
     ``packets``/``connections`` count what it cost."""
 
     def __init__(
@@ -31,13 +31,15 @@ class Ahead:
         epoll: select.epoll,
         now: float,
         idle: Callable[[], bool] | None,
+        *,
+        holes: bool = True,
     ) -> None:
         self.netns, self.request = fd, request
         self.lookout, self.epoll = lookout, epoll
         self.search = Forward(
             family=family, start=now, floor=request.floor, budget=request.budget, ceiling=request.ceiling
         )
-        self.idle = idle
+        self.idle, self.holes = idle, holes
         self.before: Forward | None = None  # the search, once the question after it is being asked
         self.seats: dict[int, Seat] = {}
         self.packets = self.connections = 0
@@ -56,7 +58,8 @@ class Ahead:
     def done(self) -> bool:
         if not self.search.finished or self.idle is None or self.before is not None:
             return self.search.finished
-        return not wanted(self.search.bracket())
+        found = self.search.bracket()
+        return not wanted(found) or (found.fails is not None and not self.holes)
 
     def pause(self, now: float) -> float:
         """Seconds until the next step is worth while."""

@@ -157,7 +157,9 @@ class Engine:
             # Not where connections are few, or counted against us (max_connect_errors).
             few = self.search.limits.polite or self.script.protocol == "mysql"
             idle = None if few else lambda: self.search.done
-            self.ahead = Ahead(self.fd, self.request, self.family, lookout, self.epoll, now, idle)
+            # Behind a hole with TLS a first flight is measured: a server that serves one at a time must be free for it.
+            holes = self.script.protocol in WITHOUT_TLS
+            self.ahead = Ahead(self.fd, self.request, self.family, lookout, self.epoll, now, idle, holes=holes)
 
     def _lookout(self) -> None:
         from pathfit.probe.lookout import Lookout
