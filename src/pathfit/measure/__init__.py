@@ -8,11 +8,10 @@ carries out the commands it returns. So a simulated path can play it by the thou
 * :mod:`~pathfit.measure.reverse` - the search for the largest packet that gets *in* (server's own segments, sized
   by our TCP_MAXSEG; no privileges);
 * :mod:`~pathfit.measure.rounds` - what its next round asks for; :mod:`~pathfit.measure.crowd` - servers that serve few
-  at a time; :mod:`~pathfit.measure.share` - how much each of
-  several addresses may have;
+  at a time; :mod:`~pathfit.measure.share` - how much each of several addresses may have;
 * :mod:`~pathfit.measure.verdict` - what a set of connections proves, and what it does not;
 * :mod:`~pathfit.measure.forward` - the largest packet that gets *out*, judged by SACKs of injected segments;
-  :mod:`~pathfit.measure.evenly` - is that so for every connection;
+  :mod:`~pathfit.measure.evenly` - is that so for every connection there, and not only for two;
 * :mod:`~pathfit.measure.pair` - one direction between two ends of ours, judged by what arrives at the other;
   :mod:`~pathfit.measure.shots` its numbered packets;
 * :mod:`~pathfit.measure.echo` - ICMP echo: both directions at once, never the judge of one;

@@ -115,8 +115,8 @@ class Evenly(Forward):
     def uneven(self) -> Uneven | None:
         """Connections of which some always fail and others do not (MTU118)."""
         good, bad = self._good(), self._bad()
-        mended = any(it.n in self.alone for it in good)
-        if not good or not self.alone or mended or any(it.told for it in self.lanes):
+        proved = bool(self.alone) and all(it.n not in self.alone for it in good)
+        if not good or not bad or not proved or any(it.told for it in self.lanes):
             return None
         return Uneven(
             size=self.best,

@@ -279,7 +279,7 @@ class OneWay(msgspec.Struct):
                 self._add(now, again or hi, self._turn(asked + n))
                 self._add(now, SMALL, self._turn(asked + n))
             for n in range(AT_ONCE if gone < self.need or unasked else 0):
-                flow = self._turn(n, unasked or None) if unasked else self._turn(asked + n)
+                flow = self._turn(n, unasked) if unasked else self._turn(asked + n)
                 self._add(now, hi, flow)
                 self._add(now, SMALL, flow)
             self._add(now, lo, flow)

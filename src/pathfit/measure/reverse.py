@@ -375,7 +375,7 @@ class Reverse(msgspec.Struct):
             return
         # Rows of small requests that a server refuses tell nothing of those flows: then they are asked as others are.
         refused = sum(s is Status.SHORT and t.many for t, s in zip(at_top, top, strict=True))
-        count = min(self.limits.even - len(at_top) + refused * self._even, self.remaining)
+        count = min(self.limits.even - len(at_top) + (refused if self._even else 0), self.remaining)
         if count > 0 and self._even < (2 if refused else 1):
             self._even += 1
             self._new_round(rounds.even(self.promised, count, beside=verdict.begun(self.tracks, now, times.hush)), now)
@@ -469,11 +469,8 @@ class Reverse(msgspec.Struct):
         odd = verdict.odd(self.tracks, now, soon.fails or 0, times.tentative)
         odd += verdict.begun(self.tracks, now, times.hush)
         refused = any(t.many and t.complete and not t.passed for t in self.tracks)  # rows of requests: say nothing
-        if (
-            self.limits.polite
-            or self._apart > refused
-            or min(len(odd) - SEVERAL, self.remaining - self.limits.per_round) < 0
-        ):
+        asked = self._apart >= (2 if refused else 1)
+        if len(odd) < SEVERAL or asked or self.limits.polite or self.remaining < self.limits.per_round:
             return False
         self._apart += 1
         self._new_round(rounds.apart(self.promised, self.limits.per_round), now)

@@ -41,7 +41,7 @@ class Shot(msgspec.Struct):
 
 
 def carrying(shots: Sequence[Shot], size: int) -> set[int]:
-    """Flows on which a packet of this size arrived that must not be cut."""
+    """Flows on which a packet of this size arrived ("df": it was not cut)."""
     return {s.flow for s in shots if s.size == size and s.kind == "df" and s.arrived is not None}
 
 
